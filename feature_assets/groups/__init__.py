@@ -1,0 +1,18 @@
+"""One module (or package) a feature group: its columns, how they are fitted, how they are computed.
+
+Each offers `GROUP`, an object of `schema.Group`; `implemented` lists them. What two groups share (frames aggregated
+once per View, numeric helpers) lies in `_frames.py`. Names of tables and files of a source do not belong here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from feature_assets.schema import Group
+
+MODULES: tuple[str, ...] = ()
+
+
+def implemented() -> list[Group]:
+    """The groups of `MODULES`, imported when asked for (they import the schema themselves)."""
+    return [import_module(f"{__name__}.{module}").GROUP for module in MODULES]
