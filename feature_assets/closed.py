@@ -1,0 +1,39 @@
+"""Typed and closed settings: an unknown key is an error that names the nearest known one.
+
+Here belongs the base class of every settings object of feature_assets. No setting itself belongs here.
+Source: STYLE, "Settings are typed and closed".
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """A hint that names the known key closest to `key`, or lists all of them when none is close."""
+    names = list(known)
+    close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(names)}"
+
+
+class Closed(BaseModel):
+    """A frozen settings object that refuses unknown keys.
+
+    Raises:
+        ValueError: (as pydantic's ValidationError) an unknown key, with the nearest known one; or a wrong value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_nearest(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key {key!r} in {cls.__name__}: {nearest(str(key), cls.model_fields)}")
+        return data

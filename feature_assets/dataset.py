@@ -1,0 +1,114 @@
+"""The description of a data set: one YAML file in `data/`, typed and closed.
+
+What a delivery contains belongs to `sources/`; what a table must look like belongs to `contract.py`.
+Source: DATA §1, §2, §4.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from feature_assets.closed import Closed, nearest
+
+DEFAULT_QUARANTINE_LIMIT = 0.02  # share of a delivered table's rows that may be dropped before the night stops
+
+
+class DatasetConfig(Closed):
+    """One data set: where its rows come from, its zone, the days it covers and what it cannot answer.
+
+    Attributes:
+        name: the file's stem in `data/`.
+        title: one line for people.
+        notice: what everyone who reads results must know (shown wherever results are shown).
+        source: the reader in `feature_assets.sources`.
+        zone: IANA zone of the shops; days, weekdays and hours are computed in it.
+        covers_from: first local day of data.
+        covers_until: first local day that is no longer covered; the default as-of date.
+        horizon_days: H, the label window in days.
+        campaign_horizon_days: the label window of ctr and cvr in days.
+        tasks_off: task → the reason why this data set has no honest label for it.
+        click_kinds_off: campaign kind → the reason why its exposures have no click label.
+        quarantine_limits: delivered table → largest share of rows in [0, 1] that may be dropped.
+    """
+
+    name: str
+    title: str
+    notice: str
+    source: Literal["completejourney"]
+    zone: str
+    covers_from: date
+    covers_until: date
+    horizon_days: int = Field(default=28, ge=1)
+    campaign_horizon_days: int = Field(default=56, ge=1)
+    tasks_off: dict[str, str] = Field(default_factory=dict)
+    click_kinds_off: dict[str, str] = Field(default_factory=dict)
+    quarantine_limits: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("zone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        known = available_timezones()
+        if zone not in known:
+            raise ValueError(f"unknown time zone {zone!r}: {nearest(zone, sorted(known))}")
+        return zone
+
+    @field_validator("quarantine_limits")
+    @classmethod
+    def _shares(cls, limits: dict[str, float]) -> dict[str, float]:
+        for table, share in limits.items():
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"quarantine limit of {table!r} is {share}, expected a share in [0, 1]")
+        return limits
+
+    @model_validator(mode="after")
+    def _ordered_days(self) -> DatasetConfig:
+        if self.covers_from >= self.covers_until:
+            raise ValueError(f"covers_from {self.covers_from} is not before covers_until {self.covers_until}")
+        return self
+
+    def quarantine_limit(self, table: str) -> float:
+        """Largest share of dropped rows of a delivered table that does not stop the night."""
+        return self.quarantine_limits.get(table, DEFAULT_QUARANTINE_LIMIT)
+
+    def instant(self, day: date) -> datetime:
+        """Local midnight of `day` as a UTC instant. Source: DATA §2."""
+        return midnight(day, self.zone)
+
+
+def midnight(day: date, zone: str) -> datetime:
+    """Local midnight of `day` in `zone` as a UTC instant."""
+    return datetime.combine(day, time(), tzinfo=ZoneInfo(zone)).astimezone(UTC)
+
+
+def days_after(day: date, days: int) -> date:
+    """The date `days` calendar days after `day`."""
+    return day + timedelta(days=days)
+
+
+def load_dataset(name: str, data_root: Path) -> DatasetConfig:
+    """Read `<data_root>/<name>.yaml`.
+
+    Raises:
+        FileNotFoundError: there is no such description; names the ones that exist.
+        ValueError: the description is not valid; names the file and what is wrong.
+    """
+    path = data_root / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in data_root.glob("*.yaml"))
+        raise FileNotFoundError(f"no data set description {path}: {nearest(name, known) if known else 'none exists'}")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(raw, dict):
+            raise ValueError("expected a mapping of settings")
+        dataset = DatasetConfig(**raw)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is not a valid data set description: {error}") from error
+    if dataset.name != name:
+        raise ValueError(f"{path} describes {dataset.name!r}: the name must equal the file's stem {name!r}")
+    return dataset

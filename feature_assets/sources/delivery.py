@@ -1,0 +1,66 @@
+"""What every named source hands over: the opened delivery, and what validation made of it.
+
+Source: DATA §1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from feature_assets.contract import DeliveryError, Validated
+from feature_assets.dataset import DatasetConfig
+from feature_assets.tables import Tables
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Opened files of one delivery.
+
+    Attributes:
+        files: delivered table → file.
+        frames: delivered table → lazy frame; a table that was not delivered is not in it.
+        notes: what a reader of the run should know (missing optional tables).
+    """
+
+    dataset: DatasetConfig
+    files: dict[str, Path]
+    frames: dict[str, pl.LazyFrame] = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A validated delivery.
+
+    Attributes:
+        tables: the contract tables made of the good rows.
+        validated: delivered table → its validation result (its good rows are released).
+        notes: the delivery's notes, and tasks that are off because a table is missing.
+    """
+
+    tables: Tables
+    validated: dict[str, Validated] = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    def check_limits(self) -> None:
+        """Refuse a delivery of which a table lost more rows than its limit allows.
+
+        Raises:
+            DeliveryError: names each such table, its share, its most frequent reason and the first such row.
+        """
+        over = [v for v in self.validated.values() if v.over_limit]
+        if over:
+            raise DeliveryError(" ".join(_over_limit(v) for v in over))
+
+
+def _over_limit(validated: Validated) -> str:
+    worst = next(count for count in validated.counts if count.action == "dropped")
+    return (
+        f"table {validated.table}: {validated.dropped:,} of {validated.delivered:,} rows "
+        f"({validated.dropped_share:.2%}) are not usable, the limit is {validated.limit_share:.2%}. "
+        f"Most frequent: {worst.reason} ({worst.rows:,} rows; first: {worst.first}). "
+        f"Repair the delivery, or raise quarantine_limits.{validated.table} in the data set's YAML."
+    )

@@ -1,0 +1,228 @@
+"""Validated contract tables, and the view of them that is known at an as-of date.
+
+`Tables` holds a data set's contract tables; `View` is what was known of (a shard of) its customers strictly before an
+as-of instant, with the joins that most feature groups share. Nothing of a group or a label belongs here.
+Source: DATA §1, §2; ARCHITECTURE §2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from feature_assets.dataset import DatasetConfig
+
+SORT_KEYS: dict[str, list[str]] = {
+    "customers": ["customer_id"],
+    "transactions": ["customer_id", "at", "transaction_id"],
+    "products": ["product_id"],
+    "campaigns": ["campaign_id"],
+    "campaign_events": ["customer_id", "at", "campaign_id", "event"],
+}
+"""The order of each contract table's rows: results never depend on the order of a delivery."""
+
+
+def stable_shard(customer_ids: pl.Series, n: int) -> pl.Series:
+    """Shard number in [0, n) of each customer: a hash that no version, machine or process changes.
+
+    Args:
+        customer_ids: String series of any length.
+        n: number of shards, ≥ 1.
+    """
+    if n < 1:
+        raise ValueError(f"number of shards is {n}, expected at least 1")
+    numbers = [
+        int.from_bytes(hashlib.blake2b(str(c).encode(), digest_size=8).digest(), "big") % n for c in customer_ids
+    ]
+    return pl.Series("shard", numbers, dtype=pl.UInt32)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The contract tables of a data set, validated, each in its stable order.
+
+    Attributes:
+        dataset: the description; its `tasks_off` also names tasks that this delivery cannot answer.
+        frames: contract table → frame; a table that was not delivered is not in it.
+    """
+
+    dataset: DatasetConfig
+    frames: dict[str, pl.DataFrame] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        ordered = {name: frame.sort(SORT_KEYS[name]) for name, frame in self.frames.items()}
+        object.__setattr__(self, "frames", ordered)
+
+    def has(self, name: str) -> bool:
+        """Whether contract table `name` was delivered."""
+        return name in self.frames
+
+    def view(self, as_of: date, shard: tuple[int, int] | None = None) -> View:
+        """What is known strictly before local midnight of `as_of` of all customers, or of shard (i, n)."""
+        return View(self, as_of, shard)
+
+    def save(self, directory: Path) -> None:
+        """Write one Parquet file a table and `dataset.json`, beside and then renamed."""
+        beside = directory.with_name(f".{directory.name}.writing")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        for name, frame in self.frames.items():
+            frame.write_parquet(beside / f"{name}.parquet")
+        (beside / "dataset.json").write_text(self.dataset.model_dump_json(indent=1), encoding="utf-8")
+        if directory.exists():
+            old = directory.with_name(f".{directory.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            directory.rename(old)
+            beside.rename(directory)
+            shutil.rmtree(old)
+        else:
+            beside.rename(directory)
+
+    @classmethod
+    def load(cls, directory: Path) -> Tables:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no `dataset.json` in the directory.
+        """
+        dataset = DatasetConfig(**json.loads((directory / "dataset.json").read_text(encoding="utf-8")))
+        return cls(dataset, {p.stem: pl.read_parquet(p) for p in sorted(directory.glob("*.parquet"))})
+
+    @cached_property
+    def lines(self) -> pl.DataFrame:
+        """All transactions joined with their product, in the tables' order, with local time columns.
+
+        `customer` UInt32 (index into the customers table), customer_id, basket_id, merchant_id, product_id, at,
+        `day` Date, `weekday` Int8 (Monday 0), `hour` Float32 in [0, 24), amount, discount, quantity, channel, kind,
+        category_l1, category_l2, category_l3, brand.
+        """
+        codes = self.frames["customers"].select("customer_id", customer=pl.int_range(pl.len(), dtype=pl.UInt32))
+        lines = self.frames["transactions"].join(codes, on="customer_id", how="inner", maintain_order="left")
+        if self.has("products"):
+            lines = lines.join(self.frames["products"], on="product_id", how="left", maintain_order="left")
+        else:
+            empty = [pl.lit(None, pl.String).alias(c) for c in ("category_l1", "category_l2", "category_l3", "brand")]
+            lines = lines.with_columns(empty)
+        local = pl.col("at").dt.convert_time_zone(self.dataset.zone)
+        seconds = local.dt.hour().cast(pl.Int32) * 3600 + local.dt.minute().cast(pl.Int32) * 60 + local.dt.second()
+        return lines.select(
+            "customer",
+            "customer_id",
+            "basket_id",
+            "merchant_id",
+            "product_id",
+            "at",
+            local.dt.date().alias("day"),
+            (local.dt.weekday() - 1).cast(pl.Int8).alias("weekday"),
+            (seconds / 3600).cast(pl.Float32).alias("hour"),
+            "amount",
+            "discount",
+            "quantity",
+            "channel",
+            "kind",
+            "category_l1",
+            "category_l2",
+            "category_l3",
+            "brand",
+        )
+
+    @cached_property
+    def baskets(self) -> pl.DataFrame:
+        """One row a basket (its lines of one local day), ordered by customer, instant and basket.
+
+        `customer`, basket_id, at (first line), day, weekday, hour, amount (sum), `items` UInt32 (lines), merchant_id.
+        A day is wholly before or wholly at or after every as-of instant, so a basket is as well.
+        """
+        return (
+            self.lines.group_by("customer", "basket_id", "day", maintain_order=True)
+            .agg(
+                pl.col("at", "weekday", "hour").first(),
+                pl.col("amount").sum(),
+                pl.len().cast(pl.UInt32).alias("items"),
+                pl.col("merchant_id").first(),
+            )
+            .sort("customer", "at", "basket_id")
+        )
+
+
+class View:
+    """What was known of customers strictly before an as-of instant.
+
+    Attributes:
+        dataset: the data set's description.
+        as_of: the as-of date t.
+        instant: local midnight of t, a UTC instant.
+        zone: the data set's zone.
+        customers: those with joined_on < t (of the shard), sorted by customer_id.
+    """
+
+    def __init__(self, tables: Tables, as_of: date, shard: tuple[int, int] | None = None) -> None:
+        self._tables = tables
+        self.dataset = tables.dataset
+        self.as_of = as_of
+        self.zone = tables.dataset.zone
+        self.instant: datetime = tables.dataset.instant(as_of)
+        everyone = tables.frames["customers"]
+        known = everyone["joined_on"] < as_of
+        if shard is not None:
+            i, n = shard
+            if not 0 <= i < n:
+                raise ValueError(f"shard ({i}, {n}): expected 0 ≤ i < n")
+            known = known & (stable_shard(everyone["customer_id"], n) == i)
+        self.customers = everyone.filter(known)
+        mask = known.to_numpy()
+        rows = np.where(mask, np.cumsum(mask) - 1, 0).astype(np.uint32)
+        self._known = pl.Series("known", mask)
+        self._rows = pl.Series("row", rows)
+
+    def has(self, name: str) -> bool:
+        """Whether contract table `name` was delivered."""
+        return self._tables.has(name)
+
+    @cached_property
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """Contract tables as known at t: events before the instant of the view's customers, all products, and the
+        campaigns that had started before t."""
+        ids = self.customers.select("customer_id")
+        known: dict[str, pl.DataFrame] = {}
+        for name, frame in self._tables.frames.items():
+            if name == "customers":
+                known[name] = self.customers
+            elif name == "campaigns":
+                known[name] = frame.filter(pl.col("starts_on") < self.as_of)
+            elif "at" in frame.columns:
+                past = frame.filter(pl.col("at") < self.instant)
+                known[name] = past.join(ids, on="customer_id", how="semi", maintain_order="left")
+            else:
+                known[name] = frame
+        return known
+
+    def _past(self, frame: pl.DataFrame) -> pl.DataFrame:
+        keep = (frame["day"] < self.as_of) & self._known.gather(frame["customer"])
+        past = frame.filter(keep)
+        days_ago = (pl.lit(self.as_of) - pl.col("day")).dt.total_days().cast(pl.Int32)
+        return past.select(
+            self._rows.gather(past["customer"]).alias("row"),
+            pl.exclude("customer"),
+            days_ago.alias("days_ago"),
+        )
+
+    @cached_property
+    def lines(self) -> pl.DataFrame:
+        """Transaction lines before t, ordered by customer, instant, transaction id: the columns of `Tables.lines`
+        without `customer`, with `row` UInt32 (index into `customers`) and `days_ago` Int32 ≥ 1 (t − day)."""
+        return self._past(self._tables.lines)
+
+    @cached_property
+    def baskets(self) -> pl.DataFrame:
+        """Baskets before t, ordered by customer, instant, basket: the columns of `Tables.baskets` without
+        `customer`, with `row` UInt32 and `days_ago` Int32 ≥ 1."""
+        return self._past(self._tables.baskets)

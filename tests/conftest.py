@@ -1,0 +1,36 @@
+"""Fixtures that every test package may use: the embedded data set, read once for all workers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from feature_assets.dataset import DatasetConfig, load_dataset
+from feature_assets.sources import load_tables
+from feature_assets.tables import Tables
+
+DATA_ROOT = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="session")
+def dataset() -> DatasetConfig:
+    """The description of the embedded data set."""
+    return load_dataset("completejourney", DATA_ROOT)
+
+
+@pytest.fixture(scope="session")
+def tables(dataset: DatasetConfig, tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """The embedded data set, validated. The first worker that needs it reads the delivery, the others its result."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "embedded_tables"
+    if not shared.exists():
+        made = load_tables(dataset)
+        mine = shared.with_name(f"embedded_tables_{os.getpid()}")
+        made.save(mine)
+        try:
+            mine.rename(shared)
+        except OSError:  # another worker was first: its tables are the same
+            return made
+    return Tables.load(shared)
