@@ -212,7 +212,8 @@ class ModelConfig(ClosedModel):
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
-        for what, names in (("tasks", [t.name for t in self.tasks]), ("experts", [e.name for e in self.experts])):
+        named = {"tasks": [t.name for t in self.tasks], "experts": [str(e.name) for e in self.experts]}
+        for what, names in named.items():
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{what} named twice: {', '.join(twice)}")

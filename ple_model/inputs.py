@@ -32,7 +32,7 @@ class Inputs:
     def __post_init__(self) -> None:
         if self.features.shape != self.features_mask.shape:
             raise ValueError(
-                f"features {tuple(self.features.shape)} and their mask {tuple(self.features_mask.shape)} differ in shape"
+                f"features {tuple(self.features.shape)} and mask {tuple(self.features_mask.shape)} differ in shape"
             )
         if (self.txn_seq is None) != (self.txn_seq_mask is None):
             raise ValueError("txn_seq and txn_seq_mask come together")

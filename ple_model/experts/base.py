@@ -1,0 +1,64 @@
+"""What an expert is: one network of the shared pool that reads some inputs and returns a block of h_shared.
+
+Source: MODEL §3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ple_model.config import InputConfig
+from ple_model.inputs import Inputs
+
+
+@dataclass
+class ExpertOutput:
+    """output [B, width]; interpretation: name → tensor [B, …], empty unless it was asked for."""
+
+    output: Tensor
+    interpretation: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Expert(nn.Module):
+    """One expert. A subclass declares `name` and `reads`, sets `width`, and implements the methods below.
+
+    The output of a row whose input is absent is arbitrary but finite: the gate gives it weight 0.
+    """
+
+    name: ClassVar[str]
+    reads: ClassVar[str]
+    width: int
+
+    @classmethod
+    def available(cls, inputs: InputConfig) -> bool:
+        """Whether the data set delivers what this expert reads."""
+        raise NotImplementedError
+
+    def present(self, inputs: Inputs) -> Tensor:
+        """[B] bool: rows whose input is there."""
+        raise NotImplementedError
+
+    def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
+        """[B, width], and what it looked at if `interpret`."""
+        raise NotImplementedError
+
+    def fit(self, inputs: Inputs) -> None:
+        """Takes scales or bin edges (buffers) from training rows. Most experts have none."""
+
+
+def spread_rows(rows: int, at_most: int) -> Tensor:
+    """Indices of at most that many rows, evenly spread; the same for the same numbers."""
+    return torch.linspace(0, rows - 1, min(rows, at_most), dtype=torch.float64).round().long()
+
+
+def mlp(width: int, hidden: tuple[int, ...], dropout: float) -> nn.Sequential:
+    """Linear, LayerNorm, SiLU, dropout for each hidden width."""
+    layers: list[nn.Module] = []
+    for out in hidden:
+        layers += [nn.Linear(width, out), nn.LayerNorm(out), nn.SiLU(), nn.Dropout(dropout)]
+        width = out
+    return nn.Sequential(*layers)

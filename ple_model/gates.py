@@ -1,0 +1,66 @@
+"""Customized gate control, stage 2: one softmax over experts for each task, scaling the blocks of h_shared.
+
+All tasks' gates are one Linear. Source: MODEL §4.2–§4.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ple_model.config import GateConfig, TaskConfig
+
+
+def dim_scales(widths: Sequence[int]) -> Tensor:
+    """s_i = √(mean width / width_i), [N]. Source: MODEL §4.2."""
+    dims = torch.tensor(widths, dtype=torch.float32)
+    return (dims.mean() / dims).sqrt()
+
+
+def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last axis in float32 with weight exactly 0 outside `mask`; all 0 where nothing is inside."""
+    logits = logits.float().masked_fill(~mask, -torch.inf)
+    weights = logits.masked_fill(~mask.any(-1, keepdim=True), 0.0).softmax(-1)
+    return weights * mask
+
+
+def entropy(weights: Tensor) -> Tensor:
+    """−Σ w log w over the last axis in float32, with 0 log 0 = 0."""
+    return torch.special.entr(weights.float().clamp(min=torch.finfo(torch.float32).tiny)).sum(-1)
+
+
+class CGCAttention(nn.Module):
+    """h_shared [B, D], present [B, N] → weights [B, T, N]; rows sum to 1 over present experts."""
+
+    prior: Tensor
+    scales: Tensor
+    frozen: Tensor
+
+    def __init__(
+        self, config: GateConfig, tasks: Sequence[TaskConfig], experts: Sequence[str], widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.entropy_weight = config.entropy_weight
+        preferred = torch.tensor([[expert in task.experts for expert in experts] for task in tasks])
+        self.register_buffer("prior", torch.where(preferred, config.prior_bias, -config.prior_bias), persistent=False)
+        scales = dim_scales(widths) if config.dim_normalize else torch.ones(len(widths))
+        self.register_buffer("scales", scales, persistent=False)
+        self.register_buffer("frozen", torch.tensor(False))
+        self.linear = nn.Linear(sum(widths), len(tasks) * len(experts))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """W = 0 and b = the prior, so that the first output is the softmax of the prior."""
+        nn.init.zeros_(self.linear.weight)
+        with torch.no_grad():
+            self.linear.bias.copy_(self.prior.flatten())
+
+    def forward(self, h_shared: Tensor, present: Tensor) -> Tensor:
+        logits = self.linear(h_shared).unflatten(-1, self.prior.shape)  # [B, T, N]
+        return masked_softmax(logits, present.unsqueeze(1))
+
+    def regularisation(self, weights: Tensor) -> Tensor:
+        """λ·(−1/T) Σ_k H(w_k), mean over rows: a scalar that falls as the gates spread. Source: MODEL §4.3."""
+        return -self.entropy_weight * entropy(weights).mean()

@@ -1,0 +1,193 @@
+"""PLE-Cluster-adaTT, the main path: experts → CGC attention → group baskets → logit transfer → towers.
+
+- Experts are of different kinds and read different inputs; one whose input a row lacks has gate weight exactly 0.
+- All gates are one Linear; the first layer behind them uses the identity of MODEL §4.2.
+- Towers of one topological level run as one batch.
+- The model holds what turns raw outputs into label units: regression scales (buffers) and candidate tables.
+
+Losses are in `losses.py`, training in `ple_model.training`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ple_model.basket import GroupTaskExpertBasket
+from ple_model.config import ModelConfig
+from ple_model.experts import Expert, build_experts
+from ple_model.gates import CGCAttention
+from ple_model.inputs import Inputs
+from ple_model.logit_transfer import LogitTransfer
+from ple_model.towers import TowerLevel
+
+
+@dataclass
+class Outputs:
+    """predictions: task → raw output [B, out] (logits, standardised value, or query); gates [B, T, N] in the order of
+    the configuration's tasks and of `expert_names`; interpretation: expert → name → tensor, when asked for."""
+
+    predictions: dict[str, Tensor]
+    gates: Tensor
+    interpretation: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+
+class TargetScale(nn.Module):
+    """Mean and standard deviation of one regression task's label, [out] each; 0 and 1 until they are set."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, out: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(out))
+        self.register_buffer("std", torch.ones(out))
+
+    def standardise(self, label: Tensor) -> Tensor:
+        """Label unit → what the tower predicts. [B] or [B, out] → [B, out]."""
+        return (label.reshape(-1, self.mean.shape[0]).float() - self.mean) / self.std
+
+    def restore(self, value: Tensor) -> Tensor:
+        """What the tower predicts → label unit, [B, out]."""
+        return value.float() * self.std + self.mean
+
+
+class PLEClusterAdaTT(nn.Module):
+    """The multi-task network. Source: MODEL §1–§8.
+
+    `expert_names` are the experts that were built, in the order of the gates' last axis.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.task_names = tuple(task.name for task in config.tasks)
+        self.experts = build_experts(config)
+        self.expert_names = tuple(self.experts)
+        widths = [expert.width for expert in self._experts()]
+        self.gate = CGCAttention(config.gate, config.tasks, self.expert_names, widths)
+        self.basket = GroupTaskExpertBasket(config.basket, config.tasks, widths, config.inputs.clusters)
+        self.transfer = LogitTransfer(config.transfer, config.tasks, config.basket.width)
+        self.towers = nn.ModuleList(
+            TowerLevel(config.tower, [config.task(name) for name in level], config.basket.width)
+            for level in self.transfer.levels
+        )
+        self.scales = nn.ModuleDict({t.name: TargetScale(t.out) for t in config.tasks if t.kind == "regression"})
+        self.tables = nn.ParameterDict(
+            {
+                t.name: nn.Parameter(torch.randn(t.candidates or 0, t.out) * t.out**-0.5)
+                for t in config.tasks
+                if t.kind == "contrastive"
+            }
+        )
+        self.register_load_state_dict_post_hook(_apply_frozen_flag)
+
+    def _experts(self) -> list[Expert]:
+        return [expert for expert in self.experts.values() if isinstance(expert, Expert)]
+
+    def forward(self, inputs: Inputs, interpret: bool = False) -> Outputs:
+        results = [expert(inputs, interpret) for expert in self._experts()]
+        present = torch.stack([expert.present(inputs) for expert in self._experts()], dim=1)  # [B, N]
+        blocks = [result.output * present[:, i, None] for i, result in enumerate(results)]
+        gates = self.gate(torch.cat(blocks, dim=1), present)  # [B, T, N]
+        vectors = self.basket(blocks, gates * self.gate.scales, inputs.cluster_probs).unbind(1)  # T × [B, width]
+        by_name = dict(zip(self.task_names, vectors, strict=True))
+        predictions: dict[str, Tensor] = {}
+        for level, tower in zip(self.transfer.levels, self.towers, strict=True):
+            tower_in = self.transfer.level_inputs(level, [by_name[name] for name in level], predictions)
+            predictions.update(tower(tower_in))
+        return Outputs(
+            predictions={name: predictions[name] for name in self.task_names},
+            gates=gates,
+            interpretation={n: r.interpretation for n, r in zip(self.expert_names, results, strict=True) if interpret},
+        )
+
+    def regularisation(self, outputs: Outputs) -> dict[str, Tensor]:
+        """Terms to add to the loss, by name: the gates' entropy, while training and not frozen (MODEL §4.3)."""
+        if not self.training or bool(self.gate.frozen):
+            return {}
+        return {"gate_entropy": self.gate.regularisation(outputs.gates)}
+
+    def candidate_scores(self, task: str, query: Tensor, candidates: Tensor | None = None) -> Tensor:
+        """Cosine over temperature of a contrastive task, [B, candidates]: logits over its table, or over some rows of
+        it (int64 indices). Source: MODEL §9."""
+        table = self.tables[task] if candidates is None else self.tables[task][candidates]
+        temperature = self.config.task(task).temperature or 1.0
+        return F.normalize(query.float(), dim=-1) @ F.normalize(table.float(), dim=-1).T / temperature
+
+    @torch.no_grad()
+    def predict(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Predictions in final units before calibration, without dropout.
+
+        binary [B] probability; multiclass [B, classes] probabilities; regression [B] or [B, out] in the label's unit;
+        contrastive [B, candidates] logits over the table.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            outputs = self(inputs)
+        finally:
+            self.train(was_training)
+        return {name: self.to_units(name, raw) for name, raw in outputs.predictions.items()}
+
+    def to_units(self, task: str, raw: Tensor) -> Tensor:
+        """A raw output [B, out] of `forward` in the final unit of its task: see `predict`."""
+        kind = self.config.task(task).kind
+        if kind == "binary":
+            return raw.float().squeeze(-1).sigmoid()
+        if kind == "multiclass":
+            return raw.float().softmax(-1)
+        if kind == "contrastive":
+            return self.candidate_scores(task, raw)
+        value = self.scales[task].restore(raw)  # type: ignore[operator]
+        return value.squeeze(-1) if value.shape[-1] == 1 else value
+
+    def fit_inputs(self, inputs: Inputs) -> None:
+        """Takes bin edges and channel scales (buffers) from training rows. Call it once before training."""
+        for expert in self._experts():
+            expert.fit(inputs)
+
+    @torch.no_grad()
+    def set_target_scale(self, task: str, mean: float | Tensor, std: float | Tensor) -> None:
+        """Mean and standard deviation of a regression task's training labels. Raises ValueError unless std > 0."""
+        if task not in self.scales:
+            raise ValueError(f"task {task!r} is not a regression task of this model")
+        if not (torch.as_tensor(std) > 0).all():
+            raise ValueError(f"task {task!r}: standard deviation {std} is not positive")
+        scale = self.scales[task]
+        scale.mean.copy_(torch.as_tensor(mean).expand_as(scale.mean))  # type: ignore[operator, arg-type]
+        scale.std.copy_(torch.as_tensor(std).expand_as(scale.std))  # type: ignore[operator, arg-type]
+
+    def freeze_shared(self, frozen: bool = True) -> None:
+        """Stops (or resumes) the training of shared experts and gates; the flag is kept in a checkpoint (§4.4, §13)."""
+        self.gate.frozen.fill_(frozen)
+        for module in (self.experts, self.gate):
+            module.requires_grad_(not frozen)
+
+
+def _apply_frozen_flag(model: nn.Module, _: object) -> None:
+    if isinstance(model, PLEClusterAdaTT):
+        model.freeze_shared(bool(model.gate.frozen))
+
+
+def parameter_counts(model: nn.Module, depth: int = 2) -> dict[str, int]:
+    """Trainable and frozen parameters by module, names cut at `depth` parts, in order."""
+    counts: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        key = ".".join(name.split(".")[:depth])
+        counts[key] = counts.get(key, 0) + parameter.numel()
+    return counts
+
+
+def summary(model: nn.Module, depth: int = 2) -> str:
+    """A text table of parameters by module, with their share and the total."""
+    counts = parameter_counts(model, depth)
+    total = sum(counts.values())
+    width = max(len(name) for name in [*counts, "total"])
+    lines = [f"{name:<{width}}  {n:>10,}  {n / max(total, 1):>6.1%}" for name, n in counts.items()]
+    return "\n".join(
+        [f"{'module':<{width}}  {'parameters':>10}  {'share':>6}", *lines, f"{'total':<{width}}  {total:>10,}"]
+    )
