@@ -10,7 +10,7 @@ from importlib import import_module
 
 from feature_assets.schema import Group
 
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("campaign", "raw_power_law", "txn_seq")
 
 
 def implemented() -> list[Group]:

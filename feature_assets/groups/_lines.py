@@ -1,0 +1,278 @@
+"""Purchase lines as plain arrays: encoded once a data set, cut once a View, shared by the groups.
+
+Two things make a group's sums the same bits in any shard, order or number of threads: rows are always in the order
+customer, instant, transaction id, and sums over them are `np.bincount`, which adds one row after the other.
+
+`Encoded` numbers the text columns and, for each line, knows the day on which the same customer last bought the same
+thing before (so that distinct counts of any window are two bincounts). Numbers depend on the whole data set and are
+only ever used as labels: no feature depends on which number a value got.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import polars as pl
+
+from feature_assets.tables import Tables, View
+
+NEVER: Final = -(1 << 30)
+"""`previous` day of something that the customer had not bought before."""
+
+_EPOCH: Final = np.datetime64("1970-01-01")
+_T = TypeVar("_T")
+
+
+def cached(owner: Any, key: str, make: Callable[[], _T]) -> _T:
+    """`make()` kept on `owner` (a View or Tables) under `key`: it lives exactly as long as its owner."""
+    store: dict[str, Any] = owner.__dict__.setdefault("_shared_arrays", {})
+    if key not in store:
+        store[key] = make()
+    return store[key]
+
+
+class Encoded:
+    """Purchase lines of `Tables.lines`, in its order; arrays of N lines, each made when first asked for."""
+
+    def __init__(self, tables: Tables) -> None:
+        lines = tables.lines
+        purchases = (lines["kind"] == "purchase").fill_null(False)
+        self._lines = lines if purchases.all() else lines.filter(purchases)
+        self._codes: dict[str, tuple[np.ndarray, list[str]]] = {}
+        self._pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._previous: dict[str, np.ndarray] = {}
+
+    @cached_property
+    def customer(self) -> np.ndarray:
+        """Index into the customers table, int64 [N], ascending."""
+        return self._lines["customer"].to_numpy().astype(np.int64)
+
+    @cached_property
+    def day(self) -> np.ndarray:
+        """Local day as days since 1970-01-01, int32 [N]."""
+        return self._lines["day"].to_physical().to_numpy()
+
+    def values(self, name: str) -> np.ndarray:
+        """A numeric column as float64 [N], NaN where null."""
+        return self._lines[name].cast(pl.Float64).to_numpy()
+
+    def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
+        """A text column as int32 numbers [N] (−1 = null) and the values that they stand for, in ascending order."""
+        if name not in self._codes:
+            column = self._lines[name].cast(pl.String)
+            known = column.drop_nulls().unique().sort()
+            numbers = column.cast(pl.Enum(known)).to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
+            self._codes[name] = (numbers, known.to_list())
+        return self._codes[name]
+
+    def pair(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Number of the line's (customer, value of `name`), int64 [N] ascending with the customer (−1 = null), and
+        the customer of each pair [P]. `name` "day" or "week" pairs with the local day or week (Monday first)."""
+        if name not in self._pairs:
+            if name == "day":
+                values = self.day.astype(np.int64)
+            elif name == "week":
+                values = (self.day.astype(np.int64) + 3) // 7  # 1970-01-01 was a Thursday
+            else:
+                values = self.codes(name)[0].astype(np.int64)
+            known = np.flatnonzero(values >= 0)
+            span = int(values.max(initial=0)) + 1
+            keys, inverse = np.unique(self.customer[known] * span + values[known], return_inverse=True)
+            numbers = np.full(len(values), -1, dtype=np.int64)
+            numbers[known] = inverse
+            self._pairs[name] = (numbers, keys // span)
+        return self._pairs[name]
+
+    def previous(self, name: str) -> np.ndarray:
+        """Day on which the customer last bought the same value of `name` on an earlier line, int32 [N] (`NEVER`).
+
+        It depends on earlier lines only, so it is known at every as-of date after the line.
+        """
+        if name not in self._previous:
+            numbers = self.pair(name)[0]
+            order = np.argsort(numbers, kind="stable")
+            of_same = numbers[order[1:]] == numbers[order[:-1]]
+            result = np.full(len(numbers), NEVER, dtype=np.int32)
+            result[order[1:][of_same]] = self.day[order[:-1][of_same]]
+            self._previous[name] = result
+        return self._previous[name]
+
+
+def encoded(tables: Tables) -> Encoded:
+    """The encoded purchase lines of a data set, made once."""
+    return cached(tables, "encoded", lambda: Encoded(tables))
+
+
+@dataclass(frozen=True)
+class Window:
+    """Lines of a View that are at most `longest` days old; M lines, customer by customer, oldest first."""
+
+    lines: Encoded
+    index: np.ndarray  # [M] positions in `lines`
+    row: np.ndarray  # [M] int64 index into the view's customers
+    days_ago: np.ndarray  # [M] int32 ≥ 1
+    customers: int
+    as_of: int  # days since 1970-01-01
+
+    def values(self, name: str) -> np.ndarray:
+        return cached(self, name, lambda: self.lines.values(name)[self.index])
+
+    def codes(self, name: str) -> np.ndarray:
+        return cached(self, f"codes {name}", lambda: self.lines.codes(name)[0][self.index])
+
+    def previous_days_ago(self, name: str) -> np.ndarray:
+        """How many days before t the customer last bought the same `name` on an earlier line; huge if never."""
+        return self.as_of - self.lines.previous(name)[self.index]
+
+    def ranked(self, name: str, vocabulary: Sequence[str]) -> np.ndarray:
+        """Position of each line's value in `vocabulary`, int64 [M]; len(vocabulary) for any other value and null."""
+        rank = {value: i for i, value in enumerate(vocabulary)}
+        table = np.array([rank.get(v, len(rank)) for v in self.lines.codes(name)[1]] + [len(rank)], dtype=np.int64)
+        return table[self.codes(name)]  # −1 (null) picks the last entry
+
+    def group(self, name: str) -> Grouped:
+        """The lines grouped by (customer, value of `name`); see `Encoded.pair`."""
+        return cached(self, f"group {name}", lambda: self._group(name))
+
+    def _group(self, name: str) -> Grouped:
+        pairs, owner = self.lines.pair(name)
+        numbers = pairs[self.index]
+        known = numbers >= 0
+        seen = np.zeros(len(owner), dtype=bool)
+        seen[numbers[known]] = True
+        number = np.where(known, (np.cumsum(seen) - 1)[numbers], -1)
+        row, days_ago = np.zeros((2, int(seen.sum())), dtype=np.int64)
+        row[number[known]] = self.row[known]
+        days_ago[number[known]] = self.days_ago[known]  # lines are in the order of time: the youngest one stays
+        return Grouped(number, row, days_ago, self.customers)
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Lines of a Window grouped by customer and some value: G groups, those of a customer together."""
+
+    number: np.ndarray  # [M] group of each line, −1 where the value is null
+    row: np.ndarray  # [G] int64 customer
+    days_ago: np.ndarray  # [G] int64 age of the youngest line
+    customers: int
+
+    def sums(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """Sum of `weights` [M] (or count) of the lines of each group, float64 [G]."""
+        known = self.number >= 0
+        of_known = None if weights is None else weights[known]
+        return np.bincount(self.number[known], of_known, minlength=len(self.row)).astype(np.float64)
+
+    def largest(self, weights: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
+        """The largest sum of `weights` [M] over a group of the customer, float64 [customers], NaN where there is none.
+        `chosen` [M] restricts the lines."""
+        keep = self.number >= 0 if chosen is None else chosen & (self.number >= 0)
+        number = self.number[keep]
+        sums = np.bincount(number, weights[keep], minlength=len(self.row))
+        seen = np.zeros(len(self.row), dtype=bool)
+        seen[number] = True
+        return maximum(self.row[seen], sums[seen], self.customers)
+
+
+def window(view: View, longest: int | None = None) -> Window:
+    """The lines before t that are at most `longest` days old (all of them by default), made once a View."""
+
+    def cut() -> Window:
+        lines = encoded(view._tables)
+        as_of = int((np.datetime64(view.as_of) - _EPOCH).astype(int))
+        known, rows = view._known.to_numpy(), view._rows.to_numpy()
+        keep = (lines.day < as_of) & known[lines.customer]
+        if longest is not None:
+            keep &= lines.day >= as_of - longest
+        index = np.flatnonzero(keep)
+        row = rows[lines.customer[index]].astype(np.int64)
+        return Window(lines, index, row, as_of - lines.day[index], view.customers.height, as_of)
+
+    return cached(view, f"window {longest}", cut)
+
+
+def maximum(row: np.ndarray, values: np.ndarray, rows: int) -> np.ndarray:
+    """Largest of `values` at each row, float64 [rows]; NaN for rows without one; NaN values are skipped."""
+    result = np.full(rows, -np.inf)
+    np.fmax.at(result, row, values)
+    return np.where(np.isneginf(result), np.nan, result)
+
+
+class Windows:
+    """Sums, maxima and distinct counts over several windows at once: each line is put into its age bucket once, and
+    buckets are accumulated from the youngest to the oldest.
+
+    Args:
+        row: int64 [M], the customer of each item.
+        days_ago: int [M] ≥ 1.
+        rows: number of customers.
+        days: ascending window lengths, W of them; results are [rows, W].
+    """
+
+    def __init__(self, row: np.ndarray, days_ago: np.ndarray, rows: int, days: Sequence[int]) -> None:
+        self.rows, self.days, self._row = rows, tuple(days), row
+        buckets = len(self.days) + 1  # the last one lies outside of every window
+        self._bucket_of = np.searchsorted(self.days, np.arange(self.days[-1] + 2)).astype(np.int64)
+        self._shape = (rows, buckets)
+        self._cell = row * buckets + self._bucket(days_ago)
+
+    def _bucket(self, days_ago: np.ndarray) -> np.ndarray:
+        return self._bucket_of[np.clip(days_ago, 0, self.days[-1] + 1)]
+
+    def sums(self, weights: np.ndarray | None = None, chosen: np.ndarray | None = None) -> np.ndarray:
+        """Sum of `weights` (or count) of the items (`chosen` [M] of them) in each window, float64 [rows, W]."""
+        cell = self._cell if chosen is None else self._cell[chosen]
+        if weights is not None and chosen is not None:
+            weights = weights[chosen]
+        flat = np.bincount(cell, weights, minlength=self._shape[0] * self._shape[1]).astype(np.float64)
+        return np.cumsum(flat.reshape(self._shape)[:, :-1], axis=1)
+
+    def maxima(self, values: np.ndarray) -> np.ndarray:
+        """Largest value of each window, float64 [rows, W], NaN where the window is empty."""
+        flat = np.full(self._shape[0] * self._shape[1], -np.inf)
+        np.fmax.at(flat, self._cell, values)
+        result = np.maximum.accumulate(flat.reshape(self._shape)[:, :-1], axis=1)
+        return np.where(np.isneginf(result), np.nan, result)
+
+    def distinct(self, previous_days_ago: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Number of different values in each window, float64 [rows, W], from the age of each item's predecessor of the
+        same value: an item counts in the windows that hold it and not its predecessor. `known` [M] drops nulls."""
+        left = self._row * self._shape[1] + self._bucket(previous_days_ago)
+        size = self._shape[0] * self._shape[1]
+        flat = np.bincount(self._cell[known], minlength=size) - np.bincount(left[known], minlength=size)
+        return np.cumsum(flat.reshape(self._shape)[:, :-1], axis=1).astype(np.float64)
+
+
+def top_by_spend(views: Sequence[View], name: str, k: int) -> list[str]:
+    """The k values of a text column with the most spend before the views' dates, most first (ties by name)."""
+    spend: dict[str, float] = {}
+    for view in views:
+        part = window(view)
+        codes, known = part.codes(name), part.lines.codes(name)[1]
+        sums = np.bincount(codes + 1, part.values("amount"), minlength=len(known) + 1)[1:]
+        for value, amount in zip(known, sums.tolist(), strict=True):
+            if amount > 0:
+                spend[value] = spend.get(value, 0.0) + amount
+    return sorted(spend, key=lambda value: (-spend[value], value))[:k]
+
+
+def to_frame(view: View, names: Sequence[str], matrix: np.ndarray) -> pl.DataFrame:
+    """`customer_id` and one Float32 column a column of `matrix` [customers, C]; NaN becomes null, infinity raises."""
+    if matrix.shape != (view.customers.height, len(names)):
+        raise ValueError(f"matrix is {matrix.shape}, expected {(view.customers.height, len(names))}")
+    if np.isinf(matrix).any():
+        bad = [name for name, column in zip(names, matrix.T, strict=True) if np.isinf(column).any()]
+        raise ValueError(f"infinite values in {bad[:5]}")
+    values = np.ascontiguousarray(matrix.T, dtype=np.float32)
+    columns = {name: pl.Series(name, values[i], nan_to_null=True) for i, name in enumerate(names)}
+    return pl.DataFrame({"customer_id": view.customers["customer_id"], **columns})
+
+
+def to_lists(name: str, values: np.ndarray) -> pl.Series:
+    """An array [customers, …] as one List a customer, flat and row-major."""
+    flat = np.ascontiguousarray(values).reshape(len(values), -1)
+    dtype = pl.List(pl.Boolean) if values.dtype == bool else pl.List(pl.Float32)
+    return pl.Series(name, flat if len(flat) else []).cast(dtype)
