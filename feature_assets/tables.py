@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -52,12 +52,16 @@ class Tables:
     Attributes:
         dataset: the description; its `tasks_off` also names tasks that this delivery cannot answer.
         frames: contract table → frame; a table that was not delivered is not in it.
+        presorted: whether the frames are known to be in their stable order already.
     """
 
     dataset: DatasetConfig
     frames: dict[str, pl.DataFrame] = field(repr=False)
+    presorted: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, presorted: bool) -> None:
+        if presorted:
+            return
         ordered = {name: frame.sort(SORT_KEYS[name]) for name, frame in self.frames.items()}
         object.__setattr__(self, "frames", ordered)
 
@@ -94,7 +98,7 @@ class Tables:
             FileNotFoundError: there is no `dataset.json` in the directory.
         """
         dataset = DatasetConfig(**json.loads((directory / "dataset.json").read_text(encoding="utf-8")))
-        return cls(dataset, {p.stem: pl.read_parquet(p) for p in sorted(directory.glob("*.parquet"))})
+        return cls(dataset, {p.stem: pl.read_parquet(p) for p in sorted(directory.glob("*.parquet"))}, presorted=True)
 
     @cached_property
     def lines(self) -> pl.DataFrame:
@@ -136,13 +140,14 @@ class Tables:
 
     @cached_property
     def baskets(self) -> pl.DataFrame:
-        """One row a basket (its lines of one local day), ordered by customer, instant and basket.
+        """One row a basket of purchases (its lines of one local day), ordered by customer, instant and basket.
 
         `customer`, basket_id, at (first line), day, weekday, hour, amount (sum), `items` UInt32 (lines), merchant_id.
         A day is wholly before or wholly at or after every as-of instant, so a basket is as well.
         """
         return (
-            self.lines.group_by("customer", "basket_id", "day", maintain_order=True)
+            self.lines.filter(pl.col("kind") == "purchase")
+            .group_by("customer", "basket_id", "day", maintain_order=True)
             .agg(
                 pl.col("at", "weekday", "hour").first(),
                 pl.col("amount").sum(),
@@ -150,6 +155,28 @@ class Tables:
                 pl.col("merchant_id").first(),
             )
             .sort("customer", "at", "basket_id")
+        )
+
+    @cached_property
+    def daily_spend(self) -> pl.DataFrame:
+        """Net spend of each customer on each local day, over all kinds: `customer`, `day`, `amount`, in that order."""
+        return (
+            self.lines.group_by("customer", "day", maintain_order=True)
+            .agg(pl.col("amount").sum())
+            .sort("customer", "day")
+        )
+
+    @cached_property
+    def first_purchases(self) -> pl.DataFrame:
+        """When each customer first bought in each category_l1: `customer`, category_l1, `day`, `at`, `amount` (spent on
+        the category at that instant), ordered by customer, instant, amount (largest first) and category."""
+        bought = self.lines.lazy().filter((pl.col("kind") == "purchase") & pl.col("category_l1").is_not_null())
+        return (
+            bought.group_by("customer", "category_l1")
+            .agg(pl.col("day", "at").min(), pl.col("amount").filter(pl.col("at") == pl.col("at").min()).sum().round(2))
+            .select("customer", "category_l1", "day", "at", "amount")
+            .sort("customer", "at", "amount", "category_l1", descending=[False, False, True, False])
+            .collect()
         )
 
 

@@ -1,0 +1,128 @@
+"""What customers did around a snapshot t: the aggregates that labels and their fitted state are both made of.
+
+Every function reads events in [t − past, t + window) only. Frames are keyed by `customer`, the index into the customers
+table. Source: DATA §2, §3.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+
+from feature_assets.labels.tasks import ACTIVE_DAYS, FAVOURITE_DAYS, LONG_WINDOWS, TIMES
+from feature_assets.tables import Tables
+
+
+def known_customers(tables: Tables, t: date) -> pl.DataFrame:
+    """`customer`, customer_id, joined_on of the customers known strictly before t, sorted by customer_id."""
+    everyone = tables.frames["customers"].select(
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias("customer"), "customer_id", "joined_on"
+    )
+    return everyone.filter(pl.col("joined_on") < t)
+
+
+def days_between(frame: pl.DataFrame, first: date, days: int) -> pl.DataFrame:
+    """Rows with `day` in [first, first + days)."""
+    day = frame["day"]
+    return frame.filter((day >= first) & (day < first + timedelta(days=days)))
+
+
+def purchases(tables: Tables, t: date, known: pl.DataFrame) -> pl.DataFrame:
+    """One row a known customer, in the order of `known`: purchases around t by windows of H days.
+
+    joined_on; `active` (a purchase in the 56 days before t); `spend_past` (over these 56 days); `spend`, `spend_long`
+    (net spend in [t, t + H) and [t, t + 3H), all kinds of transactions); `days` (active days in [t, t + H)); `bought_0`,
+    `bought_1`, `bought_2` (a purchase in each of the three windows); `wait` (days to the next purchase, null when none
+    in [t, t + H)); `timing` (weekday × 6-hour part of that purchase, 0–27).
+    """
+    h = tables.dataset.horizon_days
+    offset = (pl.col("day") - pl.lit(t)).dt.total_days()
+    baskets = days_between(tables.baskets, t - timedelta(days=ACTIVE_DAYS), ACTIVE_DAYS + LONG_WINDOWS * h)
+    baskets = baskets.with_columns(offset.alias("offset"))
+    past, window = pl.col("offset") < 0, pl.col("offset").is_between(0, h, closed="left")
+    part = pl.col("weekday").cast(pl.Int16) * (len(TIMES) // 7) + (pl.col("hour") / 6).floor().cast(pl.Int16)
+    bought = baskets.group_by("customer").agg(
+        past.any().alias("active"),
+        pl.col("day").filter(window).n_unique().alias("days"),
+        *(
+            pl.col("offset").is_between(k * h, (k + 1) * h, closed="left").any().alias(f"bought_{k}")
+            for k in range(LONG_WINDOWS)
+        ),
+        pl.col("offset").filter(window).first().alias("wait"),
+        part.filter(window).first().alias("timing"),
+    )
+    spent = _spend(tables, t)
+    return (
+        known.join(bought, on="customer", how="left", maintain_order="left")
+        .join(spent, on="customer", how="left", maintain_order="left")
+        .with_columns(
+            pl.col("active", "bought_0", "bought_1", "bought_2").fill_null(False),
+            pl.col("days").fill_null(0),
+            pl.col("spend_past", "spend", "spend_long").fill_null(0.0),
+        )
+    )
+
+
+def _spend(tables: Tables, t: date) -> pl.DataFrame:
+    h = tables.dataset.horizon_days
+    daily = days_between(tables.daily_spend, t - timedelta(days=ACTIVE_DAYS), ACTIVE_DAYS + LONG_WINDOWS * h)
+    day, amount = pl.col("day"), pl.col("amount")
+    return daily.group_by("customer").agg(
+        amount.filter(day < t).sum().alias("spend_past"),
+        amount.filter((day >= t) & (day < t + timedelta(days=h))).sum().alias("spend"),
+        amount.filter(day >= t).sum().alias("spend_long"),
+    )
+
+
+def window_lines(tables: Tables, first: date, days: int) -> pl.DataFrame:
+    """Purchase lines with a day in [first, first + days), in the tables' order."""
+    return days_between(tables.lines, first, days).filter(pl.col("kind") == "purchase")
+
+
+def taken_up(tables: Tables, t: date, among: list[str] | None = None) -> pl.DataFrame:
+    """`customer`, category_l1: the first category in [t, t + H) that the customer had never bought before.
+
+    Of categories first bought at the same instant it is the one on which more was spent, then the first by name.
+
+    Args:
+        among: look at these categories only.
+    """
+    first = days_between(tables.first_purchases, t, tables.dataset.horizon_days)
+    if among is not None:
+        first = first.filter(pl.col("category_l1").is_in(among))
+    return first.group_by("customer", maintain_order=True).agg(pl.col("category_l1").first())
+
+
+def favourite_share(tables: Tables, t: date) -> pl.DataFrame:
+    """`customer`, `share`: share of the window's baskets at the merchant with most baskets in the 180 days before t
+    (ties: the smallest id). Only customers with baskets on both sides of t."""
+    past = days_between(tables.baskets, t - timedelta(days=FAVOURITE_DAYS), FAVOURITE_DAYS)
+    favourite = (
+        past.group_by("customer", "merchant_id")
+        .len()
+        .sort("customer", "len", "merchant_id", descending=[False, True, False])
+        .group_by("customer", maintain_order=True)
+        .agg(pl.col("merchant_id").first().alias("favourite"))
+    )
+    window = days_between(tables.baskets, t, tables.dataset.horizon_days)
+    both = window.join(favourite, on="customer", how="inner")
+    return both.group_by("customer").agg((pl.col("merchant_id") == pl.col("favourite")).mean().alias("share"))
+
+
+def exposures(tables: Tables, t: date) -> pl.DataFrame:
+    """Campaign exposures that start in [t, t + campaign horizon): customer_id, campaign_id, `kind`, `clicked` and
+    `converted` (Boolean: such an event of this customer and campaign in the same window)."""
+    dataset = tables.dataset
+    start, end = dataset.instant(t), dataset.instant(t + timedelta(days=dataset.campaign_horizon_days))
+    events = tables.frames["campaign_events"].filter((pl.col("at") >= start) & (pl.col("at") < end))
+    did = events.group_by("customer_id", "campaign_id").agg(
+        *((pl.col("event") == event).any().alias(event) for event in ("impression", "click", "conversion"))
+    )
+    kinds = tables.frames["campaigns"].select("campaign_id", "kind")
+    return (
+        did.filter("impression")
+        .join(kinds, on="campaign_id", how="left")
+        .select("customer_id", "campaign_id", "kind", clicked="click", converted="conversion")
+        .sort("customer_id", "campaign_id")
+    )

@@ -1,0 +1,117 @@
+"""The leak check: a task that a shallow tree solves from the features is a feature, not a label.
+
+Source: DATA §3; LESSONS 18, 19.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from feature_assets.labels.tasks import KINDS
+from feature_assets.tables import stable_shard
+
+DEPTH = 4
+MAX_ROWS = 20_000
+MIN_ROWS = 40  # of both halves together; fewer say nothing
+LEAK = 0.99
+COMMON_BRANDS = 12  # the contrastive label is checked by its first brand, among the most common ones
+
+LEAK_SCHEMA = {
+    "task": pl.String,
+    "score": pl.Float64,
+    "metric": pl.String,
+    "column": pl.String,
+    "leaks": pl.Boolean,
+    "rows": pl.Int64,
+}
+
+
+def leak_check(features: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
+    """Fit one shallow tree a task on half of the customers and score it on the other half.
+
+    Depth 4 for binary and regression labels, deeper by log2(classes / 2) for multiclass, so that each class can have a
+    leaf. A regression label is checked by its ranks: sixteen leaves then tell any copy of a feature, whatever its skew.
+
+    Args:
+        features: customer_id, as_of and numeric columns (null = missing); List columns are not looked at.
+        labels: customer_id, as_of and one column a task.
+
+    Returns:
+        One row a task: `score` (AUC, macro one-vs-rest AUC, or R² of ranks; null when there are too few rows or a
+        single class), `metric`, `column` (the tree's first split), `leaks` (score above 0.99), `rows`.
+    """
+    keys = ["customer_id", "as_of"]
+    numeric = [
+        c for c, dtype in features.schema.items() if c not in keys and (dtype.is_numeric() or dtype == pl.Boolean)
+    ]
+    joined = labels.join(features.select(*keys, *numeric), on=keys, how="inner", maintain_order="left")
+    x = joined.select(pl.col(numeric).cast(pl.Float32)).fill_null(np.nan).to_numpy()
+    x = np.where(np.isfinite(x), x, np.nan)
+    half = stable_shard("leak:" + joined["customer_id"], 2).to_numpy() == 0
+    rows = [_check(task, joined[task], x, half, numeric) for task in KINDS if task in joined.columns]
+    return pl.DataFrame(rows, schema=LEAK_SCHEMA)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    y: np.ndarray
+    metric: str
+    depth: int
+
+
+def _problem(task: str, label: pl.Series) -> _Problem:
+    kind = KINDS[task]
+    if kind == "binary":
+        return _Problem(label.to_numpy(), "AUC", DEPTH)
+    if kind == "regression":
+        return _Problem((label.rank("average") / max(len(label), 1)).to_numpy(), "R² of ranks", DEPTH)
+    classes = max(label.n_unique(), 2)
+    return _Problem(label.to_numpy(), "macro AUC", DEPTH + int(np.ceil(np.log2(classes / 2))))
+
+
+def _check(task: str, label: pl.Series, x: np.ndarray, half: np.ndarray, names: list[str]) -> dict[str, object]:
+    if KINDS[task] == "contrastive":
+        label = label.list.first()
+        common = label.drop_nulls().value_counts(sort=True).sort("count", task, descending=[True, False])[task]
+        label = label.to_frame().select(pl.when(pl.col(task).is_in(common.head(COMMON_BRANDS).implode())).then(task))[
+            task
+        ]
+    keep = np.flatnonzero(label.is_not_null().to_numpy())
+    if len(keep) > MAX_ROWS:
+        keep = np.sort(np.random.default_rng(0).choice(keep, MAX_ROWS, replace=False))
+    problem = _problem(task, label[keep])
+    score, column = _score(problem, x[keep], half[keep], names)
+    return {
+        "task": task,
+        "score": score,
+        "metric": problem.metric,
+        "column": column,
+        "leaks": score is not None and score > LEAK,
+        "rows": len(keep),
+    }
+
+
+def _score(problem: _Problem, x: np.ndarray, half: np.ndarray, names: list[str]) -> tuple[float | None, str | None]:
+    from sklearn.metrics import r2_score, roc_auc_score
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    fit, test = problem.y[half], problem.y[~half]
+    if len(problem.y) < MIN_ROWS or not names or len(np.unique(fit)) < 2 or len(np.unique(test)) < 2:
+        return None, None
+    regression = problem.metric.startswith("R²")
+    tree = (DecisionTreeRegressor if regression else DecisionTreeClassifier)(max_depth=problem.depth, random_state=0)
+    tree.fit(x[half], fit)
+    first = int(tree.tree_.feature[0])
+    column = names[first] if first >= 0 else None
+    if regression:
+        return float(r2_score(test, tree.predict(x[~half]))), column
+    chance = tree.predict_proba(x[~half])
+    aucs = [
+        roc_auc_score(test == c, chance[:, i])
+        for i, c in enumerate(tree.classes_)
+        if 0 < int((test == c).sum()) < len(test)
+    ]
+    return (float(np.mean(aucs)) if aucs else None), column

@@ -1,0 +1,78 @@
+"""How often labels are what they are: base rates, to be compared with what DATA §4 expects."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from feature_assets.labels import facts
+from feature_assets.labels.tasks import KINDS
+from feature_assets.tables import Tables
+
+RATES_SCHEMA = {
+    "task": pl.String,
+    "kind": pl.String,
+    "eligible": pl.Int64,
+    "positive_rate": pl.Float64,
+    "mean": pl.Float64,
+    "classes_present": pl.Int64,
+    "note": pl.String,
+}
+
+
+def base_rates(labels: pl.DataFrame) -> pl.DataFrame:
+    """One row a task: kind, `eligible` rows, `positive_rate` (binary), `mean` (regression, label's unit; brands: mean
+    number of distinct brands), `classes_present` (multiclass, brands), note."""
+    rows = [_rate(task, labels[task]) for task in KINDS if task in labels.columns]
+    return pl.DataFrame(rows, schema=RATES_SCHEMA)
+
+
+def _rate(task: str, label: pl.Series) -> dict[str, Any]:
+    kind, known = KINDS[task], label.drop_nulls()
+    row: dict[str, Any] = dict.fromkeys(RATES_SCHEMA)
+    row |= {"task": task, "kind": kind, "eligible": known.len(), "note": ""}
+    if known.is_empty():
+        return row | {"note": "no eligible row"}
+    if kind == "binary":
+        return row | {"positive_rate": known.mean()}
+    if kind == "regression":
+        return row | {"mean": known.mean()}
+    if kind == "contrastive":
+        return row | {
+            "mean": known.list.len().mean(),
+            "classes_present": known.explode().n_unique(),
+            "note": "mean number of distinct brands",
+        }
+    top = known.value_counts(sort=True).sort("count", task, descending=[True, False])
+    share = top["count"][0] / known.len()
+    return row | {"classes_present": known.n_unique(), "note": f"most frequent class {top[task][0]}: {share:.1%}"}
+
+
+def exposure_rates(tables: Tables, t: date) -> pl.DataFrame:
+    """Exposures (customer × campaign) that start in [t, t + campaign horizon).
+
+    Returns:
+        Two rows, `exposures_of` "all kinds" and "kinds with a click label": exposures, customers, and the shares of
+        exposures and of exposed customers that converted and clicked in the window: converted, converted_customers,
+        clicked, clicked_customers.
+    """
+    exposed = facts.exposures(tables, t)
+    clickable = exposed.filter(~pl.col("kind").is_in(list(tables.dataset.click_kinds_off)))
+    return pl.concat([_exposure_row("all kinds", exposed), _exposure_row("kinds with a click label", clickable)])
+
+
+def _exposure_row(name: str, exposed: pl.DataFrame) -> pl.DataFrame:
+    by_customer = exposed.group_by("customer_id").agg(pl.col("converted", "clicked").any())
+    return pl.DataFrame(
+        {
+            "exposures_of": name,
+            "exposures": exposed.height,
+            "customers": by_customer.height,
+            "converted": exposed["converted"].mean(),
+            "converted_customers": by_customer["converted"].mean(),
+            "clicked": exposed["clicked"].mean(),
+            "clicked_customers": by_customer["clicked"].mean(),
+        }
+    )

@@ -1,0 +1,113 @@
+"""Which as-of dates train, which are held out, and which labels of each may be used: purge by task.
+
+All dates lie a whole number of steps before the training date, so that they share its weekday. Training snapshots come
+first, then a purge as long as the longest window, then the holdout. Fitted states see training snapshots only.
+Source: DATA §2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from feature_assets.tables import stable_shard
+
+STEP = 7  # days between snapshots: weekly
+MIN_HISTORY = 56  # days of data before the first snapshot: what churn and retention look back on
+HOLDOUT_WEEKS = 2  # holdout snapshots of the task with the longest window
+
+
+class NotEnoughHistory(ValueError):
+    """The as-of date is too early: some task would have no training snapshot. Names the earliest possible date."""
+
+
+@dataclass(frozen=True)
+class SnapshotPlan:
+    """The snapshots of one training date.
+
+    Attributes:
+        as_of: the training date; no event at or after it is used, neither in features nor in labels.
+        windows: task → label window in days.
+        train: training snapshots, oldest first.
+        holdout: later snapshots for early stopping, calibration and reported metrics, oldest first.
+        holdout_start: s; no training label's window reaches past it.
+    """
+
+    as_of: date
+    windows: Mapping[str, int]
+    train: tuple[date, ...]
+    holdout: tuple[date, ...]
+    holdout_start: date
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """Training and holdout snapshots, oldest first."""
+        return self.train + self.holdout
+
+    def usable(self, task: str, t: date) -> bool:
+        """Whether the label of `task` at snapshot t may be used in t's role."""
+        end = t + timedelta(days=self.windows[task])
+        if t < self.holdout_start:
+            return end <= self.holdout_start
+        return end <= self.as_of
+
+    def role(self, customer_ids: pl.Series, t: date) -> pl.Series:
+        """Role of each customer's row at t: "train", or in the holdout "validation" or "test" by a stable hash, so
+        that no customer of the test rows took part in early stopping or calibration.
+
+        Raises:
+            ValueError: t is not a snapshot of the plan.
+        """
+        if t in self.train:
+            return pl.repeat("train", len(customer_ids), eager=True).alias("role")
+        if t not in self.holdout:
+            raise ValueError(f"{t} is not a snapshot of the plan; its dates are {self.dates[0]} … {self.dates[-1]}")
+        half = stable_shard("holdout:" + customer_ids.cast(pl.String), 2)
+        return half.replace_strict({0: "validation", 1: "test"}, return_dtype=pl.String).alias("role")
+
+
+def plan(
+    as_of: date,
+    covers_from: date,
+    windows: Mapping[str, int],
+    *,
+    step: int = STEP,
+    min_history: int = MIN_HISTORY,
+    holdout_weeks: int = HOLDOUT_WEEKS,
+) -> SnapshotPlan:
+    """The snapshots of a training on `as_of`.
+
+    Args:
+        as_of: training date.
+        covers_from: first local day of data.
+        windows: task → label window in days.
+        step: days between snapshots.
+        min_history: days of data before the first snapshot.
+        holdout_weeks: holdout snapshots on which even the longest window has matured.
+
+    Raises:
+        NotEnoughHistory: some task would have no training snapshot.
+    """
+    longest, shortest = max(windows.values()), min(windows.values())
+    steps = -(-longest // step)  # the longest window in whole steps, so that s lies on the grid
+    earliest = covers_from + timedelta(days=min_history + step * (2 * steps + holdout_weeks - 1))
+    if as_of < earliest:
+        raise NotEnoughHistory(
+            f"as-of date {as_of} is too early to train: data begin on {covers_from}, a snapshot needs {min_history} "
+            f"days before it and a label of up to {longest} days after it, once for training and once for the "
+            f"holdout. The earliest possible as-of date is {earliest}."
+        )
+    start = as_of - timedelta(days=step * (steps + holdout_weeks - 1))
+    first = covers_from + timedelta(days=min_history)
+    grid = [as_of - timedelta(days=step * k) for k in range((as_of - first).days // step, 0, -1)]
+    window = timedelta(days=shortest)
+    return SnapshotPlan(
+        as_of=as_of,
+        windows=dict(windows),
+        train=tuple(t for t in grid if t + window <= start),
+        holdout=tuple(t for t in grid if t >= start and t + window <= as_of),
+        holdout_start=start,
+    )
