@@ -1,0 +1,91 @@
+"""From a feature matrix (polars) to the model's inputs. Columns are found by name, never by position."""
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from ple_model.config import InputConfig
+from ple_model.inputs import Inputs
+
+
+def inputs_from_frame(frame: pl.DataFrame, config: InputConfig) -> Inputs:
+    """Inputs of R rows from a feature matrix.
+
+    Args:
+        frame: the present columns of `config` by name, numeric, null or NaN where missing; `cluster_probs`, a list of
+            `clusters` numbers; where the data set has daily steps, `txn_seq`, a list of steps·width numbers (row-major,
+            oldest day first), and `txn_seq_mask`, a list of steps booleans, both null for a row without them. Other
+            columns are ignored.
+
+    Returns:
+        Inputs in float32 with a true mask exactly where the frame holds a value.
+
+    Raises
+        ValueError: columns that are missing or not numeric, lists of another length, values that are not finite,
+            posteriors that do not sum to 1; with the column and the first rows.
+
+    Source: MODEL §1.
+    """
+    names = [config.columns[i] for i in config.present]
+    sides = ["cluster_probs", *(["txn_seq", "txn_seq_mask"] if config.has_txn_seq else [])]
+    if missing := [name for name in [*names, *sides] if name not in frame.columns]:
+        more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        raise ValueError(f"the feature matrix lacks {len(missing)} columns: {', '.join(missing[:8])}{more}")
+    if wrong := [name for name in names if not (frame[name].dtype.is_numeric() or frame[name].dtype == pl.Null)]:
+        raise ValueError(f"column {wrong[0]} is {frame[wrong[0]].dtype}; a number was expected")
+    rows = len(frame)
+    present = frame.select(pl.col(names).cast(pl.Float32)).to_numpy().reshape(rows, len(names))
+    given = ~np.isnan(present)
+    if len(bad := np.argwhere(np.isinf(present))):
+        raise ValueError(f"column {names[bad[0][1]]} is infinite in rows {sorted({int(row) for row, _ in bad})[:5]}")
+    features = np.zeros((rows, len(config.columns)), dtype=np.float32)
+    mask = np.zeros(features.shape, dtype=bool)
+    features[:, config.present] = np.where(given, present, np.float32(0))
+    mask[:, config.present] = given
+    steps, valid = _daily_steps(frame, config) if config.has_txn_seq else (None, None)
+    return Inputs(
+        features=torch.from_numpy(features),
+        features_mask=torch.from_numpy(mask),
+        cluster_probs=torch.from_numpy(_cluster_probs(frame["cluster_probs"], config.clusters)),
+        txn_seq=steps,
+        txn_seq_mask=valid,
+    )
+
+
+def _cluster_probs(column: pl.Series, clusters: int) -> np.ndarray:
+    values, given = _lists(column, clusters, np.float32)
+    sums = values.sum(axis=1, dtype=np.float64)
+    if len(bad := np.flatnonzero(~(np.abs(sums - 1.0) <= 1e-3) | ~given)):
+        raise ValueError(f"cluster_probs of rows {bad[:5].tolist()} sum to {sums[bad[:5]].tolist()}, not to 1")
+    return values
+
+
+def _daily_steps(frame: pl.DataFrame, config: InputConfig) -> tuple[Tensor, Tensor]:
+    steps, given = _lists(frame["txn_seq"], config.seq_steps * config.seq_width, np.float32)
+    valid, _ = _lists(frame["txn_seq_mask"], config.seq_steps, np.bool_)
+    valid &= given[:, None]
+    steps = steps.reshape(len(frame), config.seq_steps, config.seq_width)
+    steps[~valid] = 0.0
+    if not np.isfinite(steps).all():
+        rows = np.flatnonzero(~np.isfinite(steps).all(axis=(1, 2)))
+        raise ValueError(f"txn_seq holds values that are not finite on valid days of rows {rows[:5].tolist()}")
+    return torch.from_numpy(steps), torch.from_numpy(valid)
+
+
+def _lists(column: pl.Series, width: int, kind: type[np.generic]) -> tuple[np.ndarray, np.ndarray]:
+    """A list column as [R, width], zero where the list is null, and whether it is there [R]."""
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    if column.dtype != pl.Null and not isinstance(column.dtype, pl.List):
+        raise ValueError(f"column {column.name} is {column.dtype}; a list of {width} values was expected")
+    values = np.zeros((len(column), width), dtype=kind)
+    given = column.is_not_null().to_numpy()
+    if given.any():
+        lengths = column.list.len().to_numpy()
+        if len(bad := np.flatnonzero(given & (lengths != width))):
+            found = lengths[bad[:5]].astype(int).tolist()
+            raise ValueError(f"column {column.name}: rows {bad[:5].tolist()} have {found} values, not {width}")
+        dtype = pl.Boolean if kind is np.bool_ else pl.Float32
+        values[given] = column.drop_nulls().explode().cast(dtype).to_numpy().astype(kind).reshape(-1, width)
+    return values, given

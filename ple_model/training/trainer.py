@@ -1,0 +1,352 @@
+"""Training in two phases: everything, then baskets and towers behind frozen experts and gates.
+
+- A run is a function of (model, settings, data): every draw comes from a seed derived from (seed, phase, epoch), so a
+  run that was killed at any instant and resumed ends with the same bits as one that was not.
+- Each phase has its own optimizer, schedule, scaler and early stopping, and counts its own epochs. It ends with the
+  weights of its best epoch; phase 2 keeps those it started from unless it finds better ones.
+- A step whose loss or gradient is not finite is skipped, counted by task, and too many stop the run.
+- Out of memory cuts batches in two, once.
+
+Source: MODEL §13.
+"""
+
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ple_model._files import digest_of_json, digest_of_tensors
+from ple_model.losses import LossResult, MultiTaskLoss
+from ple_model.model import PLEClusterAdaTT
+from ple_model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ple_model.training.config import TrainingConfig
+from ple_model.training.data import TensorTable, derived_seed, permuted_batches, steps_in
+from ple_model.training.device import choose_device, choose_precision, reproducible
+from ple_model.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
+from ple_model.training.report import EpochReport, Progress
+from ple_model.training.schedule import rate_factor
+from ple_model.training.score import constant_losses, score, skills
+from ple_model.training.validate import LossMeans, task_weights, validate
+
+log = logging.getLogger(__name__)
+
+
+class NonFiniteLoss(RuntimeError):
+    """More steps than allowed had a loss or a gradient that is not finite; the message names the culprits."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """best: (phase, epoch) whose weights the model has; epoch 0 of phase 1 are the initial ones. score: of that epoch.
+    stopped_by: phase → "epochs" or "patience". history: every epoch, those before a resume included. resumed_from:
+    (phase, epochs done in it), or None. batch_size: rows in one step. skipped: steps left out, by culprit."""
+
+    best: tuple[int, int]
+    score: float
+    stopped_by: dict[int, str]
+    history: tuple[EpochReport, ...]
+    resumed_from: tuple[int, int] | None
+    device: str
+    precision: str
+    batch_size: int
+    skipped: dict[str, int]
+
+
+@dataclass
+class _State:
+    """What a run remembers between epochs, beside its tensors."""
+
+    phase: int = 1
+    epoch: int = 0  # epochs done in this phase
+    best_score: float | None = None
+    best: tuple[int, int] = (1, 0)
+    waited: int = 0
+    micro_batches: int = 1
+    skipped_steps: int = 0
+    culprits: dict[str, int] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fit(
+    model: PLEClusterAdaTT,
+    train: TensorTable,
+    valid: TensorTable,
+    config: TrainingConfig,
+    checkpoint_dir: Path | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    progress: bool = True,
+) -> FitResult:
+    """Train `model` in place; it ends on the CPU, in eval mode, with the weights of the best epoch.
+
+    Args:
+        model: with bin edges and target scales set (`fit_inputs`, `set_target_scale`) from training rows.
+        train: rows to learn from.
+        valid: rows of later dates, for the score of an epoch (`ple_model.training.score`).
+        checkpoint_dir: where every epoch is kept; a checkpoint of the same model, settings and data found there is
+            resumed, one of another run is left with a warning. None keeps nothing.
+        on_epoch: called after every epoch of this process, once its checkpoint is safe. Epochs before a resume are in
+            `FitResult.history`.
+        progress: show a bar or lines on stderr.
+
+    Raises
+        ValueError: no training rows, no label among the validation rows, an unknown expert or device in `config`.
+        NonFiniteLoss: more than `config.max_nonfinite_steps` steps were skipped.
+        torch.OutOfMemoryError: a second time, with halved batches.
+
+    Source: MODEL §13.
+    """
+    run = _Run(model, train, valid, config, checkpoint_dir)
+    with reproducible(config, run.device):
+        try:
+            return run.run(on_epoch, progress)
+        finally:
+            model.freeze_shared(False)
+            model.to("cpu").eval()
+
+
+class _Run:
+    def __init__(
+        self,
+        model: PLEClusterAdaTT,
+        train: TensorTable,
+        valid: TensorTable,
+        config: TrainingConfig,
+        checkpoint_dir: Path | None,
+    ) -> None:
+        if not len(train):
+            raise ValueError("the training table has no rows")
+        self.constant = constant_losses(model, valid.targets)
+        if not self.constant:
+            raise ValueError("no task has varying labels among the validation rows, so no epoch can be called best")
+        self.model, self.train, self.valid, self.config, self.directory = model, train, valid, config, checkpoint_dir
+        self.device = choose_device(config.device)
+        self.precision = choose_precision(config, self.device)
+        self.loss = MultiTaskLoss(model.config)
+        self.modules = nn.ModuleDict({"model": model, "loss": self.loss})
+        self.identity = self._identity() if checkpoint_dir else {}
+        self.modules.to(self.device)
+        limit = config.batch_size_gpu if self.device.type == "cuda" else config.batch_size_cpu
+        self.batch_size = max(min(limit, len(train) // config.min_steps), 2)
+        self.steps = steps_in(len(train), self.batch_size)
+        self.state = _State()
+        self.best = self._weights()
+        self._begin(1)
+
+    def run(self, on_epoch: Callable[[EpochReport], None] | None, progress: bool) -> FitResult:
+        resumed_from = self._resume()
+        stopped_by: dict[int, str] = {}
+        for phase, epochs in ((1, self.config.phase1_epochs), (2, self.config.phase2_epochs)):
+            if self.state.phase < phase:
+                self._begin(phase)
+            if self.state.phase == phase and epochs:
+                self._train_phase(epochs, on_epoch, progress)
+                stopped_by[phase] = "patience" if self.state.waited >= self.config.patience else "epochs"
+                self.modules.load_state_dict(self.best)
+            else:
+                done = sum(report["phase"] == phase for report in self.state.history)
+                stopped_by[phase] = "epochs" if done == epochs else "patience"
+        assert self.state.best_score is not None
+        return FitResult(
+            best=self.state.best,
+            score=self.state.best_score,
+            stopped_by=stopped_by,
+            history=tuple(EpochReport.from_dict(report) for report in self.state.history),
+            resumed_from=resumed_from,
+            device=str(self.device),
+            precision=str(self.precision).removeprefix("torch."),
+            batch_size=self.batch_size,
+            skipped=dict(self.state.culprits),
+        )
+
+    def _begin(self, phase: int) -> None:
+        """Freeze what the phase freezes and start optimizer, scaler and early stopping afresh."""
+        self.state.phase, self.state.epoch, self.state.waited = phase, 0, 0
+        self.model.freeze_shared(phase == 2)
+        self.optimizer = build_optimizer(self.modules, self.config, self.model.expert_names)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+
+    def _train_phase(self, epochs: int, on_epoch: Callable[[EpochReport], None] | None, progress: bool) -> None:
+        state = self.state
+        bar = Progress(state.phase, epochs, self.steps, state.epoch, progress)
+        try:
+            while state.epoch < epochs and state.waited < self.config.patience:
+                report = self._epoch(bar)
+                state.history.append(report.to_dict())
+                self._save()
+                bar.epoch(report)
+                if on_epoch is not None:
+                    on_epoch(report)
+        finally:
+            bar.close()
+
+    def _epoch(self, bar: Progress) -> EpochReport:
+        state, started = self.state, time.perf_counter()
+        state.epoch += 1
+        torch.manual_seed(derived_seed(self.config.seed, "draws", state.phase, state.epoch))
+        self.modules.train()
+        if state.phase == 2:  # what is frozen answers as it will when it scores
+            self.model.experts.eval()
+        means, total, skipped = LossMeans(self.model.task_names, self.device), 0.0, state.skipped_steps
+        batches = permuted_batches(len(self.train), self.batch_size, self.config.seed, state.phase, state.epoch)
+        for step, rows in enumerate(batches):
+            total += self._step(rows, (state.epoch - 1) * self.steps + step, means)
+            bar.step()
+        trained = time.perf_counter() - started
+        valid_loss, gates = validate(self.model, self.loss, self.valid, self.batch_size, self.device, self.precision)
+        skill = skills(valid_loss, self.constant)
+        found = score(skill)
+        better = state.best_score is None or found > state.best_score
+        state.waited = 0 if better else state.waited + 1
+        if better:
+            state.best_score, state.best, self.best = found, (state.phase, state.epoch), self._weights()
+        skipped = state.skipped_steps - skipped
+        return EpochReport(
+            phase=state.phase,
+            epoch=state.epoch,
+            score=found,
+            best=better,
+            loss=total / max(self.steps - skipped, 1),
+            train_loss=_finite(means.losses()),
+            valid_loss=_finite(valid_loss),
+            skill=skill,
+            weights=task_weights(self.loss),
+            gates=gates.by_task,
+            gate_entropy=gates.entropy,
+            mean_gate_entropy=gates.entropy_of_mean,
+            learning_rate=self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["multiple"],
+            seconds=time.perf_counter() - started,
+            rows_per_second=len(self.train) / trained,
+            skipped_steps=skipped,
+            culprits=dict(state.culprits),
+        )
+
+    def _step(self, rows: Tensor, step: int, means: LossMeans) -> float:
+        """One optimizer step; the total loss, 0 where the step was skipped."""
+        factor = rate_factor(self.config, self.state.phase, step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * group["multiple"] * factor
+        try:
+            total, results = self._backward(rows)
+        except torch.OutOfMemoryError:
+            if self.state.micro_batches > 1:
+                raise
+            total = None
+        if total is None:
+            self.state.micro_batches = 2
+            log.warning(
+                "out of memory at %d rows: from here on batches are computed in two halves and their gradients added",
+                len(rows),
+            )
+            torch.cuda.empty_cache()
+            total, results = self._backward(rows)
+        culprits = _culprits(total, results)
+        if not culprits:
+            self.scaler.unscale_(self.optimizer)
+            norm = nn.utils.clip_grad_norm_(self.modules.parameters(), self.config.clip_norm)
+            if self.scaler.is_enabled() or math.isfinite(norm.item()):
+                self.scaler.step(self.optimizer)  # a scaler leaves out the steps that overflow, and lowers its scale
+                self.scaler.update()
+                for result in results:
+                    means.add(result)
+                return total
+            culprits = ["gradient of " + _first_nonfinite_gradient(self.modules)]
+        self._skip(culprits)
+        return 0.0
+
+    def _backward(self, rows: Tensor) -> tuple[float, list[LossResult]]:
+        """Gradients of a batch, in micro-batches weighted by their rows; the sum of their losses."""
+        self.optimizer.zero_grad(set_to_none=True)
+        total, results = 0.0, []
+        for part in rows.tensor_split(self.state.micro_batches):
+            inputs, targets = self.train.batch(part, self.device)
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+                result = self.loss(self.model(inputs), targets, self.model)
+            share = len(part) / len(rows)
+            results.append(result)
+            total += share * result.total.item()
+            if not math.isfinite(total):
+                break
+            self.scaler.scale(share * result.total).backward()
+        return total, results
+
+    def _skip(self, culprits: list[str]) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        state = self.state
+        state.skipped_steps += 1
+        state.culprits = dict(Counter(state.culprits) + Counter(culprits))
+        where = f"phase {state.phase}, epoch {state.epoch}"
+        log.warning("%s: a step was skipped, not finite: %s", where, ", ".join(culprits))
+        if state.skipped_steps > self.config.max_nonfinite_steps:
+            worst = ", ".join(f"{name} ({n} steps)" for name, n in Counter(state.culprits).most_common())
+            raise NonFiniteLoss(
+                f"{where}: {state.skipped_steps} steps were not finite, {self.config.max_nonfinite_steps} are allowed; "
+                f"culprits: {worst}. Look at the labels and inputs of those tasks, or lower the learning rate"
+            )
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.modules.state_dict().items()}
+
+    def _identity(self) -> dict[str, str]:
+        return {
+            "model": digest_of_json(self.model.config.to_dict()),
+            "training settings": digest_of_json(self.config.to_dict()),
+            "initial weights": digest_of_tensors(self.modules.state_dict()),
+            "training data": self.train.digest(),
+            "validation data": self.valid.digest(),
+            "device": f"{self.device} {self.precision}",
+        }
+
+    def _save(self) -> None:
+        if self.directory is None:
+            return
+        self.state.scaler = self.scaler.state_dict()
+        tensors = {f"now/{name}": value for name, value in self.modules.state_dict().items()}
+        tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        tensors |= {f"optimizer/{name}": value for name, value in optimizer_tensors(self.modules, self.optimizer)}
+        name = f"phase{self.state.phase}-epoch{self.state.epoch:03d}"
+        save_checkpoint(self.directory, name, Checkpoint(tensors, asdict(self.state)), self.identity)
+
+    def _resume(self) -> tuple[int, int] | None:
+        found = load_checkpoint(self.directory, self.identity) if self.directory else None
+        if found is None:
+            return None
+        state = _State(**{**found.state, "best": tuple(found.state["best"])})
+        self._begin(state.phase)
+        self.state = state
+        self.modules.load_state_dict(_under("now/", found.tensors))
+        self.best = {name: value.to(self.device) for name, value in _under("best/", found.tensors).items()}
+        load_optimizer_tensors(self.modules, self.optimizer, _under("optimizer/", found.tensors))
+        self.scaler.load_state_dict(state.scaler)
+        log.info("resumed after epoch %d of phase %d", state.epoch, state.phase)
+        return state.phase, state.epoch
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _finite(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def _culprits(total: float, results: list[LossResult]) -> list[str]:
+    """Tasks and regularisers that are not finite; empty for a finite total."""
+    if math.isfinite(total):
+        return []
+    terms = {name: term for result in results for name, term in (result.per_task | result.regularisation).items()}
+    return [name for name, term in terms.items() if not bool(torch.isfinite(term))] or ["the weighted total"]
+
+
+def _first_nonfinite_gradient(modules: nn.Module) -> str:
+    for name, parameter in modules.named_parameters():
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
+            return name
+    return "all parameters together"

@@ -1,0 +1,83 @@
+"""Losses of tasks over many batches, and one pass over the validation rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ple_model.gates import entropy
+from ple_model.losses import LossResult, MultiTaskLoss
+from ple_model.model import PLEClusterAdaTT
+from ple_model.training.data import TensorTable
+from ple_model.weighting import UncertaintyWeighting
+
+
+class LossMeans:
+    """Mean loss of each task over the labelled rows of all batches added; summed in float64 on the device."""
+
+    def __init__(self, tasks: Sequence[str], device: torch.device) -> None:
+        self.tasks = tuple(tasks)
+        self.sums = torch.zeros(len(self.tasks), dtype=torch.float64, device=device)
+        self.counts = torch.zeros_like(self.sums)
+
+    def add(self, result: LossResult) -> None:
+        count = torch.stack([result.counts[task] for task in self.tasks]).double()
+        self.sums += torch.stack([result.per_task[task] for task in self.tasks]).double() * count
+        self.counts += count
+
+    def losses(self) -> dict[str, float]:
+        """Tasks without a label in any batch are left out."""
+        means = (self.sums / self.counts).tolist()
+        return {task: mean for task, mean, n in zip(self.tasks, means, self.counts.tolist(), strict=True) if n}
+
+
+@dataclass(frozen=True)
+class GateMeans:
+    """by_task: task → expert → mean weight; entropy: mean of the rows' gates; entropy_of_mean: of the mean gates, mean
+    over tasks (MODEL §4.3: rows can look spread while all use one expert, and the other way round). In nats."""
+
+    by_task: dict[str, dict[str, float]]
+    entropy: float
+    entropy_of_mean: float
+
+
+@torch.no_grad()
+def validate(
+    model: PLEClusterAdaTT,
+    loss: MultiTaskLoss,
+    table: TensorTable,
+    batch_size: int,
+    device: torch.device,
+    precision: torch.dtype,
+) -> tuple[dict[str, float], GateMeans]:
+    """Task → unweighted loss over labelled rows, and the gates, without dropout."""
+    model.eval()
+    means = LossMeans(model.task_names, device)
+    gate_sum = torch.zeros(len(model.task_names), len(model.expert_names), dtype=torch.float64, device=device)
+    entropy_sum = torch.zeros((), dtype=torch.float64, device=device)
+    for rows in torch.arange(len(table)).split(batch_size):
+        inputs, targets = table.batch(rows, device)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            outputs = model(inputs)
+            means.add(loss(outputs, targets, model))
+        gate_sum += outputs.gates.double().sum(0)
+        entropy_sum += entropy(outputs.gates).double().mean(1).sum()
+    return means.losses(), _gate_means(gate_sum / len(table), entropy_sum / len(table), model)
+
+
+def _gate_means(mean: Tensor, row_entropy: Tensor, model: PLEClusterAdaTT) -> GateMeans:
+    by_task = {
+        task: dict(zip(model.expert_names, weights, strict=True))
+        for task, weights in zip(model.task_names, mean.tolist(), strict=True)
+    }
+    return GateMeans(by_task, row_entropy.item(), entropy(mean).mean().item())
+
+
+def task_weights(loss: MultiTaskLoss) -> dict[str, float]:
+    """Task → what its loss is multiplied with: the fixed weight, times exp(−s) under uncertainty weighting."""
+    weighting = loss.weighting
+    weights = weighting.weights.detach()
+    if isinstance(weighting, UncertaintyWeighting):
+        weights = weights * torch.exp(-weighting.log_variance.detach()).clamp(*weighting.precision_bounds)
+    return {task.name: weight for task, weight in zip(loss.config.tasks, weights.tolist(), strict=True)}
