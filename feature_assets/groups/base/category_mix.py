@@ -1,0 +1,101 @@
+"""Category mix, 64 columns: what the customer buys, how broadly, and how that moves.
+
+Coarse categories (`category_l1`) are those of the training spend, the top 12 with columns of their own; fine ones
+(`category_l2`) measure variety. A place keeps its category as long as the fitted state lives. Source: FEATURES §3.1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from feature_assets.groups.base.history import History
+from feature_assets.kernels.categories import category_totals, mix_drift, novelty, visit_categories, window_switches
+from feature_assets.kernels.windows import window_counts, window_sums
+from feature_assets.schema import Column
+
+TOP = 12
+MOST = 64  # coarse categories told apart by entropy and Gini; the rest counts together
+WINDOWS = (30, 180)
+NOVELTY_WINDOWS = (30, 90)
+DRIFT_WINDOWS = ((30, 90), (90, 180))
+VARIETY_WINDOWS = (30, 90, 180, 365)
+SOURCES = ("transactions", "products")
+
+
+def columns() -> tuple[Column, ...]:
+    """The 64 columns in their order."""
+
+    def column(name: str, meaning: str, unit: str, days: int) -> Column:
+        return Column(f"base__{name}_{days}d", meaning, unit, f"{days} days", SOURCES)
+
+    made = []
+    for kind, what, unit in (("share", "share of spend", "share"), ("count", "lines", "count")):
+        made += [
+            column(f"category_{k:02d}_{kind}", f"{what} in the category that is number {k} in training spend", unit, w)
+            for w in WINDOWS
+            for k in range(1, TOP + 1)
+        ]
+    made += [column("category_entropy", "entropy of spend over coarse categories", "nats", w) for w in WINDOWS]
+    made += [column("category_gini", "Gini coefficient of spend over coarse categories", "ratio", w) for w in WINDOWS]
+    made += [column("category_top_share", "share of spend in the largest coarse category", "share", w) for w in WINDOWS]
+    made += [
+        column("category_novelty", "share of the fine categories bought that are first purchases of them", "share", w)
+        for w in NOVELTY_WINDOWS
+    ]
+    made += [
+        column("category_switching", "share of successive visits whose main fine category differs", "share", w)
+        for w in WINDOWS
+    ]
+    made += [
+        Column(
+            f"base__category_drift_{a}d_{b}d",
+            f"Jensen–Shannon divergence of spend over fine categories: last {a} days against the days before up to {b}",
+            "bits",
+            f"{b} days",
+            SOURCES,
+        )
+        for a, b in DRIFT_WINDOWS
+    ]
+    made += [column("basket_variety", "mean number of fine categories in a visit", "count", w) for w in VARIETY_WINDOWS]
+    return tuple(made)
+
+
+def compute(history: History, categories: list[str]) -> list[np.ndarray]:
+    """The 64 columns, each [customers] float64 with NaN where undefined. `categories` as fitted, most spend first;
+    any other counts as one more category."""
+    lines, visits = history.lines, history.visits
+    width = max(len(categories), TOP) + 1
+    codes = history.category_l1.among(categories, other=width - 1)
+    windows = np.array(WINDOWS)
+    spend, count = category_totals(lines.start, lines.days_ago, codes, history.line_amount, width, windows)
+    total = spend.sum(axis=2)
+    share = spend / np.where(total > 0, total, np.nan)[:, :, None]
+    if len(categories) < TOP:  # places without a category
+        share[:, :, len(categories) : TOP] = np.nan
+        count[:, :, len(categories) : TOP] = np.nan
+    made = [column for w in range(len(WINDOWS)) for column in share[w, :, :TOP].T]
+    made += [column for w in range(len(WINDOWS)) for column in count[w, :, :TOP].T]
+    kinds = np.delete(share, np.s_[len(categories) : width - 1], axis=2)
+    made += [_entropy(s) for s in kinds] + [_gini(s) for s in kinds] + [s.max(axis=1) for s in kinds]
+    fine = history.category_l2
+    made += [*novelty(lines.start, lines.days_ago, fine.values, fine.n, np.array(NOVELTY_WINDOWS)).T]
+    main, variety = visit_categories(history.line_visit, fine.values, history.line_amount, visits.size, fine.n)
+    made += [*window_switches(visits.start, visits.days_ago, main, windows).T]
+    pairs = np.array(DRIFT_WINDOWS)
+    made += [*mix_drift(lines.start, lines.days_ago, fine.values, history.line_amount, fine.n, pairs).T]
+    of_variety = np.array(VARIETY_WINDOWS)
+    n = window_counts(visits.start, visits.days_ago, of_variety)
+    made += [*(window_sums(visits.start, visits.days_ago, variety, of_variety) / np.where(n > 0, n, np.nan)).T]
+    return made
+
+
+def _entropy(share: np.ndarray) -> np.ndarray:
+    """−Σ p ln p over the last axis, nats; NaN where the shares are. Source: Shannon (1948)."""
+    return 0.0 - (share * np.log(np.where(share > 0, share, 1.0))).sum(axis=1)
+
+
+def _gini(share: np.ndarray) -> np.ndarray:
+    """Σ (2i − n − 1) p_(i) / n over the last axis of shares that sum to 1: 0 even, (n − 1)/n all in one.
+    Source: Dixon et al. (1987), Bootstrapping the Gini coefficient of inequality."""
+    n = share.shape[1]
+    return (np.sort(share, axis=1) * (2 * np.arange(1, n + 1) - n - 1)).sum(axis=1) / n
