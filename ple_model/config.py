@@ -112,10 +112,10 @@ class TransformerBranchConfig(ClosedModel):
 
     kind: Literal["transformer"] = "transformer"
     patch_days: int = Field(default=7, ge=1)
-    model_width: Width = 64
+    model_width: Width = 32
     layers: int = Field(default=2, ge=1)
-    heads: int = Field(default=4, ge=1)
-    feedforward: Width = 128
+    heads: int = Field(default=2, ge=1)
+    feedforward: Width = 64
     dropout: Dropout = 0.1
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ple_model.config import TaskConfig, TowerConfig
+from ple_model.dropout import Dropout
 
 
 class StackedLinear(nn.Module):
@@ -49,7 +50,7 @@ class TowerLevel(nn.Module):
         layers: list[nn.Module] = []
         for hidden in config.hidden:
             layers += [StackedLinear(len(tasks), width, hidden), StackedLayerNorm(len(tasks), hidden)]
-            layers += [nn.SiLU(), nn.Dropout(config.dropout)]
+            layers += [nn.SiLU(), Dropout(config.dropout)]
             width = hidden
         self.hidden = nn.Sequential(*layers)
         self.output = nn.ModuleDict({task.name: nn.Linear(width, task.out) for task in tasks})

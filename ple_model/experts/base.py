@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ple_model.config import InputConfig
+from ple_model.dropout import Dropout
 from ple_model.inputs import Inputs
 
 
@@ -59,6 +60,6 @@ def mlp(width: int, hidden: tuple[int, ...], dropout: float) -> nn.Sequential:
     """Linear, LayerNorm, SiLU, dropout for each hidden width."""
     layers: list[nn.Module] = []
     for out in hidden:
-        layers += [nn.Linear(width, out), nn.LayerNorm(out), nn.SiLU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(width, out), nn.LayerNorm(out), nn.SiLU(), Dropout(dropout)]
         width = out
     return nn.Sequential(*layers)

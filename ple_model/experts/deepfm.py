@@ -1,9 +1,9 @@
 """DeepFM: a factorisation machine and a deep tower over the same embeddings of the normalised columns.
 
 Source: Guo et al., "DeepFM" (2017); MODEL §3. Departures from the paper: a field is a number, embedded by its
-piecewise-linear encoding (Gorishniy et al. 2022) instead of a look-up; the second order is kept as a vector (one
-value for each embedding dimension) instead of its sum; first order, second order and tower are fused by a linear layer
-instead of a sum, because the expert returns a block of h_shared and not a logit.
+piecewise-linear encoding (Gorishniy et al. 2022) instead of a look-up; the first order is the sum of the fields' vectors,
+and the second order too is kept as a vector (one value for each embedding dimension) instead of its sum; the three parts
+are fused by a linear layer instead of a sum, because the expert returns a block of h_shared and not a logit.
 A missing value has its own learnt vector. Columns that the data set lacks are not fields.
 """
 
@@ -19,7 +19,7 @@ from ple_model.inputs import Inputs
 
 
 def second_order(vectors: Tensor) -> Tensor:
-    """Σ_{i<j} v_i ∘ v_j in O(nk): ½((Σv)² − Σv²). [F, B, k] → [B, k]. Source: Rendle (2010), lemma 3.1."""
+    """Σ_{i<j} v_i ∘ v_j in O(nk): ½((Σv)² − Σv²). [F, k, B] → [k, B]. Source: Rendle (2010), lemma 3.1."""
     return 0.5 * (vectors.sum(0).square() - vectors.square().sum(0))
 
 
@@ -34,13 +34,13 @@ class DeepFM(Expert):
         self.register_buffer("columns", torch.tensor(inputs.present_normalised), persistent=False)
         fields, k = len(inputs.present_normalised), config.embedding
         self.encoding = PiecewiseLinearEncoding(fields, config.bins)
-        self.weight = nn.Parameter(torch.empty(fields, config.bins, k + 1))  # k: the vector; 1: the first-order term
-        self.bias = nn.Parameter(torch.empty(fields, 1, k + 1))
-        self.missing = nn.Parameter(torch.empty(fields, 1, k + 1))
+        self.weight = nn.Parameter(torch.empty(fields, k, config.bins))
+        self.bias = nn.Parameter(torch.empty(fields, k, 1))
+        self.missing = nn.Parameter(torch.empty(fields, k, 1))
         self.tower = mlp(fields * k, config.hidden, config.dropout)
-        self.norm = nn.LayerNorm(k)
+        self.norm1, self.norm2 = nn.LayerNorm(k), nn.LayerNorm(k)
         deep = config.hidden[-1] if config.hidden else fields * k
-        self.fuse = nn.Sequential(nn.Linear(deep + k + 1, config.width), nn.LayerNorm(config.width))
+        self.fuse = nn.Sequential(nn.Linear(deep + 2 * k, config.width), nn.LayerNorm(config.width))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -64,21 +64,19 @@ class DeepFM(Expert):
         self.encoding.set_edges(quantile_edges(x, mask, self.config.bins))
 
     def embed(self, inputs: Inputs) -> Tensor:
-        """[F, B, k + 1]: each field's vector and first-order term."""
+        """[F, k, B]: each field's vector. Field-major, as the products over fields want it."""
         x = inputs.features.index_select(1, self.columns).T  # [F, B]
-        mask = inputs.features_mask.index_select(1, self.columns).T
+        mask = inputs.features_mask.index_select(1, self.columns).T.contiguous()
         channels = self.encoding(torch.where(mask, x, 0.0).float())
-        return torch.where(mask.unsqueeze(-1), torch.baddbmm(self.bias, channels, self.weight), self.missing)
+        return torch.where(mask.unsqueeze(1), torch.baddbmm(self.bias, self.weight, channels), self.missing)
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
-        embedded = self.embed(inputs)
-        fields, batch, _ = embedded.shape
-        vectors, first = embedded[..., :-1], embedded[..., -1].sum(0).unsqueeze(-1) * fields**-0.5
-        deep = self.tower(vectors.permute(1, 0, 2).reshape(batch, -1))
-        second = self.norm(second_order(vectors))
-        output = self.fuse(torch.cat([deep, second, first], dim=1))
+        vectors = self.embed(inputs)
+        deep = self.tower(vectors.flatten(0, 1).T)
+        first, second = self.norm1(vectors.sum(0).T), self.norm2(second_order(vectors).T)  # [B, k]
+        output = self.fuse(torch.cat([deep, first, second], dim=1))
         if not interpret:
             return ExpertOutput(output)
-        others = vectors.detach().sum(0) - vectors.detach()
-        strength = (vectors.detach() * others).sum(-1).abs().T  # [B, F]
+        fixed = vectors.detach()
+        strength = (fixed * (fixed.sum(0) - fixed)).sum(1).abs().T  # [B, F]: each field's part in the second order
         return ExpertOutput(output, {"field_interaction": strength})

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ple_model.config import InputConfig, TemporalConfig, TransformerBranchConfig
+from ple_model.dropout import fast_dropout
 from ple_model.experts.base import Expert, ExpertOutput, spread_rows
 from ple_model.inputs import Inputs
 
@@ -28,7 +29,6 @@ class EncoderLayer(nn.Module):
         self.feedforward = nn.Sequential(
             nn.Linear(width, config.feedforward),
             nn.SiLU(),
-            nn.Dropout(config.dropout),
             nn.Linear(config.feedforward, width),
         )
 
@@ -37,8 +37,10 @@ class EncoderLayer(nn.Module):
         split = self.qkv(self.norm1(x)).view(batch, tokens, 3, self.heads, width // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)  # [B, heads, P, d]
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=valid[:, None, None, :])
-        x = x + F.dropout(self.out(mixed.transpose(1, 2).reshape(batch, tokens, width)), self.dropout, self.training)
-        return x + F.dropout(self.feedforward(self.norm2(x)), self.dropout, self.training)
+        x = x + fast_dropout(
+            self.out(mixed.transpose(1, 2).reshape(batch, tokens, width)), self.dropout, self.training, shared=1
+        )
+        return x + fast_dropout(self.feedforward(self.norm2(x)), self.dropout, self.training, shared=1)
 
 
 class TransformerBranch(nn.Module):
