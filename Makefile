@@ -1,0 +1,37 @@
+# Two commands matter: `make nightly` and `make test`. Both make the environment in .venv first, if it is not there.
+# Options: AS_OF=YYYY-MM-DD  DATASET=name  DATA_DIR=folder  PLE_HOME=folder  PYTHON=python3.11
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+export AS_OF DATASET DATA_DIR
+
+.PHONY: help setup nightly test ui lint bench
+
+help:  ## what there is to run
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+setup: $(STAMP)  ## make the environment in .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; found $$($(PYTHON) --version). Name one: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing pinned packages into $(VENV) (a few minutes, once) ..." >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+nightly: $(STAMP)  ## run the nightly job for one as-of date
+	@$(BIN)/ple nightly
+
+ui: $(STAMP)  ## serve Dagster and MLflow on loopback
+	@$(BIN)/ple ui
+
+test: $(STAMP) lint  ## linters, types, import arrows, tests
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## ruff, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports

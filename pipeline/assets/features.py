@@ -1,0 +1,160 @@
+"""Feature assets: one a group of the registry, made by one factory, then the feature matrix.
+
+Nobody writes an asset for a group by hand: a group that joins the registry has its asset, lineage, schema and catalogue.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import polars as pl
+
+from feature_assets import schema
+from feature_assets.build import assemble, compute_group
+from feature_assets.dataset import DatasetConfig
+from feature_assets.state import FeatureState
+from pipeline.assets.common import FEATURES, asset_options, checked
+from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
+from pipeline.reports.describe import frame_metadata, markdown
+from pipeline.resources.lake import Lake
+from pipeline.resources.tracking import Tracking
+
+STATE_IN_USE = dg.AssetKey(["training", "champion"])
+MATRIX = dg.AssetKey(["features", "matrix"])
+STATE_VERSION = "state_version"
+"""Column of the matrix that names the fitted state behind it; scoring refuses any but the champion's."""
+
+
+def group_key(group: str) -> dg.AssetKey:
+    """Asset key of a feature group."""
+    return dg.AssetKey(["features", group])
+
+
+def feature_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """An asset for every group of the registry, and the matrix that the model reads."""
+    groups = [_group_asset(group, dataset, partitions) for group in schema.registry().values()]
+    return [*groups, _matrix_asset(dataset, partitions)]
+
+
+def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
+    """The champion's version and the fitted state it was trained on."""
+    champion = tracking.champion()
+    if champion is None:
+        raise dg.Failure("There is no champion yet: run the whole nightly job, it trains the first one.", allow_retries=False)
+    state = FeatureState.load(champion.folder / "state")
+    if state.version != champion.state_version:
+        raise dg.Failure(
+            f"The fitted state in the bundle of version {champion.version} is {state.version}, registered as "
+            f"{champion.state_version}: the bundle was altered and is refused.",
+            allow_retries=False,
+        )
+    return champion.version, state
+
+
+def _group_asset(
+    group: schema.Group, dataset: DatasetConfig, partitions: dg.PartitionsDefinition
+) -> dg.AssetsDefinition:
+    meanings = {column.name: f"{column.meaning} [{column.unit}, {column.window}]" for column in group.columns}
+    meanings |= {side.name: side.meaning for side in group.side_inputs}
+
+    @dg.asset(
+        key=group_key(group.name),
+        partitions_def=partitions,
+        description=f"{group.description} One row a customer known before the as-of date, in natural units. {dataset.notice}",
+        deps=[STATE_IN_USE, *(table_key(table) for table in CONTRACT_TABLES if table in group.sources)],
+        ins={f"needs_{name}": dg.AssetIn(group_key(name)) for name in group.needs},
+        metadata={"columns": len(group.columns), "side inputs": ", ".join(s.name for s in group.side_inputs) or "none"},
+        **asset_options(FEATURES, "polars", "parquet"),
+    )
+    def compute(
+        context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking, **upstream: pl.DataFrame
+    ) -> dg.Output[pl.DataFrame]:
+        version, state = champion_state(tracking)
+        view = lake.view(context.partition_key)
+        outputs = {name.removeprefix("needs_"): frame for name, frame in upstream.items()}
+        frame = compute_group(group.name, view, state, outputs)
+        return dg.Output(
+            frame,
+            metadata={
+                **frame_metadata(frame, meanings),
+                "state version": state.version,
+                "fitted with model version": version,
+                "missing share by column": markdown(_missing(frame), rows=20),
+            },
+        )
+
+    return compute
+
+
+def _missing(frame: pl.DataFrame) -> pl.DataFrame:
+    """Columns by share of customers without a value, most first."""
+    shares = frame.select(pl.exclude("customer_id").is_null().mean()).transpose(
+        include_header=True, header_name="column", column_names=["missing"]
+    )
+    return shares.filter(pl.col("missing") > 0).sort("missing", descending=True)
+
+
+def _matrix_asset(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    names = list(schema.registry())
+
+    @dg.asset(
+        key=MATRIX,
+        partitions_def=partitions,
+        description=(
+            "The model's inputs: every present column, scaled with the champion's normaliser, and the side inputs. "
+            f"Null is missing; columns of groups that this data set cannot feed are absent. {dataset.notice}"
+        ),
+        deps=[STATE_IN_USE],
+        ins={name: dg.AssetIn(group_key(name)) for name in names},
+        check_specs=[dg.AssetCheckSpec("inputs_are_informative", asset=MATRIX, blocking=True)],
+        **asset_options(FEATURES, "polars", "parquet"),
+    )
+    def matrix(
+        context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking, **groups: pl.DataFrame
+    ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
+        version, state = champion_state(tracking)
+        frame = assemble(lake.view(context.partition_key), groups, state)
+        frame = frame.with_columns(pl.lit(state.version).alias(STATE_VERSION))
+        yield dg.Output(
+            frame,
+            metadata={
+                **frame_metadata(frame),
+                "columns of the schema": len(schema.names()),
+                "present columns": len(state.present),
+                "state version": state.version,
+                "fitted with model version": version,
+            },
+        )
+        dull = uninformative(frame, state)
+        yield checked(
+            "inputs_are_informative",
+            passed=not dull.filter(pl.col("blocks")).height,
+            found=markdown(dull),
+            looked_at=f"{len(state.present)} columns and {len(schema.side_inputs())} side inputs",
+        )
+
+    return matrix
+
+
+def uninformative(matrix: pl.DataFrame, state: FeatureState) -> pl.DataFrame:
+    """Inputs that say nothing tonight: columns that are missing throughout or constant, side inputs that are empty.
+
+    A single dull column informs; a group or a side input that is dull as a whole blocks (`blocks`).
+    """
+    rows: list[dict[str, object]] = []
+    columns = [name for name in state.present if name in matrix.columns]
+    distinct = matrix.select(pl.col(columns).drop_nulls().n_unique()).row(0) if columns else ()
+    dull = {name for name, count in zip(columns, distinct, strict=True) if count <= 1} if matrix.height > 1 else set()
+    dull |= {name for name in state.present if name not in matrix.columns}
+    for name, group in schema.registry().items():
+        own = [column.name for column in group.columns if column.name in state.present]
+        flat = [column for column in own if column in dull]
+        rows += [
+            {"input": column, "group": name, "why": "missing or constant for everybody", "blocks": len(flat) == len(own)}
+            for column in flat
+        ]
+        for side in group.side_inputs:
+            empty = side.name not in matrix.columns or not matrix[side.name].list.len().sum()
+            if empty:
+                rows.append({"input": side.name, "group": name, "why": "empty side input", "blocks": True})
+    kinds = {"input": pl.String, "group": pl.String, "why": pl.String, "blocks": pl.Boolean}
+    return pl.DataFrame(rows, schema=kinds)

@@ -1,0 +1,83 @@
+"""Monitoring: what a night made, in one place for people."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from feature_assets.dataset import DatasetConfig
+from pipeline.assets.common import MONITORING, asset_options
+from pipeline.assets.scoring import SCORES
+from pipeline.reports.describe import markdown
+from pipeline.reports.summary import SUMMARY
+from pipeline.resources.lake import Lake, publish_json
+from pipeline.resources.tracking import Tracking
+
+LEGEND = (
+    "Measured on test rows later than every training label. ▲ better, ▼ worse beyond the 95 % interval of the paired "
+    "difference by customer, = level, ↑ higher is better, ↓ lower is better."
+)
+
+
+def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The summary of the night."""
+
+    @dg.asset(
+        key="night_summary",
+        partitions_def=partitions,
+        description=f"Rows scored, each task's metric beside its baselines, model version, paths. {dataset.notice}",
+        ins={"scores": dg.AssetIn(SCORES)},
+        **asset_options(MONITORING, "python"),
+    )
+    def night_summary(
+        context: dg.AssetExecutionContext, scores: pl.DataFrame, lake: Lake, tracking: Tracking
+    ) -> dg.MaterializeResult:
+        summary = summarise(context.partition_key, scores, lake, tracking, dataset)
+        publish_json(summary, Path(lake.root).parent / "reports" / f"as_of={context.partition_key}" / SUMMARY)
+        facts = pl.DataFrame({"": list(summary["facts"]), "value": [str(v) for v in summary["facts"].values()]})
+        return dg.MaterializeResult(
+            metadata={
+                "tasks": markdown(pl.DataFrame(summary["tasks"])),
+                "legend": LEGEND,
+                "night": markdown(facts),
+                "notice": dataset.notice,
+            }
+        )
+
+    return [night_summary]
+
+
+def summarise(
+    as_of: str, scores: pl.DataFrame, lake: Lake, tracking: Tracking, dataset: DatasetConfig
+) -> dict[str, Any]:
+    """The summary as JSON: tasks (rows of the table), facts, legend, notice."""
+    champion = tracking.champion()
+    assert champion is not None  # the scores asset, upstream, scored with it
+    evaluation = tracking.read_json(champion, "evaluation.json")
+    tasks = [
+        {
+            **row,
+            "mean u": f"{scores[row['task']+'__u'].mean():.2f}",
+            "fallback": f"{scores[row['task']+'__fallback'].mean():.1%}",
+        }
+        for row in evaluation["table"]
+    ]
+    hindsight = champion.as_of > date.fromisoformat(as_of)
+    facts = {
+        "as-of date": as_of + ("  (hindsight: the model knows later events)" if hindsight else ""),
+        "rows scored": f"{scores.height:,}",
+        "model version": f"{champion.version}, trained as of {champion.as_of}",
+        "state version": champion.state_version,
+        "scores": str(lake.partition("scores", as_of)),
+        "quarantine": str(lake.path("quarantine")),
+    }
+    return {
+        "dataset": dataset.title,
+        "as_of": as_of,
+        "tasks": tasks,
+        "facts": facts,
+        "legend": LEGEND,
+        "notice": dataset.notice,
+    }

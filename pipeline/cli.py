@@ -1,0 +1,120 @@
+"""The command `ple`: what a person or a scheduler calls on a deployment."""
+
+import os
+import sys
+from datetime import date, datetime
+from pathlib import Path
+
+import click
+
+from pipeline.home import Home
+from pipeline.settings import Settings, load_settings
+
+
+def _deployment() -> tuple[Settings, Home]:
+    """Settings and a prepared home; a configuration error ends the command with one clear message."""
+    from pydantic import ValidationError
+
+    try:
+        settings = load_settings()
+    except (ValidationError, ValueError) as error:
+        raise click.ClickException(f"settings: {error}") from None
+    home = Home(settings.home)
+    home.prepare()
+    os.environ["PLE_HOME"] = str(home.root)
+    os.environ["DAGSTER_HOME"] = str(home.dagster)
+    return settings, home
+
+
+def _as_date(value: str) -> date:
+    try:
+        return datetime.strptime(value, "%Y-%m-%d").date()
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a date of the form YYYY-MM-DD") from None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+def main() -> None:
+    """From raw customer events to calibrated predictions about every customer, night by night.
+
+    All state lies in PLE_HOME (default .ple); its settings are in PLE_HOME/settings.yaml.
+    """
+
+
+@main.command()
+@click.option("--as-of", envvar="AS_OF", help="As-of date, YYYY-MM-DD; the default is the day after the last day of data.")
+@click.option("--dataset", envvar="DATASET", help="Name of a file in data/, without .yaml (default completejourney).")
+@click.option("--data-dir", envvar="DATA_DIR", type=click.Path(path_type=Path), help="Read <table>.parquet from here.")
+def nightly(as_of: str | None, dataset: str | None, data_dir: Path | None) -> None:
+    """Run the nightly job for one as-of date and print what it made."""
+    if dataset:
+        os.environ["DATASET"] = dataset
+    if data_dir:
+        os.environ["DATA_DIR"] = str(data_dir.resolve())
+    settings, home = _deployment()
+    from pipeline.partitions import as_of_partitions
+
+    try:
+        description = settings.load_dataset()
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"data set: {error}") from None
+    day = _as_date(as_of) if as_of else description.covers_until
+    if day.isoformat() not in as_of_partitions(description).get_partition_keys():
+        raise click.ClickException(
+            f"as-of date {day} lies outside what {description.name} covers: the first is "
+            f"{as_of_partitions(description).get_first_partition_key()}, the last {description.covers_until}"
+        )
+    sys.exit(_night(settings, home, day))
+
+
+def _night(settings: Settings, home: Home, day: date) -> int:
+    import dagster as dg
+
+    from pipeline.definitions import build_definitions
+    from pipeline.night import NightIsRunning, clear_dead_runs, failure_message, one_at_a_time, run_night
+    from pipeline.reports.summary import print_summary
+
+    click.echo(f"nightly · {settings.dataset} · as of {day} · home {home.root}", err=True)
+    try:
+        with one_at_a_time(home), dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+            for run_id in clear_dead_runs(instance):
+                click.echo(f"  ! run {run_id[:8]} was killed; its place is freed and its work is taken up", err=True)
+            result = run_night(build_definitions(settings), instance, day)
+            if not result.success:
+                click.secho(f"\nThe night failed; nothing of it was published.\n{failure_message(result)}", fg="red", err=True)
+                return 1
+            print_summary(home, day)
+            return 0
+    except NightIsRunning as error:
+        raise click.ClickException(str(error)) from None
+
+
+@main.command()
+def ui() -> None:
+    """Serve Dagster and MLflow on loopback until Ctrl-C."""
+    settings, home = _deployment()
+    from pipeline.servers import serve
+
+    sys.exit(serve(home, settings))
+
+
+@main.command()
+@click.option("--as-of", envvar="AS_OF", help="As-of date; the default is the newest one that is scored.")
+@click.option("--rows", default=5, show_default=True, help="How many customers to show.")
+def scores(as_of: str | None, rows: int) -> None:
+    """Show a sample of the scores of one as-of date."""
+    _, home = _deployment()
+    import polars as pl
+
+    folders = sorted((home.lake / "scores").glob("as_of=*"))
+    if as_of:
+        folders = [f for f in folders if f.name == f"as_of={_as_date(as_of)}"]
+    if not folders:
+        raise click.ClickException(f"no scores {'of ' + as_of if as_of else 'yet'} in {home.lake / 'scores'}")
+    frame = pl.read_parquet(folders[-1] / "*.parquet", hive_partitioning=False)
+    with pl.Config(tbl_cols=-1, tbl_rows=rows, tbl_width_chars=160, fmt_str_lengths=24):
+        click.echo(str(frame.head(rows).transpose(include_header=True, header_name="column")))
+
+
+if __name__ == "__main__":
+    main()

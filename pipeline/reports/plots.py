@@ -1,0 +1,96 @@
+"""Figures of a training: learning curve, reliability, gates. For the Dagster UI (embedded) and MLflow (artifacts)."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ple_model.training.report import EpochReport
+
+_BINS = 10
+
+
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> "tuple[Figure, list[Axes]]":
+    """A figure that needs no display and belongs to no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.flat)
+
+
+def as_markdown(figure: "Figure", title: str = "figure") -> dg.MarkdownMetadataValue:
+    """The figure inside the text, so that the UI shows it without a file server."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+
+
+def learning_curve(history: "Sequence[EpochReport]") -> "Figure":
+    """Validation score (mean skill over a constant) and training loss by epoch; the line marks phase 2."""
+    figure, (left, right) = _figure(9, 3.2, 1, 2)
+    steps = range(1, len(history) + 1)
+    left.plot(steps, [report.score for report in history], marker="o", ms=3)
+    left.set_title("validation score (mean skill over a constant)")
+    right.plot(steps, [report.loss for report in history], marker="o", ms=3, color="tab:orange")
+    right.set_title("training loss (weighted)")
+    first_of_two = next((i for i, report in enumerate(history, start=1) if report.phase == 2), None)
+    for axis in (left, right):
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+        if first_of_two:
+            axis.axvline(first_of_two - 0.5, ls="--", color="grey", lw=1)
+    return figure
+
+
+def reliability(
+    curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], title: str = "reliability on test rows"
+) -> "Figure":
+    """Observed frequency against predicted, in bins of equal mass. `curves`: task → (predicted [n], happened [n] 0/1).
+
+    For a multiclass task: the probability of the most likely class, and whether it was right.
+    """
+    columns = 4
+    rows = max(1, -(-len(curves) // columns))
+    figure, axes = _figure(columns * 2.6, rows * 2.5, rows, columns)
+    figure.suptitle(title)
+    for axis, (task, (predicted, happened)) in zip(axes, curves.items(), strict=False):
+        order = np.argsort(predicted, kind="stable")
+        bins = [chunk for chunk in np.array_split(order, _BINS) if len(chunk)]
+        x = np.array([predicted[chunk].mean() for chunk in bins])
+        y = np.array([happened[chunk].mean() for chunk in bins])
+        error = np.array([1.96 * np.sqrt(max(v * (1 - v), 1e-9) / len(c)) for v, c in zip(y, bins, strict=True)])
+        top = max(0.05, float(max(x.max(), (y + error).max()))) * 1.05
+        axis.plot([0, top], [0, top], color="grey", lw=1, ls="--")
+        axis.errorbar(x, y, yerr=error, marker="o", ms=3, lw=1)
+        axis.set_title(task, fontsize=9)
+        axis.tick_params(labelsize=7)
+    for axis in axes[len(curves) :]:
+        axis.axis("off")
+    return figure
+
+
+def gate_heatmap(gates: Mapping[str, Mapping[str, float]]) -> "Figure":
+    """Mean gate weight of each expert (columns) for each task (rows)."""
+    tasks = list(gates)
+    experts = list(next(iter(gates.values()))) if gates else []
+    values = np.array([[gates[task][expert] for expert in experts] for task in tasks])
+    figure, (axis,) = _figure(1.8 + 1.1 * len(experts), 1.2 + 0.3 * len(tasks))
+    image = axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    axis.set_xticks(range(len(experts)), experts, rotation=30, ha="right", fontsize=8)
+    axis.set_yticks(range(len(tasks)), tasks, fontsize=8)
+    for (row, column), value in np.ndenumerate(values):
+        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if value < 0.6 else "black")
+    axis.set_title("mean gate weight on test rows", fontsize=9)
+    figure.colorbar(image, ax=axis)
+    return figure

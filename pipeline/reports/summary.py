@@ -1,0 +1,40 @@
+"""The summary of a night: written by the monitoring asset, printed at the end of `ple nightly`."""
+
+import json
+from datetime import date
+from typing import Any
+
+from pipeline.home import Home
+from pipeline.servers import addresses
+
+SUMMARY = "summary.json"
+
+
+def read_summary(home: Home, as_of: date) -> dict[str, Any]:
+    """What the night's monitoring asset wrote."""
+    return json.loads((home.reports / f"as_of={as_of}" / SUMMARY).read_text())
+
+
+def print_summary(home: Home, as_of: date) -> None:
+    """The table that a person reads when the night is over."""
+    from rich.console import Console
+    from rich.table import Table
+
+    summary = read_summary(home, as_of)
+    console = Console(width=max(110, Console().width), highlight=False)
+    table = Table(title=f"\nScores as of {as_of} · {summary['dataset']}", title_justify="left")
+    columns = list(summary["tasks"][0])
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("task", "metric") else "right")
+    for row in summary["tasks"]:
+        table.add_row(*(str(row[column]) for column in columns))
+    console.print(table)
+    console.print(summary["legend"])
+    facts = Table.grid(padding=(0, 2))
+    for name, value in summary["facts"].items():
+        facts.add_row(name, str(value))
+    facts.add_row("look at it", "make ui")
+    for name, address in addresses().items():
+        facts.add_row(f"  {name}", address)
+    console.print(facts)
+    console.print(f"\n{summary['notice']}")

@@ -1,0 +1,128 @@
+"""The lake: Parquet under `$PLE_HOME/lake`, one folder an as-of date, each file published whole by rename."""
+
+import json
+import os
+import shutil
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import dagster as dg
+import polars as pl
+from dagster import UPathIOManager
+from upath import UPath
+
+from feature_assets.tables import Tables, View
+
+Context = dg.InputContext | dg.OutputContext
+
+
+def publish(frame: pl.DataFrame, file: Path) -> None:
+    """Write a frame beside its place and rename it, so that a reader sees the old file or the new one, never half."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    frame.write_parquet(beside, compression="zstd", statistics=True)
+    beside.replace(file)
+
+
+def publish_json(content: Any, file: Path) -> None:
+    """The same for a JSON document."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    beside.write_text(json.dumps(content, indent=1, sort_keys=True))
+    beside.replace(file)
+
+
+def publish_folder(beside: Path, folder: Path) -> None:
+    """Put a finished folder in its place; an older one steps aside first and goes when the new one stands."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+class ParquetIOManager(dg.ConfigurableIOManager, UPathIOManager):
+    """Frames of assets: `<lake>/<asset key>/as_of=<partition>/part-0.parquet`."""
+
+    root: str
+    extension: ClassVar[str] = ".parquet"
+
+    @property
+    def _base_path(self) -> UPath:
+        return UPath(self.root)
+
+    def get_path_for_partition(self, context: Context, path: UPath, partition: str) -> UPath:  # noqa: ARG002
+        """The folder name carries the partition key in the way Hive, polars and DuckDB read."""
+        return path / f"as_of={partition}" / "part-0"
+
+    def make_directory(self, path: UPath) -> None:
+        """`publish` makes the folders."""
+
+    def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
+        """Publish a frame and say where."""
+        publish(obj, Path(path))
+        size = Path(path).stat().st_size / 2**20
+        context.add_output_metadata({"dagster/uri": str(path), "size (MiB)": round(size, 2)})
+
+    def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:  # noqa: ARG002
+        """Read a frame whole."""
+        return pl.read_parquet(Path(path), hive_partitioning=False)
+
+
+class Lake(dg.ConfigurableResource):
+    """Where things lie in the lake, and the validated tables behind an as-of date."""
+
+    root: str
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the lake."""
+        return Path(self.root, *parts)
+
+    def partition(self, asset: str, as_of: str) -> Path:
+        """The folder of one partition of an asset."""
+        return self.path(asset, f"as_of={as_of}")
+
+    def training(self, as_of: str) -> Path:
+        """Working folder of the training of one as-of date: state, snapshots, labels, checkpoints, bundle."""
+        return self.partition("training", as_of)
+
+    def read_json(self, file: Path) -> Any:
+        """A JSON document of the lake; says which step makes it where it is missing."""
+        if not file.exists():
+            raise dg.Failure(f"{file} is not there: materialise the assets upstream first", allow_retries=False)
+        return json.loads(file.read_text())
+
+    def delivery(self, digest: str) -> Path:
+        """The validated tables of one delivery, found by its content."""
+        return self.path("deliveries", digest)
+
+    def delivery_of(self, as_of: str) -> dict[str, Any]:
+        """What ingestion noted of the delivery behind an as-of date."""
+        return self.read_json(self.partition("tables", as_of) / "delivery.json")
+
+    def tables(self, as_of: str) -> Tables:
+        """The validated tables behind an as-of date (shared between the steps of a run)."""
+        return _load_tables(self._delivered(as_of))
+
+    def view(self, as_of: str) -> View:
+        """What is known at an as-of date (shared between the steps of a run)."""
+        return _view(self._delivered(as_of), date.fromisoformat(as_of))
+
+    def _delivered(self, as_of: str) -> Path:
+        folder = self.delivery(self.delivery_of(as_of)["digest"])
+        if not folder.exists():
+            raise dg.Failure(f"the delivery behind as-of {as_of} left the lake: materialise the ingestion assets again")
+        return folder
+
+
+@lru_cache(maxsize=1)
+def _load_tables(folder: Path) -> Tables:
+    return Tables.load(folder)
+
+
+@lru_cache(maxsize=1)
+def _view(folder: Path, as_of: date) -> View:
+    return _load_tables(folder).view(as_of)

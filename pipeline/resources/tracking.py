@@ -1,0 +1,255 @@
+"""MLflow: runs, model versions and their aliases. The only place that talks to the tracking server.
+
+A registered version is a folder (the bundle): weights, configuration, calibration, feature schema, fitted state. It is
+logged as a pyfunc with a loader module, so that loading it runs the logged copy of `ple_model` and unpickles nothing.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import mlflow
+    import polars as pl
+    from mlflow.entities.model_registry import ModelVersion
+
+EXPERIMENT = "ple-nightly"
+MODEL = "ple"
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+BUNDLE = "bundle"
+_REQUIREMENTS = ("numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensors", "scipy", "torch")
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of the registered model and what the pipeline must know of it."""
+
+    version: str
+    run_id: str
+    as_of: date
+    """The training date: this version knows events before it."""
+    state_version: str
+    dataset: str
+    folder: Path
+    """The bundle on this machine."""
+
+
+class Tracking(dg.ConfigurableResource):
+    """Access to one MLflow server. Safe to use from several steps: nothing global but the tracking address."""
+
+    uri: str
+    artifacts: str
+    dataset: str
+
+    @cached_property
+    def _mlflow(self) -> Any:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+        import logging
+
+        import mlflow
+
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+        mlflow.set_tracking_uri(self.uri)
+        return mlflow
+
+    @property
+    def client(self) -> "mlflow.MlflowClient":
+        """A client of the configured server."""
+        return self._mlflow.MlflowClient(self.uri)
+
+    @cached_property
+    def experiment_id(self) -> str:
+        """Id of the experiment `ple-nightly`, created where it is missing."""
+        found = self.client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return found.experiment_id
+        location = Path(self.artifacts).as_uri() if self.uri.startswith("sqlite") else None
+        return self.client.create_experiment(EXPERIMENT, artifact_location=location)
+
+    # --- runs -------------------------------------------------------------------------------------------------
+    def start_run(self, name: str, tags: Mapping[str, str]) -> str:
+        """Open a run and return its id."""
+        return self.client.create_run(self.experiment_id, run_name=name, tags=dict(tags)).info.run_id
+
+    def run_exists(self, run_id: str) -> bool:
+        """Whether the server knows the run (a home may have been copied without its MLflow folder)."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.get_run(run_id)
+        except MlflowException:
+            return False
+        return True
+
+    def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Parameters, flattened by the caller; the ones that the run has already are left."""
+        from mlflow.entities import Param
+
+        have = set(self.client.get_run(run_id).data.params)
+        new = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in have]
+        for start in range(0, len(new), 100):
+            self.client.log_batch(run_id, params=new[start : start + 100])
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float | None], step: int = 0) -> None:
+        """Finite metrics of one step; a step that is logged already is left as it is, so a resumed run repeats nothing."""
+        import math
+        import time
+
+        from mlflow.entities import Metric
+
+        finite = {k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)}
+        if not finite:
+            return
+        probe = next(iter(finite))
+        if any(metric.step == step for metric in self.client.get_metric_history(run_id, probe)):
+            return
+        now = int(time.time() * 1000)
+        batch = [Metric(key, value, now, step) for key, value in finite.items()]
+        for start in range(0, len(batch), 1000):
+            self.client.log_batch(run_id, metrics=batch[start : start + 1000])
+
+    def log_dataset(self, run_id: str, frame: "pl.DataFrame", name: str, digest: str, source: str, context: str) -> None:
+        """A data set's name, digest, schema and size, as an input of the run."""
+        import mlflow.data
+
+        with self._run(run_id):
+            dataset = mlflow.data.from_polars(frame, source=source, name=name, digest=digest[:36])
+            self._mlflow.log_input(dataset, context=context)
+
+    def log_figures(self, run_id: str, figures: Mapping[str, "matplotlib.figure.Figure"]) -> None:
+        """Figures by artifact path."""
+        for path, figure in figures.items():
+            self.client.log_figure(run_id, figure, path)
+
+    def log_json(self, run_id: str, content: Any, path: str) -> None:
+        """A JSON document as an artifact."""
+        self.client.log_dict(run_id, content, path)
+
+    def finish(self, run_id: str, status: str = "FINISHED") -> None:
+        """Close a run."""
+        self.client.set_terminated(run_id, status)
+
+    @contextmanager
+    def _run(self, run_id: str) -> Iterator[None]:
+        """MLflow's fluent calls need an active run; it is left running when the block ends."""
+        while self._mlflow.active_run() is not None:
+            self._mlflow.end_run()
+        with self._mlflow.start_run(run_id=run_id):
+            yield
+        self.client.update_run(run_id, status="RUNNING")
+
+    # --- models -----------------------------------------------------------------------------------------------
+    def register(
+        self, run_id: str, bundle: Path, example: "pl.DataFrame", outputs: "pl.DataFrame", tags: Mapping[str, str]
+    ) -> RegisteredVersion:
+        """Log the bundle with its signature and make it the newest version of the model `ple`.
+
+        `example` is two or more rows of the feature matrix, `outputs` their scores.
+        """
+        import ple_model
+
+        with self._run(run_id):
+            info = self._mlflow.pyfunc.log_model(
+                name="model",
+                loader_module="ple_model.serving",
+                data_path=str(bundle),
+                code_paths=[str(Path(ple_model.__file__).parent)],
+                signature=_signature(example, outputs),
+                input_example=example.to_pandas(),
+                pip_requirements=[f"{name}=={installed(name)}" for name in _REQUIREMENTS],
+            )
+            from mlflow.exceptions import MlflowException
+
+            try:
+                self.client.get_registered_model(MODEL)
+            except MlflowException:
+                self.client.create_registered_model(
+                    MODEL, description="16 calibrated predictions about every customer (PLE-Cluster-adaTT)."
+                )
+            made = self.client.create_model_version(MODEL, info.model_uri, run_id, tags=dict(tags))
+        return self._describe(made)
+
+    def set_alias(self, alias: str, version: str) -> None:
+        """Point an alias at a version."""
+        self.client.set_registered_model_alias(MODEL, alias, version)
+
+    def champion(self) -> RegisteredVersion | None:
+        """The version that scores tonight, or None where none was ever promoted.
+
+        Raises `dg.Failure` when the champion was trained on another data set than this deployment's.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self.client.get_model_version_by_alias(MODEL, CHAMPION)
+        except MlflowException as error:
+            if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                return None
+            raise
+        champion = self._describe(found)
+        if champion.dataset != self.dataset:
+            raise dg.Failure(
+                f"The champion (version {champion.version}) was trained on the data set {champion.dataset!r}, but this "
+                f"deployment runs on {self.dataset!r}. Use another PLE_HOME for another data set.",
+                allow_retries=False,
+            )
+        return champion
+
+    def _describe(self, found: "ModelVersion") -> RegisteredVersion:
+        folder = Path(self._mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{found.version}", tracking_uri=self.uri))
+        return RegisteredVersion(
+            version=str(found.version),
+            run_id=str(found.run_id),
+            as_of=date.fromisoformat(found.tags["as_of"]),
+            state_version=found.tags["state_version"],
+            dataset=found.tags["dataset"],
+            folder=folder / "data" / BUNDLE,
+        )
+
+    def read_json(self, version: RegisteredVersion, name: str) -> Any:
+        """A JSON document of the version's bundle."""
+        return json.loads((version.folder / name).read_text())
+
+
+def _signature(example: "pl.DataFrame", outputs: "pl.DataFrame") -> Any:
+    """Every column by name; numbers of the feature matrix may be missing, so they are optional."""
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import Schema
+
+    return ModelSignature(
+        inputs=Schema(_columns(example, required=("customer_id",))), outputs=Schema(_columns(outputs, outputs.columns))
+    )
+
+
+def _columns(frame: "pl.DataFrame", required: Sequence[str]) -> list[Any]:
+    import polars as pl
+    from mlflow.types.schema import Array, ColSpec, DataType
+
+    def kind(dtype: "pl.DataType") -> Any:
+        if isinstance(dtype, pl.List):
+            return Array(kind(dtype.inner))  # type: ignore[arg-type]
+        if dtype == pl.String:
+            return DataType.string
+        if dtype == pl.Boolean:
+            return DataType.boolean
+        if dtype == pl.Date:
+            return DataType.datetime
+        return DataType.double if dtype.is_float() else DataType.long
+
+    lists = {name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)}
+    return [
+        ColSpec(kind(dtype), name, required=name in required or name in lists) for name, dtype in frame.schema.items()
+    ]

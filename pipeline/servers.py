@@ -1,0 +1,108 @@
+"""The two user interfaces on loopback: Dagster (webserver and daemon) and MLflow."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pipeline.home import Home
+from pipeline.settings import REPOSITORY, Settings
+
+HOST = "127.0.0.1"
+DAGSTER_PORT = 3000
+MLFLOW_PORT = 5000
+
+
+def addresses() -> dict[str, str]:
+    """The addresses at which `make ui` serves, where the usual ports are free."""
+    return {"Dagster": f"http://{HOST}:{DAGSTER_PORT}", "MLflow": f"http://{HOST}:{MLFLOW_PORT}"}
+
+
+def free_port(preferred: int) -> int:
+    """The preferred port on loopback, or the next one that nobody listens on."""
+    for port in range(preferred, preferred + 50):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"no free port between {preferred} and {preferred + 49}")
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def serve(home: Home, settings: Settings, wait_seconds: int = 90) -> int:
+    """Start the three processes, print the addresses, and stay until interrupted or until one of them ends.
+
+    Returns the exit code: 0 after an interrupt, 1 when a server ended by itself.
+    """
+    dagster_port, mlflow_port = free_port(DAGSTER_PORT), free_port(MLFLOW_PORT)
+    workspace = str(REPOSITORY / "workspace.yaml")
+    uri = settings.mlflow_uri or home.tracking_uri
+    scripts = Path(sys.executable).parent
+    commands = {
+        "dagster-webserver": [
+            str(scripts / "dagster-webserver"), "--workspace", workspace, "--host", HOST, "--port", str(dagster_port),
+        ],
+        "dagster-daemon": [str(scripts / "dagster-daemon"), "run", "--workspace", workspace],
+        "mlflow": [
+            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST,
+            "--port", str(mlflow_port), "--default-artifact-root", (home.mlflow / "artifacts").as_uri(), "--workers", "1",
+        ],
+    }  # fmt: skip
+    environment = os.environ | {
+        "DAGSTER_HOME": str(home.dagster),
+        "PLE_HOME": str(home.root),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONUNBUFFERED": "1",
+    }
+    logs = home.root / "logs"
+    logs.mkdir(exist_ok=True)
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for name, command in commands.items():
+            with (logs / f"{name}.log").open("ab") as log:
+                processes[name] = subprocess.Popen(
+                    command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=REPOSITORY, start_new_session=True
+                )
+        print(f"starting Dagster and MLflow (logs in {logs}) ...", flush=True)
+        deadline = time.monotonic() + wait_seconds
+        while not (_answers(dagster_port) and _answers(mlflow_port)):
+            if _ended(processes, logs) or time.monotonic() > deadline:
+                return 1
+            time.sleep(0.5)
+        print(f"Dagster  http://{HOST}:{dagster_port}\nMLflow   http://{HOST}:{mlflow_port}\nCtrl-C stops both.", flush=True)
+        while not _ended(processes, logs):
+            time.sleep(1)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopping ...", flush=True)
+        return 0
+    finally:
+        for process in processes.values():
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in processes.values():
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _ended(processes: dict[str, "subprocess.Popen[bytes]"], logs: Path) -> bool:
+    """Whether a server ended by itself; says which one and where its log is."""
+    for name, process in processes.items():
+        if process.poll() is not None:
+            print(f"{name} ended with code {process.returncode}; see {logs / (name + '.log')}", file=sys.stderr)
+            return True
+    return False

@@ -1,0 +1,69 @@
+"""Settings of a deployment: typed, closed, and each one read somewhere.
+
+They come from `$PLE_HOME/settings.yaml` (optional) and then from the environment (`PLE_HOME`, `DATASET`, `DATA_DIR`), which
+wins. An unknown key is an error that names the nearest known one.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from feature_assets.dataset import DatasetConfig, load_dataset
+from ple_model.config import ClosedModel
+from ple_model.evaluation.boosting import BoostingBudget
+from ple_model.training.config import TrainingConfig
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class Settings(ClosedModel):
+    """What an operator may change. Paths are absolute once loaded."""
+
+    home: Path
+    dataset: str = "completejourney"
+    data_dir: Path | None = None
+    retrain_after_days: int = Field(default=7, ge=1)
+    """A champion whose training as-of date is at least this many days back is trained anew."""
+    snapshot_step_days: int = Field(default=7, ge=1)
+    """Distance between two training snapshots."""
+    min_history_days: int = Field(default=56, ge=1)
+    """History a customer base must have before its first training snapshot."""
+    holdout_weeks: int = Field(default=2, ge=1)
+    """Snapshots that even the task with the longest window keeps for evaluation."""
+    bootstrap_resamples: int = Field(default=200, ge=20)
+    """Resamples of customers behind each interval of the evaluation."""
+    schedule_cron: str = "0 3 * * *"
+    """When the schedule ticks, in the data set's time zone."""
+    catch_up_days: int = Field(default=7, ge=1)
+    """How many past days the schedule looks back for nights that were missed."""
+    mlflow_uri: str | None = None
+    """Tracking server; the default is sqlite under the home. Credentials belong in MLflow's own environment variables."""
+    seed: int = 7
+    training: TrainingConfig = TrainingConfig()
+    boosting: BoostingBudget = BoostingBudget()
+
+    def load_dataset(self) -> DatasetConfig:
+        """The description of the data set this deployment runs on (`data/<name>.yaml`)."""
+        return load_dataset(self.dataset, REPOSITORY / "data")
+
+
+def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from the home's file, overridden by the environment.
+
+    Raises `pydantic.ValidationError` for an unknown key or a value of the wrong type.
+    """
+    home = Path(environment.get("PLE_HOME") or ".ple").expanduser().resolve()
+    values: dict[str, Any] = {}
+    file = home / "settings.yaml"
+    if file.exists():
+        values.update(yaml.safe_load(file.read_text()) or {})
+    values["home"] = home
+    if environment.get("DATASET"):
+        values["dataset"] = environment["DATASET"]
+    if environment.get("DATA_DIR"):
+        values["data_dir"] = Path(environment["DATA_DIR"]).expanduser().resolve()
+    return Settings.model_validate(values)

