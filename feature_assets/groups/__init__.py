@@ -10,7 +10,7 @@ from importlib import import_module
 
 from feature_assets.schema import Group
 
-MODULES: tuple[str, ...] = ("campaign", "raw_power_law", "txn_seq")
+MODULES: tuple[str, ...] = ("base", "campaign", "raw_power_law", "txn_seq", "gmm")
 
 
 def implemented() -> list[Group]:

@@ -42,8 +42,9 @@ class Encoded:
         lines = tables.lines
         purchases = (lines["kind"] == "purchase").fill_null(False)
         self._lines = lines if purchases.all() else lines.filter(purchases)
+        self.customers = tables.frames["customers"].height
         self._codes: dict[str, tuple[np.ndarray, list[str]]] = {}
-        self._pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._pairs: dict[str, Pairs] = {}
         self._previous: dict[str, np.ndarray] = {}
 
     @cached_property
@@ -69,9 +70,9 @@ class Encoded:
             self._codes[name] = (numbers, known.to_list())
         return self._codes[name]
 
-    def pair(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Number of the line's (customer, value of `name`), int64 [N] ascending with the customer (−1 = null), and
-        the customer of each pair [P]. `name` "day" or "week" pairs with the local day or week (Monday first)."""
+    def pairs(self, name: str) -> Pairs:
+        """The lines grouped by (customer, value of `name`). `name` "day" or "week" groups by the local day or week
+        (Monday first), any other is a text column."""
         if name not in self._pairs:
             if name == "day":
                 values = self.day.astype(np.int64)
@@ -79,12 +80,7 @@ class Encoded:
                 values = (self.day.astype(np.int64) + 3) // 7  # 1970-01-01 was a Thursday
             else:
                 values = self.codes(name)[0].astype(np.int64)
-            known = np.flatnonzero(values >= 0)
-            span = int(values.max(initial=0)) + 1
-            keys, inverse = np.unique(self.customer[known] * span + values[known], return_inverse=True)
-            numbers = np.full(len(values), -1, dtype=np.int64)
-            numbers[known] = inverse
-            self._pairs[name] = (numbers, keys // span)
+            self._pairs[name] = _pairs(self.customer, values, self.customers)
         return self._pairs[name]
 
     def previous(self, name: str) -> np.ndarray:
@@ -93,13 +89,38 @@ class Encoded:
         It depends on earlier lines only, so it is known at every as-of date after the line.
         """
         if name not in self._previous:
-            numbers = self.pair(name)[0]
-            order = np.argsort(numbers, kind="stable")
-            of_same = numbers[order[1:]] == numbers[order[:-1]]
-            result = np.full(len(numbers), NEVER, dtype=np.int32)
-            result[order[1:][of_same]] = self.day[order[:-1][of_same]]
+            pairs = self.pairs(name)
+            before, after = pairs.order[:-1], pairs.order[1:]
+            same = pairs.number[before] == pairs.number[after]
+            result = np.full(len(self.day), NEVER, dtype=np.int32)
+            result[after[same]] = self.day[before[same]]
             self._previous[name] = result
         return self._previous[name]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Lines grouped by customer and some value: P pairs, ascending with the customer."""
+
+    number: np.ndarray  # [N] int64 pair of each line, P where the value is null
+    order: np.ndarray  # [N] lines by pair, those of a pair in their own order
+    owner: np.ndarray  # [P] customer
+    start: np.ndarray  # [customers + 1] first pair of each customer
+
+
+def _pairs(customer: np.ndarray, values: np.ndarray, customers: int) -> Pairs:
+    span = int(values.max(initial=0)) + 1
+    null = values < 0
+    key = np.where(null, customers * span, customer * span + values)  # nulls behind everything
+    order = np.argsort(key, kind="stable")
+    ordered = key[order]
+    first = np.ones(len(key), dtype=bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    number = np.empty(len(key), dtype=np.int64)
+    number[order] = np.cumsum(first) - 1
+    owner = ordered[first] // span
+    owner = owner[owner < customers]
+    return Pairs(number, order, owner, np.searchsorted(owner, np.arange(customers + 1)))
 
 
 def encoded(tables: Tables) -> Encoded:
@@ -117,6 +138,8 @@ class Window:
     days_ago: np.ndarray  # [M] int32 ≥ 1
     customers: int
     as_of: int  # days since 1970-01-01
+    row_of: np.ndarray  # index into the data set's customers → index into the view's (0 where it has none)
+    customer_of: np.ndarray  # [customers] the other way round
 
     def values(self, name: str) -> np.ndarray:
         return cached(self, name, lambda: self.lines.values(name)[self.index])
@@ -135,46 +158,49 @@ class Window:
         return table[self.codes(name)]  # −1 (null) picks the last entry
 
     def group(self, name: str) -> Grouped:
-        """The lines grouped by (customer, value of `name`); see `Encoded.pair`."""
-        return cached(self, f"group {name}", lambda: self._group(name))
-
-    def _group(self, name: str) -> Grouped:
-        pairs, owner = self.lines.pair(name)
-        numbers = pairs[self.index]
-        known = numbers >= 0
-        seen = np.zeros(len(owner), dtype=bool)
-        seen[numbers[known]] = True
-        number = np.where(known, (np.cumsum(seen) - 1)[numbers], -1)
-        row, days_ago = np.zeros((2, int(seen.sum())), dtype=np.int64)
-        row[number[known]] = self.row[known]
-        days_ago[number[known]] = self.days_ago[known]  # lines are in the order of time: the youngest one stays
-        return Grouped(number, row, days_ago, self.customers)
+        """The lines grouped by (customer, value of `name`); see `Encoded.pairs`."""
+        return cached(self, f"group {name}", lambda: Grouped(self, self.lines.pairs(name), name))
 
 
-@dataclass(frozen=True)
 class Grouped:
-    """Lines of a Window grouped by customer and some value: G groups, those of a customer together."""
+    """Lines of a Window grouped by customer and some value: G groups that have a line, those of a customer together."""
 
-    number: np.ndarray  # [M] group of each line, −1 where the value is null
-    row: np.ndarray  # [G] int64 customer
-    days_ago: np.ndarray  # [G] int64 age of the youngest line
-    customers: int
+    def __init__(self, part: Window, pairs: Pairs, name: str) -> None:
+        self._part, self._pairs = part, pairs
+        self._number = pairs.number[part.index]
+        self._name = name
+
+    @cached_property
+    def _seen(self) -> np.ndarray:
+        return np.flatnonzero(np.bincount(self._number, minlength=len(self._pairs.owner) + 1)[: len(self._pairs.owner)])
+
+    @cached_property
+    def row(self) -> np.ndarray:
+        """Customer of each group, int64 [G]."""
+        return self._part.row_of[self._pairs.owner[self._seen]]
+
+    @cached_property
+    def days_ago(self) -> np.ndarray:
+        """Age of the youngest line of each group, int64 [G]."""
+        youngest = np.zeros(len(self._pairs.owner) + 1, dtype=np.int64)
+        youngest[self._number] = self._part.days_ago  # lines are in the order of time: the last one stays
+        return youngest[self._seen]
+
+    def _all_sums(self, weights: np.ndarray | None) -> np.ndarray:
+        pairs = len(self._pairs.owner)
+        return np.bincount(self._number, weights, minlength=pairs + 1)[:pairs].astype(np.float64, copy=False)
 
     def sums(self, weights: np.ndarray | None = None) -> np.ndarray:
         """Sum of `weights` [M] (or count) of the lines of each group, float64 [G]."""
-        known = self.number >= 0
-        of_known = None if weights is None else weights[known]
-        return np.bincount(self.number[known], of_known, minlength=len(self.row)).astype(np.float64)
+        return self._all_sums(weights)[self._seen]
 
-    def largest(self, weights: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
-        """The largest sum of `weights` [M] over a group of the customer, float64 [customers], NaN where there is none.
-        `chosen` [M] restricts the lines."""
-        keep = self.number >= 0 if chosen is None else chosen & (self.number >= 0)
-        number = self.number[keep]
-        sums = np.bincount(number, weights[keep], minlength=len(self.row))
-        seen = np.zeros(len(self.row), dtype=bool)
-        seen[number] = True
-        return maximum(self.row[seen], sums[seen], self.customers)
+    def largest(self, weights: np.ndarray) -> np.ndarray:
+        """The largest sum of `weights` [M] ≥ 0 over a group of the customer, float64 [customers]: 0 where no line has a
+        value, NaN for customers without any line of positive weight or none at all in the window."""
+        sums = np.append(self._all_sums(weights), 0.0)  # one more, so that the last customers may have no pair
+        start = self._pairs.start
+        largest = np.where(start[1:] > start[:-1], np.maximum.reduceat(sums, start[:-1]), 0.0)[self._part.customer_of]
+        return np.where(np.bincount(self._part.row, weights > 0, minlength=self._part.customers) > 0, largest, np.nan)
 
 
 def window(view: View, longest: int | None = None) -> Window:
@@ -183,15 +209,24 @@ def window(view: View, longest: int | None = None) -> Window:
     def cut() -> Window:
         lines = encoded(view._tables)
         as_of = int((np.datetime64(view.as_of) - _EPOCH).astype(int))
-        known, rows = view._known.to_numpy(), view._rows.to_numpy()
+        known, row_of = view._known.to_numpy(), view._rows.to_numpy().astype(np.int64)
         keep = (lines.day < as_of) & known[lines.customer]
         if longest is not None:
             keep &= lines.day >= as_of - longest
         index = np.flatnonzero(keep)
-        row = rows[lines.customer[index]].astype(np.int64)
-        return Window(lines, index, row, as_of - lines.day[index], view.customers.height, as_of)
+        days_ago = as_of - lines.day[index]
+        row = row_of[lines.customer[index]]
+        return Window(lines, index, row, days_ago, view.customers.height, as_of, row_of, np.flatnonzero(known))
 
     return cached(view, f"window {longest}", cut)
+
+
+def past_events(view: View, table: str) -> pl.DataFrame:
+    """A table of instants as known at t: its rows before t of the view's customers, with `row` Int64 (index into
+    `view.customers`), in the table's order. Cheaper than `view.frames` where one small table is wanted."""
+    rows = view.customers.select("customer_id", row=pl.int_range(pl.len(), dtype=pl.Int64))
+    past = view._tables.frames[table].filter(pl.col("at") < view.instant)
+    return past.join(rows, on="customer_id", how="inner", maintain_order="left")
 
 
 def maximum(row: np.ndarray, values: np.ndarray, rows: int) -> np.ndarray:
@@ -222,12 +257,9 @@ class Windows:
     def _bucket(self, days_ago: np.ndarray) -> np.ndarray:
         return self._bucket_of[np.clip(days_ago, 0, self.days[-1] + 1)]
 
-    def sums(self, weights: np.ndarray | None = None, chosen: np.ndarray | None = None) -> np.ndarray:
-        """Sum of `weights` (or count) of the items (`chosen` [M] of them) in each window, float64 [rows, W]."""
-        cell = self._cell if chosen is None else self._cell[chosen]
-        if weights is not None and chosen is not None:
-            weights = weights[chosen]
-        flat = np.bincount(cell, weights, minlength=self._shape[0] * self._shape[1]).astype(np.float64)
+    def sums(self, weights: np.ndarray | None = None) -> np.ndarray:
+        """Sum of `weights` [M] (or count) of the items of each window, float64 [rows, W]."""
+        flat = np.bincount(self._cell, weights, minlength=self._shape[0] * self._shape[1]).astype(np.float64)
         return np.cumsum(flat.reshape(self._shape)[:, :-1], axis=1)
 
     def maxima(self, values: np.ndarray) -> np.ndarray:
@@ -241,8 +273,9 @@ class Windows:
         """Number of different values in each window, float64 [rows, W], from the age of each item's predecessor of the
         same value: an item counts in the windows that hold it and not its predecessor. `known` [M] drops nulls."""
         left = self._row * self._shape[1] + self._bucket(previous_days_ago)
+        counts = known & (left != self._cell)  # with its predecessor in the same bucket an item counts nowhere
         size = self._shape[0] * self._shape[1]
-        flat = np.bincount(self._cell[known], minlength=size) - np.bincount(left[known], minlength=size)
+        flat = np.bincount(self._cell[counts], minlength=size) - np.bincount(left[counts], minlength=size)
         return np.cumsum(flat.reshape(self._shape)[:, :-1], axis=1).astype(np.float64)
 
 

@@ -1,7 +1,8 @@
 """Campaign group: 12 columns of what a customer was shown, and how it answered.
 
 An *exposure* is an impression, one (customer, campaign). It is clicked (converted) when the customer has a click
-(conversion) of the same campaign before t. Rates are Beta-smoothed: (k + α) / (n + α + β), with (α, β) fitted to the
+(conversion) of the same campaign before t. The click rate leaves out the campaign kinds whose click says nothing
+(`click_kinds_off` of the data set). Rates are Beta-smoothed: (k + α) / (n + α + β), with (α, β) fitted to the
 exposures of the training dates by the method of moments of the beta-binomial (Kleinman 1973), so that a customer who
 was never exposed gets the population's rate and no division by zero. Source: FEATURES §3.2.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from feature_assets.groups._lines import Windows, cached, maximum, to_frame
+from feature_assets.groups._lines import Windows, cached, maximum, past_events, to_frame
 from feature_assets.schema import Column, SideInput
 from feature_assets.state import GroupState
 from feature_assets.tables import View
@@ -25,8 +26,8 @@ _MOST_PRIOR = 1_000.0  # strength α + β where the customers differ by no more 
 _SOURCES = ("campaign_events",)
 
 
-def _column(measure: str, meaning: str, unit: str, window: str) -> Column:
-    return Column(f"campaign__{measure}", meaning, unit, window, _SOURCES)
+def _column(measure: str, meaning: str, unit: str, window: str, *more: str) -> Column:
+    return Column(f"campaign__{measure}", meaning, unit, window, (*_SOURCES, *more))
 
 
 _COLUMNS = (
@@ -34,13 +35,19 @@ _COLUMNS = (
     *(_column(f"clicks_{d}d", "click events (or the data set's stated proxy)", "count", f"{d} days") for d in (28, 84)),
     _column("conversions_84d", "conversion events", "count", "84 days"),
     _column("conversions_366d", "conversion events", "count", "366 days"),
-    _column("click_rate", "share of exposures with a click, Beta-smoothed", "share", "all history"),
+    _column(
+        "click_rate",
+        "share of exposures with a click, Beta-smoothed, over campaign kinds with a telling click",
+        "share",
+        "all history",
+        "campaigns",
+    ),
     _column("conversion_rate", "share of exposures with a conversion, Beta-smoothed", "share", "all history"),
     _column("days_since_impression", "time since the last impression", "days", "all history"),
     _column("days_since_response", "time since the last click or conversion", "days", "all history"),
     _column(
         "fatigue",
-        f"impressions without click or conversion, each halved every {HALF_LIFE:.0f} days",
+        f"impressions without telling click or conversion, each halved every {HALF_LIFE:.0f} days",
         "weighted count",
         "all history",
     ),
@@ -57,6 +64,7 @@ class _Events:
     kind: dict[str, np.ndarray]  # event → bool [E]
     exposure_row: np.ndarray  # [X]
     exposure_days_ago: np.ndarray  # [X] of the first impression
+    telling: np.ndarray  # bool [X]: a click on this campaign's kind says something
     clicked: np.ndarray  # bool [X]
     converted: np.ndarray  # bool [X]
 
@@ -74,19 +82,12 @@ class Campaign:
     def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
         """Arrays `click_prior` and `conversion_prior`: (α, β), from each customer's exposures before each date."""
         del upstream, seed
-        shown, clicked, converted = [], [], []
-        for view in views:
-            events = _events(view)
-            counts = [_count(events, chosen) for chosen in (None, events.clicked, events.converted)]
-            exposed = counts[0] > 0
-            shown.append(counts[0][exposed])
-            clicked.append(counts[1][exposed])
-            converted.append(counts[2][exposed])
-        n = np.concatenate(shown) if shown else np.zeros(0)
+        counts = [_counts(_events(view)) for view in views]
+        clickable, clicked, shown, converted = np.concatenate(counts, axis=1)
         return GroupState(
             {
-                "click_prior": beta_prior(np.concatenate(clicked), n),
-                "conversion_prior": beta_prior(np.concatenate(converted), n),
+                "click_prior": beta_prior(clicked[clickable > 0], clickable[clickable > 0]),
+                "conversion_prior": beta_prior(converted[shown > 0], shown[shown > 0]),
             }
         )
 
@@ -101,10 +102,10 @@ class Campaign:
             kind: Windows(events.row[chosen], events.days_ago[chosen], n, DAYS).sums()
             for kind, chosen in events.kind.items()
         }
-        shown = _count(events)
+        clickable, clicked, shown, converted = _counts(events)
         response = events.kind["click"] | events.kind["conversion"]
         impression = events.kind["impression"]
-        unanswered = ~(events.clicked | events.converted)
+        unanswered = ~((events.telling & events.clicked) | events.converted)
         fatigue = np.bincount(
             events.exposure_row[unanswered],
             np.exp2(-events.exposure_days_ago[unanswered] / HALF_LIFE),
@@ -115,8 +116,8 @@ class Campaign:
                 of_kind["impression"],
                 of_kind["click"][:, :2],
                 of_kind["conversion"][:, 1:],
-                _smoothed(_count(events, events.clicked), shown, state.arrays["click_prior"]),
-                _smoothed(_count(events, events.converted), shown, state.arrays["conversion_prior"]),
+                _smoothed(clicked, clickable, state.arrays["click_prior"]),
+                _smoothed(converted, shown, state.arrays["conversion_prior"]),
                 -maximum(events.row[impression], -events.days_ago[impression].astype(np.float64), n),
                 -maximum(events.row[response], -events.days_ago[response].astype(np.float64), n),
                 fatigue,
@@ -148,20 +149,20 @@ def _smoothed(k: np.ndarray, n: np.ndarray, prior: np.ndarray) -> np.ndarray:
     return (k + prior[0]) / (n + prior.sum())
 
 
-def _count(events: _Events, chosen: np.ndarray | None = None) -> np.ndarray:
-    row = events.exposure_row if chosen is None else events.exposure_row[chosen]
-    return np.bincount(row, minlength=events.customers).astype(np.float64)
+def _counts(events: _Events) -> np.ndarray:
+    """Exposures with a telling click rate, those clicked, all exposures, those converted: float64 [4, customers]."""
+    every = np.ones(len(events.exposure_row), dtype=bool)
+    chosen = (events.telling, events.telling & events.clicked, every, events.converted)
+    return np.stack([np.bincount(events.exposure_row, mask, minlength=events.customers) for mask in chosen])
 
 
 def _events(view: View) -> _Events:
-    return cached(view, "campaign events", lambda: _read(view))
+    return cached(view, "campaign_events", lambda: _read(view))
 
 
 def _read(view: View) -> _Events:
-    rows = view.customers.select("customer_id", row=pl.int_range(pl.len(), dtype=pl.Int64))
     known = (
-        view.frames["campaign_events"]
-        .join(rows, on="customer_id", how="inner")
+        past_events(view, "campaign_events")
         .select(
             "row",
             "campaign_id",
@@ -181,6 +182,12 @@ def _read(view: View) -> _Events:
         .filter(pl.col("days_ago").is_not_null())
         .sort(keys)
     )
+    if view.has("campaigns"):
+        kinds = view._tables.frames["campaigns"].select("campaign_id", pl.col("kind").cast(pl.String))
+        exposures = exposures.join(kinds, on="campaign_id", how="left", maintain_order="left")
+        silent = exposures["kind"].is_in(list(view.dataset.click_kinds_off)).fill_null(False)
+    else:
+        silent = pl.Series([False]).new_from_index(0, exposures.height)
     event = known["event"].cast(pl.String)
     return _Events(
         customers=view.customers.height,
@@ -189,6 +196,7 @@ def _read(view: View) -> _Events:
         kind={kind: (event == kind).to_numpy() for kind in ("impression", "click", "conversion")},
         exposure_row=exposures["row"].to_numpy(),
         exposure_days_ago=exposures["days_ago"].to_numpy(),
+        telling=~silent.to_numpy(),
         clicked=exposures["clicked"].to_numpy(),
         converted=exposures["converted"].to_numpy(),
     )

@@ -167,7 +167,7 @@ def _extremes(part: Window) -> np.ndarray:
     line_discount = np.nan_to_num(part.values("discount"))
     discount, discounted = baskets.sums(line_discount), line_discount > 0
     columns = [
-        part.group("merchant_id").largest(amount, recent),
+        part.group("merchant_id").largest(np.where(recent, amount, 0.0)),
         merchant_max,
         np.maximum(total - merchant_max, 0.0),
         part.group("product_id").largest(amount),
