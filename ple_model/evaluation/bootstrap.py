@@ -1,0 +1,233 @@
+"""Percentile intervals by resampling customers, and paired differences between models on the same rows.
+
+A customer has rows at several as-of dates, which are far from independent: a resample draws whole customers with
+replacement, as multinomial counts. Every metric here is a function of weighted sums, so a resample never copies rows:
+
+- metrics made of sums (losses, Brier, accuracy, F1, R², RMSE, recall, MRR) are summed by customer once, and 200
+  resamples are one matrix product [resamples, customers] @ [customers, sums];
+- the AUC sorts the rows once, and a resample is a weighted count of (negative below positive) pairs.
+
+All models of one call are weighted by the same draws, which makes their differences paired.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ple_model.evaluation.metrics import (
+    HEADLINE,
+    RECALL_AT,
+    Floats,
+    Ints,
+    Kind,
+    binary_loss,
+    multiclass_loss,
+    ranking_parts,
+    take_rows,
+)
+
+RESAMPLES = 200
+LEVEL = 0.95
+# Resamples on which the metric is undefined (one class drawn) are left out; with more than this share the interval
+# would describe a different question, so there is none.
+MAX_UNDEFINED = 0.05
+_CHUNK = 64  # resamples held at once by the AUC: 64 × 12,000 rows × 8 bytes = 6 MB
+
+# What can be resampled, by kind. Left out: ECE and macro AUC (bins and classes move between resamples), Spearman.
+RESAMPLED: Mapping[Kind, tuple[str, ...]] = {
+    "binary": ("auc", "log_loss", "brier"),
+    "multiclass": ("log_loss", "accuracy", "macro_f1"),
+    "regression": ("r2", "rmse", "mae"),
+    "contrastive": (*(f"recall_at_{k}" for k in RECALL_AT), "mrr"),
+}
+
+Statistic = Callable[[Floats], Floats]  # counts [R, customers] → metric [R], NaN where undefined
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point estimate and its percentile interval; `reason` is set where they are None."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    reason: str = ""
+
+    @property
+    def beyond_zero(self) -> bool:
+        """Whether the interval excludes 0 (of use for differences)."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Intervals of several models on the same rows.
+
+    `metrics[model][metric]`; `differences[other][metric]` = subject − other, resample by resample.
+    """
+
+    rows: int
+    customers: int
+    metrics: dict[str, dict[str, Interval]]
+    differences: dict[str, dict[str, Interval]]
+
+
+def resample(
+    kind: Kind,
+    predictions: Mapping[str, NDArray],
+    labels: NDArray,
+    mask: NDArray | None,
+    customers: NDArray | Sequence[Any],
+    *,
+    subject: str,
+    metrics: Sequence[str] | None = None,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Resampled:
+    """Intervals of every model in `predictions` and paired differences of `subject` to each other one.
+
+    `predictions[model]`, `labels`, `mask`: as for `metrics.evaluate`; `customers` [n]: ids, any sortable type.
+    `metrics` defaults to the headline of the kind. The same seed and customers give the same draws.
+
+    Raises
+        ValueError: an unknown subject or metric, or as `metrics.evaluate` does.
+    """
+    names = tuple(metrics) if metrics is not None else (HEADLINE[kind].metric,)
+    if unknown := set(names) - set(RESAMPLED[kind]):
+        raise ValueError(f"{kind}: {sorted(unknown)} cannot be resampled; known: {RESAMPLED[kind]}")
+    if subject not in predictions:
+        raise ValueError(f"subject {subject!r} is not among the models {list(predictions)}")
+    ids = np.asarray(customers)
+    if mask is not None:
+        ids = ids[np.asarray(mask, dtype=bool)]
+    cluster = np.unique(ids, return_inverse=True)[1].reshape(-1)
+    n_clusters = int(cluster.max()) + 1 if len(cluster) else 0
+    counts = draw_counts(n_clusters, resamples, seed)
+    draws: dict[str, dict[str, Floats]] = {}
+    for model, predicted in predictions.items():
+        x, y = take_rows(kind, predicted, labels, mask)
+        if len(y) != len(cluster):
+            raise ValueError(f"{kind}: {len(cluster)} customer ids for {len(y)} eligible rows")
+        draws[model] = {}
+        for name in names:
+            finite = n_clusters > 0 and bool(np.isfinite(x).all())
+            statistic = _statistic(kind, name, x, y, cluster, n_clusters) if finite else _undefined
+            # The first "resample" counts every customer once: the point estimate.
+            draws[model][name] = np.concatenate([statistic(np.ones((1, n_clusters))), statistic(counts)])
+    return Resampled(
+        rows=len(cluster),
+        customers=n_clusters,
+        metrics={m: {k: _interval(v, level, n_clusters) for k, v in d.items()} for m, d in draws.items()},
+        differences={
+            m: {k: _interval(draws[subject][k] - v, level, n_clusters) for k, v in d.items()}
+            for m, d in draws.items()
+            if m != subject
+        },
+    )
+
+
+def draw_counts(customers: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """[resamples, customers] how often each customer is drawn: multinomial, rows sum to `customers`."""
+    if customers == 0:
+        return np.zeros((resamples, 0))
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(customers, np.full(customers, 1 / customers), size=resamples).astype(np.float64)
+
+
+def _interval(draws: Floats, level: float, customers: int) -> Interval:
+    estimate, resampled = float(draws[0]), draws[1:]
+    if customers == 0 or not np.isfinite(estimate):
+        return Interval(None, None, None, "no eligible rows" if customers == 0 else "the metric is undefined here")
+    if customers < 2:
+        return Interval(estimate, None, None, "one customer only: nothing to resample")
+    defined = resampled[np.isfinite(resampled)]
+    if len(defined) < (1 - MAX_UNDEFINED) * len(resampled):
+        lost = len(resampled) - len(defined)
+        return Interval(estimate, None, None, f"undefined on {lost} of {len(resampled)} resamples")
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(estimate, float(low), float(high))
+
+
+def _undefined(counts: Floats) -> Floats:
+    return np.full(len(counts), np.nan)
+
+
+def _statistic(kind: Kind, name: str, x: Floats, y: NDArray, cluster: Ints, n_clusters: int) -> Statistic:
+    if name == "auc":
+        return _auc_statistic(x, y, cluster)
+    if name == "macro_f1":
+        return _f1_statistic(x.argmax(axis=1), y, x.shape[1], cluster, n_clusters)
+    if name == "r2":
+        # Centred first: Σw·y² − (Σw·y)²/Σw loses its digits where the mean is large against the spread.
+        centred = y - y.mean()
+        sums = _by_customer(np.stack([np.ones(len(y)), centred, centred**2, (x - y) ** 2]), cluster, n_clusters)
+        spread_at_all = float((centred**2).sum()) > 0
+
+        def r2(counts: Floats) -> Floats:
+            weight, first, second, squares = (counts @ sums).T
+            spread = second - first**2 / weight
+            return np.where(spread_at_all & (spread > 0), 1 - squares / np.where(spread > 0, spread, 1), np.nan)
+
+        return r2
+    sums = _by_customer(np.stack([np.ones(len(y)), _row_values(kind, name, x, y)]), cluster, n_clusters)
+
+    def mean(counts: Floats) -> Floats:
+        weight, total = (counts @ sums).T
+        return np.sqrt(total / weight) if name == "rmse" else total / weight
+
+    return mean
+
+
+def _row_values(kind: Kind, name: str, x: Floats, y: NDArray) -> Floats:
+    if kind == "contrastive":
+        return ranking_parts(x, y)[name]
+    if kind == "multiclass":
+        return (x.argmax(axis=1) == y).astype(np.float64) if name == "accuracy" else multiclass_loss(x, y)
+    if kind == "binary":
+        return (x - y) ** 2 if name == "brier" else binary_loss(x, y)
+    return np.abs(x - y) if name == "mae" else (x - y) ** 2
+
+
+def _by_customer(values: Floats, cluster: Ints, n_clusters: int) -> NDArray[np.float64]:
+    """[q, n] values of rows → [customers, q] sums."""
+    return np.stack([np.bincount(cluster, weights=v, minlength=n_clusters) for v in values], axis=1)
+
+
+def _f1_statistic(said: Ints, y: Ints, classes: int, cluster: Ints, n_clusters: int) -> Statistic:
+    one_hot = np.eye(classes)
+    right = one_hot[y] * (said == y)[:, None]
+    both = _by_customer(np.concatenate([right, one_hot[y] + one_hot[said]], axis=1).T, cluster, n_clusters)
+
+    def f1(counts: Floats) -> Floats:
+        sums = counts @ both
+        hits, total = sums[:, :classes], sums[:, classes:]
+        return (2 * hits / np.maximum(total, 1)).sum(axis=1) / (total > 0).sum(axis=1)
+
+    return f1
+
+
+def _auc_statistic(score: Floats, y: NDArray, cluster: Ints) -> Statistic:
+    order = np.argsort(score, kind="stable")
+    owner, positive = cluster[order], (y == 1)[order].astype(np.float64)
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(score[order]) > 0]))  # first row of each tied group
+
+    def auc(counts: Floats) -> Floats:
+        out = np.empty(len(counts))
+        for first in range(0, len(counts), _CHUNK):
+            weight = counts[first : first + _CHUNK, owner]
+            pos = np.add.reduceat(weight * positive, starts, axis=1)
+            neg = np.add.reduceat(weight * (1 - positive), starts, axis=1)
+            below = np.cumsum(neg, axis=1) - neg / 2
+            pairs = pos.sum(axis=1) * neg.sum(axis=1)
+            won = (pos * below).sum(axis=1)
+            out[first : first + _CHUNK] = np.where(pairs > 0, won / np.where(pairs > 0, pairs, 1), np.nan)
+        return out
+
+    return auc

@@ -1,0 +1,175 @@
+"""u in [0, 1] of each row and task, and what a row carries where u is too high.
+
+u is the entropy of the calibrated prediction over its largest possible value (binary, multiclass, contrastive over the
+brand table), or the conformal half-width over the label's range (regression; the range from the 1 % to the 99 %
+quantile of the training labels), clipped to [0, 1].
+
+A row with u above the task's threshold is a *fallback*: its prediction is replaced by the base rates of the clusters,
+weighted by the row's posterior. The threshold is set on validation rows, so that at least a stated share of them keeps
+its own prediction. Regression has one half-width a bin of its prediction: where the widest bin holds more rows than may
+fall back, none of them does.
+
+Source: MODEL §11 (threshold, fallback); entropy and half-width stand in for evidential uncertainty.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ple_model.evaluation.calibration import Calibrator, RegressionCalibrator
+from ple_model.evaluation.metrics import Bools, Floats, Kind
+
+COVERAGE = 0.98
+SHRINKAGE_ROWS = 50.0  # rows' worth of the population in each cluster's base rate
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Predictions in final form, fallback rows replaced; u [n] in [0, 1]; fallback [n]."""
+
+    predictions: NDArray[np.float64]
+    u: NDArray[np.float64]
+    fallback: Bools
+
+
+@dataclass(frozen=True)
+class TaskUncertainty:
+    """Fitted state of one task.
+
+    `label_range` (label's unit) is used by regression only. `population` is the base rate of all training rows, as a
+    tuple of width 1 (binary: probability, regression: mean) or K or M (a distribution); `clusters` [C] of the same.
+    `kept` is the share of validation rows with u ≤ threshold.
+    """
+
+    kind: Kind
+    threshold: float
+    coverage: float
+    kept: float
+    validation_rows: int
+    label_range: float
+    population: tuple[float, ...]
+    clusters: tuple[tuple[float, ...], ...]
+    note: str = ""
+
+    def base_rate(self, cluster_probs: NDArray) -> NDArray[np.float64]:
+        """[n] or [n, width] base rate of rows with posteriors [n, C]; a posterior's missing weight is the population's.
+
+        Summed cluster by cluster, so that a row has the same bytes whatever batch it comes in.
+        """
+        posterior = np.asarray(cluster_probs, dtype=np.float64)
+        if posterior.ndim != 2 or posterior.shape[1] != len(self.clusters):
+            raise ValueError(f"posteriors {posterior.shape} for {len(self.clusters)} clusters")
+        rates = np.asarray(self.clusters)
+        rest = np.ones(len(posterior))
+        total = np.zeros((len(posterior), rates.shape[1]))
+        for cluster, rate in enumerate(rates):
+            rest -= posterior[:, cluster]
+            total += posterior[:, cluster, None] * rate
+        total += rest[:, None] * np.asarray(self.population)
+        return total[:, 0] if self.kind in ("binary", "regression") else total
+
+    def judge(self, calibrator: Calibrator, outputs: NDArray, cluster_probs: NDArray) -> Judged:
+        """Calibrate raw outputs (as for `calibration.fit_calibrator`), measure u, replace the rows that fall back."""
+        predictions = calibrator.apply(outputs)
+        u = measure(calibrator, predictions, self.label_range)
+        fallback = u > self.threshold
+        predictions[fallback] = self.base_rate(np.asarray(cluster_probs)[fallback])
+        return Judged(predictions, u, fallback)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "TaskUncertainty":
+        fields = dict(data)
+        fields["population"] = tuple(fields["population"])
+        fields["clusters"] = tuple(tuple(row) for row in fields["clusters"])
+        return cls(**fields)
+
+
+def measure(calibrator: Calibrator, predictions: Floats, label_range: float) -> NDArray[np.float64]:
+    """[n] u of calibrated predictions. `label_range` (label's unit) is read for regression only."""
+    if isinstance(calibrator, RegressionCalibrator):
+        width = calibrator.half_width(predictions)
+        return np.clip(width / label_range, 0.0, 1.0) if label_range > 0 else np.ones(len(width))
+    if calibrator.kind == "binary":
+        p = np.stack([predictions, 1 - predictions], axis=1)
+    else:
+        p = np.ascontiguousarray(predictions, dtype=np.float64)
+    return normalised_entropy(p)
+
+
+def normalised_entropy(probabilities: Floats) -> NDArray[np.float64]:
+    """[n, K] → [n] entropy / log K, in [0, 1]."""
+    p = probabilities
+    entropy = -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1)
+    return np.clip(entropy / np.log(p.shape[1]), 0.0, 1.0)
+
+
+def fit_uncertainty(
+    calibrator: Calibrator,
+    validation_outputs: NDArray,
+    train_labels: NDArray,
+    train_mask: NDArray,
+    train_cluster_probs: NDArray,
+    width: int,
+    coverage: float = COVERAGE,
+) -> TaskUncertainty:
+    """Threshold from validation rows, base rates from training rows.
+
+    `validation_outputs`: raw outputs of the rows that the coverage is stated for; `train_labels` [n] or [n, P],
+    `train_mask` [n], `train_cluster_probs` [n, C]; `width`: number of classes or brands, 1 for the other kinds.
+
+    Raises
+        ValueError: no training row has a label, or coverage outside (0, 1].
+    """
+    if not 0 < coverage <= 1:
+        raise ValueError(f"coverage {coverage} is outside (0, 1]")
+    kind = calibrator.kind
+    mask = np.asarray(train_mask, dtype=bool)
+    labels = np.asarray(train_labels)[mask]
+    if len(labels) == 0:
+        raise ValueError(f"{kind}: no training row has a label, so there is no base rate")
+    population, clusters = _base_rates(kind, labels, np.asarray(train_cluster_probs, dtype=np.float64)[mask], width)
+    label_range = 0.0
+    if kind == "regression":
+        low, high = np.quantile(labels.astype(np.float64), [0.01, 0.99])
+        label_range = float(high - low) or float(np.ptp(labels))
+    u = measure(calibrator, calibrator.apply(validation_outputs), label_range)
+    if len(u):
+        threshold = float(np.sort(u)[int(np.ceil(coverage * len(u) - 1e-9)) - 1])
+        kept, note = float((u <= threshold).mean()), ""
+    else:
+        threshold, kept, note = 1.0, 1.0, "no validation rows: nothing falls back"
+    return TaskUncertainty(
+        kind,
+        threshold,
+        coverage,
+        kept,
+        len(u),
+        label_range,
+        tuple(population.tolist()),
+        tuple(tuple(row) for row in clusters.tolist()),
+        note,
+    )
+
+
+def _base_rates(kind: Kind, labels: NDArray, posterior: Floats, width: int) -> tuple[Floats, Floats]:
+    """Population [w] and clusters [C, w]: posterior-weighted means, each with `SHRINKAGE_ROWS` of the population."""
+    rows = np.arange(len(labels))
+    if kind in ("binary", "regression"):
+        values = labels.astype(np.float64)[:, None]
+    elif kind == "multiclass":
+        values = np.zeros((len(labels), width))
+        values[rows, labels.astype(np.int64)] = 1.0
+    else:
+        values = np.zeros((len(labels), width))
+        row, column = np.nonzero(labels >= 0)
+        values[row, labels[row, column]] = 1.0
+        values /= np.maximum(values.sum(axis=1, keepdims=True), 1.0)
+    population = values.mean(axis=0)
+    weight = posterior.sum(axis=0)[:, None]
+    return population, (posterior.T @ values + SHRINKAGE_ROWS * population) / (weight + SHRINKAGE_ROWS)
