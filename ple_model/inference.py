@@ -1,0 +1,69 @@
+"""The model's raw outputs, in blocks of one fixed shape.
+
+A matrix product may round its last bits differently at another number of rows. So every pass has exactly `BLOCK` rows,
+the last one filled up with copies of its last row: a row's outputs do not depend on how many rows came with it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ple_model.inputs import Inputs
+from ple_model.model import PLEClusterAdaTT
+
+BLOCK = 512
+
+
+@dataclass(frozen=True)
+class RawOutputs:
+    """What calibration reads, by task: binary [R] logit; multiclass [R, K] logits; regression [R] in the label's unit;
+    contrastive [R, M] scores over the table. gates [R, T, N] in the order of the model's tasks and experts."""
+
+    outputs: dict[str, NDArray[np.float32]]
+    gates: NDArray[np.float32]
+
+
+@torch.inference_mode()
+def raw_outputs(model: PLEClusterAdaTT, inputs: Inputs) -> RawOutputs:
+    """Raw outputs of R rows, without dropout, on the model's device. `inputs.txn_seq` may be float16."""
+    rows, device = len(inputs), next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        blocks = [_block(model, inputs, start, device) for start in range(0, max(rows, 1), BLOCK)] if rows else []
+    finally:
+        model.train(was_training)
+    if not blocks:
+        shapes = {task.name: _empty(task.kind, task.out, task.candidates or 0) for task in model.config.tasks}
+        return RawOutputs(shapes, np.zeros((0, len(model.task_names), len(model.expert_names)), np.float32))
+    return RawOutputs(
+        outputs={name: torch.cat([block[0][name] for block in blocks])[:rows].numpy() for name in model.task_names},
+        gates=torch.cat([block[1] for block in blocks])[:rows].numpy(),
+    )
+
+
+def _block(
+    model: PLEClusterAdaTT, inputs: Inputs, start: int, device: torch.device
+) -> tuple[dict[str, Tensor], Tensor]:
+    part = inputs.index(torch.arange(start, start + BLOCK).clamp(max=len(inputs) - 1)).to(device)
+    if part.txn_seq is not None:
+        part = replace(part, txn_seq=part.txn_seq.float())
+    outputs = model(part)
+    return {
+        name: _raw(model, name, raw).cpu() for name, raw in outputs.predictions.items()
+    }, outputs.gates.float().cpu()
+
+
+def _raw(model: PLEClusterAdaTT, name: str, raw: Tensor) -> Tensor:
+    kind = model.config.task(name).kind
+    if kind == "binary":
+        return raw.float().squeeze(-1)
+    return raw.float() if kind == "multiclass" else model.to_units(name, raw)
+
+
+def _empty(kind: str, out: int, candidates: int) -> NDArray[np.float32]:
+    width = {"multiclass": (out,), "contrastive": (candidates,)}.get(kind, ())
+    return np.zeros((0, *width), np.float32)
