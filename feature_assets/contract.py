@@ -103,6 +103,7 @@ class Declared:
         references: what its rows point at.
         instant: the column that says when a row happened (naive UTC Datetime, or a local Date), if any: it must lie in
             the days that the data set covers.
+        may_precede: whether rows may have happened before the first covered day.
         reasons: custom rule of the schema → reason in words.
     """
 
@@ -111,6 +112,7 @@ class Declared:
     required: bool = False
     references: tuple[Reference, ...] = ()
     instant: str | None = None
+    may_precede: bool = False
     reasons: Mapping[str, str] | None = None
 
     @property
@@ -171,3 +173,49 @@ def conform(name: str, frame: pl.DataFrame) -> pl.DataFrame:
     static = [c for c in frame.columns if name == "customers" and c not in schema.columns()]
     schema.validate(frame)
     return frame.select(*schema.columns(), *static)
+
+
+MEANINGS: dict[str, dict[str, str]] = {
+    "customers": {
+        "": "who can be scored, from the day of the first event on.",
+        "customer_id": "customer",
+        "joined_on": "local day of the first event",
+    },
+    "transactions": {
+        "": "what was bought, one row a line of a basket.",
+        "transaction_id": "line",
+        "basket_id": "lines of one purchase share it",
+        "customer_id": "customer",
+        "at": "instant in UTC",
+        "amount": "paid, in the data set's currency",
+        "discount": "taken off before that, ≥ 0",
+        "quantity": "pieces; null where goods are measured by weight or volume",
+        "merchant_id": "shop",
+        "product_id": "product; null where the delivery names one that it does not describe",
+        "channel": "what drew attention to the product there and then: mailer, display, or the shelf alone",
+        "kind": "purchase, refund ...",
+    },
+    "products": {
+        "": "what can be bought.",
+        "product_id": "product",
+        "category_l1": "department",
+        "category_l2": "category in the department",
+        "category_l3": "type in the category",
+        "brand": "maker; null for private labels and unbranded goods",
+    },
+    "campaigns": {
+        "": "what was run when.",
+        "campaign_id": "campaign",
+        "kind": "kind of campaign",
+        "starts_on": "first local day",
+        "ends_on": "last local day",
+    },
+    "campaign_events": {
+        "": "who saw, clicked and converted.",
+        "customer_id": "customer",
+        "campaign_id": "campaign",
+        "at": "instant in UTC",
+        "event": "impression, click (where a data set has none: its stated proxy) or conversion",
+    },
+}
+"""Contract table → column → meaning, for people; "" is the table itself."""

@@ -7,7 +7,8 @@ Nothing is dropped silently and nothing good is lost with the bad. What the rule
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import dataframely as dy
 import polars as pl
@@ -137,20 +138,17 @@ def _times(
         return rows, []
     name = f"{table.name}.{table.instant}"
     column = pl.col(table.instant)
-    end = min(dataset.instant(dataset.covers_until), now)
     if rows[table.instant].dtype == pl.Date:
-        future = column >= dataset.covers_until if end < now else column > now.date()
+        tomorrow = now.astimezone(ZoneInfo(dataset.zone)).date() + timedelta(days=1)
+        future = column >= min(dataset.covers_until, tomorrow)
         early = column < dataset.covers_from
     else:
-        future = column >= end.replace(tzinfo=None)
+        future = column >= min(dataset.instant(dataset.covers_until), now).astimezone(UTC).replace(tzinfo=None)
         early = column < dataset.instant(dataset.covers_from).replace(tzinfo=None)
-    faults: list[Fault] = []
-    for bad, reason in (
-        (rows.filter(future), f"{name} is in the future of the delivery"),
-        (rows.filter(early), f"{name} is before the first day of the delivery ({dataset.covers_from})"),
-    ):
-        if bad.height:
-            faults.append((bad[POSITION], reason, DROPPED))
+    rules = [(future, f"{name} is in the future of the delivery")]
+    if not table.may_precede:
+        rules.append((early, f"{name} is before the first day of the delivery ({dataset.covers_from})"))
+    faults = [(bad[POSITION], reason, DROPPED) for rule, reason in rules if (bad := rows.filter(rule)).height]
     return _without(rows, faults), faults
 
 
@@ -199,7 +197,8 @@ def _records(table: Declared, frame: pl.DataFrame, aside: list[Fault]) -> tuple[
     parts: list[pl.DataFrame] = []
     counts: list[ReasonCount] = []
     for positions, reason, action in aside:
-        rows = frame[positions.sort()].select(_readable(frame))
+        rows = frame[positions.sort()]
+        rows = rows.select(_readable(rows))
         part = rows.select(
             table=pl.lit(table.name),
             key=pl.concat_str(key, separator=", "),

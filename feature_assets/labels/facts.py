@@ -32,9 +32,9 @@ def purchases(tables: Tables, t: date, known: pl.DataFrame) -> pl.DataFrame:
     """One row a known customer, in the order of `known`: purchases around t by windows of H days.
 
     joined_on; `active` (a purchase in the 56 days before t); `spend_past` (over these 56 days); `spend`, `spend_long`
-    (net spend in [t, t + H) and [t, t + 3H), all kinds of transactions); `days` (active days in [t, t + H)); `bought_0`,
-    `bought_1`, `bought_2` (a purchase in each of the three windows); `wait` (days to the next purchase, null when none
-    in [t, t + H)); `timing` (weekday × 6-hour part of that purchase, 0–27).
+    (net spend in [t, t + H) and [t, t + 3H), all kinds of transactions); `days` (active days in [t, t + H));
+    `bought_0`, `bought_1`, `bought_2` (a purchase in each of the three windows); `wait` (days to the next purchase,
+    null when none in [t, t + H)); `timing` (weekday × 6-hour part of that purchase, 0–27).
     """
     h = tables.dataset.horizon_days
     offset = (pl.col("day") - pl.lit(t)).dt.total_days()

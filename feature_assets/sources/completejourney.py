@@ -16,7 +16,7 @@ from pathlib import Path
 import dataframely as dy
 import polars as pl
 
-from feature_assets.coercion import require_columns
+from feature_assets.coercion import coerce, require_columns
 from feature_assets.contract import Declared, DeliveryError, Reference, Validated, conform
 from feature_assets.dataset import DatasetConfig
 from feature_assets.quarantine import validate
@@ -25,6 +25,7 @@ from feature_assets.sources.files import collect, find_tables, scan
 from feature_assets.tables import Tables
 
 LARGEST_COUNT = 1_000  # a quantity above it is a volume or a weight (fuel), not a number of items
+LARGEST_VALUE = 1_000_000  # no line of a grocery basket has more units, millilitres or dollars
 NO_BRAND = (69, 2)  # manufacturers that stand for private label and unbranded
 NOT_PROMOTED = "0"
 
@@ -34,11 +35,11 @@ class DeliveredTransactions(dy.Schema):
     store_id = dy.Int64(nullable=False)
     basket_id = dy.Int64(primary_key=True)
     product_id = dy.Int64(primary_key=True)
-    quantity = dy.Int64(nullable=False, min=0)
-    sales_value = dy.Float64(nullable=False, min=0)
-    retail_disc = dy.Float64(nullable=False, min=0)
-    coupon_disc = dy.Float64(nullable=False, min=0)
-    coupon_match_disc = dy.Float64(nullable=False, min=0)
+    quantity = dy.Int64(nullable=False, min=0, max=LARGEST_VALUE)
+    sales_value = dy.Float64(nullable=False, min=0, max=LARGEST_VALUE)
+    retail_disc = dy.Float64(nullable=False, min=0, max=LARGEST_VALUE)
+    coupon_disc = dy.Float64(nullable=False, min=0, max=LARGEST_VALUE)
+    coupon_match_disc = dy.Float64(nullable=False, min=0, max=LARGEST_VALUE)
     week = dy.Int64(nullable=False, min=1, max=53)
     transaction_timestamp = dy.Datetime(nullable=False, time_unit="us")
 
@@ -119,6 +120,8 @@ DECLARED: dict[str, Declared] = {
         Declared(
             "campaign_descriptions",
             DeliveredDescriptions,
+            instant="start_date",
+            may_precede=True,
             reasons={"ends_after_start": "end_date is before start_date"},
         ),
         Declared("campaigns", DeliveredTargets, references=(_CAMPAIGN, _HOUSEHOLD)),
@@ -177,12 +180,12 @@ def ingest(delivery: Delivery) -> Ingested:
         if name not in delivery.frames:
             continue
         lazy, path = delivery.frames[name], delivery.files[name]
+        require_columns(name, lazy.collect_schema(), declared.types)
         delivered = None
         if name == "promotions":
             delivered = collect(name, path, lazy.select(pl.len())).item()
             lazy = _used(lazy, declared, frames["transactions"])
-        known = set(declared.types) & set(lazy.collect_schema().names())
-        rows = collect(name, path, lazy.select(c for c in declared.types if c in known), streaming=name == "promotions")
+        rows = collect(name, path, lazy.select(list(declared.types)), streaming=name == "promotions")
         if not (rows.height if delivered is None else delivered):
             if declared.required:
                 raise DeliveryError(f"table {name}: {path} has no rows. Deliver at least one day.")
@@ -207,14 +210,16 @@ def ingest(delivery: Delivery) -> Ingested:
 
 def _used(promotions: pl.LazyFrame, declared: Declared, transactions: pl.DataFrame) -> pl.LazyFrame:
     """The promotion rows that some purchase can use, and those with a missing value (they belong to no purchase)."""
-    schema = promotions.collect_schema()
-    require_columns(declared.name, schema, declared.types)
+    types = declared.types
+    for column in promotions.select(list(types)).head(3).collect().iter_columns():
+        coerce(declared.name, column, types[column.name])  # a wrong type is an error before anything is joined
     on = ["product_id", "store_id", "week"]
-    if any(not schema[c].is_integer() for c in on):
-        return promotions  # validation names the wrong type, or converts it
-    used = transactions.lazy().select(pl.col(c).cast(schema[c]) for c in on).unique()
-    missing = promotions.filter(pl.any_horizontal(pl.col(*declared.types).is_null()))
-    return pl.concat([promotions.join(used, on=on, how="semi"), missing])
+    found = promotions.collect_schema()
+    numbers = [pl.when(pl.col(c) == pl.col(c).round()).then(pl.col(c)) if found[c].is_float() else pl.col(c) for c in on]
+    rows = promotions.select(list(types)).with_columns(number.cast(pl.Int64) for number in numbers)
+    missing = pl.any_horizontal(pl.all().is_null())
+    used = transactions.lazy().select(on).unique()
+    return pl.concat([rows.filter(~missing).join(used, on=on, how="semi"), rows.filter(missing)])
 
 
 def to_contract(frames: Mapping[str, pl.DataFrame], dataset: DatasetConfig) -> dict[str, pl.DataFrame]:
