@@ -57,7 +57,8 @@ class GroupTaskExpertBasket(nn.Module):
         mixed = self.mix(blocks, weights, self.cluster_vector(cluster_probs))  # [B, T, H], tasks by group
         sizes = [len(members) for members in self.members]
         vectors = [encoder(part) for encoder, part in zip(self.encoders, mixed.split(sizes, dim=1), strict=True)]
-        return torch.cat(vectors, dim=1)[:, self.restore]
+        joined = torch.cat(vectors, dim=1)
+        return joined if self.restore == sorted(self.restore) else joined[:, self.restore]
 
     def mix(self, blocks: Sequence[Tensor], weights: Tensor, cluster: Tensor) -> Tensor:
         """The first layer of each task's group over its gated blocks and the cluster, [B, T, H], tasks by group.

@@ -39,25 +39,6 @@ def focal(logits: Tensor, labels: Tensor, gamma: float, alpha: float) -> Tensor:
     return -weight * torch.exp(gamma * F.logsigmoid(-z)) * F.logsigmoid(z)
 
 
-def info_nce(scores: Tensor, positives: Tensor) -> Tensor:
-    """Mean over a row's positives p of −log(exp s_p / (exp s_p + Σ_{negatives} exp s_n)), [B].
-
-    scores [B, n] logits over the whole table; positives [B, n] bool. The other positives of a row are no negatives.
-    Rows without a positive give 0. Source: van den Oord et al. (2018).
-    """
-    negatives = scores.float().masked_fill(positives, -torch.inf)
-    negatives = torch.cat([negatives, negatives.new_full((len(scores), 1), torch.finfo(torch.float32).min)], dim=1)
-    rest = negatives.logsumexp(1, keepdim=True)
-    losses = torch.logaddexp(scores.float(), rest) - scores.float()
-    return torch.where(positives, losses, 0.0).sum(1) / positives.sum(1).clamp(min=1)
-
-
-def positive_mask(labels: Tensor, candidates: int) -> Tensor:
-    """Padded indices [B, M] (−1 = padding) → [B, candidates] bool."""
-    mask = torch.zeros(len(labels), candidates + 1, dtype=torch.bool, device=labels.device)
-    return mask.scatter_(1, torch.where(labels < 0, candidates, labels), True)[:, :candidates]
-
-
 class MultiTaskLoss(nn.Module):
     """Holds the learnt weights of tasks, so its parameters belong to the optimizer and its state to the checkpoint."""
 
@@ -92,15 +73,15 @@ class MultiTaskLoss(nn.Module):
         label, mask = targets.values[task.name], targets.mask[task.name]
         safe = mask.unsqueeze(-1) if label.dim() == 2 else mask
         if task.kind == "contrastive":
-            scores = model.candidate_scores(task.name, raw)
-            positives = positive_mask(torch.where(safe, label, -1), scores.shape[1])
-            return info_nce(scores, positives), mask & positives.any(1)
+            label = torch.where(safe, label, -1)
+            negatives = task.negatives or 0 if model.training else 0  # validation compares with the whole table
+            return model.table(task.name).loss(raw, label, negatives), mask & (label >= 0).any(1)
         if task.kind == "multiclass":
             return F.cross_entropy(raw.float(), torch.where(safe, label, 0), reduction="none"), mask
         label = torch.where(safe, label.float(), 0.0)
         if task.kind == "binary":
             return focal(raw.squeeze(-1), label, task.focal_gamma or 0.0, task.focal_alpha or 0.5), mask
-        value = model.scales[task.name].standardise(label)  # type: ignore[operator]
+        value = model.scale(task.name).standardise(label)
         if task.loss == "huber":
             rows = F.huber_loss(raw.float(), value, reduction="none", delta=task.huber_delta or 1.0)
         else:

@@ -11,13 +11,15 @@ Losses are in `losses.py`, training in `ple_model.training`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ple_model.basket import GroupTaskExpertBasket
+from ple_model.closed import nearest
 from ple_model.config import ModelConfig
+from ple_model.contrastive import CandidateTable
 from ple_model.experts import Expert, build_experts
 from ple_model.gates import CGCAttention
 from ple_model.inputs import Inputs
@@ -76,11 +78,11 @@ class PLEClusterAdaTT(nn.Module):
             for level in self.transfer.levels
         )
         self.scales = nn.ModuleDict({t.name: TargetScale(t.out) for t in config.tasks if t.kind == "regression"})
-        self.tables = nn.ParameterDict(
+        self.tables = nn.ModuleDict(
             {
-                t.name: nn.Parameter(torch.randn(t.candidates or 0, t.out) * t.out**-0.5)
+                t.name: CandidateTable(t.candidates, t.out, t.temperature)
                 for t in config.tasks
-                if t.kind == "contrastive"
+                if t.candidates is not None and t.temperature is not None
             }
         )
         self.register_load_state_dict_post_hook(_apply_frozen_flag)
@@ -111,12 +113,13 @@ class PLEClusterAdaTT(nn.Module):
             return {}
         return {"gate_entropy": self.gate.regularisation(outputs.gates)}
 
-    def candidate_scores(self, task: str, query: Tensor, candidates: Tensor | None = None) -> Tensor:
-        """Cosine over temperature of a contrastive task, [B, candidates]: logits over its table, or over some rows of
-        it (int64 indices). Source: MODEL §9."""
-        table = self.tables[task] if candidates is None else self.tables[task][candidates]
-        temperature = self.config.task(task).temperature or 1.0
-        return F.normalize(query.float(), dim=-1) @ F.normalize(table.float(), dim=-1).T / temperature
+    def scale(self, task: str) -> TargetScale:
+        """The label scale of a regression task. Raises ValueError for another task."""
+        return _held(self.scales, task, "regression", TargetScale)
+
+    def table(self, task: str) -> CandidateTable:
+        """The candidate table of a contrastive task. Raises ValueError for another task."""
+        return _held(self.tables, task, "contrastive", CandidateTable)
 
     @torch.no_grad()
     def predict(self, inputs: Inputs) -> dict[str, Tensor]:
@@ -141,8 +144,8 @@ class PLEClusterAdaTT(nn.Module):
         if kind == "multiclass":
             return raw.float().softmax(-1)
         if kind == "contrastive":
-            return self.candidate_scores(task, raw)
-        value = self.scales[task].restore(raw)  # type: ignore[operator]
+            return self.table(task).scores(raw)
+        value = self.scale(task).restore(raw)
         return value.squeeze(-1) if value.shape[-1] == 1 else value
 
     def fit_inputs(self, inputs: Inputs) -> None:
@@ -153,19 +156,27 @@ class PLEClusterAdaTT(nn.Module):
     @torch.no_grad()
     def set_target_scale(self, task: str, mean: float | Tensor, std: float | Tensor) -> None:
         """Mean and standard deviation of a regression task's training labels. Raises ValueError unless std > 0."""
-        if task not in self.scales:
-            raise ValueError(f"task {task!r} is not a regression task of this model")
-        if not (torch.as_tensor(std) > 0).all():
+        scale = self.scale(task)
+        if not bool((torch.as_tensor(std) > 0).all()):
             raise ValueError(f"task {task!r}: standard deviation {std} is not positive")
-        scale = self.scales[task]
-        scale.mean.copy_(torch.as_tensor(mean).expand_as(scale.mean))  # type: ignore[operator, arg-type]
-        scale.std.copy_(torch.as_tensor(std).expand_as(scale.std))  # type: ignore[operator, arg-type]
+        scale.mean.copy_(torch.as_tensor(mean).expand_as(scale.mean))
+        scale.std.copy_(torch.as_tensor(std).expand_as(scale.std))
 
     def freeze_shared(self, frozen: bool = True) -> None:
         """Stops (or resumes) the training of shared experts and gates; the flag is kept in a checkpoint (§4.4, §13)."""
         self.gate.frozen.fill_(frozen)
         for module in (self.experts, self.gate):
             module.requires_grad_(not frozen)
+
+
+Held = TypeVar("Held", bound=nn.Module)
+
+
+def _held(modules: nn.ModuleDict, task: str, kind: str, of: type[Held]) -> Held:
+    module = dict(modules.items()).get(task)
+    if not isinstance(module, of):
+        raise ValueError(f"task {task!r} is not a {kind} task of this model; {nearest(task, modules)}")
+    return module
 
 
 def _apply_frozen_flag(model: nn.Module, _: object) -> None:

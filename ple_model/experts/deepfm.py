@@ -1,9 +1,9 @@
 """DeepFM: a factorisation machine and a deep tower over the same embeddings of the normalised columns.
 
 Source: Guo et al., "DeepFM" (2017); MODEL §3. Departures from the paper: a field is a number, embedded by its
-piecewise-linear encoding (Gorishniy et al. 2022) instead of a look-up; the first order is the sum of the fields' vectors,
-and the second order too is kept as a vector (one value for each embedding dimension) instead of its sum; the three parts
-are fused by a linear layer instead of a sum, because the expert returns a block of h_shared and not a logit.
+piecewise-linear encoding (Gorishniy et al. 2022) instead of a look-up; the first order is the sum of the fields'
+vectors, and the second order too is kept as a vector (one value for each embedding dimension) instead of its sum; the
+three parts are fused by a linear layer instead of a sum, because the expert returns a block of h_shared, not a logit.
 A missing value has its own learnt vector. Columns that the data set lacks are not fields.
 """
 

@@ -2,7 +2,8 @@
 
 Source: Gorishniy, Rubachev, Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning" (2022), §3.2:
 channel t of a column is (x − b_{t−1}) / (b_t − b_{t−1}) within [0, 1]. Departure: the paper lets the first and the last
-bin run on beyond the outer edges; here a value beyond what training saw counts as the outer edge. PERFORMANCE §4: the encoding of numbers moved the score more than any architecture did.
+bin run on beyond the outer edges; here a value beyond what training saw counts as the outer edge.
+PERFORMANCE §4: the encoding of numbers moved the score more than any architecture did.
 """
 
 from __future__ import annotations

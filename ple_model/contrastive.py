@@ -1,0 +1,68 @@
+"""The candidate table of a contrastive task and its InfoNCE loss.
+
+A query and the rows of the table are L2-normalised; a score is their cosine over the temperature τ. The loss of a row
+is the mean over its positives p of −log(exp s_p / (exp s_p + Σ_negatives exp s_n)); its other positives are no
+negatives. Negatives are the whole table, or a sample n_1…n_S drawn by frequency, whose scores are corrected by
+−log(S·q(n)): the sum over them then estimates the sum over the table without bias.
+Source: MODEL §9; van den Oord et al. (2018); log-Q correction as in Bengio and Senécal (2008).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class CandidateTable(nn.Module):
+    """Learnt candidates [n, width] and how often each occurs in the training labels."""
+
+    frequency: Tensor
+
+    def __init__(self, candidates: int, width: int, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.weight = nn.Parameter(torch.randn(candidates, width) * width**-0.5)
+        self.register_buffer("frequency", torch.full((candidates,), 1.0 / candidates))
+
+    def set_frequency(self, counts: Tensor) -> None:
+        """Counts [n] of the candidates among training labels; one is added to each, so that all can be drawn."""
+        if counts.shape != self.frequency.shape or bool((counts < 0).any()):
+            raise ValueError(f"counts must be {len(self.frequency)} numbers of at least 0")
+        smoothed = counts.to(self.frequency) + 1.0
+        self.frequency.copy_(smoothed / smoothed.sum())
+
+    def scores(self, query: Tensor) -> Tensor:
+        """[B, width] → [B, n]."""
+        return self._unit(query) @ self._unit(self.weight).T / self.temperature
+
+    def loss(self, query: Tensor, labels: Tensor, negatives: int) -> Tensor:
+        """InfoNCE of each row, [B]. labels [B, M] int64, −1 = padding; negatives: 0 = the whole table."""
+        labelled, safe = labels >= 0, labels.clamp(min=0)
+        if negatives == 0:
+            scores = self.scores(query)
+            hit = torch.zeros(len(scores), scores.shape[1] + 1, dtype=torch.bool, device=scores.device)
+            hit.scatter_(1, torch.where(labelled, labels, scores.shape[1]), True)  # padding goes to the extra column
+            return info_nce(scores.gather(1, safe), labelled, scores.masked_fill(hit[:, :-1], -torch.inf))
+        unit = self._unit(query)
+        sample = torch.multinomial(self.frequency, negatives, replacement=True)  # [S]
+        positive = torch.einsum("bd,bmd->bm", unit, self._unit(self.weight[safe])) / self.temperature
+        negative = unit @ self._unit(self.weight[sample]).T / self.temperature
+        negative = negative - (negatives * self.frequency[sample]).log()
+        hit = ((safe.unsqueeze(2) == sample) & labelled.unsqueeze(2)).any(1)  # [B, S]
+        return info_nce(positive, labelled, negative.masked_fill(hit, -torch.inf))
+
+    @staticmethod
+    def _unit(x: Tensor) -> Tensor:
+        return F.normalize(x.float(), dim=-1)
+
+
+def info_nce(positive: Tensor, labelled: Tensor, negative: Tensor) -> Tensor:
+    """Mean over positives of log(1 + exp(logsumexp(negative) − s_p)), [B]; 0 for a row without a positive.
+
+    positive [B, M] scores; labelled [B, M] bool; negative [B, n] scores, −inf where excluded.
+    """
+    floor = torch.finfo(torch.float32).min / 2  # a row whose negatives are all excluded has loss 0, not NaN
+    rest = negative.clamp(min=floor).logsumexp(1, keepdim=True)
+    losses = F.softplus(rest - positive)
+    return torch.where(labelled, losses, 0.0).sum(1) / labelled.sum(1).clamp(min=1)
