@@ -22,7 +22,7 @@ Fault = tuple[pl.Series, str, str]
 
 QUARANTINE_SCHEMA = dict.fromkeys(("table", "key", "reason", "action", "row"), pl.String)
 DROPPED, COLLAPSED = "dropped", "collapsed"
-POSITION, KEY_RULE, INVALID = "__position", "primary_key", "invalid"
+POSITION, KEY_RULE, INVALID = "row_position", "primary_key", "invalid"
 
 
 def validate(
