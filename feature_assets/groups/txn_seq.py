@@ -1,9 +1,9 @@
 """Transaction sequence: the last 180 days of each customer, 16 values a day, oldest day first.
 
 Card 8: count, log amount, mean, max, category entropy, top category, channel share, hour resultant. Deposit 8 belong to
-data sets with deposits; where there is none they are *absent*: not in `channels_present` of the state, and 0 in the
-array because an array has no holes. A day without a purchase is a fact (zeros, mask true); a day before the customer
-joined is not (mask false). Values are divided by a fitted scale and not centred, so 0 stays "nothing".
+data sets with deposits. What the data set does not have is *absent*: not in `channels_present` of the state, and 0 in
+the array because an array has no holes. A day without a purchase is a fact (zeros, mask true); a day before the
+customer joined is not (mask false). Values are divided by a fitted scale and not centred, so 0 stays "nothing".
 Source: FEATURES §3.9.
 """
 
@@ -64,12 +64,17 @@ class TxnSeq:
     def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
         """`scale` [4]: root mean square of the non-zero values of each channel with a unit, over the training dates."""
         del upstream, seed
-        meta = {
+        meta: dict[str, list[str]] = {
             "categories": top_by_spend(views, "category_l1", CATEGORIES),
             "common_channel": top_by_spend(views, "channel", 1),
             "channels": list(CHANNELS),
-            "channels_present": list(CARD),
         }
+        lost: set[str] = set()
+        if not meta["categories"]:
+            lost |= {"card_category_entropy", "card_top_category"}
+        if not meta["common_channel"]:
+            lost |= {"card_channel_share"}
+        meta["channels_present"] = [name for name in CARD if name not in lost]
         squares, count = np.zeros(_SCALED), 0
         for view in views:
             values = _card(window(view, STEPS), meta["categories"], meta["common_channel"])[..., :_SCALED]
@@ -88,6 +93,8 @@ class TxnSeq:
         card = _card(part, state.meta["categories"], state.meta["common_channel"])
         card[..., :_SCALED] /= state.arrays["scale"]
         sequence[..., : len(CARD)] = np.clip(card, 0.0, LIMIT, out=card)
+        absent = [i for i, name in enumerate(CHANNELS) if name not in state.meta["channels_present"]]
+        sequence[..., absent] = 0.0
         joined = view.customers["joined_on"].to_physical().to_numpy()
         mask = part.as_of - STEPS + np.arange(STEPS)[None, :] >= joined[:, None]
         return pl.DataFrame(
@@ -124,6 +131,8 @@ def _card(part: Window, categories: Sequence[str], common_channel: Sequence[str]
     largest = np.zeros(len(used))
     np.fmax.at(largest, at, amount)
     angle = part.values("hour") * (2 * np.pi / 24)
+    channel = part.ranked("channel", common_channel)
+    other_channel = (channel == len(common_channel)) & (part.codes("channel") >= 0)
     entropy, top = _categories(part, at, len(used), categories, amount)
     positive = np.where(spend > 0, spend, 1.0)
     values = (
@@ -133,7 +142,7 @@ def _card(part: Window, categories: Sequence[str], common_channel: Sequence[str]
         np.log1p(largest),
         entropy,
         top,
-        total(amount * (part.ranked("channel", common_channel) == len(common_channel))) / positive,
+        total(amount * other_channel) / positive,
         np.hypot(total(np.cos(angle)), total(np.sin(angle))) / lines,
     )
     flat = result.reshape(size, len(CARD))

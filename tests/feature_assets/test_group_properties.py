@@ -1,0 +1,264 @@
+"""What FEATURES §2 demands of every group, for every group that is registered: later groups get these tests for free.
+
+Equality is of bits, not within a tolerance. The state is fitted without the last customers, so that what they get is
+what a customer outside of the fit gets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from feature_assets import build, schema
+from feature_assets.state import FeatureState
+from feature_assets.tables import Tables, View
+from tests.feature_assets import synthetic
+
+Outputs = dict[str, pl.DataFrame]
+GROUPS = list(schema.registry())
+
+
+@lru_cache(maxsize=1)
+def whole() -> Tables:
+    return synthetic.tables()
+
+
+@lru_cache(maxsize=1)
+def fitted() -> FeatureState:
+    return build.fit_state(synthetic.training_tables(whole()), synthetic.TRAIN, seed=0)
+
+
+def outputs(tables: Tables, shard: tuple[int, int] | None = None) -> Outputs:
+    return build.compute_all(tables.view(synthetic.AS_OF, shard), fitted())
+
+
+@lru_cache(maxsize=1)
+def expected() -> Outputs:
+    return outputs(whole())
+
+
+def digest(frames: Outputs) -> str:
+    """Digest of the values, for comparison between processes."""
+    sha = hashlib.sha256()
+    for name in sorted(frames):
+        frame = frames[name]
+        sha.update(name.encode())
+        for column in frame.iter_columns():
+            flat = column.explode() if column.dtype.base_type() is pl.List else column
+            sha.update(flat.is_null().to_numpy().tobytes())
+            sha.update(
+                repr(flat.to_list()).encode() if flat.dtype == pl.String else flat.fill_null(0).to_numpy().tobytes()
+            )
+    return sha.hexdigest()
+
+
+def _edited(edit: Callable[[str, pl.DataFrame], pl.DataFrame]) -> Outputs:
+    tables = whole()
+    return outputs(Tables(tables.dataset, {name: edit(name, frame) for name, frame in tables.frames.items()}))
+
+
+def _future() -> pl.Expr:
+    return pl.col("at") >= whole().dataset.instant(synthetic.AS_OF)
+
+
+def _change_future(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    if name == "transactions":
+        past, future = frame.filter(~_future()), frame.filter(_future())
+        changed = future.with_columns(
+            pl.col("at") + pl.duration(hours=5),
+            amount=pl.lit(999.0),
+            product_id=pl.lit("p07"),
+            merchant_id=pl.lit("a new one"),
+        )
+        return pl.concat([past, changed])
+    if name == "campaign_events":
+        return frame.with_columns(event=pl.when(_future()).then(pl.lit("conversion")).otherwise("event")).unique()
+    return frame
+
+
+def _delete_future(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    del name
+    return frame.filter(~_future()) if "at" in frame.columns else frame
+
+
+def _insert_future(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Events at the very instant t, of known and of new customers, under ids that sort before all others."""
+    now = pl.lit(whole().dataset.instant(synthetic.AS_OF)).cast(pl.Datetime("us", "UTC"))
+    if name == "customers":
+        fresh = frame.head(3).with_columns(customer_id="a-" + pl.col("customer_id"), joined_on=pl.lit(synthetic.AS_OF))
+        return pl.concat([fresh, frame])
+    if name == "transactions":
+        again = frame.sample(400, seed=1).with_columns(
+            at=now,
+            transaction_id="0" + pl.col("transaction_id"),
+            channel=pl.lit("mailer"),
+            amount=pl.lit(50.0),
+        )
+        fresh = again.head(30).with_columns(
+            transaction_id="0" + pl.col("transaction_id"),
+            basket_id="0" + pl.col("basket_id"),
+            customer_id=pl.lit("a-c000"),
+        )
+        return pl.concat([again, fresh, frame])
+    if name == "campaign_events":
+        return pl.concat([frame, frame.with_columns(at=now, event=pl.lit("click")).unique()])
+    if name == "campaigns":
+        later = frame.head(1).with_columns(
+            campaign_id=pl.lit("0"), starts_on=pl.lit(synthetic.AS_OF + timedelta(days=1))
+        )
+        return pl.concat([frame, later])
+    return frame
+
+
+def _shuffle(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.sample(fraction=1.0, shuffle=True, seed=len(name))
+
+
+def _in_shards(n: int) -> Outputs:
+    parts = [outputs(whole(), (i, n)) for i in range(n)]
+    return {name: pl.concat([part[name] for part in parts]).sort("customer_id") for name in parts[0]}
+
+
+def _state_saved_and_loaded() -> Outputs:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        fitted().save(Path(folder))
+        state = FeatureState.load(Path(folder))
+    assert state.version == fitted().version
+    return build.compute_all(whole().view(synthetic.AS_OF), state)
+
+
+VARIANTS: dict[str, Callable[[], Outputs]] = {
+    "future changed": lambda: _edited(_change_future),
+    "future deleted": lambda: _edited(_delete_future),
+    "future inserted": lambda: _edited(_insert_future),
+    "rows shuffled": lambda: _edited(_shuffle),
+    "1 shard": lambda: _in_shards(1),
+    "3 shards": lambda: _in_shards(3),
+    "17 shards": lambda: _in_shards(17),
+    "state saved and loaded": _state_saved_and_loaded,
+}
+
+
+@lru_cache(maxsize=len(VARIANTS))
+def variant(name: str) -> Outputs:
+    return VARIANTS[name]()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_changes_nothing(name: str, group: str) -> None:
+    before, after = expected()[group], variant(name)[group]
+    assert after.schema == before.schema
+    differing = [c for c in before.columns if not before[c].equals(after[c], null_equal=True)]
+    assert differing == []
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_past_does_change_it(group: str) -> None:
+    """The property above would hold for constants too."""
+    t = whole().dataset.instant(synthetic.AS_OF)
+
+    def older(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+        del name
+        return frame.filter(pl.col("at") < t - timedelta(days=40)) if "at" in frame.columns else frame
+
+    assert not _edited(older)[group].equals(expected()[group])
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_output_is_what_is_declared(group: str) -> None:
+    declared, frame = schema.registry()[group], expected()[group]
+    assert frame.columns == [
+        "customer_id",
+        *(c.name for c in declared.columns),
+        *(s.name for s in declared.side_inputs),
+    ]
+    assert frame["customer_id"].equals(whole().view(synthetic.AS_OF).customers["customer_id"])
+    for column in declared.columns:
+        assert frame[column.name].dtype in (pl.Float32, pl.Float64), column.name
+        assert frame[column.name].drop_nulls().is_finite().all(), column.name
+    for side in declared.side_inputs:
+        assert frame[side.name].dtype == pl.List(side.dtype)
+        assert (frame[side.name].list.len() == int(np.prod(side.shape))).all()
+        assert not frame[side.name].explode().is_null().any()
+        if side.dtype == pl.Float32:
+            assert frame[side.name].explode().is_finite().all()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_customers_outside_of_the_fit_have_values(group: str) -> None:
+    declared, frame = schema.registry()[group], expected()[group]
+    inside, outside = frame.head(-synthetic.OUTSIDE), frame.tail(synthetic.OUTSIDE)
+    columns = [c.name for c in declared.columns if c.name in fitted().present]
+    if columns:
+        known = [
+            part.select(pl.mean_horizontal(pl.col(columns).is_not_null())).to_series() for part in (inside, outside)
+        ]
+        assert known[1].min() > 0
+        assert known[1].mean() > 0.8 * known[0].mean()
+    for side in declared.side_inputs:
+        assert (outside[side.name].list.eval(pl.element().cast(pl.Float64)).list.sum() > 0).all()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_no_events_and_one_event(group: str) -> None:
+    declared, frame = schema.registry()[group], expected()[group]
+    few = frame.filter(pl.col("customer_id").is_in(["c000", "c001"]))
+    assert few.height == 2
+    values = few.select(c.name for c in declared.columns).to_numpy()
+    assert np.isfinite(values[~np.isnan(values)]).all()
+
+
+def test_threads_and_hash_seed_change_nothing_not_even_the_fit(tmp_path: Path) -> None:
+    script = (
+        "from tests.feature_assets import test_group_properties as t\n"
+        "print(t.fitted().version, t.digest(t.expected()))\n"
+    )
+    threads = "3" if os.environ.get("POLARS_MAX_THREADS") == "1" else "1"
+    environment = os.environ | {
+        "PYTHONHASHSEED": "7",
+        "POLARS_MAX_THREADS": threads,
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [fitted().version, digest(expected())]
+
+
+def test_the_fit_sees_nothing_after_its_dates() -> None:
+    tables = synthetic.training_tables(whole())
+    last = tables.dataset.instant(max(synthetic.TRAIN))
+    cut = {
+        n: f.filter(pl.col("at") < last) if "at" in f.columns else f.sample(fraction=1.0, shuffle=True, seed=3)
+        for n, f in tables.frames.items()
+    }
+    assert build.fit_state(Tables(tables.dataset, cut), synthetic.TRAIN, seed=0).version == fitted().version
+
+
+def test_matrix_is_finite_scaled_and_complete() -> None:
+    view: View = whole().view(synthetic.AS_OF)
+    frame = build.assemble(view, expected(), fitted())
+    sides = [side.name for side in schema.side_inputs()]
+    assert frame.columns == ["customer_id", "as_of", *fitted().present, *sides]
+    assert frame["as_of"].unique().to_list() == [synthetic.AS_OF]
+    scaled = [name for name in fitted().present if schema.is_normalised(name)]
+    values = frame.select(scaled).to_numpy()
+    assert frame.select(fitted().present).schema.dtypes() == [pl.Float32] * len(fitted().present)
+    assert np.nanmax(np.abs(values)) <= 4.0
+    assert (frame["cluster_probs"].list.sum() - 1).abs().max() < 1e-6
