@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, gammaln, hyp2f1
 
 LOWEST, HIGHEST = 1e-4, 1e5  # of each parameter: keeps a likelihood without a maximum inside (few customers) finite
+OPTIONS = {"maxiter": 500, "ftol": 1e-12, "gtol": 1e-8}
 
 
 def log_likelihood(parameters: np.ndarray, x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
@@ -34,7 +35,7 @@ def fit(x: np.ndarray, t_x: np.ndarray, age: np.ndarray) -> np.ndarray:
 
     start = np.log([1.0, max(float(np.mean(age) / np.mean(x)), 1e-2), 0.5, 5.0])
     bounds = [(np.log(LOWEST), np.log(HIGHEST))] * 4
-    found = minimize(loss, np.clip(start, *bounds[0]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 500})
+    found = minimize(loss, np.clip(start, *bounds[0]), jac="3-point", method="L-BFGS-B", bounds=bounds, options=OPTIONS)
     return np.exp(found.x)
 
 

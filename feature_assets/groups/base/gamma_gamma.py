@@ -10,6 +10,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import gammaln
 
+from feature_assets.groups.base.bgnbd import OPTIONS
+
 LOWEST, HIGHEST = 1e-3, 1e6  # of each parameter, as in `bgnbd`
 
 
@@ -39,7 +41,7 @@ def fit(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
         return -float(np.mean(log_likelihood(np.exp(logs), x, mean / scale)))
 
     bounds = [(np.log(LOWEST), np.log(HIGHEST))] * 3
-    found = minimize(loss, np.log([2.0, 3.0, 2.0]), method="L-BFGS-B", bounds=bounds, options={"maxiter": 500})
+    found = minimize(loss, np.log([2.0, 3.0, 2.0]), jac="3-point", method="L-BFGS-B", bounds=bounds, options=OPTIONS)
     return np.exp(found.x) * np.array([1.0, 1.0, scale])
 
 

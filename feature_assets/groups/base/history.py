@@ -128,7 +128,7 @@ class History:
         amount = of_lines(part.values("amount"))
         first_line = np.flatnonzero(np.diff(visit_of_line, prepend=-1))
         visits = _events(row[first_line], days_ago[first_line], n)
-        visit_amount = np.bincount(visit_of_line, amount, minlength=first_line.size)
+        visit_amount = _sums(visit_of_line, amount, first_line.size)
         first_visit = np.flatnonzero(_starts(row[first_line], visits.days_ago))
         day_of_visit = np.cumsum(_starts(row[first_line], visits.days_ago)) - 1
         days = _events(row[first_line][first_visit], visits.days_ago[first_visit], n)
@@ -155,8 +155,8 @@ class History:
             month_days=month_days,
             merchant=codes("merchant_id").at(first_line),
             days=days,
-            day_amount=np.bincount(day_of_visit, visit_amount, minlength=first_visit.size),
-            day_visits=np.bincount(day_of_visit, minlength=first_visit.size).astype(np.float64),
+            day_amount=_sums(day_of_visit, visit_amount, first_visit.size),
+            day_visits=_sums(day_of_visit, np.ones(visit_amount.size), first_visit.size),
             refunds=_events(refund_row, refund_days_ago, n),
             refund_amount=refund_amount,
         )
@@ -183,6 +183,11 @@ def _visits(part: Window) -> np.ndarray:
         return run_of_line
     by_appearance = np.argsort(np.argsort(first))
     return by_appearance[visit][run_of_line]
+
+
+def _sums(place: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
+    """Sums of `values` by `place`, added in their order; float64 [n] even where nothing is added."""
+    return np.bincount(place, values, minlength=n).astype(np.float64, copy=False)
 
 
 def _events(row: np.ndarray, days_ago: np.ndarray, customers: int) -> Events:
