@@ -1,0 +1,79 @@
+"""Snapshot plans: no label reaches past its side of the split, and too early a date says which one would do."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feature_assets.dataset import DatasetConfig
+from feature_assets.labels import windows
+from feature_assets.snapshots import NotEnoughHistory, plan
+
+START = date(2017, 1, 1)
+WINDOWS = {"churn": 28, "ctr": 56, "ltv": 84}
+
+
+def test_the_plan_of_the_embedded_data(dataset: DatasetConfig) -> None:
+    made = plan(dataset.covers_until, dataset.covers_from, windows(dataset))
+    assert made.holdout_start == date(2017, 10, 2)
+    assert (len(made.train), made.train[0], made.train[-1]) == (28, date(2017, 2, 27), date(2017, 9, 4))
+    assert (len(made.holdout), made.holdout[0], made.holdout[-1]) == (10, date(2017, 10, 2), date(2017, 12, 4))
+    assert made.usable("ltv", date(2017, 7, 10))
+    assert not made.usable("ltv", date(2017, 7, 17))
+    assert [t for t in made.holdout if made.usable("ltv", t)] == [date(2017, 10, 2), date(2017, 10, 9)]
+
+
+task_windows = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 100), min_size=1)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 700), task_windows, st.sampled_from([1, 5, 7]), st.integers(0, 60), st.integers(1, 4))
+def test_labels_are_purged_and_dates_share_their_weekday(
+    days: int, wanted: dict[str, int], step: int, history: int, weeks: int
+) -> None:
+    as_of = START + timedelta(days=days)
+    try:
+        made = plan(as_of, START, wanted, step=step, min_history=history, holdout_weeks=weeks)
+    except NotEnoughHistory as error:
+        earliest = date.fromisoformat(str(error).rstrip(".")[-10:])
+        assert earliest > as_of
+        plan(earliest, START, wanted, step=step, min_history=history, holdout_weeks=weeks)
+        with pytest.raises(NotEnoughHistory):
+            plan(earliest - timedelta(days=1), START, wanted, step=step, min_history=history, holdout_weeks=weeks)
+        return
+    s = made.holdout_start
+    assert list(made.dates) == sorted(set(made.dates))
+    for t in made.dates:
+        assert (as_of - t).days % step == 0
+        assert t >= START + timedelta(days=history)
+    for task, window in wanted.items():
+        trained = [t for t in made.train if made.usable(task, t)]
+        held_out = [t for t in made.holdout if made.usable(task, t)]
+        assert trained
+        assert len(held_out) >= weeks
+        assert all(t + timedelta(days=window) <= s for t in trained)
+        assert all(s <= t and t + timedelta(days=window) <= as_of for t in held_out)
+    assert all(any(made.usable(task, t) for task in wanted) for t in made.dates)
+
+
+def test_roles_split_the_holdout_by_customer() -> None:
+    made = plan(date(2018, 1, 1), START, WINDOWS)
+    ids = pl.Series([str(i) for i in range(2_000)])
+    assert made.role(ids, made.train[0]).unique().to_list() == ["train"]
+    roles = [made.role(ids, t) for t in made.holdout]
+    assert all(role.equals(roles[0]) for role in roles)  # a customer has one role on all dates
+    assert 850 < int((roles[0] == "test").sum()) < 1_150
+    assert set(roles[0]) == {"validation", "test"}
+    assert made.role(ids.reverse(), made.holdout[0]).equals(roles[0].reverse())
+    with pytest.raises(ValueError, match="not a snapshot"):
+        made.role(ids, date(2017, 10, 3))
+
+
+def test_too_early_a_date_names_the_earliest() -> None:
+    with pytest.raises(NotEnoughHistory, match=r"2017-03-01 is too early .* 2017-08-20\.$"):
+        plan(date(2017, 3, 1), START, WINDOWS)
+    assert plan(date(2017, 11, 1), START, WINDOWS).train[-1] <= date(2017, 8, 2)
