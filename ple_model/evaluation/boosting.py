@@ -40,7 +40,7 @@ class TreeBudget(ClosedModel):
     min_leaf_rows: int = Field(20, ge=1)
     column_share: float = Field(0.3, gt=0, le=1, description="columns drawn for each tree")
     l2: float = Field(1.0, ge=0)
-    max_rows: int = Field(60_000, ge=1, description="training rows; more are sampled down")
+    max_rows: int = Field(50_000, ge=1, description="training rows; more are sampled down")
 
     def rounds_for(self, trees_a_round: int) -> int:
         return max(1, min(self.rounds, self.max_trees // trees_a_round))
@@ -51,11 +51,11 @@ class BoostingBudget(ClosedModel):
 
     single: TreeBudget = Field(TreeBudget(), description="binary and regression tasks")
     multiclass: TreeBudget = Field(
-        TreeBudget(rounds=60, max_trees=900, early_stopping=8, leaves=15, max_rows=30_000),
-        description="one tree a class and round: 28 classes get 32 rounds",
+        TreeBudget(rounds=60, max_trees=700, early_stopping=8, leaves=15, max_rows=24_000),
+        description="one tree a class and round: 28 classes get 25 rounds",
     )
     brand: TreeBudget = Field(
-        TreeBudget(rounds=60, early_stopping=10, leaves=15, max_rows=30_000), description="each of the brands"
+        TreeBudget(rounds=40, early_stopping=8, leaves=15, max_rows=20_000), description="each of the brands"
     )
     brands: int = Field(20, ge=0, description="most frequent brands that get a model of their own")
     max_bin: int = Field(63, ge=2, le=255)
@@ -270,7 +270,7 @@ def _unfit(kind: Kind, labels: NDArray, validation_rows: int) -> str:
 
 
 def _predict(booster: "lightgbm.Booster", features: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.asarray(booster.predict(features), dtype=np.float64)
+    return np.asarray(booster.predict(features, num_threads=1), dtype=np.float64)
 
 
 def _indices(rows: NDArray, n: int) -> NDArray[np.int64]:
