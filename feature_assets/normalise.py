@@ -33,7 +33,7 @@ def degenerate(names: Sequence[str], matrix: np.ndarray) -> dict[str, str]:
     for i, name in enumerate(names):
         if not known[:, i].any():
             faults[name] = "missing on every training row"
-        elif high[i] - low[i] <= 1e-9 * max(abs(high[i]), abs(low[i])):
+        elif high[i] - low[i] <= max(1e-9 * max(abs(high[i]), abs(low[i])), 1e-280):
             faults[name] = f"constant on the training rows ({low[i]:.6g})"
     return faults
 
@@ -68,9 +68,12 @@ def fit(names: Sequence[str], matrix: np.ndarray) -> GroupState:
 
 
 def _knots(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Training quantiles and the normal score of each; tied quantiles share the score of their mean probability."""
-    quantiles, place = np.unique(np.quantile(values, PROBABILITIES), return_inverse=True)
-    middle = np.bincount(place, PROBABILITIES) / np.bincount(place)
+    """Training quantiles and the normal score of each; tied quantiles share the score of their middle probability."""
+    quantiles = np.quantile(values, PROBABILITIES)
+    closest = max(1e-12 * (quantiles[-1] - quantiles[0]), 1e-290)  # nearer ones are tied: their slope would overflow
+    first = np.flatnonzero(np.concatenate([[True], np.diff(quantiles) > closest]))
+    last = np.append(first[1:], len(quantiles)) - 1
+    quantiles, middle = quantiles[first], (PROBABILITIES[first] + PROBABILITIES[last]) / 2
     score = ndtri(np.clip(middle, _OUTERMOST, 1 - _OUTERMOST))
     rest = len(PROBABILITIES) - len(quantiles)  # the last knot is repeated to a fixed width
     return np.pad(quantiles, (0, rest), mode="edge"), np.pad(score, (0, rest), mode="edge")

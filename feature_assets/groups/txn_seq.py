@@ -157,7 +157,8 @@ def _categories(
     """Entropy share and top rank of spend over the categories (and "other") of each of `cells` days, float64 [U]."""
     width = CATEGORIES + 1
     entropy, top = np.zeros(cells), np.zeros(cells)
-    rank = np.minimum(part.ranked("category_l1", categories), CATEGORIES)
+    rank = part.ranked("category_l1", categories)
+    rank[rank == len(categories)] = CATEGORIES  # "other" is the last one, however many there are
     step = _CHUNK * STEPS
     bounds = np.searchsorted(at, np.arange(0, cells + step, step))  # lines are in the order of their cells
     for chunk, (first, last) in enumerate(pairwise(bounds)):
