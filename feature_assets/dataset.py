@@ -6,7 +6,7 @@ Source: DATA §1, §2, §4.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -84,11 +84,6 @@ class DatasetConfig(Closed):
 def midnight(day: date, zone: str) -> datetime:
     """Local midnight of `day` in `zone` as a UTC instant."""
     return datetime.combine(day, time(), tzinfo=ZoneInfo(zone)).astimezone(UTC)
-
-
-def days_after(day: date, days: int) -> date:
-    """The date `days` calendar days after `day`."""
-    return day + timedelta(days=days)
 
 
 def load_dataset(name: str, data_root: Path) -> DatasetConfig:

@@ -12,7 +12,7 @@ import pytest
 from feature_assets.contract import DeliveryError
 from feature_assets.dataset import DatasetConfig
 from feature_assets.sources import Ingested, ingest, load_tables, read_delivery
-from feature_assets.sources.completejourney import DECLARED
+from feature_assets.sources.completejourney_tables import DECLARED
 from feature_assets.tables import Tables
 
 Frames = dict[str, pl.DataFrame]
