@@ -41,6 +41,14 @@ if TYPE_CHECKING:
     from ple_model.training.trainer import FitResult
 
 ROLES = ("train", "validation", "test")
+UNITS = {
+    "engagement": "log1p days",
+    "ltv": "log1p of the currency",
+    "balance_util": "share of the limit",
+    "spending_bucket": "quantile",
+    "merchant_affinity": "share of baskets",
+}
+"""Units of the regression labels (DATA §3); the other kinds are probabilities."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +160,7 @@ class Candidate:
             if not file.exists():
                 publish(assemble(view, compute_all(view, self.state), self.state), file)
             frame = compute_labels(self.tables, day, self.label_state, known_until=self.as_of)
-            usable = [
-                pl.when(self.plan.usable(task, day)).then(pl.col(task)).alias(task) for task in self.task_windows
-            ]
+            usable = [pl.when(self.plan.usable(task, day)).then(pl.col(task)).alias(task) for task in self.task_windows]
             labels.append(
                 frame.with_columns(self.plan.role(frame["customer_id"], day).alias("role")).select(
                     "customer_id", "as_of", "role", *usable
@@ -248,17 +254,19 @@ class Candidate:
         config = self.model_config()
         parts = []
         for (day,), labels in self.labels.filter(pl.col("role") == role).group_by("as_of", maintain_order=True):
-            frame = pl.read_parquet(self.snapshot_file(day))  # type: ignore[arg-type]
+            frame = pl.read_parquet(self.snapshot_file(day))
             rows = labels.join(frame.select("customer_id"), on="customer_id", how="inner", maintain_order="right")
             frame = frame.join(rows.select("customer_id"), on="customer_id", how="semi", maintain_order="left")
-            parts.append(TensorTable.of(inputs_from_frame(frame, config.inputs), targets_from_frame(rows, config.tasks)))
+            parts.append(
+                TensorTable.of(inputs_from_frame(frame, config.inputs), targets_from_frame(rows, config.tasks))
+            )
         return TensorTable.concat(parts)
 
     def frame(self, role: str, columns: list[str] | None = None) -> pl.DataFrame:
         """Feature matrix rows of a role, in the row order of `table(role)`."""
         parts = []
         for (day,), labels in self.labels.filter(pl.col("role") == role).group_by("as_of", maintain_order=True):
-            frame = pl.read_parquet(self.snapshot_file(day), columns=columns)  # type: ignore[arg-type]
+            frame = pl.read_parquet(self.snapshot_file(day), columns=columns)
             parts.append(frame.join(labels.select("customer_id"), on="customer_id", how="semi", maintain_order="left"))
         return pl.concat(parts)
 
@@ -282,7 +290,12 @@ class Candidate:
         )
         beside = self.folder / ".bundle.part"
         shutil.rmtree(beside, ignore_errors=True)
-        finish(model, train, valid, beside, classes=self.label_state.classes, meta=self._meta())
+        classes = {
+            task.name: self.label_state.classes[task.name]
+            for task in config.tasks
+            if task.name in self.label_state.classes
+        }
+        finish(model, train, valid, beside, classes, self._meta(), units=UNITS)
         self._complete_bundle(beside)
         publish_folder(beside, self.folder / "bundle")
         return result
@@ -291,7 +304,6 @@ class Candidate:
         return {
             "dataset": self.tables.dataset.name,
             "as_of": self.as_of.isoformat(),
-            "knows_events_before": self.as_of.isoformat(),
             "state_version": self.state.version,
             "seed": self.settings.seed,
         }
@@ -316,6 +328,86 @@ class Candidate:
         run_id = tracking.start_run(f"night {self.as_of}", {"as_of": self.as_of.isoformat(), **tags})
         publish_json({"run_id": run_id}, file)
         return run_id
+
+    def log_epoch(self, tracking: Tracking, run_id: str, report: "EpochReport") -> None:
+        """One epoch's losses, skills, weights and gates; steps count on through both phases."""
+        step = report.epoch + (self.settings.training.phase1_epochs if report.phase == 2 else 0)
+        values: dict[str, float | None] = {
+            "epoch/score": report.score,
+            "epoch/loss": report.loss,
+            "epoch/learning_rate": report.learning_rate,
+            "epoch/rows_per_second": report.rows_per_second,
+            "epoch/phase": report.phase,
+            "gate/entropy": report.gate_entropy,
+            "gate/entropy_of_mean": report.mean_gate_entropy,
+        }
+        parts: dict[str, Mapping[str, float | None]] = {
+            "train_loss": report.train_loss,
+            "valid_loss": report.valid_loss,
+            "skill": report.skill,
+            "weight": report.weights,
+        }
+        values |= {f"{part}/{task}": value for part, found in parts.items() for task, value in found.items()}
+        tracking.log_metrics(run_id, values, step)
+
+    def log_training(self, tracking: Tracking, run_id: str, result: "FitResult") -> None:
+        """Parameters, every epoch (those before a resume too), digests of the data, the learning curve."""
+        from pipeline.reports import plots
+
+        for report in result.history:
+            self.log_epoch(tracking, run_id, report)
+        tracking.log_params(run_id, self._params())
+        material = json.loads((self.folder / "material.json").read_text())["digest"]
+        for role in ROLES:
+            labels = self.labels.filter(pl.col("role") == role).drop("role")
+            name = f"{self.tables.dataset.name}-{role}"
+            tracking.log_dataset(run_id, labels, name, f"{material}-{role}", role)
+        tracking.log_figures(run_id, {"plots/learning_curve.png": plots.learning_curve(result.history)})
+
+    def _params(self) -> dict[str, Any]:
+        model = self.model_config().to_dict()
+        model["inputs"].pop("columns")
+        model["inputs"]["present"] = len(model["inputs"]["present"])
+        return {
+            **flatten(model, "model"),
+            **flatten(self.settings.training.to_dict(), "training"),
+            "as_of": self.as_of,
+            "dataset": self.tables.dataset.name,
+            "state_version": self.state.version,
+            "seed": self.settings.seed,
+            "training_snapshots": len(self.plan.train),
+            "evaluation_snapshots": len(self.plan.holdout),
+            "purge_line": self.plan.holdout_start,
+        }
+
+    def training_facts(self, result: "FitResult") -> dict[str, Any]:
+        """What the UI shows of a training."""
+        phase, epoch = result.resumed_from or (0, 0)
+        resumed = f"epoch {epoch} of phase {phase}" if result.resumed_from else "not resumed"
+        return {
+            "best epoch": f"{result.best[1]} of phase {result.best[0]}",
+            "validation score (mean skill over a constant)": result.score,
+            "epochs": len(result.history),
+            "stopped by": ", ".join(f"phase {phase}: {why}" for phase, why in result.stopped_by.items()),
+            "resumed after": resumed,
+            "rows": self.labels.filter(pl.col("role") == "train").height,
+            "rows per second": round(max(report.rows_per_second for report in result.history)),
+            "device": f"{result.device}, {result.precision}",
+        }
+
+    def promotion_verdict(self) -> PromotionVerdict:
+        """A candidate takes over unless it is no better than the constant on most tasks of the test rows.
+
+        The blocking checks upstream have passed already when this is asked.
+        """
+        found = json.loads((self.folder / "evaluation.json").read_text())["comparisons"]
+        verdicts = {c["task"]: c["baselines"]["constant"]["verdict"] for c in found}
+        worse = sorted(task for task, verdict in verdicts.items() if verdict == "worse")
+        better = sum(verdict == "better" for verdict in verdicts.values())
+        reason = f"better than the constant on {better} of {len(verdicts)} tasks, worse on {len(worse)}"
+        if worse:
+            reason += f" ({', '.join(worse)})"
+        return PromotionVerdict(better > len(worse), reason)
 
     def registered_version(self) -> str:
         """Number of the version that `register` made."""
@@ -351,8 +443,22 @@ class Candidate:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
+def flatten(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Nested settings as `a.b.c` keys; a list of named settings is keyed by their names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, name)
+        elif isinstance(value, list | tuple) and value and all(isinstance(v, Mapping) and "name" in v for v in value):
+            for item in value:
+                flat |= flatten({k: v for k, v in item.items() if k != "name"}, f"{name}.{item['name']}")
+        else:
+            flat[name] = value
+    return flat
+
+
 def sequence_channels(state: FeatureState) -> tuple[int, ...]:
     """Channels of `txn_seq` that the data set has."""
     meta = state.groups["txn_seq"].meta
     return tuple(i for i, channel in enumerate(meta["channels"]) if channel in meta["channels_present"])
-

@@ -42,7 +42,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--as-of", envvar="AS_OF", help="As-of date, YYYY-MM-DD; the default is the day after the last day of data.")
+@click.option("--as-of", envvar="AS_OF", help="As-of date, YYYY-MM-DD (default: the day after the last day of data).")
 @click.option("--dataset", envvar="DATASET", help="Name of a file in data/, without .yaml (default completejourney).")
 @click.option("--data-dir", envvar="DATA_DIR", type=click.Path(path_type=Path), help="Read <table>.parquet from here.")
 def nightly(as_of: str | None, dataset: str | None, data_dir: Path | None) -> None:
@@ -81,7 +81,9 @@ def _night(settings: Settings, home: Home, day: date) -> int:
                 click.echo(f"  ! run {run_id[:8]} was killed; its place is freed and its work is taken up", err=True)
             result = run_night(build_definitions(settings), instance, day)
             if not result.success:
-                click.secho(f"\nThe night failed; nothing of it was published.\n{failure_message(result)}", fg="red", err=True)
+                click.secho(
+                    f"\nThe night failed; nothing of it was published.\n{failure_message(result)}", fg="red", err=True
+                )
                 return 1
             print_summary(home, day)
             return 0

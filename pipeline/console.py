@@ -44,7 +44,7 @@ class StepLines(logging.Handler):
         return None
 
 
-@dg.logger(description="One line a step, for the terminal")
+@dg.logger(config_schema={}, description="One line a step, for the terminal")
 def step_lines(_: dg.InitLoggerContext) -> logging.Logger:
     """Logger definition under the name `ple`; the nightly job asks for it."""
     logger = logging.Logger("ple.console", level=logging.DEBUG)

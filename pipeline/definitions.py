@@ -27,7 +27,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         partitions_def=partitions,
         executor_def=dg.in_process_executor,
         config={"loggers": {"ple": {}}},
-        description=f"One night of {dataset.title}: from the delivery to calibrated scores of every customer. {dataset.notice}",
+        description=f"One night: from the delivery to calibrated scores of every customer. {dataset.notice}",
     )
     return dg.Definitions(
         assets=[

@@ -1,7 +1,7 @@
-"""The candidate beside its baselines, on test rows: later dates than any training label, customers that calibrated nothing.
+"""The candidate beside its baselines, on test rows: later than any training label, customers that calibrated nothing.
 
-Baselines: the constant of the training rows, LightGBM with a fixed budget (one model a task on the same matrix), and for
-brands the customer's own past purchases.
+Baselines: the constant of the training rows, LightGBM with a fixed budget (one model a task on the same matrix), and
+for brands the customer's own past purchases.
 """
 
 from collections.abc import Mapping, Sequence
@@ -92,12 +92,10 @@ class Evaluation:
 
     def log(self, tracking: Tracking, run_id: str) -> None:
         """Metrics, tables and figures to the candidate's MLflow run."""
-        metrics = {
-            f"test/{row['task']}/{row['metric']}" + ("" if row["model"] == MODEL else f"/{row['model'].replace(' ', '_')}"): row[
-                "value"
-            ]
-            for row in self.metrics.to_dicts()
-        }
+        metrics = {}
+        for row in self.metrics.to_dicts():
+            suffix = "" if row["model"] == MODEL else "/" + row["model"].replace(" ", "_")
+            metrics[f"test/{row['task']}/{row['metric']}{suffix}"] = row["value"]
         tracking.log_metrics(run_id, metrics)
         tracking.log_json(run_id, self.to_dict(), "evaluation.json")
         tracking.log_figures(

@@ -71,5 +71,7 @@ def failure_message(result: dg.ExecuteInProcessResult) -> str:
             while error is not None and error.cause is not None:
                 error = error.cause
             text = (error.message if error else event.message or "").strip()
-            reasons.append(f"{(event.step_key or '').replace('__', '/')}: {text.split(': ', 1)[-1] if ': ' in text else text}")
+            reasons.append(
+                f"{(event.step_key or '').replace('__', '/')}: {text.split(': ', 1)[-1] if ': ' in text else text}"
+            )
     return "\n".join(reasons) or "the run failed before its first step"

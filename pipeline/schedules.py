@@ -30,9 +30,7 @@ def nightly_schedule(partitions: dg.DailyPartitionsDefinition, settings: Setting
         tick = context.scheduled_execution_time.date()
         oldest = (tick - timedelta(days=settings.catch_up_days - 1)).isoformat()
         done = context.instance.get_materialized_partitions(dg.AssetKey("scores"))
-        due = [
-            k for k in due_partitions(partitions, done, tick.isoformat(), settings.catch_up_days) if k >= oldest
-        ]
+        due = [k for k in due_partitions(partitions, done, tick.isoformat(), settings.catch_up_days) if k >= oldest]
         if not due:
             last = partitions.get_last_partition_key()
             yield dg.SkipReason(f"No as-of date since {oldest} waits for scores; the last one of the data is {last}.")

@@ -56,7 +56,8 @@ def serve(home: Home, settings: Settings, wait_seconds: int = 90) -> int:
         "dagster-daemon": [str(scripts / "dagster-daemon"), "run", "--workspace", workspace],
         "mlflow": [
             sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST,
-            "--port", str(mlflow_port), "--default-artifact-root", (home.mlflow / "artifacts").as_uri(), "--workers", "1",
+            "--port", str(mlflow_port), "--workers", "1",
+            "--default-artifact-root", (home.mlflow / "artifacts").as_uri(),
         ],
     }  # fmt: skip
     environment = os.environ | {
@@ -73,7 +74,12 @@ def serve(home: Home, settings: Settings, wait_seconds: int = 90) -> int:
         for name, command in commands.items():
             with (logs / f"{name}.log").open("ab") as log:
                 processes[name] = subprocess.Popen(
-                    command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=REPOSITORY, start_new_session=True
+                    command,
+                    env=environment,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=REPOSITORY,
+                    start_new_session=True,
                 )
         print(f"starting Dagster and MLflow (logs in {logs}) ...", flush=True)
         deadline = time.monotonic() + wait_seconds
@@ -81,7 +87,10 @@ def serve(home: Home, settings: Settings, wait_seconds: int = 90) -> int:
             if _ended(processes, logs) or time.monotonic() > deadline:
                 return 1
             time.sleep(0.5)
-        print(f"Dagster  http://{HOST}:{dagster_port}\nMLflow   http://{HOST}:{mlflow_port}\nCtrl-C stops both.", flush=True)
+        print(
+            f"Dagster  http://{HOST}:{dagster_port}\nMLflow   http://{HOST}:{mlflow_port}\nCtrl-C stops both.",
+            flush=True,
+        )
         while not _ended(processes, logs):
             time.sleep(1)
         return 1

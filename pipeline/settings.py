@@ -1,7 +1,7 @@
 """Settings of a deployment: typed, closed, and each one read somewhere.
 
-They come from `$PLE_HOME/settings.yaml` (optional) and then from the environment (`PLE_HOME`, `DATASET`, `DATA_DIR`), which
-wins. An unknown key is an error that names the nearest known one.
+They come from `$PLE_HOME/settings.yaml` (optional) and then from the environment (`PLE_HOME`, `DATASET`, `DATA_DIR`),
+which wins. An unknown key is an error that names the nearest known one.
 """
 
 import os
@@ -41,7 +41,7 @@ class Settings(ClosedModel):
     catch_up_days: int = Field(default=7, ge=1)
     """How many past days the schedule looks back for nights that were missed."""
     mlflow_uri: str | None = None
-    """Tracking server; the default is sqlite under the home. Credentials belong in MLflow's own environment variables."""
+    """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7
     training: TrainingConfig = TrainingConfig()
     boosting: BoostingBudget = BoostingBudget()

@@ -1,6 +1,6 @@
 """Feature assets: one a group of the registry, made by one factory, then the feature matrix.
 
-Nobody writes an asset for a group by hand: a group that joins the registry has its asset, lineage, schema and catalogue.
+Nobody writes an asset for a group by hand: a group that joins the registry gets its asset, lineage and column schema.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,9 @@ def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
     """The champion's version and the fitted state it was trained on."""
     champion = tracking.champion()
     if champion is None:
-        raise dg.Failure("There is no champion yet: run the whole nightly job, it trains the first one.", allow_retries=False)
+        raise dg.Failure(
+            "There is no champion yet: run the whole nightly job, it trains the first one.", allow_retries=False
+        )
     state = FeatureState.load(champion.folder / "state")
     if state.version != champion.state_version:
         raise dg.Failure(
@@ -59,7 +61,7 @@ def _group_asset(
     @dg.asset(
         key=group_key(group.name),
         partitions_def=partitions,
-        description=f"{group.description} One row a customer known before the as-of date, in natural units. {dataset.notice}",
+        description=f"{group.description}. One row a customer known at the as-of date, natural units. {dataset.notice}",
         deps=[STATE_IN_USE, *(table_key(table) for table in CONTRACT_TABLES if table in group.sources)],
         ins={f"needs_{name}": dg.AssetIn(group_key(name)) for name in group.needs},
         metadata={"columns": len(group.columns), "side inputs": ", ".join(s.name for s in group.side_inputs) or "none"},
@@ -149,7 +151,12 @@ def uninformative(matrix: pl.DataFrame, state: FeatureState) -> pl.DataFrame:
         own = [column.name for column in group.columns if column.name in state.present]
         flat = [column for column in own if column in dull]
         rows += [
-            {"input": column, "group": name, "why": "missing or constant for everybody", "blocks": len(flat) == len(own)}
+            {
+                "input": column,
+                "group": name,
+                "why": "missing or constant",
+                "blocks": len(flat) == len(own),
+            }
             for column in flat
         ]
         for side in group.side_inputs:

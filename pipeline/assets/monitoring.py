@@ -59,8 +59,8 @@ def summarise(
     tasks = [
         {
             **row,
-            "mean u": f"{scores[row['task']+'__u'].mean():.2f}",
-            "fallback": f"{scores[row['task']+'__fallback'].mean():.1%}",
+            "mean u": f"{scores[row['task'] + '__u'].mean():.2f}",
+            "fallback": f"{scores[row['task'] + '__fallback'].mean():.1%}",
         }
         for row in evaluation["table"]
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -45,7 +46,7 @@ def score_meanings(tasks: Sequence[dict[str, str]]) -> dict[str, str]:
             if kind == "regression"
             else "normalised entropy of the calibrated prediction, 0 (certain) to 1 (knows nothing)"
         )
-        meanings[f"{name}__fallback"] = "true where the prediction was too uncertain and the cluster's base rate stands in"
+        meanings[f"{name}__fallback"] = "true where the prediction was too uncertain: the cluster's base rate stands in"
     return meanings
 
 
@@ -55,7 +56,7 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
     @dg.asset(
         key=SCORES,
         partitions_def=partitions,
-        description=f"One row a customer: calibrated predictions of the champion with their uncertainty. {dataset.notice}",
+        description=f"One row a customer: calibrated predictions with their uncertainty. {dataset.notice}",
         ins={"matrix": dg.AssetIn(MATRIX)},
         check_specs=[dg.AssetCheckSpec("complete_and_sound", asset=SCORES, blocking=True)],
         **asset_options(SCORING, "pytorch", "parquet"),
@@ -74,7 +75,7 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
                 f"hindsight: version {champion.version} was trained on events up to {champion.as_of}, after {day}; "
                 "these scores are marked and enter neither monitoring nor promotion"
             )
-        frame = score_matrix(matrix, champion).with_columns(
+        frame = score_matrix(matrix, champion.folder).with_columns(
             pl.lit(hindsight).alias("hindsight"),
             pl.lit(champion.version).alias("model_version"),
             pl.lit(champion.state_version).alias("state_version"),
@@ -101,16 +102,16 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
     return [scores]
 
 
-def score_matrix(matrix: pl.DataFrame, version: RegisteredVersion) -> pl.DataFrame:
-    """Scores of a feature matrix with a registered version's bundle."""
+def score_matrix(matrix: pl.DataFrame, bundle: Path) -> pl.DataFrame:
+    """Scores of a feature matrix with the bundle in a folder."""
     from ple_model.bundle import load_bundle
     from ple_model.serving import Scorer
 
-    return Scorer(load_bundle(version.folder)).score(matrix)
+    return Scorer(load_bundle(bundle)).score(matrix)
 
 
 def _refuse_mismatch(matrix: pl.DataFrame, champion: RegisteredVersion, digest: str, tracking: Tracking) -> None:
-    """A matrix made with another state or schema than the champion's must not be scored: cluster 7 must mean cluster 7."""
+    """Refuse a matrix made with another state or schema than the champion's: cluster 7 must mean cluster 7."""
     made_with = matrix[STATE_VERSION].unique().to_list()
     if made_with != [champion.state_version]:
         raise dg.Failure(
@@ -143,14 +144,14 @@ def find_problems(scores: pl.DataFrame, customers: pl.Series) -> list[str]:
         elif name.endswith("__p"):
             off = (column.list.sum() - 1.0).abs().max()
             if not isinstance(off, float) or off > 1e-6:
-                problems.append(f"{name} does not sum to 1 (off by {off})")
+                problems.append(f"{name} does not sum to 1 (off by {off!r})")
         elif name.endswith("__u") and not column.is_between(0.0, 1.0).all():
             problems.append(f"{name} leaves [0, 1]")
     return problems
 
 
 def _keep_what_stands(frame: pl.DataFrame, lake: Lake, as_of: str) -> pl.DataFrame:
-    """The frame to publish: one that says the same as the published one keeps its run id, so a re-run changes no byte."""
+    """The frame to publish: one that says what stands there already keeps its run id, so a re-run changes no byte."""
     file = lake.partition("scores", as_of) / "part-0.parquet"
     if not file.exists():
         return frame
@@ -173,7 +174,7 @@ def _distribution(scores: pl.DataFrame, tasks: Sequence[str]) -> pl.DataFrame:
                 "5 %": column.quantile(0.05) if numeric else None,
                 "median": column.median() if numeric else None,
                 "95 %": column.quantile(0.95) if numeric else None,
-                "most common": f"{common[0]} ({common[1] / scores.height:.0%})" if common else None,
+                "most common": f"{common[0]!s} ({common[1] / scores.height:.0%})" if common else None,
                 "mean uncertainty": scores[f"{task}__u"].mean(),
                 "fallback share": scores[f"{task}__fallback"].mean(),
             }

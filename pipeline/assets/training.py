@@ -32,7 +32,7 @@ class Decision:
 
 
 def decide(tracking: Tracking, as_of: date, retrain_after_days: int) -> Decision:
-    """Train where there is no champion, or where it is too old; never for a date that the champion has seen the future of."""
+    """Train where there is no champion or it is too old; never for a date whose future the champion has seen."""
     champion = tracking.champion()
     if champion is None:
         return Decision(True, "there is no champion yet", "none")
@@ -78,7 +78,7 @@ def training_assets(
             **options,
         )
 
-    kept = dg.MaterializeResult(metadata={"tonight": "not trained: the champion stays"})
+    kept: dg.MaterializeResult[None] = dg.MaterializeResult(metadata={"tonight": "not trained: the champion stays"})
 
     @training_asset(
         "decision",
@@ -97,7 +97,9 @@ def training_assets(
                 "evaluation snapshots": [d.isoformat() for d in plan.holdout],
                 "purge": f"labels whose window ends after {plan.holdout_start} train nothing",
             }
-        publish_json({"retrain": made.retrain, "reason": made.reason}, lake.training(context.partition_key) / "decision.json")
+        publish_json(
+            {"retrain": made.retrain, "reason": made.reason}, lake.training(context.partition_key) / "decision.json"
+        )
         return dg.MaterializeResult(metadata=facts)
 
     @training_asset(
@@ -159,6 +161,7 @@ def training_assets(
         work = candidate(context, lake)
         run_id = work.open_run(tracking, {"dagster_run_id": context.run_id, "dataset": dataset.name})
         result = work.train(on_epoch=lambda report: work.log_epoch(tracking, run_id, report))
+        work.log_training(tracking, run_id, result)
         return dg.MaterializeResult(
             metadata={
                 **work.training_facts(result),

@@ -90,7 +90,9 @@ def gate_heatmap(gates: Mapping[str, Mapping[str, float]]) -> "Figure":
     axis.set_xticks(range(len(experts)), experts, rotation=30, ha="right", fontsize=8)
     axis.set_yticks(range(len(tasks)), tasks, fontsize=8)
     for (row, column), value in np.ndenumerate(values):
-        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if value < 0.6 else "black")
+        axis.text(
+            column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if value < 0.6 else "black"
+        )
     axis.set_title("mean gate weight on test rows", fontsize=9)
     figure.colorbar(image, ax=axis)
     return figure

@@ -6,7 +6,7 @@ import shutil
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -44,17 +44,10 @@ def publish_folder(beside: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-class ParquetIOManager(dg.ConfigurableIOManager, UPathIOManager):
-    """Frames of assets: `<lake>/<asset key>/as_of=<partition>/part-0.parquet`."""
+class _PartitionedParquet(UPathIOManager):
+    extension = ".parquet"
 
-    root: str
-    extension: ClassVar[str] = ".parquet"
-
-    @property
-    def _base_path(self) -> UPath:
-        return UPath(self.root)
-
-    def get_path_for_partition(self, context: Context, path: UPath, partition: str) -> UPath:  # noqa: ARG002
+    def get_path_for_partition(self, context: Context, path: UPath, partition: str) -> UPath:  # noqa: ARG002 (Dagster's)
         """The folder name carries the partition key in the way Hive, polars and DuckDB read."""
         return path / f"as_of={partition}" / "part-0"
 
@@ -63,13 +56,23 @@ class ParquetIOManager(dg.ConfigurableIOManager, UPathIOManager):
 
     def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
         """Publish a frame and say where."""
-        publish(obj, Path(path))
-        size = Path(path).stat().st_size / 2**20
+        publish(obj, Path(str(path)))
+        size = Path(str(path)).stat().st_size / 2**20
         context.add_output_metadata({"dagster/uri": str(path), "size (MiB)": round(size, 2)})
 
-    def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:  # noqa: ARG002
+    def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:  # noqa: ARG002 (Dagster's)
         """Read a frame whole."""
-        return pl.read_parquet(Path(path), hive_partitioning=False)
+        return pl.read_parquet(str(path), hive_partitioning=False)
+
+
+class ParquetIOManager(dg.ConfigurableIOManagerFactory[_PartitionedParquet]):
+    """Frames of assets: `<lake>/<asset key>/as_of=<partition>/part-0.parquet`, published by rename."""
+
+    root: str
+
+    def create_io_manager(self, context: dg.InitResourceContext) -> _PartitionedParquet:  # noqa: ARG002 (Dagster's)
+        """The manager of the lake under `root`."""
+        return _PartitionedParquet(base_path=UPath(self.root))
 
 
 class Lake(dg.ConfigurableResource):

@@ -104,7 +104,7 @@ class Tracking(dg.ConfigurableResource):
             self.client.log_batch(run_id, params=new[start : start + 100])
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float | None], step: int = 0) -> None:
-        """Finite metrics of one step; a step that is logged already is left as it is, so a resumed run repeats nothing."""
+        """Finite metrics of one step; a step that is logged already is left, so a resumed run repeats nothing."""
         import math
         import time
 
@@ -121,12 +121,12 @@ class Tracking(dg.ConfigurableResource):
         for start in range(0, len(batch), 1000):
             self.client.log_batch(run_id, metrics=batch[start : start + 1000])
 
-    def log_dataset(self, run_id: str, frame: "pl.DataFrame", name: str, digest: str, source: str, context: str) -> None:
+    def log_dataset(self, run_id: str, frame: "pl.DataFrame", name: str, digest: str, context: str) -> None:
         """A data set's name, digest, schema and size, as an input of the run."""
-        import mlflow.data
+        from mlflow.data.polars_dataset import from_polars
 
         with self._run(run_id):
-            dataset = mlflow.data.from_polars(frame, source=source, name=name, digest=digest[:36])
+            dataset = from_polars(frame, name=name, digest=digest[:36])
             self._mlflow.log_input(dataset, context=context)
 
     def log_figures(self, run_id: str, figures: Mapping[str, "matplotlib.figure.Figure"]) -> None:
@@ -182,6 +182,11 @@ class Tracking(dg.ConfigurableResource):
             made = self.client.create_model_version(MODEL, info.model_uri, run_id, tags=dict(tags))
         return self._describe(made)
 
+    def version_of_run(self, run_id: str) -> RegisteredVersion | None:
+        """The version that a run registered, if it did."""
+        found = self.client.search_model_versions(f"name = '{MODEL}' and run_id = '{run_id}'")
+        return self._describe(found[0]) if found else None
+
     def set_alias(self, alias: str, version: str) -> None:
         """Point an alias at a version."""
         self.client.set_registered_model_alias(MODEL, alias, version)
@@ -209,7 +214,9 @@ class Tracking(dg.ConfigurableResource):
         return champion
 
     def _describe(self, found: "ModelVersion") -> RegisteredVersion:
-        folder = Path(self._mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{found.version}", tracking_uri=self.uri))
+        folder = Path(
+            self._mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{found.version}", tracking_uri=self.uri)
+        )
         return RegisteredVersion(
             version=str(found.version),
             run_id=str(found.run_id),
