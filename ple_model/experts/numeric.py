@@ -52,5 +52,5 @@ class PiecewiseLinearEncoding(nn.Module):
         left, step = self.edges[:, :-1], self.edges.diff(dim=1)  # [F, n]
         real = step > 0
         scale = torch.where(real, 1.0 / torch.where(real, step, 1.0), 0.0)
-        channels = torch.baddbmm((-left * scale).unsqueeze(-1), scale.unsqueeze(-1), x.unsqueeze(1))
-        return channels.clamp_(0.0, 1.0)
+        # The difference first: x·scale − left·scale would cancel in a narrow bin far from 0.
+        return (x.unsqueeze(1) - left.unsqueeze(-1)).mul_(scale.unsqueeze(-1)).clamp_(0.0, 1.0)
