@@ -34,7 +34,9 @@ def synthetic_tables(
     who = np.minimum((rng.pareto(0.8, lines) * 3).astype(int), customers - 1)
     day = rng.integers(who % 100, days)
     seconds = rng.integers(6, 24, lines) * 3600 + rng.integers(0, 3600, lines)
-    at = [start + timedelta(days=int(d), seconds=int(s) // 1800 * 1800 - 3600) for d, s in zip(day, seconds, strict=True)]
+    at = [
+        start + timedelta(days=int(d), seconds=int(s) // 1800 * 1800 - 3600) for d, s in zip(day, seconds, strict=True)
+    ]
     ids = [f"h{i}" for i in who]
     product = rng.integers(0, 63, lines)
     transactions = pl.DataFrame(
