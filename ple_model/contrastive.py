@@ -34,7 +34,7 @@ class CandidateTable(nn.Module):
 
     def scores(self, query: Tensor) -> Tensor:
         """[B, width] → [B, n]."""
-        return self._unit(query) @ self._unit(self.weight).T / self.temperature
+        return self._cosine(query, self.weight)
 
     def loss(self, query: Tensor, labels: Tensor, negatives: int) -> Tensor:
         """InfoNCE of each row, [B]. labels [B, M] int64, −1 = padding; negatives: 0 = the whole table."""
@@ -44,17 +44,17 @@ class CandidateTable(nn.Module):
             hit = torch.zeros(len(scores), scores.shape[1] + 1, dtype=torch.bool, device=scores.device)
             hit.scatter_(1, torch.where(labelled, labels, scores.shape[1]), True)  # padding goes to the extra column
             return info_nce(scores.gather(1, safe), labelled, scores.masked_fill(hit[:, :-1], -torch.inf))
-        unit = self._unit(query)
         sample = torch.multinomial(self.frequency, negatives, replacement=True)  # [S]
-        positive = torch.einsum("bd,bmd->bm", unit, self._unit(self.weight[safe])) / self.temperature
-        negative = unit @ self._unit(self.weight[sample]).T / self.temperature
-        negative = negative - (negatives * self.frequency[sample]).log()
+        positive = self._cosine(query.unsqueeze(1), self.weight[safe]).squeeze(1)
+        negative = self._cosine(query, self.weight[sample]) - (negatives * self.frequency[sample]).log()
         hit = ((safe.unsqueeze(2) == sample) & labelled.unsqueeze(2)).any(1)  # [B, S]
         return info_nce(positive, labelled, negative.masked_fill(hit, -torch.inf))
 
-    @staticmethod
-    def _unit(x: Tensor) -> Tensor:
-        return F.normalize(x.float(), dim=-1)
+    def _cosine(self, query: Tensor, candidates: Tensor) -> Tensor:
+        """Cosines over τ in float32, whatever autocast says: τ multiplies a half-precision error by 14."""
+        with torch.autocast(query.device.type, enabled=False):
+            unit = F.normalize(query.float(), dim=-1)
+            return unit @ F.normalize(candidates.float(), dim=-1).transpose(-1, -2) / self.temperature
 
 
 def info_nce(positive: Tensor, labelled: Tensor, negative: Tensor) -> Tensor:

@@ -148,6 +148,24 @@ def test_same_seed_same_step(model_config: ModelConfig, make_inputs: Make, make_
     assert all(torch.equal(grads_a[n], grads_b[n]) for n in grads_a)
 
 
+def test_half_precision_keeps_gates_and_losses_in_float32(
+    model_config: ModelConfig, make_inputs: Make, make_targets: Make
+) -> None:
+    model, loss = _build(model_config)
+    inputs, targets = make_inputs(), make_targets(model_config.tasks)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = model(inputs)
+        result = loss(outputs, targets, model)
+    result.total.backward()
+    assert outputs.gates.dtype == result.total.dtype == torch.float32
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
+    model.eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = model(inputs).predictions
+    for name, whole in model(inputs).predictions.items():
+        torch.testing.assert_close(half[name].float(), whole, atol=0.15, rtol=0.15)
+
+
 # Every setting and a value it can be turned to. A test below holds that the table is complete.
 SWITCHES: dict[str, Any] = {
     "inputs.present": [0, 1, 2, 8, 9],
