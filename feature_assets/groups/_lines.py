@@ -92,6 +92,7 @@ class Encoded:
             pairs = self.pairs(name)
             before, after = pairs.order[:-1], pairs.order[1:]
             same = pairs.number[before] == pairs.number[after]
+            same &= pairs.number[after] < len(pairs.owner)  # nulls are not the same value
             result = np.full(len(self.day), NEVER, dtype=np.int32)
             result[after[same]] = self.day[before[same]]
             self._previous[name] = result
@@ -195,12 +196,11 @@ class Grouped:
         return self._all_sums(weights)[self._seen]
 
     def largest(self, weights: np.ndarray) -> np.ndarray:
-        """The largest sum of `weights` [M] ≥ 0 over a group of the customer, float64 [customers]: 0 where no line has a
-        value, NaN for customers without any line of positive weight or none at all in the window."""
-        sums = np.append(self._all_sums(weights), 0.0)  # one more, so that the last customers may have no pair
+        """The largest sum of `weights` [M] ≥ 0 over a group of the customer, float64 [customers]; 0 without a group."""
+        sums = np.append(self._all_sums(weights), 0.0)  # one more, so that the last customers may have no group
         start = self._pairs.start
-        largest = np.where(start[1:] > start[:-1], np.maximum.reduceat(sums, start[:-1]), 0.0)[self._part.customer_of]
-        return np.where(np.bincount(self._part.row, weights > 0, minlength=self._part.customers) > 0, largest, np.nan)
+        largest = np.where(start[1:] > start[:-1], np.maximum.reduceat(sums, start[:-1]), 0.0)
+        return largest[self._part.customer_of]
 
 
 def window(view: View, longest: int | None = None) -> Window:
@@ -255,7 +255,7 @@ class Windows:
         self._cell = row * buckets + self._bucket(days_ago)
 
     def _bucket(self, days_ago: np.ndarray) -> np.ndarray:
-        return self._bucket_of[np.clip(days_ago, 0, self.days[-1] + 1)]
+        return self._bucket_of[np.minimum(days_ago, self.days[-1] + 1)]
 
     def sums(self, weights: np.ndarray | None = None) -> np.ndarray:
         """Sum of `weights` [M] (or count) of the items of each window, float64 [rows, W]."""
@@ -273,7 +273,7 @@ class Windows:
         """Number of different values in each window, float64 [rows, W], from the age of each item's predecessor of the
         same value: an item counts in the windows that hold it and not its predecessor. `known` [M] drops nulls."""
         left = self._row * self._shape[1] + self._bucket(previous_days_ago)
-        counts = known & (left != self._cell)  # with its predecessor in the same bucket an item counts nowhere
+        counts = np.flatnonzero(known & (left != self._cell))  # the others have their predecessor in the same bucket
         size = self._shape[0] * self._shape[1]
         flat = np.bincount(self._cell[counts], minlength=size) - np.bincount(left[counts], minlength=size)
         return np.cumsum(flat.reshape(self._shape)[:, :-1], axis=1).astype(np.float64)

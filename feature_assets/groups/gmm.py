@@ -193,9 +193,8 @@ def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     BLAS does not promise."""
     result = np.zeros((right.shape[1], len(left)))
     columns = np.ascontiguousarray(left.T)
-    for j in range(right.shape[1]):
-        for c in np.flatnonzero(right[:, j]):
-            result[j] += columns[c] * right[c, j]
+    for c in range(right.shape[0]):
+        result += right[c][:, None] * columns[c]
     return result.T
 
 

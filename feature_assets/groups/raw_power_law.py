@@ -160,23 +160,30 @@ def _extremes(part: Window) -> np.ndarray:
     amount = part.values("amount")
     recent = part.days_ago <= 56
     baskets = part.group("basket_id")
-    merchant_max = part.group("merchant_id").largest(amount)
+    any_recent = np.bincount(part.row, recent, minlength=part.customers) > 0
+    any_line = np.bincount(part.row, minlength=part.customers) > 0
+
+    def largest(name: str) -> np.ndarray:
+        return np.where(any_line, part.group(name).largest(amount), np.nan)
+
+    merchant_recent = part.group("merchant_id").largest(np.where(recent, amount, 0.0))
+    merchant_max = largest("merchant_id")
     total = np.bincount(part.row, amount, minlength=part.customers)
     first_ever = part.previous_days_ago("product_id") > 100_000
     new = recent & first_ever & (part.codes("product_id") >= 0)
     line_discount = np.nan_to_num(part.values("discount"))
     discount, discounted = baskets.sums(line_discount), line_discount > 0
     columns = [
-        part.group("merchant_id").largest(np.where(recent, amount, 0.0)),
+        np.where(any_recent, merchant_recent, np.nan),
         merchant_max,
         np.maximum(total - merchant_max, 0.0),
-        part.group("product_id").largest(amount),
-        part.group("brand").largest(amount),
-        part.group("category_l2").largest(amount),
+        largest("product_id"),
+        largest("brand"),
+        largest("category_l2"),
         maximum(part.row, part.values("quantity"), part.customers),
         maximum(baskets.row, baskets.sums(), part.customers),
-        part.group("day").largest(amount),
-        part.group("week").largest(amount),
+        largest("day"),
+        largest("week"),
         maximum(baskets.row, discount, part.customers),
         _longest_gap(part),
         np.bincount(part.row[new], minlength=part.customers).astype(np.float64),

@@ -77,9 +77,9 @@ class TxnSeq:
         meta["channels_present"] = [name for name in CARD if name not in lost]
         squares, count = np.zeros(_SCALED), 0
         for view in views:
-            values = _card(window(view, STEPS), meta["categories"], meta["common_channel"])[..., :_SCALED]
-            squares += (values**2).sum(axis=(0, 1))
-            count += int((values[..., 0] > 0).sum())
+            _, values = _card(window(view, STEPS), meta["categories"], meta["common_channel"])
+            squares += (values[:, :_SCALED] ** 2).sum(axis=0)
+            count += len(values)
         scale = np.sqrt(squares / max(count, 1))
         return GroupState({"scale": np.where(scale > 0, scale, 1.0)}, meta)
 
@@ -89,37 +89,33 @@ class TxnSeq:
         if state is None:
             raise ValueError("txn_seq needs its fitted scales")
         part = window(view, STEPS)
-        sequence = np.zeros((part.customers, STEPS, len(CHANNELS)), dtype=np.float32)
-        card = _card(part, state.meta["categories"], state.meta["common_channel"])
-        card[..., :_SCALED] /= state.arrays["scale"]
-        sequence[..., : len(CARD)] = np.clip(card, 0.0, LIMIT, out=card)
-        absent = [i for i, name in enumerate(CHANNELS) if name not in state.meta["channels_present"]]
-        sequence[..., absent] = 0.0
+        cells, card = _card(part, state.meta["categories"], state.meta["common_channel"])
+        card[:, :_SCALED] /= state.arrays["scale"]
+        card[:, [i for i, name in enumerate(CARD) if name not in state.meta["channels_present"]]] = 0.0
+        sequence = np.zeros((part.customers * STEPS, len(CHANNELS)), dtype=np.float32)
+        sequence[cells, : len(CARD)] = np.clip(card, 0.0, LIMIT)
         joined = view.customers["joined_on"].to_physical().to_numpy()
         mask = part.as_of - STEPS + np.arange(STEPS)[None, :] >= joined[:, None]
         return pl.DataFrame(
             [
                 view.customers["customer_id"],
-                to_lists("txn_seq", sequence),
+                to_lists("txn_seq", sequence.reshape(part.customers, -1)),
                 to_lists("txn_seq_mask", mask),
             ]
         )
 
 
-def _card(part: Window, categories: Sequence[str], common_channel: Sequence[str]) -> np.ndarray:
-    """Unscaled card channels, float64 [customers, 180, 8].
+def _card(part: Window, categories: Sequence[str], common_channel: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Days with a purchase, int64 [U] (customer · 180 + step), and their unscaled card channels, float64 [U, 8].
 
     0 log1p lines; 1 log1p spend; 2 log1p mean line; 3 log1p largest line; 4 entropy of spend over categories as a share
     of its maximum; 5 rank of the category with the most spend, from 1 (the population's largest) down to 1/13; 6 share
     of spend outside of the commonest channel; 7 length of the mean of the purchases' hour angles.
     """
-    result = np.zeros((part.customers, STEPS, len(CARD)))
-    if not len(part.row):
-        return result
     amount, cell = part.values("amount"), part.row * STEPS + (STEPS - part.days_ago)
     size = part.customers * STEPS
     count = np.bincount(cell, minlength=size)
-    used = np.flatnonzero(count)  # the cells with a purchase; everything below is over these U cells
+    used = np.flatnonzero(count)
     position = np.zeros(size, dtype=np.int64)
     position[used] = np.arange(len(used))
     at = position[cell]
@@ -135,7 +131,7 @@ def _card(part: Window, categories: Sequence[str], common_channel: Sequence[str]
     other_channel = (channel == len(common_channel)) & (part.codes("channel") >= 0)
     entropy, top = _categories(part, at, len(used), categories, amount)
     positive = np.where(spend > 0, spend, 1.0)
-    values = (
+    values = [
         np.log1p(lines),
         np.log1p(np.maximum(spend, 0.0)),
         np.log1p(np.maximum(spend, 0.0) / lines),
@@ -144,11 +140,8 @@ def _card(part: Window, categories: Sequence[str], common_channel: Sequence[str]
         top,
         total(amount * other_channel) / positive,
         np.hypot(total(np.cos(angle)), total(np.sin(angle))) / lines,
-    )
-    flat = result.reshape(size, len(CARD))
-    for i, value in enumerate(values):
-        flat[used, i] = value
-    return result
+    ]
+    return used, np.stack(values, axis=1)
 
 
 def _categories(

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import pytest
 
 from feature_assets import build, schema
 from feature_assets.state import FeatureState
-from feature_assets.tables import Tables, View
+from feature_assets.tables import Tables, View, stable_shard
 from tests.feature_assets import synthetic
 
 Outputs = dict[str, pl.DataFrame]
@@ -219,6 +219,44 @@ def test_no_events_and_one_event(group: str) -> None:
     assert few.height == 2
     values = few.select(c.name for c in declared.columns).to_numpy()
     assert np.isfinite(values[~np.isnan(values)]).all()
+
+
+@pytest.fixture(scope="module")
+def embedded(tables: Tables) -> tuple[Tables, FeatureState]:
+    """A third of the embedded data set's households, and a state fitted on two dates of them."""
+    ids = tables.frames["customers"].filter(stable_shard(tables.frames["customers"]["customer_id"], 3) == 0)
+    part = {
+        name: frame.join(ids.select("customer_id"), on="customer_id", how="semi") if "customer_id" in frame else frame
+        for name, frame in tables.frames.items()
+    }
+    some = Tables(tables.dataset, part)
+    return some, build.fit_state(some, [date(2017, 7, 2), date(2017, 8, 27)], seed=0)
+
+
+def test_embedded_data_fills_every_declared_column(embedded: tuple[Tables, FeatureState]) -> None:
+    """No column is constant, missing, or a copy of another (FEATURES §2 rule 6), and the future changes none."""
+    tables, state = embedded
+    assert state.groups["normalise"].meta["dropped"] == {}
+    assert len(state.present) == sum(len(group.columns) for group in schema.registry().values())
+    t = date(2017, 10, 1)
+    view = tables.view(t)
+    outputs = build.compute_all(view, state)
+    matrix = build.assemble(view, outputs, state).select(state.present)
+    values = np.column_stack([column.fill_null(np.nan).to_numpy() for column in matrix.iter_columns()]).astype(float)
+    known = np.isfinite(values)
+    assert known.mean(axis=0).min() > 0.02
+    assert np.nanstd(values, axis=0).min() > 0
+    standard = np.where(known, (values - np.nanmean(values, axis=0)) / np.nanstd(values, axis=0), 0.0)
+    close = np.argwhere(np.triu(np.abs(np.corrcoef(standard.T)) > 0.999, 1))
+    copies = []
+    for a, b in close:
+        both = known[:, a] & known[:, b]
+        if abs(np.corrcoef(values[both, a], values[both, b])[0, 1]) > 0.9999:
+            copies.append((state.present[a], state.present[b]))
+    assert copies == []
+    cut = {n: f.filter(pl.col("at") < view.instant) if "at" in f.columns else f for n, f in tables.frames.items()}
+    again = build.compute_all(Tables(tables.dataset, cut).view(t), state)
+    assert all(again[name].equals(frame) for name, frame in outputs.items())
 
 
 def test_threads_and_hash_seed_change_nothing_not_even_the_fit(tmp_path: Path) -> None:
