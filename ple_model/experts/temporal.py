@@ -83,7 +83,9 @@ class Temporal(Expert):
     def __init__(self, config: TemporalConfig, inputs: InputConfig) -> None:
         super().__init__()
         self.config, self.width = config, config.width
-        count = len(inputs.channels)
+        count, first = len(inputs.channels), inputs.channels[0]
+        adjacent = inputs.channels == tuple(range(first, first + count))
+        self.run = slice(first, first + count) if adjacent else None  # a view of adjacent channels costs no copy
         self.register_buffer("channels", torch.tensor(inputs.channels), persistent=False)
         self.register_buffer("mean", torch.zeros(count))
         self.register_buffer("std", torch.ones(count))
@@ -105,7 +107,7 @@ class Temporal(Expert):
             raise ValueError("the data set has txn_seq but the rows to fit on have none")
         rows = spread_rows(len(inputs), self.config.fit_rows).to(self.mean.device)
         mask = inputs.txn_seq_mask.index_select(0, rows)
-        days = self._compress(inputs.txn_seq.index_select(0, rows), mask)[mask]
+        days = self._compress(inputs.txn_seq.index_select(0, rows))[mask]
         if len(days) > 1:
             std, mean = torch.std_mean(days.double(), dim=0)
             self.mean.copy_(mean)
@@ -115,14 +117,22 @@ class Temporal(Expert):
         if inputs.txn_seq is None or inputs.txn_seq_mask is None:
             return ExpertOutput(self.mean.new_zeros(len(inputs), self.width))
         mask = inputs.txn_seq_mask
-        x = (self._compress(inputs.txn_seq, mask) - self.mean) / self.std * mask.unsqueeze(-1)
+        x = self._standardise(inputs.txn_seq, mask)
         pooled, weights = zip(*(branch(x, mask) for branch in self.branches), strict=True)
         output = self.fuse(torch.cat(pooled, dim=-1))
         if not interpret:
             return ExpertOutput(output)
         return ExpertOutput(output, {f"patch_attention_{i}": w.detach() for i, w in enumerate(weights)})
 
-    def _compress(self, sequence: Tensor, mask: Tensor) -> Tensor:
-        """sign·log1p|x| of the present channels of valid days, 0 elsewhere, [B, S, C]: amounts are heavy-tailed."""
-        x = sequence.index_select(-1, self.channels).float()
-        return torch.where(mask.unsqueeze(-1), x.sign() * x.abs().log1p(), 0.0)
+    @torch.no_grad()
+    def _compress(self, sequence: Tensor) -> Tensor:
+        """sign·log1p|x| of the present channels, [B, S, C]: amounts are heavy-tailed."""
+        x = sequence[..., self.run] if self.run else sequence.index_select(-1, self.channels)
+        x = x.float()
+        return x.abs().log1p_().copysign_(x)
+
+    @torch.no_grad()
+    def _standardise(self, sequence: Tensor, mask: Tensor) -> Tensor:
+        """Compressed and scaled channels of valid days, 0 on the others, [B, S, C]."""
+        x = self._compress(sequence).sub_(self.mean).div_(self.std)
+        return x.masked_fill_(~mask.unsqueeze(-1), 0.0)

@@ -92,3 +92,14 @@ def test_branches_are_a_list(input_config: InputConfig, make_inputs: Callable[..
 
 def test_a_week_a_token_gives_26_tokens_of_half_a_year() -> None:
     assert TransformerBranch(TransformerBranchConfig(), steps=180, channels=8).position.shape[0] == 26
+
+
+def test_adjacent_channels_are_viewed_and_read_the_same(
+    input_config: InputConfig, make_inputs: Callable[..., Inputs]
+) -> None:
+    inputs = make_inputs()
+    expert = Temporal(TemporalConfig(), input_config.model_copy(update={"seq_channels": (1, 2)})).eval()
+    assert expert.run == slice(1, 3)
+    before = expert(inputs).output
+    expert.run = None
+    assert torch.equal(expert(inputs).output, before)
