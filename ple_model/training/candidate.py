@@ -17,17 +17,20 @@ from ple_model.training.data import TensorTable, derived_seed
 
 
 def build(config: ModelConfig, train: TensorTable, seed: int) -> PLEClusterAdaTT:
-    """A model with initial weights of a seed; bin edges, channel scales and target scales from training rows."""
+    """A model with initial weights of a seed; bin edges, scales and brand frequencies from training rows."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, "initial weights"))
         model = PLEClusterAdaTT(config)
     at_most = max([getattr(expert, "fit_rows", 0) for expert in config.experts], default=0)
     model.fit_inputs(train.batch(spread_rows(len(train), at_most), torch.device("cpu"))[0])
     for task in config.tasks:
-        if task.kind == "regression" and bool((mask := train.targets.mask[task.name]).any()):
-            labels = train.targets.values[task.name][mask].double()
-            std = labels.std(0, correction=0).clamp(min=1e-6)
-            model.set_target_scale(task.name, labels.mean(0), std)
+        labels = train.targets.values[task.name][train.targets.mask[task.name]]
+        if task.kind == "regression" and len(labels):
+            std = labels.double().std(0, correction=0)
+            model.set_target_scale(task.name, labels.double().mean(0), torch.where(std > 0, std, 1.0))
+        elif task.kind == "contrastive":
+            counts = torch.bincount(labels[labels >= 0], minlength=task.candidates or 0)
+            model.table(task.name).set_frequency(counts)
     return model
 
 

@@ -15,12 +15,11 @@ from torch.nn import functional as F
 
 from ple_model.config import TaskConfig
 from ple_model.inputs import Targets
-from ple_model.losses import focal, info_nce, positive_mask
+from ple_model.losses import focal
 from ple_model.model import PLEClusterAdaTT
 
 _GRID = 1001
 _LOGITS = 12.0  # p from 6e-6 to 1 − 6e-6
-_ROWS = 1024  # rows × candidates held at once
 
 
 def constant_losses(model: PLEClusterAdaTT, targets: Targets) -> dict[str, float]:
@@ -67,7 +66,7 @@ def _constant_loss(model: PLEClusterAdaTT, task: TaskConfig, labels: Tensor) -> 
         return torch.special.entr(shares).sum().item()
     if task.kind == "contrastive":
         return _popularity_loss(labels, task.candidates or 0)
-    values = model.scales[task.name].standardise(labels)  # type: ignore[operator]
+    values = model.scale(task.name).standardise(labels)
     if task.loss == "mse":
         return values.var(0, correction=0).mean().item()
     return sum(_least_huber(column, task.huber_delta or 1.0) for column in values.unbind(1)) / values.shape[1]
@@ -87,11 +86,11 @@ def _least_huber(values: Tensor, delta: float) -> float:
 
 
 def _popularity_loss(labels: Tensor, candidates: int) -> float:
-    count = sum(positive_mask(part, candidates).sum(0) for part in labels.split(_ROWS))
-    share = (torch.as_tensor(count).float() + 0.5) / (len(labels) + 1.0)
+    """InfoNCE over the whole table where every row scores the log odds of popularity. labels [n, M], −1 = padding."""
+    labelled, safe = labels >= 0, labels.clamp(min=0)
+    share = (torch.bincount(labels[labelled], minlength=candidates).double() + 0.5) / (len(labels) + 1.0)
     scores = torch.logit(share)
-    total = sum(
-        info_nce(scores.expand(len(part), -1), positive_mask(part, candidates)).sum().item()
-        for part in labels.split(_ROWS)
-    )
-    return total / len(labels)
+    own = torch.where(labelled, scores[safe], -torch.inf)
+    others = (scores.exp().sum() - own.exp().sum(1, keepdim=True)).clamp(min=torch.finfo(torch.float64).tiny).log()
+    losses = torch.where(labelled, F.softplus(others - scores[safe]), 0.0)
+    return (losses.sum(1) / labelled.sum(1)).mean().item()

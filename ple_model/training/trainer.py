@@ -170,6 +170,7 @@ class _Run:
         """Freeze what the phase freezes and start optimizer, scaler and early stopping afresh."""
         self.state.phase, self.state.epoch, self.state.waited = phase, 0, 0
         self.model.freeze_shared(phase == 2)
+        self.modules.zero_grad(set_to_none=True)  # what is frozen now must not count in the norm that clips the rest
         self.optimizer = build_optimizer(self.modules, self.config, self.model.expert_names)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
 
