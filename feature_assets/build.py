@@ -58,8 +58,7 @@ def fit_state(
         seed: of every random choice.
         progress: is told the name of each group before it is fitted.
     """
-    views = sample_views(tables, plan_train_dates)
-    outputs: list[dict[str, pl.DataFrame]] = [{} for _ in views]  # normalised columns of each view's groups
+    outputs: list[dict[str, pl.DataFrame]] = [{} for _ in sample_views(tables, plan_train_dates)]  # normalised
     states: dict[str, GroupState] = {}
     scalers: list[GroupState] = []
     present: set[str] = set()
@@ -69,6 +68,7 @@ def fit_state(
             continue
         if progress is not None:
             progress(group.name)
+        views = sample_views(tables, plan_train_dates)  # fresh ones: what a group caches on them goes with it
         fitted = group.fit(views, outputs, seed)
         states[group.name] = fitted if fitted is not None else GroupState()
         if not group.columns:
@@ -88,7 +88,7 @@ def fit_state(
             scalers.append(scaler)
             for i, frame in enumerate(frames):
                 outputs[i][group.name] = normalise.apply(scaler, frame)
-    scaling = normalise.merge(scalers)
+    scaling, views = normalise.merge(scalers), sample_views(tables, plan_train_dates)
     meta = {
         **scaling.meta,
         "dataset": tables.dataset.name,

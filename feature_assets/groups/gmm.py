@@ -3,7 +3,7 @@
 Fitted on the normalised RFM and category-mix columns of base and the campaign columns (those that at least 70 % of the
 training rows have; missing = 0, the middle): principal components that hold 90 % of the variance, at most 16, whitened;
 then a Gaussian mixture of 20 components with k-means++ start, 3 restarts, diagonal or full covariances by BIC, on at
-most 20,000 training rows. Components are ordered by the mean log spend of their members, so that a number keeps its
+most 12,000 training rows. Components are ordered by the mean log spend of their members, so that a number keeps its
 meaning after a refit on similar data. Source: FEATURES §3.4; Pedregosa et al. 2011 (scikit-learn), whose posteriors
 ours equal within 1e-9.
 """
@@ -27,7 +27,7 @@ CLUSTERS = 20
 COMPONENTS = 16
 VARIANCE = 0.9
 KNOWN = 0.7  # share of training rows that a column must have to be used
-MAX_ROWS = 20_000
+MAX_ROWS = 12_000
 RESTARTS = 3
 NEAR_EMPTY = 0.005  # share of the training rows below which a component is reported
 _REGULAR = 1e-3  # added to the whitened variances: no component collapses onto one customer
