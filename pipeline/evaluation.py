@@ -146,7 +146,7 @@ def fit_baselines(
     work: "Candidate", train: "TensorTable", validation: "TensorTable", test: "TensorTable"
 ) -> tuple[dict[str, dict[str, NDArray]], dict[str, str]]:
     """Predictions of the constant and of LightGBM for the test rows, by task, and what LightGBM has to say."""
-    from ple_model.evaluation.boosting import BinnedMatrix, fit_boosting
+    from ple_model.evaluation.boosting import BinnedMatrix, Boosted, BoostingTask, fit_all
     from ple_model.evaluation.constant import repeat
 
     config = work.model_config()
@@ -157,18 +157,22 @@ def fit_baselines(
     matrix = BinnedMatrix(features, is_train, ~is_train, work.settings.boosting)
     del features, matrices
     tested = flat_matrix(test, present)
-    predictions: dict[str, dict[str, NDArray]] = {}
-    notes: dict[str, str] = {}
+    tasks: dict[str, BoostingTask] = {}
     for task in config.tasks:
         both = [(t.targets.values[task.name].numpy(), t.targets.mask[task.name].numpy()) for t in (train, validation)]
         labels = _stack([values for values, _ in both])
-        mask = np.concatenate([mask for _, mask in both])
         width = {"multiclass": task.out, "contrastive": task.candidates or 0}.get(task.kind, 1)
-        boosted = fit_boosting(matrix, task.kind, labels, mask, width, seed=work.settings.seed)
-        predictions[task.name] = {CONSTANT: repeat(boosted.constant, len(test)), BOOSTING: boosted.predict(tested)}
-        notes[task.name] = boosted.note
-        work.log(f"LightGBM {task.name}: {boosted.trees} trees on {boosted.train_rows:,} rows")
-    return predictions, notes
+        tasks[task.name] = BoostingTask(task.kind, labels, np.concatenate([mask for _, mask in both]), width)
+
+    def tell(name: str, boosted: Boosted) -> None:
+        work.log(f"LightGBM {name}: {boosted.trees} trees on {boosted.train_rows:,} rows")
+
+    fitted = fit_all(matrix, tasks, seed=work.settings.seed, on_fitted=tell)
+    predictions = {
+        name: {CONSTANT: repeat(boosted.constant, len(test)), BOOSTING: boosted.predict(tested)}
+        for name, boosted in fitted.items()
+    }
+    return predictions, {name: boosted.note for name, boosted in fitted.items()}
 
 
 def flat_matrix(table: "TensorTable", present: NDArray[np.int64]) -> NDArray[np.float32]:

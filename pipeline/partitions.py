@@ -13,4 +13,5 @@ def as_of_partitions(dataset: DatasetConfig) -> dg.DailyPartitionsDefinition:
         start_date=(dataset.covers_from + timedelta(days=1)).isoformat(),
         end_date=(dataset.covers_until + timedelta(days=1)).isoformat(),
         timezone=dataset.zone,
+        end_offset=1,  # as-of date t can be computed from midnight of t on, not a day later
     )

@@ -8,12 +8,6 @@ import dagster as dg
 from pipeline.settings import Settings
 
 
-def due_partitions(partitions: dg.DailyPartitionsDefinition, done: set[str], tick: str, days: int) -> list[str]:
-    """Partition keys of the last `days` days up to the tick's date that have no scores yet, oldest first."""
-    keys = [key for key in partitions.get_partition_keys() if key <= tick][-days:]
-    return [key for key in keys if key not in done]
-
-
 def nightly_schedule(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> dg.ScheduleDefinition:
     """Ask for every as-of date of the last days that is not scored: Dagster's own schedules do not catch up."""
     zone = partitions.timezone
@@ -30,7 +24,8 @@ def nightly_schedule(partitions: dg.DailyPartitionsDefinition, settings: Setting
         tick = context.scheduled_execution_time.date()
         oldest = (tick - timedelta(days=settings.catch_up_days - 1)).isoformat()
         done = context.instance.get_materialized_partitions(dg.AssetKey("scores"))
-        due = [k for k in due_partitions(partitions, done, tick.isoformat(), settings.catch_up_days) if k >= oldest]
+        keys = partitions.get_partition_keys()
+        due = [key for key in keys if oldest <= key <= tick.isoformat() and key not in done]
         if not due:
             last = partitions.get_last_partition_key()
             yield dg.SkipReason(f"No as-of date since {oldest} waits for scores; the last one of the data is {last}.")

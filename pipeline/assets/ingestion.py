@@ -25,6 +25,7 @@ CONTRACT_TABLES = tuple(CONTRACT)
 QUARANTINE = dg.AssetKey("quarantine")
 KEPT_DELIVERIES = 5
 """Validated deliveries that stay in the lake; older ones can be made again from their files."""
+VERDICT = "verdict.json"
 COUNTS_SCHEMA = {"table": pl.String, "reason": pl.String, "action": pl.String, "rows": pl.Int64, "first row": pl.String}
 
 
@@ -80,7 +81,8 @@ def ingestion_assets(
             "delivery": digest,
         }
         _publish_quarantine(rows, lake, as_of)
-        over = (folder / "over_limit.txt").read_text()
+        verdict = lake.read_json(folder / "quarantine" / VERDICT)
+        over = verdict["over_limit"]
         if over:
             yield dg.MaterializeResult(
                 asset_key=QUARANTINE, metadata=found, check_results=[checked("faults_within_limit", False, why=over)]
@@ -88,7 +90,7 @@ def ingestion_assets(
             raise dg.Failure(over, allow_retries=False)
         files = {name: str(path) for name, path in delivery.files.items()}
         publish_json({"digest": digest, "files": files}, lake.partition("tables", as_of) / "delivery.json")
-        for note in delivery.notes:
+        for note in verdict["notes"]:
             context.log.warning(note)
         for name in CONTRACT:
             facts = _table_facts(lake.tables(as_of), name, date.fromisoformat(as_of))
@@ -129,7 +131,7 @@ def keep_validated(ingested: Ingested, folder: Path) -> None:
         for c in result.counts
     ]
     publish(pl.DataFrame(counts, schema=COUNTS_SCHEMA), beside / "quarantine" / "counts.parquet")
-    (beside / "over_limit.txt").write_text(_over_limit(ingested))
+    publish_json({"over_limit": _over_limit(ingested), "notes": ingested.notes}, beside / "quarantine" / VERDICT)
     publish_folder(beside, folder)
 
 

@@ -1,0 +1,70 @@
+"""The code location: what is in it, how it is described, and what it must not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from feature_assets import schema
+from pipeline.definitions import build_definitions
+from pipeline.settings import Settings
+
+GROUPS = {"ingestion", "features", "training", "scoring", "monitoring"}
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    return build_definitions(Settings(home=tmp_path_factory.mktemp("home")))
+
+
+def test_names_that_scripts_call(definitions: dg.Definitions) -> None:
+    assert definitions.resolve_job_def("nightly").name == "nightly"
+    schedule = definitions.resolve_schedule_def("nightly")
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert schedule.job_name == "nightly"
+
+
+def test_every_asset_is_described_for_a_newcomer(definitions: dg.Definitions) -> None:
+    specs = definitions.resolve_all_asset_specs()
+    assert {spec.group_name for spec in specs} == GROUPS
+    for spec in specs:
+        assert spec.description, spec.key
+        assert spec.owners, spec.key
+        assert spec.kinds, spec.key
+        assert spec.partitions_def is not None, spec.key
+
+
+def test_each_group_of_the_registry_has_its_asset_and_lineage(definitions: dg.Definitions) -> None:
+    specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
+    for name, group in schema.registry().items():
+        upstream = {dep.asset_key for dep in specs[dg.AssetKey(["features", name])].deps}
+        assert {dg.AssetKey(["tables", table]) for table in group.sources} <= upstream
+        assert {dg.AssetKey(["features", need]) for need in group.needs} <= upstream
+        assert dg.AssetKey(["training", "champion"]) in upstream
+
+
+def test_partitions_are_the_as_of_dates_of_the_data(definitions: dg.Definitions) -> None:
+    partitions = definitions.resolve_job_def("nightly").partitions_def
+    assert partitions is not None
+    keys = partitions.get_partition_keys()
+    assert keys[0] == "2017-01-02"
+    assert keys[-1] == "2018-01-01"
+    assert len(keys) == 365
+
+
+def test_training_holds_the_gpu_pool(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    assert graph.get(dg.AssetKey(["training", "model"])).pools == {"gpu"}
+
+
+def test_the_code_location_loads_without_the_heavy_libraries(tmp_path: Path) -> None:
+    code = "import sys, pipeline.definitions; print([m for m in ('torch', 'mlflow', 'lightgbm') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PLE_HOME": str(tmp_path), "PATH": ""}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+    assert not list(tmp_path.iterdir()), "loading definitions must write nothing"

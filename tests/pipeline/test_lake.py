@@ -1,0 +1,61 @@
+"""Publishing: a reader sees the old file or the new one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from pipeline.resources.lake import Lake, ParquetIOManager, publish, publish_folder
+
+PARTITIONS = dg.StaticPartitionsDefinition(["2017-10-01", "2017-10-02"])
+
+
+def test_a_write_that_dies_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "part-0.parquet"
+    publish(pl.DataFrame({"a": [1]}), file)
+
+    def dies(self: pl.DataFrame, path: Path, **_: object) -> None:
+        Path(path).write_bytes(b"PAR1 half a file")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", dies)
+    with pytest.raises(OSError, match="disk full"):
+        publish(pl.DataFrame({"a": [2]}), file)
+    assert pl.read_parquet(file)["a"].to_list() == [1]
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        beside = tmp_path / ".part"
+        beside.mkdir()
+        (beside / content).write_text(content)
+        publish_folder(beside, tmp_path / "bundle")
+    assert [f.name for f in (tmp_path / "bundle").iterdir()] == ["new"]
+    assert [f.name for f in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_frames_of_assets_lie_under_their_key_and_partition(tmp_path: Path) -> None:
+    @dg.asset(key=["features", "toy"], partitions_def=PARTITIONS)
+    def toy() -> pl.DataFrame:
+        return pl.DataFrame({"customer_id": ["1"], "as_of": ["x"]})
+
+    @dg.asset(partitions_def=PARTITIONS, ins={"toy": dg.AssetIn(["features", "toy"])})
+    def reader(toy: pl.DataFrame) -> pl.DataFrame:
+        return toy.with_columns(seen=True)
+
+    result = dg.materialize(
+        [toy, reader], partition_key="2017-10-02", resources={"io_manager": ParquetIOManager(root=str(tmp_path))}
+    )
+    assert result.success
+    assert (tmp_path / "features" / "toy" / "as_of=2017-10-02" / "part-0.parquet").exists()
+    assert pl.read_parquet(tmp_path / "reader" / "as_of=2017-10-02" / "*.parquet", hive_partitioning=False)[
+        "seen"
+    ].all()
+
+
+def test_what_is_not_there_names_the_step_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(dg.Failure, match="upstream"):
+        Lake(root=str(tmp_path)).tables("2017-10-01")
