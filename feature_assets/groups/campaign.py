@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from feature_assets.groups._lines import Windows, cached, maximum, past_events, to_frame
+from feature_assets.groups._lines import cached, past_events, to_frame
+from feature_assets.groups._windows import Windows, maximum
 from feature_assets.schema import Column, SideInput
 from feature_assets.state import GroupState
 from feature_assets.tables import View

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from feature_assets.groups._lines import Window, Windows, maximum, to_frame, top_by_spend, window
+from feature_assets.groups._lines import Window, to_frame, top_by_spend, window
+from feature_assets.groups._windows import Windows, maximum
 from feature_assets.schema import Column, SideInput
 from feature_assets.state import GroupState
 from feature_assets.tables import View
