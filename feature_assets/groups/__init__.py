@@ -1,7 +1,8 @@
 """One module (or package) a feature group: its columns, how they are fitted, how they are computed.
 
-Each offers `GROUP`, an object of `schema.Group`; `implemented` lists them. What several groups share (purchase
-lines as arrays, sums over windows) lies in `_lines.py` and `_windows.py`. Names of tables and files of a source do not belong here.
+Each offers `GROUP`, an object of `schema.Group`; `implemented` lists them. What several groups share lies in
+`_lines.py` (purchase lines as arrays) and `_windows.py` (sums over windows). Names of tables and files of a source do
+not belong here.
 """
 
 from __future__ import annotations
