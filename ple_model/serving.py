@@ -94,7 +94,7 @@ class Scorer:
         for task in self.config.tasks:
             fitted = self.bundle.calibration[task.name]
             judged = fitted.uncertainty.judge(fitted.calibrator, raw.outputs[task.name], posterior)
-            finite = np.isfinite(judged.predictions).reshape(len(inputs), -1).all(axis=1)
+            finite = np.isfinite(judged.predictions).all(axis=tuple(range(1, judged.predictions.ndim)))
             if not finite.all():
                 raise ValueError(f"{task.name}: predictions of rows {np.flatnonzero(~finite)[:5]} are not finite")
             predictions[task.name] = _in_range(task.kind, judged.predictions)
@@ -143,6 +143,8 @@ def _top_experts(found: Predicted) -> pl.Series:
 
 def _lists(name: str, flat: pl.Series, shape: tuple[int, ...]) -> pl.Series:
     """A list column from its values row by row."""
+    if not len(flat):
+        return pl.Series(name, [], dtype=pl.List(flat.dtype))
     return flat.reshape(shape).arr.to_list().alias(name)
 
 

@@ -1,0 +1,125 @@
+"""A small model and learnable data for tests of training, bundles and serving; importable from a subprocess as well."""
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from ple_model.config import (
+    DeepFMConfig,
+    InputConfig,
+    ModelConfig,
+    RawScaleConfig,
+    Relation,
+    TemporalConfig,
+    TransferConfig,
+)
+from ple_model.config import TransformerBranchConfig as Branch
+from ple_model.tasks import select
+from ple_model.training.candidate import build
+from ple_model.training.config import TrainingConfig
+from ple_model.training.data import TensorTable, targets_from_frame
+
+COLUMNS = tuple(f"column_{i:02d}" for i in range(24))
+PRESENT = tuple(i for i in range(24) if i not in (3, 17))
+TASKS = ("churn", "retention", "engagement", "ltv", "life_stage", "brand_prediction")
+CLASSES = {"life_stage": [f"stage {i}" for i in range(6)], "brand_prediction": [f"brand {i}" for i in range(15)]}
+STEPS, WIDTH, CLUSTERS = 28, 4, 3
+
+
+def config(**changes: object) -> ModelConfig:
+    """Two dozen columns, four weeks of daily steps, three small experts, one task of each kind of loss."""
+    settings: dict[str, object] = {
+        "inputs": InputConfig(
+            columns=COLUMNS, present=PRESENT, normalised=16, clusters=CLUSTERS, seq_steps=STEPS, seq_width=WIDTH
+        ),
+        "transfer": TransferConfig(relations=(Relation(source="churn", target="retention", kind="inverse"),)),
+        "tasks": select(TASKS, {task: len(names) for task, names in CLASSES.items()}),
+        "experts": (
+            DeepFMConfig(width=16, bins=4, embedding=4, hidden=(16,)),
+            TemporalConfig(width=16, branches=(Branch(model_width=16, layers=1, heads=2, feedforward=16),)),
+            RawScaleConfig(width=16, hidden=(16,)),
+        ),
+    }
+    return ModelConfig(**(settings | changes))
+
+
+def features(rows: int, seed: int = 0) -> pl.DataFrame:
+    """A feature matrix: a tenth of the values is missing, every seventh row has no daily steps."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(rows, len(COLUMNS))).astype(np.float32)
+    values[:, 16:] = np.exp(values[:, 16:])
+    values[rng.random(values.shape) < 0.1] = np.nan
+    posterior = rng.dirichlet(np.ones(CLUSTERS), rows).astype(np.float32)
+    steps = rng.random((rows, STEPS * WIDTH)).astype(np.float32)
+    valid = np.arange(STEPS) >= rng.integers(0, STEPS - 1, rows)[:, None]
+    frame = pl.DataFrame(
+        {
+            "customer_id": [f"c{i:05d}" for i in rng.permutation(rows)],
+            "as_of": [date(2017, 10, 1)] * rows,
+            **{COLUMNS[i]: pl.Series(values[:, i]).fill_nan(None) for i in PRESENT},
+            "cluster_probs": posterior.tolist(),
+            "txn_seq": steps.tolist(),
+            "txn_seq_mask": valid.tolist(),
+        },
+        schema_overrides={"cluster_probs": pl.List(pl.Float32), "txn_seq": pl.List(pl.Float32)},
+    )
+    without = pl.int_range(pl.len()) % 7 == 0
+    return frame.with_columns(pl.when(~without).then(name).alias(name) for name in ("txn_seq", "txn_seq_mask"))
+
+
+def labels(frame: pl.DataFrame, seed: int = 0) -> pl.DataFrame:
+    """Labels that follow from the features with some noise; a fifth of each is masked."""
+    rng = np.random.default_rng(seed + 1000)
+
+    def signal(*columns: int) -> np.ndarray:
+        parts = [frame[COLUMNS[i]].fill_null(0.0).to_numpy() for i in columns]
+        return np.sum(parts, axis=0) + rng.normal(scale=0.3, size=len(frame))
+
+    brands = np.clip((signal(0) * 2.5 + 7).astype(int), 0, 13)
+    table = pl.DataFrame(
+        {
+            "customer_id": frame["customer_id"],
+            "churn": (signal(0, 1) > 0.5).astype(np.int8),
+            "retention": (signal(2) > -0.5).astype(np.int8),
+            "engagement": 0.2 + 0.1 * signal(4, 5),
+            "ltv": 100.0 + 30.0 * signal(6),
+            "life_stage": np.clip((signal(7) + 3).astype(int), 0, 5).astype(np.int16),
+            "brand_prediction": [[int(b), 14] if b % 2 else [int(b)] for b in brands],
+        }
+    )
+    masked = rng.random((len(frame), len(TASKS))) < 0.2
+    return table.with_columns(
+        pl.when(pl.Series(~masked[:, i])).then(pl.col(task)).alias(task) for i, task in enumerate(TASKS)
+    )
+
+
+def table(rows: int, seed: int = 0, settings: ModelConfig | None = None) -> TensorTable:
+    """Inputs and targets of `features` and `labels`."""
+    from ple_model.serving import inputs_from_frame
+
+    settings, frame = settings or config(), features(rows, seed)
+    return TensorTable.of(
+        inputs_from_frame(frame, settings.inputs), targets_from_frame(labels(frame, seed), settings.tasks)
+    )
+
+
+def training(**changes: object) -> TrainingConfig:
+    """A few short epochs with a rate that learns in them."""
+    settings: dict[str, object] = {
+        "phase1_epochs": 3,
+        "phase2_epochs": 2,
+        "warmup_epochs": 1,
+        "phase2_warmup_epochs": 0,
+        "learning_rate": 5e-3,
+        "batch_size_cpu": 64,
+        "min_steps": 1,
+        "device": "cpu",
+    }
+    return TrainingConfig(**(settings | changes))
+
+
+def ready(rows: int = 512) -> tuple:
+    """(model, training table, validation table)."""
+    train, valid = table(rows, 0), table(200, 1)
+    return build(config(), train, seed=0), train, valid

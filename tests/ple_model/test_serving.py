@@ -1,0 +1,182 @@
+"""Scores: their form, that they depend on a row alone, and that a logged model stands on its own."""
+
+import runpy
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+import ple_model
+from ple_model.bundle import Bundle, load_bundle
+from ple_model.inference import BLOCK
+from ple_model.serving import Scorer, inputs_from_frame
+from ple_model.training.candidate import finish
+from ple_model.training.trainer import fit
+
+samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
+ROWS = BLOCK + 90
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served") / "bundle"
+    model, train, valid = samples.ready()
+    fit(model, train, valid, samples.training(phase1_epochs=2, phase2_epochs=0), None, progress=False)
+    finish(model, train, valid, folder, samples.CLASSES, {"as_of": "2017-10-01"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(folder: Path) -> Bundle:
+    return load_bundle(folder)
+
+
+@pytest.fixture(scope="module")
+def frame() -> pl.DataFrame:
+    return samples.features(ROWS, seed=2)
+
+
+@pytest.fixture(scope="module")
+def scores(bundle: Bundle, frame: pl.DataFrame) -> pl.DataFrame:
+    return Scorer(bundle).score(frame)
+
+
+def test_one_row_a_customer_with_every_task_in_its_form(scores: pl.DataFrame, frame: pl.DataFrame) -> None:
+    assert scores["customer_id"].equals(frame["customer_id"])
+    assert scores["as_of"].equals(frame["as_of"])
+    assert sum(scores.null_count().row(0)) == 0
+    assert scores["churn"].is_between(0, 1, closed="none").all()
+    assert scores.select("ltv", "engagement").to_numpy().dtype == np.float64
+    assert np.isfinite(scores.select("ltv", "engagement").to_numpy()).all()
+    probabilities = np.array(scores["life_stage__p"].to_list())
+    assert np.abs(probabilities.sum(axis=1) - 1).max() < 1e-9
+    classes = samples.CLASSES["life_stage"]
+    assert scores["life_stage"].to_list() == [classes[i] for i in probabilities.argmax(axis=1)]
+    for best, top in zip(scores["brand_prediction"], scores["brand_prediction__top"].to_list(), strict=True):
+        assert best == top[0]
+        assert len(set(top)) == 10
+        assert set(top) <= set(samples.CLASSES["brand_prediction"])
+    for task in samples.TASKS:
+        assert scores[f"{task}__u"].is_between(0, 1).all()
+        assert scores.schema[f"{task}__fallback"] == pl.Boolean
+
+
+def test_experts_without_input_are_not_among_the_top(scores: pl.DataFrame, frame: pl.DataFrame) -> None:
+    top = scores["top_experts"].to_list()
+    for names, steps in zip(top, frame["txn_seq"].is_not_null(), strict=True):
+        assert set(names) == {"deepfm", "raw_scale"} | ({"temporal"} if steps else set())
+        assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_rows_scores_depend_on_that_row_alone(
+    bundle: Bundle, frame: pl.DataFrame, scores: pl.DataFrame, seed: int
+) -> None:
+    """Any order, any subset, any number of rows: the same bits."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(ROWS)
+    for rows in (order, order[:1], order[:BLOCK], order[: int(rng.integers(2, ROWS))]):
+        assert Scorer(bundle).score(frame[rows]).equals(scores[rows])
+
+
+def test_a_fallback_row_carries_the_base_rate_of_its_clusters(bundle: Bundle, frame: pl.DataFrame) -> None:
+    calibration = {
+        name: replace(task, uncertainty=replace(task.uncertainty, threshold=-1.0))
+        for name, task in bundle.calibration.items()
+    }
+    posterior = inputs_from_frame(frame, bundle.model.config.inputs).cluster_probs.numpy()
+    scores = Scorer(replace(bundle, calibration=calibration)).score(frame)
+    for task in ("churn", "ltv"):
+        assert scores[f"{task}__fallback"].all()
+        expected = calibration[task].uncertainty.base_rate(posterior)
+        assert scores[task].to_numpy() == pytest.approx(expected, rel=1e-12)
+    assert scores["life_stage__p"].list.sum().to_numpy() == pytest.approx(np.ones(ROWS), abs=1e-12)
+
+
+def test_arrays_and_table_say_the_same(bundle: Bundle, frame: pl.DataFrame, scores: pl.DataFrame) -> None:
+    found = Scorer(bundle).predict(inputs_from_frame(frame, bundle.model.config.inputs))
+    assert np.array_equal(found.predictions["ltv"], scores["ltv"].to_numpy())
+    assert np.array_equal(found.predictions["life_stage"], np.array(scores["life_stage__p"].to_list()))
+    assert found.predictions["brand_prediction"].shape == (ROWS, 15)
+    assert found.gates["churn"].keys() == {"deepfm", "temporal", "raw_scale"}
+
+
+def test_no_rows_give_no_scores_of_the_same_schema(bundle: Bundle, frame: pl.DataFrame, scores: pl.DataFrame) -> None:
+    assert Scorer(bundle).score(frame.clear()).schema == scores.schema
+
+
+def test_what_a_matrix_lacks_is_named(bundle: Bundle, frame: pl.DataFrame) -> None:
+    with pytest.raises(ValueError, match="lacks customer_id"):
+        Scorer(bundle).score(frame.drop("customer_id"))
+    with pytest.raises(ValueError, match="lacks 1 columns: column_04"):
+        Scorer(bundle).score(frame.drop("column_04"))
+    assert "as_of" not in Scorer(bundle).score(frame.head(3).drop("as_of")).columns
+
+
+LOG = """
+import sys
+import mlflow
+uri, artifacts, bundle, package = sys.argv[1:]
+mlflow.set_tracking_uri(uri)
+mlflow.set_experiment(experiment_id=mlflow.create_experiment("e", artifact_location=artifacts))
+with mlflow.start_run():
+    print(mlflow.pyfunc.log_model(
+        name="model", loader_module="ple_model.serving", data_path=bundle, code_paths=[package],
+        pip_requirements=["torch"]).model_uri)
+"""
+
+LOAD = """
+import importlib.abc, sys
+class Blocked(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("pipeline", "feature_assets"):
+            raise ImportError(name + " is not installed here")
+sys.meta_path.insert(0, Blocked())
+import mlflow, polars
+uri, model, features, scores = sys.argv[1:]
+mlflow.set_tracking_uri(uri)
+loaded = mlflow.pyfunc.load_model(model)
+import ple_model
+print(ple_model.__file__)
+frame = polars.read_parquet(features).to_pandas()
+polars.from_pandas(loaded.predict(frame)).write_parquet(scores)
+assert not any(name.split(".")[0] in ("pipeline", "feature_assets") for name in sys.modules)
+"""
+
+
+def _python(code: str, *arguments: object, cwd: Path) -> str:
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "OMP_NUM_THREADS": "1",
+        "HOME": str(cwd),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_a_logged_model_loads_and_scores_without_the_pipeline(
+    folder: Path, frame: pl.DataFrame, scores: pl.DataFrame, tmp_path: Path
+) -> None:
+    uri, package = f"sqlite:///{tmp_path}/mlflow.db", Path(ple_model.__file__).parent
+    model = _python(LOG, uri, (tmp_path / "artifacts").as_uri(), folder, package, cwd=tmp_path)
+    frame.write_parquet(tmp_path / "features.parquet")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    loaded_from = _python(LOAD, uri, model, tmp_path / "features.parquet", tmp_path / "scores.parquet", cwd=elsewhere)
+    assert tmp_path in Path(loaded_from).parents  # the logged copy, not the one of this repository
+    found = pl.read_parquet(tmp_path / "scores.parquet")
+    assert found.columns == scores.columns
+    assert found["customer_id"].equals(scores["customer_id"])
+    for name, dtype in scores.schema.items():
+        if dtype == pl.Float64:
+            assert found[name].to_numpy() == pytest.approx(scores[name].to_numpy(), rel=1e-4, abs=1e-6)
+    shares = [np.array(table["life_stage__p"].to_list()) for table in (found, scores)]
+    assert shares[0] == pytest.approx(shares[1], abs=1e-6)
