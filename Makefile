@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 
 export AS_OF DATASET DATA_DIR
 
-.PHONY: help setup nightly test ui lint bench
+.PHONY: help setup nightly test ui lint
 
 help:  ## what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16

@@ -82,7 +82,7 @@ def _night(settings: Settings, home: Home, day: date) -> int:
             result = run_night(build_definitions(settings), instance, day)
             if not result.success:
                 click.secho(
-                    f"\nThe night failed; nothing of it was published.\n{failure_message(result)}", fg="red", err=True
+                    f"\nThe night failed; no scores were published.\n{failure_message(result)}", fg="red", err=True
                 )
                 return 1
             print_summary(home, day)

@@ -43,7 +43,11 @@ class Settings(ClosedModel):
     mlflow_uri: str | None = None
     """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7
-    training: TrainingConfig = TrainingConfig()
+    training: TrainingConfig = TrainingConfig(
+        phase1_epochs=8, phase2_epochs=3, warmup_epochs=2, phase2_warmup_epochs=1, restart_epochs=8
+    )
+    """Fewer epochs than MODEL §13: weekly snapshots show each customer some 28 times an epoch, and a first night on two
+    cores must end in ten minutes."""
     boosting: BoostingBudget = BoostingBudget()
 
     def load_dataset(self) -> DatasetConfig:

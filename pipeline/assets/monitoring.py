@@ -16,8 +16,9 @@ from pipeline.resources.lake import Lake, publish_json
 from pipeline.resources.tracking import Tracking
 
 LEGEND = (
-    "Measured on test rows later than every training label. ▲ better, ▼ worse beyond the 95 % interval of the paired "
-    "difference by customer, = level, ↑ higher is better, ↓ lower is better."
+    "Model and baselines on test rows later than every training label. The model is ▲ better or ▼ worse than the\n"
+    "baseline beyond the 95 % interval of their paired difference by customer, or = level. ↑ higher is better, ↓ lower.\n"
+    "u: mean uncertainty of tonight's rows; fallback: share of them that carry their cluster's base rate."
 )
 
 
@@ -56,14 +57,11 @@ def summarise(
     champion = tracking.champion()
     assert champion is not None  # the scores asset, upstream, scored with it
     evaluation = tracking.read_json(champion, "evaluation.json")
-    tasks = [
-        {
-            **row,
-            "mean u": f"{scores[row['task'] + '__u'].mean():.2f}",
-            "fallback": f"{scores[row['task'] + '__fallback'].mean():.1%}",
-        }
-        for row in evaluation["table"]
-    ]
+    tasks = []
+    for row in evaluation["table"]:
+        measured = {name: value for name, value in row.items() if name != "customers"}
+        u, fallback = scores[f"{row['task']}__u"].mean(), scores[f"{row['task']}__fallback"].mean()
+        tasks.append({**measured, "mean u": f"{u:.2f}", "fallback": f"{fallback:.1%}"})
     hindsight = champion.as_of > date.fromisoformat(as_of)
     facts = {
         "as-of date": as_of + ("  (hindsight: the model knows later events)" if hindsight else ""),

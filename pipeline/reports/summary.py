@@ -8,6 +8,7 @@ from pipeline.home import Home
 from pipeline.servers import addresses
 
 SUMMARY = "summary.json"
+WIDTH = 124
 
 
 def read_summary(home: Home, as_of: date) -> dict[str, Any]:
@@ -17,24 +18,23 @@ def read_summary(home: Home, as_of: date) -> dict[str, Any]:
 
 def print_summary(home: Home, as_of: date) -> None:
     """The table that a person reads when the night is over."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     summary = read_summary(home, as_of)
-    console = Console(width=max(110, Console().width), highlight=False)
-    table = Table(title=f"\nScores as of {as_of} · {summary['dataset']}", title_justify="left")
-    columns = list(summary["tasks"][0])
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("task", "metric") else "right")
+    console = Console(width=max(WIDTH, Console().width), highlight=False, soft_wrap=True)
+    table = Table(
+        title=f"\nScores as of {as_of} · {summary['dataset']}", title_justify="left", box=SIMPLE, pad_edge=False
+    )
+    for column in summary["tasks"][0]:
+        table.add_column(column, justify="left" if column in ("task", "metric") else "right", no_wrap=True)
     for row in summary["tasks"]:
-        table.add_row(*(str(row[column]) for column in columns))
+        table.add_row(*(str(value) for value in row.values()))
     console.print(table)
-    console.print(summary["legend"])
+    console.print(summary["legend"] + "\n")
     facts = Table.grid(padding=(0, 2))
-    for name, value in summary["facts"].items():
+    for name, value in [*summary["facts"].items(), ("look at it", "make ui"), *addresses().items()]:
         facts.add_row(name, str(value))
-    facts.add_row("look at it", "make ui")
-    for name, address in addresses().items():
-        facts.add_row(f"  {name}", address)
     console.print(facts)
     console.print(f"\n{summary['notice']}")

@@ -30,7 +30,7 @@ def publish_json(content: Any, file: Path) -> None:
     """The same for a JSON document."""
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    beside.write_text(json.dumps(content, indent=1, sort_keys=True))
+    beside.write_text(json.dumps(content, indent=1))
     beside.replace(file)
 
 

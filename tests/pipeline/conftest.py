@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -46,8 +47,13 @@ def small_delivery(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_home(folder: Path) -> Path:
-    """A home whose settings make a training small."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
-    return folder
+@pytest.fixture(scope="session")
+def make_home() -> Callable[[Path], Path]:
+    """Makes a home whose settings keep a training small."""
+
+    def make(folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
+        return folder
+
+    return make

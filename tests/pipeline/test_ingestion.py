@@ -1,4 +1,4 @@
-"""Deliveries that somebody altered: quarantine with a reason and a count, or one clear error; never half a partition."""
+"""Altered deliveries: quarantine with a reason and a count, or one clear error; never half a partition."""
 
 from __future__ import annotations
 
@@ -47,6 +47,12 @@ def hundredth(frame: pl.DataFrame) -> pl.Expr:
     return pl.int_range(frame.height, eager=False) % 100 == 0
 
 
+def later(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same lines in new baskets of the year 2030."""
+    instant = pl.lit(datetime(2030, 1, 1)).cast(frame["transaction_timestamp"].dtype)
+    return frame.with_columns(instant.alias("transaction_timestamp"), pl.col("basket_id") + 10**12)
+
+
 ROW_FAULTS: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], str]] = {
     "negative quantity": (
         lambda t: t.with_columns(pl.when(hundredth(t)).then(-1).otherwise("quantity").alias("quantity")),
@@ -61,12 +67,7 @@ ROW_FAULTS: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], str]] = {
         lambda t: pl.concat([t, t.gather_every(200).with_columns(pl.col("sales_value") + 1)]),
         "same key",
     ),
-    "future events": (
-        lambda t: pl.concat(
-            [t, t.head(50).with_columns(pl.lit(datetime(2030, 1, 1)).cast(t["transaction_timestamp"].dtype).alias("transaction_timestamp"), pl.col("basket_id") + 10**12)]
-        ),
-        "future",
-    ),
+    "future events": (lambda t: pl.concat([t, later(t.head(50))]), "future"),
     "unknown product": (
         lambda t: t.with_columns(pl.when(hundredth(t)).then(-7).otherwise("product_id").alias("product_id")),
         "unknown product",
@@ -95,7 +96,9 @@ DELIVERY_FAULTS: dict[str, tuple[Callable[[pl.DataFrame], pl.DataFrame], list[st
     ),
     "empty": (lambda t: t.head(0), ["transactions"]),
     "too many bad rows": (
-        lambda t: t.with_columns(pl.when(pl.col("basket_id") % 5 == 0).then(-1).otherwise("quantity").alias("quantity")),
+        lambda t: t.with_columns(
+            pl.when(pl.col("basket_id") % 5 == 0).then(-1).otherwise("quantity").alias("quantity")
+        ),
         ["transactions", "quantity", "limit"],
     ),
 }

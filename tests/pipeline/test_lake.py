@@ -17,7 +17,7 @@ def test_a_write_that_dies_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
     file = tmp_path / "part-0.parquet"
     publish(pl.DataFrame({"a": [1]}), file)
 
-    def dies(self: pl.DataFrame, path: Path, **_: object) -> None:
+    def dies(_: pl.DataFrame, path: Path, **__: object) -> None:
         Path(path).write_bytes(b"PAR1 half a file")
         raise OSError("disk full")
 

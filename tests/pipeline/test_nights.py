@@ -1,0 +1,169 @@
+"""Whole nights through the command, on a small delivery: first, again, another date, killed and taken up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from feature_assets.labels import TASK_NAMES
+
+MakeHome = Callable[[Path], Path]
+LAST, EARLIER = "2018-01-01", "2017-11-01"
+PLE = str(Path(sys.executable).with_name("ple"))
+
+
+def start(home: Path, delivery: Path, as_of: str | None = None) -> subprocess.Popen[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("AS_OF", "DATASET")}
+    environment |= {"PLE_HOME": str(home), "DATA_DIR": str(delivery), "OMP_NUM_THREADS": "1"}
+    command = [PLE, "nightly", *(["--as-of", as_of] if as_of else [])]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def night(home: Path, delivery: Path, as_of: str | None = None) -> str:
+    process = start(home, delivery, as_of)
+    output = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def score_file(home: Path, as_of: str) -> Path:
+    return home / "lake" / "scores" / f"as_of={as_of}" / "part-0.parquet"
+
+
+def households(delivery: Path) -> int:
+    """Households with a purchase; all of them are known at the last date."""
+    return pl.read_parquet(delivery / "transactions.parquet", columns=["household_id"])["household_id"].n_unique()
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def first(small_delivery: Path, make_home: MakeHome, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A home after its first night, and what the night printed."""
+    home = make_home(tmp_path_factory.mktemp("night") / "home")
+    return home, night(home, small_delivery)
+
+
+def test_the_first_night_trains_registers_and_scores(first: tuple[Path, str], small_delivery: Path) -> None:
+    home, printed = first
+    scores = pl.read_parquet(home / "lake" / "scores" / f"as_of={LAST}" / "*.parquet", hive_partitioning=False)
+    assert scores.height == scores["customer_id"].n_unique() == households(small_delivery)
+    tasks = [task for task in TASK_NAMES if task != "balance_util"]
+    assert set(tasks) <= set(scores.columns)
+    assert sum(scores.null_count().row(0)) == 0
+    assert not scores["hindsight"].any()
+    for task in tasks:
+        assert scores[f"{task}__u"].is_between(0, 1).all()
+        if f"{task}__p" in scores.columns:
+            assert ((scores[f"{task}__p"].list.sum() - 1).abs() < 1e-9).all()
+    for word in (LAST, "LightGBM", "constant", "http://127.0.0.1", "Simulated", *tasks):
+        assert word in printed, printed
+    for line in ("model_version", "state_version", "run_id"):
+        assert scores[line].n_unique() == 1
+
+
+def test_the_same_command_again_changes_no_byte(first: tuple[Path, str], small_delivery: Path) -> None:
+    home, _ = first
+    before = digest(score_file(home, LAST))
+    printed = night(home, small_delivery)
+    assert digest(score_file(home, LAST)) == before
+    assert "scoring only" in printed
+    assert len(list(score_file(home, LAST).parent.iterdir())) == 1
+
+
+def test_an_earlier_date_is_hindsight(first: tuple[Path, str], small_delivery: Path) -> None:
+    home, _ = first
+    before = digest(score_file(home, LAST))
+    printed = night(home, small_delivery, EARLIER)
+    scores = pl.read_parquet(score_file(home, EARLIER), hive_partitioning=False)
+    assert scores["hindsight"].all()
+    assert "hindsight" in printed
+    assert digest(score_file(home, LAST)) == before
+
+
+def test_an_earlier_date_in_an_empty_home_trains_on_what_was_known(
+    small_delivery: Path, make_home: MakeHome, tmp_path: Path
+) -> None:
+    home = make_home(tmp_path / "home")
+    night(home, small_delivery, EARLIER)
+    scores = pl.read_parquet(score_file(home, EARLIER), hive_partitioning=False)
+    assert not scores["hindsight"].any()
+    labels = pl.read_parquet(home / "lake" / "training" / f"as_of={EARLIER}" / "labels.parquet")
+    assert labels["as_of"].max().isoformat() <= "2017-10-04"
+
+
+def test_killed_in_training_the_next_night_ends_with_the_same_model(
+    first: tuple[Path, str], small_delivery: Path, make_home: MakeHome, tmp_path: Path
+) -> None:
+    home = make_home(tmp_path / "home")
+    process = start(home, small_delivery)
+    checkpoints = home / "lake" / "training" / f"as_of={LAST}" / "checkpoints"
+    deadline = time.monotonic() + 400
+    while not any(checkpoints.glob("*.json")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    output = process.communicate()[0]
+    assert any(checkpoints.glob("*.json")), output
+    assert not score_file(home, LAST).exists()
+    printed = night(home, small_delivery)
+    assert "was killed" in printed
+    assert "taking up" in printed
+    uninterrupted, resumed = (
+        h / "lake" / "training" / f"as_of={LAST}" / "bundle" / "model.json" for h in (first[0], home)
+    )
+    assert json.loads(resumed.read_text())["digest"] == json.loads(uninterrupted.read_text())["digest"]
+    drop = ["run_id"]
+    scored = [pl.read_parquet(score_file(h, LAST), hive_partitioning=False).drop(drop) for h in (first[0], home)]
+    assert scored[0].equals(scored[1])
+
+
+def test_a_date_outside_the_data_is_a_clear_error(small_delivery: Path, make_home: MakeHome, tmp_path: Path) -> None:
+    process = start(make_home(tmp_path / "home"), small_delivery, "2018-03-01")
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode != 0
+    assert "2018-01-01" in output
+    assert "Traceback" not in output
+
+
+def test_too_early_a_date_names_the_earliest(small_delivery: Path, make_home: MakeHome, tmp_path: Path) -> None:
+    process = start(make_home(tmp_path / "home"), small_delivery, "2017-04-01")
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode != 0
+    assert "earliest possible" in output
+    assert "Traceback" not in output
+
+
+def test_the_registered_model_predicts_without_the_pipeline(first: tuple[Path, str], small_delivery: Path) -> None:
+    home, _ = first
+    matrix = home / "lake" / "features" / "matrix" / f"as_of={LAST}" / "part-0.parquet"
+    code = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('pipeline', 'feature_assets'):
+            raise ImportError(name + ' is not here')
+sys.meta_path.insert(0, Refuse())
+import mlflow, pandas
+mlflow.set_tracking_uri('sqlite:///{home}/mlflow/mlflow.db')
+model = mlflow.pyfunc.load_model('models:/ple@champion')
+scores = model.predict(pandas.read_parquet('{matrix}'))
+print(len(scores), scores['churn'].between(0, 1).all())
+scores[['customer_id', 'churn', 'ltv']].to_parquet('{home}/by_mlflow.parquet')
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", timeout=300)
+    assert done.stdout.split()[-2:] == [str(households(small_delivery)), "True"], done.stderr[-3000:]
+    published = pl.read_parquet(score_file(home, LAST), hive_partitioning=False)
+    loaded = pl.read_parquet(home / "by_mlflow.parquet")
+    assert published.select("customer_id", "churn", "ltv").equals(loaded.select("customer_id", "churn", "ltv"))
