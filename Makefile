@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 
 export AS_OF DATASET DATA_DIR
 
-.PHONY: help setup nightly test ui lint
+.PHONY: help setup nightly test ui bench lint
 
 help:  ## what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -29,6 +29,9 @@ ui: $(STAMP)  ## serve Dagster and MLflow on loopback
 
 test: $(STAMP) lint  ## linters, types, import arrows, tests
 	@$(BIN)/python -m pytest
+
+bench: $(STAMP)  ## time and memory of a first night and of a scoring night
+	@$(BIN)/python benchmarks/night.py
 
 lint: $(STAMP)  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -359,7 +359,7 @@ class Candidate:
         tracking.log_params(run_id, self._params())
         material = json.loads((self.folder / "material.json").read_text())["digest"]
         for role in ROLES:
-            labels = self.labels.filter(pl.col("role") == role).drop("role")
+            labels = self.labels.filter(pl.col("role") == role).drop("role").cast({"as_of": pl.Datetime("us")})
             name = f"{self.tables.dataset.name}-{role}"
             tracking.log_dataset(run_id, labels, name, f"{material}-{role}", role)
         tracking.log_figures(run_id, {"plots/learning_curve.png": plots.learning_curve(result.history)})

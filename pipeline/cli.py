@@ -118,5 +118,28 @@ def scores(as_of: str | None, rows: int) -> None:
         click.echo(str(frame.head(rows).transpose(include_header=True, header_name="column")))
 
 
+@main.command("base-rates")
+@click.option("--as-of", envvar="AS_OF", required=True, help="As-of date; the labels look ahead from here.")
+@click.option("--data-dir", envvar="DATA_DIR", type=click.Path(path_type=Path), help="Read <table>.parquet from here.")
+def base_rates_command(as_of: str, data_dir: Path | None) -> None:
+    """Show how often each label is what it is at one as-of date, and how exposures ended."""
+    import polars as pl
+
+    from feature_assets.labels import base_rates, compute_labels, exposure_rates, fit_labels, windows
+    from feature_assets.snapshots import plan
+    from feature_assets.sources import load_tables
+
+    dataset = load_settings().load_dataset()
+    tables = load_tables(dataset, data_dir)
+    fitted = fit_labels(tables, plan(dataset.covers_until, dataset.covers_from, windows(tables.dataset)))
+    labels = compute_labels(tables, _as_date(as_of), fitted, known_until=dataset.covers_until)
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=60, tbl_hide_dataframe_shape=True):
+        click.echo(f"{labels.height:,} customers known at {as_of}")
+        click.echo(str(base_rates(labels).drop("kind")))
+        click.echo("exposures (customer × campaign) that start in the campaign window")
+        click.echo(str(exposure_rates(tables, _as_date(as_of))))
+    click.echo(dataset.notice)
+
+
 if __name__ == "__main__":
     main()

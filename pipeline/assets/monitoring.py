@@ -17,8 +17,8 @@ from pipeline.resources.tracking import Tracking
 
 LEGEND = (
     "Model and baselines on test rows later than every training label. The model is ▲ better or ▼ worse than the\n"
-    "baseline beyond the 95 % interval of their paired difference by customer, or = level. ↑ higher is better, ↓ lower.\n"
-    "u: mean uncertainty of tonight's rows; fallback: share of them that carry their cluster's base rate."
+    "baseline beyond the 95 % interval of their paired difference by customer, = level. ↑ higher, ↓ lower is better."
+    "\nu: mean uncertainty tonight; fallback: share of rows that carry their cluster's base rate."
 )
 
 
