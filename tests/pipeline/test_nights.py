@@ -1,43 +1,20 @@
-"""Whole nights through the command, on a small delivery: first, again, another date, killed and taken up."""
+"""Whole nights through the command, on a small delivery: first, again, hindsight, killed and taken up."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from running import EARLIER, LAST, MakeHome, night, score_file, start
 
 from feature_assets.labels import TASK_NAMES
-
-MakeHome = Callable[[Path], Path]
-LAST, EARLIER = "2018-01-01", "2017-11-01"
-PLE = str(Path(sys.executable).with_name("ple"))
-
-
-def start(home: Path, delivery: Path, as_of: str | None = None) -> subprocess.Popen[str]:
-    environment = {k: v for k, v in os.environ.items() if k not in ("AS_OF", "DATASET")}
-    environment |= {"PLE_HOME": str(home), "DATA_DIR": str(delivery), "OMP_NUM_THREADS": "1"}
-    command = [PLE, "nightly", *(["--as-of", as_of] if as_of else [])]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def night(home: Path, delivery: Path, as_of: str | None = None) -> str:
-    process = start(home, delivery, as_of)
-    output = process.communicate(timeout=500)[0]
-    assert process.returncode == 0, output
-    return output
-
-
-def score_file(home: Path, as_of: str) -> Path:
-    return home / "lake" / "scores" / f"as_of={as_of}" / "part-0.parquet"
 
 
 def households(delivery: Path) -> int:
@@ -93,17 +70,6 @@ def test_an_earlier_date_is_hindsight(first: tuple[Path, str], small_delivery: P
     assert digest(score_file(home, LAST)) == before
 
 
-def test_an_earlier_date_in_an_empty_home_trains_on_what_was_known(
-    small_delivery: Path, make_home: MakeHome, tmp_path: Path
-) -> None:
-    home = make_home(tmp_path / "home")
-    night(home, small_delivery, EARLIER)
-    scores = pl.read_parquet(score_file(home, EARLIER), hive_partitioning=False)
-    assert not scores["hindsight"].any()
-    labels = pl.read_parquet(home / "lake" / "training" / f"as_of={EARLIER}" / "labels.parquet")
-    assert labels["as_of"].max().isoformat() <= "2017-10-04"
-
-
 def test_killed_in_training_the_next_night_ends_with_the_same_model(
     first: tuple[Path, str], small_delivery: Path, make_home: MakeHome, tmp_path: Path
 ) -> None:
@@ -127,22 +93,6 @@ def test_killed_in_training_the_next_night_ends_with_the_same_model(
     drop = ["run_id"]
     scored = [pl.read_parquet(score_file(h, LAST), hive_partitioning=False).drop(drop) for h in (first[0], home)]
     assert scored[0].equals(scored[1])
-
-
-def test_a_date_outside_the_data_is_a_clear_error(small_delivery: Path, make_home: MakeHome, tmp_path: Path) -> None:
-    process = start(make_home(tmp_path / "home"), small_delivery, "2018-03-01")
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode != 0
-    assert "2018-01-01" in output
-    assert "Traceback" not in output
-
-
-def test_too_early_a_date_names_the_earliest(small_delivery: Path, make_home: MakeHome, tmp_path: Path) -> None:
-    process = start(make_home(tmp_path / "home"), small_delivery, "2017-04-01")
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode != 0
-    assert "earliest possible" in output
-    assert "Traceback" not in output
 
 
 def test_the_registered_model_predicts_without_the_pipeline(first: tuple[Path, str], small_delivery: Path) -> None:

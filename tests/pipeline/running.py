@@ -1,0 +1,31 @@
+"""Running whole nights through the command in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+MakeHome = Callable[[Path], Path]
+LAST, EARLIER = "2018-01-01", "2017-11-01"
+PLE = str(Path(sys.executable).with_name("ple"))
+
+
+def start(home: Path, delivery: Path, as_of: str | None = None) -> subprocess.Popen[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("AS_OF", "DATASET")}
+    environment |= {"PLE_HOME": str(home), "DATA_DIR": str(delivery), "OMP_NUM_THREADS": "1"}
+    command = [PLE, "nightly", *(["--as-of", as_of] if as_of else [])]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def night(home: Path, delivery: Path, as_of: str | None = None) -> str:
+    process = start(home, delivery, as_of)
+    output = process.communicate(timeout=500)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def score_file(home: Path, as_of: str) -> Path:
+    return home / "lake" / "scores" / f"as_of={as_of}" / "part-0.parquet"
