@@ -400,8 +400,7 @@ class Candidate:
 
         The blocking checks upstream have passed already when this is asked.
         """
-        found = json.loads((self.folder / "evaluation.json").read_text())["comparisons"]
-        verdicts = {c["task"]: c["baselines"]["constant"]["verdict"] for c in found}
+        verdicts = json.loads((self.folder / "evaluation.json").read_text())["verdicts"]["constant"]
         worse = sorted(task for task, verdict in verdicts.items() if verdict == "worse")
         better = sum(verdict == "better" for verdict in verdicts.values())
         reason = f"better than the constant on {better} of {len(verdicts)} tasks, worse on {len(worse)}"

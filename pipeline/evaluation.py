@@ -5,22 +5,22 @@ for brands the customer's own past purchases.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from feature_assets.tables import Tables
 from pipeline.reports import plots
+from pipeline.reports.describe import markdown
 from pipeline.resources.lake import publish_json
 from pipeline.resources.tracking import Tracking
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from pipeline.candidate import Candidate
     from ple_model.evaluation.compare import Comparison
     from ple_model.training.data import TensorTable
@@ -28,79 +28,95 @@ if TYPE_CHECKING:
 MODEL, CONSTANT, BOOSTING, OWN_PAST = "model", "constant", "LightGBM", "own past"
 PAST_DAYS = 180
 
+Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Task → (predicted probability [n], whether it happened [n])."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Comparisons by task, gates, reliability curves, and what the baselines cost."""
+    """What was measured, as JSON can hold it: it travels with the version and is shown again on later nights.
 
-    comparisons: "Sequence[Comparison]"
-    gates: Mapping[str, Mapping[str, float]]
-    curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(repr=False)
-    notes: Mapping[str, str]
+    table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → better, level,
+    worse or unknown, of the model. gates: task → expert → mean weight. reliability: task → bins of (predicted,
+    observed, rows).
+    """
 
-    @property
-    def table(self) -> pl.DataFrame:
-        """Headline metric of each task: model with interval, baselines with verdict."""
+    table: list[dict[str, str]]
+    metrics: list[dict[str, Any]]
+    verdicts: dict[str, dict[str, str]]
+    gates: dict[str, dict[str, float]]
+    reliability: dict[str, list[tuple[float, float, int]]]
+    notes: dict[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        comparisons: "Sequence[Comparison]",
+        gates: Mapping[str, Mapping[str, float]],
+        curves: "Curves",
+        notes: Mapping[str, str],
+    ) -> "Evaluation":
+        """From the comparisons by task."""
         from ple_model.evaluation.compare import table
 
-        return pl.DataFrame(table(self.comparisons)).fill_null("–")
+        rows = table(comparisons)
+        columns = dict.fromkeys(name for row in rows for name in row)
+        metrics: list[dict[str, Any]] = []
+        verdicts: dict[str, dict[str, str]] = {}
+        for comparison in comparisons:
+            models = {MODEL: comparison.metrics}
+            for name, against in comparison.baselines.items():
+                verdicts.setdefault(name, {})[comparison.task] = against.verdict
+                models[name] = against.metrics
+            metrics += [
+                {"task": comparison.task, "model": model, "metric": metric, "value": value}
+                for model, measured in models.items()
+                for metric, value in measured.values.items()
+            ]
+        return cls(
+            table=[{name: row.get(name, "–") for name in columns} for row in rows],
+            metrics=metrics,
+            verdicts=verdicts,
+            gates={task: dict(weights) for task, weights in gates.items()},
+            reliability={task: plots.reliability_bins(*curve) for task, curve in curves.items()},
+            notes={task: note for task, note in notes.items() if note},
+        )
 
-    @property
-    def metrics(self) -> pl.DataFrame:
-        """Every metric of every model, long."""
-        rows = []
-        for comparison in self.comparisons:
-            models = {MODEL: comparison.metrics} | {name: b.metrics for name, b in comparison.baselines.items()}
-            for model, metrics in models.items():
-                rows += [
-                    {"task": comparison.task, "model": model, "metric": name, "value": value}
-                    for name, value in metrics.values.items()
-                ]
-        return pl.DataFrame(rows, infer_schema_length=None)
-
-    @property
-    def verdict(self) -> str:
-        """How often the model is better, level or worse than each baseline, and which tasks it loses."""
+    def summary(self) -> str:
+        """How often the model is better, level or worse than each baseline, and which tasks it loses (Markdown)."""
         lines = []
-        for baseline in (CONSTANT, BOOSTING, OWN_PAST):
-            against = {c.task: c.baselines[baseline].verdict for c in self.comparisons if baseline in c.baselines}
-            count = {v: [task for task, found in against.items() if found == v] for v in ("better", "level", "worse")}
+        for baseline, found in self.verdicts.items():
+            count = {v: [task for task, verdict in found.items() if verdict == v] for v in ("better", "level", "worse")}
             lost = f" (worse: {', '.join(count['worse'])})" if count["worse"] else ""
             lines.append(
                 f"- against {baseline}: better on {len(count['better'])}, level on {len(count['level'])}, "
-                f"worse on {len(count['worse'])} of {len(against)} tasks{lost}"
+                f"worse on {len(count['worse'])} of {len(found)} tasks{lost}"
             )
-        notes = [f"- {task}: {note}" for task, note in self.notes.items() if note]
-        return "\n".join([*lines, *notes])
+        return "\n".join([*lines, *(f"- LightGBM, {task}: {note}" for task, note in self.notes.items())])
 
-    def calibration_figure(self) -> "Figure":
-        """Reliability of every probability on test rows."""
-        return plots.reliability(self.curves)
-
-    def gate_figure(self) -> "Figure":
-        """Mean gate weights on test rows."""
-        return plots.gate_heatmap(self.gates)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What travels with the version: the table, all metrics and intervals, gates, verdict."""
+    def shown(self) -> dict[str, Any]:
+        """Metadata for the UI."""
         return {
-            "table": self.table.to_dicts(),
-            "comparisons": [comparison.to_dict() for comparison in self.comparisons],
-            "gates": {task: dict(weights) for task, weights in self.gates.items()},
-            "verdict": self.verdict,
+            "comparison": markdown(pl.DataFrame(self.table)),
+            "verdict": dg.MetadataValue.md(self.summary()),
+            "all metrics": markdown(pl.DataFrame(self.metrics, infer_schema_length=None), rows=500),
+            "reliability": plots.as_markdown(plots.reliability(self.reliability)),
+            "gates": plots.as_markdown(plots.gate_heatmap(self.gates)),
         }
 
     def log(self, tracking: Tracking, run_id: str) -> None:
         """Metrics, tables and figures to the candidate's MLflow run."""
-        metrics = {}
-        for row in self.metrics.to_dicts():
+        values = {}
+        for row in self.metrics:
             suffix = "" if row["model"] == MODEL else "/" + row["model"].replace(" ", "_")
-            metrics[f"test/{row['task']}/{row['metric']}{suffix}"] = row["value"]
-        tracking.log_metrics(run_id, metrics)
-        tracking.log_json(run_id, self.to_dict(), "evaluation.json")
-        tracking.log_figures(
-            run_id, {"plots/calibration.png": self.calibration_figure(), "plots/gates.png": self.gate_figure()}
-        )
+            values[f"test/{row['task']}/{row['metric']}{suffix}"] = row["value"]
+        tracking.log_metrics(run_id, values)
+        tracking.log_json(run_id, asdict(self), "evaluation.json")
+        figures = {
+            "plots/calibration.png": plots.reliability(self.reliability),
+            "plots/gates.png": plots.gate_heatmap(self.gates),
+        }
+        tracking.log_figures(run_id, figures)
 
 
 def evaluate_candidate(work: "Candidate") -> Evaluation:
@@ -115,7 +131,8 @@ def evaluate_candidate(work: "Candidate") -> Evaluation:
     found = scorer.predict(test.inputs)
     baselines, notes = fit_baselines(work, train, validation, test)
     past = past_brands(work.tables, rows, work.label_state.classes.get("brand_prediction", []))
-    comparisons, curves = [], {}
+    comparisons = []
+    curves: Curves = {}
     for task in scorer.config.tasks:
         labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
         predictions = {MODEL: found.predictions[task.name], **baselines[task.name]}
@@ -137,8 +154,8 @@ def evaluate_candidate(work: "Candidate") -> Evaluation:
         )
         if task.kind in ("binary", "multiclass") and mask.any():
             curves[task.name] = _curve(task.kind, predictions[MODEL][mask], labels[mask])
-    result = Evaluation(comparisons, found.gates, curves, notes)
-    publish_json(result.to_dict(), work.folder / "evaluation.json")
+    result = Evaluation.of(comparisons, found.gates, curves, notes)
+    publish_json(asdict(result), work.folder / "evaluation.json")
     return result
 
 

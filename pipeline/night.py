@@ -15,6 +15,10 @@ PID_TAG = "ple/pid"
 """Run tag that carries `<process id>:<its start time>`, so that a later night can tell whether a run still lives."""
 
 
+LOCATION_TAG = ".dagster/repository"
+"""Where Dagster notes a run's code location: with it the UI lists the run under the job and on the timeline."""
+
+
 class NightIsRunning(RuntimeError):
     """Another process runs a night in the same home."""
 
@@ -58,7 +62,10 @@ def run_night(definitions: dg.Definitions, instance: DagsterInstance, as_of: dat
     job = definitions.resolve_job_def("nightly")
     mark = process_mark(os.getpid())
     return job.execute_in_process(
-        partition_key=as_of.isoformat(), instance=instance, raise_on_error=False, tags={PID_TAG: mark or ""}
+        partition_key=as_of.isoformat(),
+        instance=instance,
+        raise_on_error=False,
+        tags={PID_TAG: mark or "", LOCATION_TAG: "__repository__@ple"},
     )
 
 

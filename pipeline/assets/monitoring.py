@@ -60,7 +60,9 @@ def summarise(
     tasks = []
     for row in evaluation["table"]:
         measured = {name: value for name, value in row.items() if name != "customers"}
-        u, fallback = scores[f"{row['task']}__u"].mean(), scores[f"{row['task']}__fallback"].mean()
+        u, fallback = scores.select(pl.col(f"{row['task']}__u").mean(), pl.col(f"{row['task']}__fallback").mean()).row(
+            0
+        )
         tasks.append({**measured, "mean u": f"{u:.2f}", "fallback": f"{fallback:.1%}"})
     hindsight = champion.as_of > date.fromisoformat(as_of)
     facts = {

@@ -78,7 +78,15 @@ def training_assets(
             **options,
         )
 
-    kept: dg.MaterializeResult[None] = dg.MaterializeResult(metadata={"tonight": "not trained: the champion stays"})
+    def kept(tracking: Tracking) -> dict[str, Any]:
+        """Metadata of a training asset on a night that only scores."""
+        champion = tracking.champion()
+        assert champion is not None  # a night without a champion trains
+        return {
+            "tonight": "not trained: the champion stays",
+            "champion": f"version {champion.version}, trained as of {champion.as_of}",
+            "mlflow run": champion.run_id,
+        }
 
     @training_asset(
         "decision",
@@ -108,9 +116,9 @@ def training_assets(
         [key("decision")],
         kinds=("polars", "scikitlearn"),
     )
-    def fitted_state(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+    def fitted_state(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
         if not trains_tonight(context, lake):
-            return kept
+            return dg.MaterializeResult(metadata=kept(tracking))
         work = candidate(context, lake)
         work.prepare(material_digest(settings, lake.delivery_of(context.partition_key)["digest"], work.as_of))
         state = work.fit_state()
@@ -129,11 +137,12 @@ def training_assets(
         kinds=("polars", "parquet"),
         check_specs=[dg.AssetCheckSpec("no_label_leaks", asset=key("training_set"), blocking=True)],
     )
-    def training_set(context: dg.AssetExecutionContext, lake: Lake) -> Iterator[dg.MaterializeResult]:
+    def training_set(
+        context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking
+    ) -> Iterator[dg.MaterializeResult]:
         if not trains_tonight(context, lake):
-            yield dg.MaterializeResult(
-                metadata=kept.metadata, check_results=[checked("no_label_leaks", True, tonight="not trained")]
-            )
+            passed = checked("no_label_leaks", True, tonight="not trained")
+            yield dg.MaterializeResult(metadata=kept(tracking), check_results=[passed])
             return
         work = candidate(context, lake)
         work.build_training_set()
@@ -157,7 +166,7 @@ def training_assets(
     )
     def model(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
         if not trains_tonight(context, lake):
-            return kept
+            return dg.MaterializeResult(metadata=kept(tracking))
         work = candidate(context, lake)
         run_id = work.open_run(tracking, {"dagster_run_id": context.run_id, "dataset": dataset.name})
         result = work.train(on_epoch=lambda report: work.log_epoch(tracking, run_id, report))
@@ -177,23 +186,17 @@ def training_assets(
         kinds=("lightgbm", "pytorch"),
     )
     def evaluation(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
-        if not trains_tonight(context, lake):
-            return kept
-        from pipeline.evaluation import evaluate_candidate
+        from pipeline.evaluation import Evaluation, evaluate_candidate
 
+        if not trains_tonight(context, lake):
+            champion = tracking.champion()
+            assert champion is not None  # a night without a champion trains
+            result = Evaluation(**tracking.read_json(champion, "evaluation.json"))
+            return dg.MaterializeResult(metadata={**kept(tracking), **result.shown()})
         work = candidate(context, lake)
         result = evaluate_candidate(work)
         result.log(tracking, work.open_run(tracking, {}))
-        return dg.MaterializeResult(
-            metadata={
-                "comparison": markdown(result.table),
-                "verdict": dg.MetadataValue.md(result.verdict),
-                "all metrics": markdown(result.metrics),
-                "calibration": plots.as_markdown(result.calibration_figure()),
-                "gates": plots.as_markdown(result.gate_figure()),
-                "boosting budget": settings.boosting.model_dump(),
-            }
-        )
+        return dg.MaterializeResult(metadata={**result.shown(), "boosting budget": settings.boosting.model_dump()})
 
     @training_asset(
         "registered_version",
@@ -203,7 +206,7 @@ def training_assets(
     )
     def registered_version(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
         if not trains_tonight(context, lake):
-            return kept
+            return dg.MaterializeResult(metadata=kept(tracking))
         work = candidate(context, lake)
         version = work.register(tracking)
         tracking.set_alias(CHALLENGER, version.version)

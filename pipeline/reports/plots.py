@@ -53,29 +53,31 @@ def learning_curve(history: "Sequence[EpochReport]") -> "Figure":
     return figure
 
 
-def reliability(
-    curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], title: str = "reliability on test rows"
-) -> "Figure":
-    """Observed frequency against predicted, in bins of equal mass. `curves`: task → (predicted [n], happened [n] 0/1).
+def reliability_bins(predicted: NDArray[np.float64], happened: NDArray[np.float64]) -> list[tuple[float, float, int]]:
+    """(mean prediction, observed frequency, rows) of bins of equal mass. `happened` [n] is 0 or 1."""
+    order = np.argsort(predicted, kind="stable")
+    bins = [chunk for chunk in np.array_split(order, _BINS) if len(chunk)]
+    return [(float(predicted[chunk].mean()), float(happened[chunk].mean()), len(chunk)) for chunk in bins]
+
+
+def reliability(bins: Mapping[str, Sequence[Sequence[float]]]) -> "Figure":
+    """Observed frequency against predicted on test rows, with 95 % bars. `bins`: task → `reliability_bins`.
 
     For a multiclass task: the probability of the most likely class, and whether it was right.
     """
     columns = 4
-    rows = max(1, -(-len(curves) // columns))
+    rows = max(1, -(-len(bins) // columns))
     figure, axes = _figure(columns * 2.6, rows * 2.5, rows, columns)
-    figure.suptitle(title)
-    for axis, (task, (predicted, happened)) in zip(axes, curves.items(), strict=False):
-        order = np.argsort(predicted, kind="stable")
-        bins = [chunk for chunk in np.array_split(order, _BINS) if len(chunk)]
-        x = np.array([predicted[chunk].mean() for chunk in bins])
-        y = np.array([happened[chunk].mean() for chunk in bins])
-        error = np.array([1.96 * np.sqrt(max(v * (1 - v), 1e-9) / len(c)) for v, c in zip(y, bins, strict=True)])
+    figure.suptitle("reliability on test rows: observed against predicted")
+    for axis, (task, found) in zip(axes, bins.items(), strict=False):
+        x, y, count = np.asarray(found, dtype=np.float64).T
+        error = 1.96 * np.sqrt(np.maximum(y * (1 - y), 1e-9) / count)
         top = max(0.05, float(max(x.max(), (y + error).max()))) * 1.05
         axis.plot([0, top], [0, top], color="grey", lw=1, ls="--")
         axis.errorbar(x, y, yerr=error, marker="o", ms=3, lw=1)
         axis.set_title(task, fontsize=9)
         axis.tick_params(labelsize=7)
-    for axis in axes[len(curves) :]:
+    for axis in axes[len(bins) :]:
         axis.axis("off")
     return figure
 

@@ -58,7 +58,7 @@ class _PartitionedParquet(UPathIOManager):
         """Publish a frame and say where."""
         publish(obj, Path(str(path)))
         size = Path(str(path)).stat().st_size / 2**20
-        context.add_output_metadata({"dagster/uri": str(path), "size (MiB)": round(size, 2)})
+        context.add_output_metadata({"size (MiB)": round(size, 2)})
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:  # noqa: ARG002 (Dagster's)
         """Read a frame whole."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
-from running import EARLIER, MakeHome, night, score_file, start
+from running import EARLIER, LAST, MakeHome, night, score_file, start
 
 
-def test_an_earlier_date_in_an_empty_home_trains_on_what_was_known(
+def test_a_home_trains_on_what_was_known_and_anew_when_its_champion_is_old(
     small_delivery: Path, make_home: MakeHome, tmp_path: Path
 ) -> None:
     home = make_home(tmp_path / "home")
@@ -17,6 +17,16 @@ def test_an_earlier_date_in_an_empty_home_trains_on_what_was_known(
     assert not scores["hindsight"].any()
     labels = pl.read_parquet(home / "lake" / "training" / f"as_of={EARLIER}" / "labels.parquet")
     assert labels["as_of"].max().isoformat() <= "2017-10-04"
+
+    # Two months later the champion is too old: a new version is trained, takes over, and leaves the old scores alone.
+    before = score_file(home, EARLIER).read_bytes()
+    printed = night(home, small_delivery, LAST)
+    assert "the champion is 61 days old" in printed
+    later = pl.read_parquet(score_file(home, LAST), hive_partitioning=False)
+    assert scores["model_version"].unique().to_list() == ["1"]
+    assert later["model_version"].unique().to_list() == ["2"]
+    assert not later["hindsight"].any()
+    assert score_file(home, EARLIER).read_bytes() == before
 
 
 def test_a_date_outside_the_data_is_a_clear_error(small_delivery: Path, make_home: MakeHome, tmp_path: Path) -> None:
@@ -33,3 +43,23 @@ def test_too_early_a_date_names_the_earliest(small_delivery: Path, make_home: Ma
     assert process.returncode != 0
     assert "earliest possible" in output
     assert "Traceback" not in output
+
+
+def test_a_broken_delivery_is_one_message_and_publishes_nothing(
+    small_delivery: Path, make_home: MakeHome, tmp_path: Path
+) -> None:
+    delivery = tmp_path / "delivery"
+    delivery.mkdir()
+    for file in small_delivery.iterdir():
+        (delivery / file.name).symlink_to(file)
+    (delivery / "transactions.parquet").unlink()
+    lines = pl.read_parquet(small_delivery / "transactions.parquet")
+    lines.with_columns(pl.lit("three dollars").alias("sales_value")).write_parquet(delivery / "transactions.parquet")
+    home = make_home(tmp_path / "home")
+    process = start(home, delivery)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 1
+    for word in ("transactions", "sales_value", "three dollars"):
+        assert word in output, output
+    assert "Traceback" not in output
+    assert not (home / "lake" / "scores").exists()
