@@ -44,10 +44,15 @@ class Settings(ClosedModel):
     """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7
     training: TrainingConfig = TrainingConfig(
-        phase1_epochs=8, phase2_epochs=3, warmup_epochs=2, phase2_warmup_epochs=1, restart_epochs=8
+        phase1_epochs=5,
+        phase2_epochs=2,
+        warmup_epochs=1,
+        phase2_warmup_epochs=1,
+        restart_epochs=4,
+        batch_size_cpu=256,
+        learning_rate=2e-3,
     )
-    """Fewer epochs than MODEL §13: weekly snapshots show each customer some 28 times an epoch, and a first night on two
-    cores must end in ten minutes."""
+    """Not MODEL §13's numbers: docs/decisions/0005-training-on-two-cores.md says why."""
     boosting: BoostingBudget = BoostingBudget()
 
     def load_dataset(self) -> DatasetConfig:

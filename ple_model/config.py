@@ -164,7 +164,7 @@ class BasketConfig(ClosedModel):
     width: Width = 32
     cluster_width: Width = 32
     routing: Literal["soft", "hard"] = "soft"
-    dropout: Dropout = 0.1
+    dropout: Dropout = 0.0
 
 
 class TransferConfig(ClosedModel):
