@@ -44,11 +44,11 @@ class Settings(ClosedModel):
     """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7
     training: TrainingConfig = TrainingConfig(
-        phase1_epochs=5,
-        phase2_epochs=2,
+        phase1_epochs=3,
+        phase2_epochs=1,
         warmup_epochs=1,
-        phase2_warmup_epochs=1,
-        restart_epochs=4,
+        phase2_warmup_epochs=0,
+        restart_epochs=2,
         batch_size_cpu=256,
         learning_rate=2e-3,
     )
