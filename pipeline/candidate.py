@@ -51,14 +51,6 @@ UNITS = {
 """Units of the regression labels (DATA §3); the other kinds are probabilities."""
 
 
-@dataclass(frozen=True)
-class PromotionVerdict:
-    """Whether a candidate may score, and why."""
-
-    promote: bool
-    reason: str
-
-
 def code_digest(*packages: Any) -> str:
     """Digest of the Python files of packages: material made by other code is not taken up."""
     sha = hashlib.sha256()
@@ -329,85 +321,6 @@ class Candidate:
         publish_json({"run_id": run_id}, file)
         return run_id
 
-    def log_epoch(self, tracking: Tracking, run_id: str, report: "EpochReport") -> None:
-        """One epoch's losses, skills, weights and gates; steps count on through both phases."""
-        step = report.epoch + (self.settings.training.phase1_epochs if report.phase == 2 else 0)
-        values: dict[str, float | None] = {
-            "epoch/score": report.score,
-            "epoch/loss": report.loss,
-            "epoch/learning_rate": report.learning_rate,
-            "epoch/rows_per_second": report.rows_per_second,
-            "epoch/phase": report.phase,
-            "gate/entropy": report.gate_entropy,
-            "gate/entropy_of_mean": report.mean_gate_entropy,
-        }
-        parts: dict[str, Mapping[str, float | None]] = {
-            "train_loss": report.train_loss,
-            "valid_loss": report.valid_loss,
-            "skill": report.skill,
-            "weight": report.weights,
-        }
-        values |= {f"{part}/{task}": value for part, found in parts.items() for task, value in found.items()}
-        tracking.log_metrics(run_id, values, step)
-
-    def log_training(self, tracking: Tracking, run_id: str, result: "FitResult") -> None:
-        """Parameters, every epoch (those before a resume too), digests of the data, the learning curve."""
-        from pipeline.reports import plots
-
-        for report in result.history:
-            self.log_epoch(tracking, run_id, report)
-        tracking.log_params(run_id, self._params())
-        material = json.loads((self.folder / "material.json").read_text())["digest"]
-        for role in ROLES:
-            labels = self.labels.filter(pl.col("role") == role).drop("role").cast({"as_of": pl.Datetime("us")})
-            name = f"{self.tables.dataset.name}-{role}"
-            tracking.log_dataset(run_id, labels, name, f"{material}-{role}", role)
-        tracking.log_figures(run_id, {"plots/learning_curve.png": plots.learning_curve(result.history)})
-
-    def _params(self) -> dict[str, Any]:
-        model = self.model_config().to_dict()
-        model["inputs"].pop("columns")
-        model["inputs"]["present"] = len(model["inputs"]["present"])
-        return {
-            **flatten(model, "model"),
-            **flatten(self.settings.training.to_dict(), "training"),
-            "as_of": self.as_of,
-            "dataset": self.tables.dataset.name,
-            "state_version": self.state.version,
-            "seed": self.settings.seed,
-            "training_snapshots": len(self.plan.train),
-            "evaluation_snapshots": len(self.plan.holdout),
-            "purge_line": self.plan.holdout_start,
-        }
-
-    def training_facts(self, result: "FitResult") -> dict[str, Any]:
-        """What the UI shows of a training."""
-        phase, epoch = result.resumed_from or (0, 0)
-        resumed = f"epoch {epoch} of phase {phase}" if result.resumed_from else "not resumed"
-        return {
-            "best epoch": f"{result.best[1]} of phase {result.best[0]}",
-            "validation score (mean skill over a constant)": result.score,
-            "epochs": len(result.history),
-            "stopped by": ", ".join(f"phase {phase}: {why}" for phase, why in result.stopped_by.items()),
-            "resumed after": resumed,
-            "rows": self.labels.filter(pl.col("role") == "train").height,
-            "rows per second": round(max(report.rows_per_second for report in result.history)),
-            "device": f"{result.device}, {result.precision}",
-        }
-
-    def promotion_verdict(self) -> PromotionVerdict:
-        """A candidate takes over unless it is no better than the constant on most tasks of the test rows.
-
-        The blocking checks upstream have passed already when this is asked.
-        """
-        verdicts = json.loads((self.folder / "evaluation.json").read_text())["verdicts"]["constant"]
-        worse = sorted(task for task, verdict in verdicts.items() if verdict == "worse")
-        better = sum(verdict == "better" for verdict in verdicts.values())
-        reason = f"better than the constant on {better} of {len(verdicts)} tasks, worse on {len(worse)}"
-        if worse:
-            reason += f" ({', '.join(worse)})"
-        return PromotionVerdict(better > len(worse), reason)
-
     def registered_version(self) -> str:
         """Number of the version that `register` made."""
         return json.loads((self.folder / "registered.json").read_text())["version"]
@@ -440,21 +353,6 @@ class Candidate:
         """Drop what can be made again; labels, bundle and evaluation stay for whoever asks later."""
         for name in ("snapshots", "checkpoints"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-
-
-def flatten(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Nested settings as `a.b.c` keys; a list of named settings is keyed by their names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}.{key}"
-        if isinstance(value, Mapping):
-            flat |= flatten(value, name)
-        elif isinstance(value, list | tuple) and value and all(isinstance(v, Mapping) and "name" in v for v in value):
-            for item in value:
-                flat |= flatten({k: v for k, v in item.items() if k != "name"}, f"{name}.{item['name']}")
-        else:
-            flat[name] = value
-    return flat
 
 
 def sequence_channels(state: FeatureState) -> tuple[int, ...]:

@@ -113,9 +113,20 @@ def scores(as_of: str | None, rows: int) -> None:
         folders = [f for f in folders if f.name == f"as_of={_as_date(as_of)}"]
     if not folders:
         raise click.ClickException(f"no scores {'of ' + as_of if as_of else 'yet'} in {home.lake / 'scores'}")
-    frame = pl.read_parquet(folders[-1] / "*.parquet", hive_partitioning=False)
-    with pl.Config(tbl_cols=-1, tbl_rows=rows, tbl_width_chars=160, fmt_str_lengths=24):
-        click.echo(str(frame.head(rows).transpose(include_header=True, header_name="column")))
+    frame = pl.read_parquet(folders[-1] / "*.parquet", hive_partitioning=False).head(rows)
+    width = max(len(name) for name in frame.columns)
+    for name in frame.columns:  # a column a line: there are more columns than fit side by side
+        click.echo(f"{name:<{width}}  " + "  ".join(f"{_short(value):<28}" for value in frame[name].to_list()).rstrip())
+
+
+def _short(value: object) -> str:
+    """A value in at most 28 characters."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        shown = " ".join(_short(item) for item in value)
+        return shown if len(shown) <= 28 else shown[:27] + "…"
+    return str(value)[:28]
 
 
 @main.command("base-rates")

@@ -15,6 +15,7 @@ from feature_assets.dataset import DatasetConfig
 from pipeline.assets.common import TRAINING, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.candidate import Candidate, material_digest
+from pipeline.promotion import promotion_verdict
 from pipeline.reports import plots
 from pipeline.reports.describe import markdown
 from pipeline.resources.lake import Lake, publish_json
@@ -167,13 +168,15 @@ def training_assets(
     def model(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
         if not trains_tonight(context, lake):
             return dg.MaterializeResult(metadata=kept(tracking))
+        from pipeline.training_log import log_epoch, log_training, training_facts
+
         work = candidate(context, lake)
         run_id = work.open_run(tracking, {"dagster_run_id": context.run_id, "dataset": dataset.name})
-        result = work.train(on_epoch=lambda report: work.log_epoch(tracking, run_id, report))
-        work.log_training(tracking, run_id, result)
+        result = work.train(on_epoch=lambda report: log_epoch(work, tracking, run_id, report))
+        log_training(work, tracking, run_id, result)
         return dg.MaterializeResult(
             metadata={
-                **work.training_facts(result),
+                **training_facts(work, result),
                 "mlflow run": run_id,
                 "validation score by epoch": plots.as_markdown(plots.learning_curve(result.history)),
             }
@@ -229,7 +232,7 @@ def training_assets(
         facts: dict[str, Any] = {}
         if trains_tonight(context, lake):
             work = candidate(context, lake)
-            verdict = work.promotion_verdict()
+            verdict = promotion_verdict(work)
             facts["promotion"] = verdict.reason
             if verdict.promote:
                 tracking.set_alias(CHAMPION, work.registered_version())

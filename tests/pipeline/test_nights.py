@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from running import EARLIER, LAST, MakeHome, night, score_file, start
+from running import EARLIER, LAST, PLE, MakeHome, night, score_file, start
 
 from feature_assets.labels import TASK_NAMES
 
@@ -117,3 +118,12 @@ scores[['customer_id', 'churn', 'ltv']].to_parquet('{home}/by_mlflow.parquet')
     published = pl.read_parquet(score_file(home, LAST), hive_partitioning=False)
     loaded = pl.read_parquet(home / "by_mlflow.parquet")
     assert published.select("customer_id", "churn", "ltv").equals(loaded.select("customer_id", "churn", "ltv"))
+
+
+def test_a_sample_of_the_scores_can_be_shown(first: tuple[Path, str]) -> None:
+    environment = os.environ | {"PLE_HOME": str(first[0])}
+    done = subprocess.run([PLE, "scores", "--rows", "2"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert len(lines["customer_id"].split()) == 3
+    assert {"churn", "life_stage__p", "brand_prediction__top", "top_experts", "run_id"} <= set(lines)
