@@ -55,7 +55,8 @@ def test_a_run_whose_process_is_gone_is_failed_and_gives_its_slot_back() -> None
         assert clear_dead_runs(instance) == [runs["dead"].run_id]
         statuses = {name: instance.get_run_by_id(run.run_id).status for name, run in runs.items()}
         assert statuses == {"dead": DagsterRunStatus.FAILURE, "alive": DagsterRunStatus.STARTED}
-        assert storage.check_concurrency_claim("gpu", runs["alive"].run_id, "train").is_claimed
+        assert storage.get_concurrency_info("gpu").active_slot_count == 0
+        assert storage.claim_concurrency_slot("gpu", runs["alive"].run_id, "train").is_claimed
 
 
 class _Registry:
