@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from feature_assets import schema
-from feature_assets.build import assemble, compute_group
+from feature_assets.build import assemble, compute_group, groups_of
 from feature_assets.dataset import DatasetConfig
 from feature_assets.state import FeatureState
 from pipeline.assets.common import FEATURES, asset_options, checked
@@ -72,6 +72,9 @@ def _group_asset(
     ) -> dg.Output[pl.DataFrame]:
         version, state = champion_state(tracking)
         view = lake.view(context.partition_key)
+        if group.name not in groups_of(state):
+            why = f"the data set has no {', '.join(s for s in group.sources if not view.has(s)) or 'source'} for it"
+            return dg.Output(view.customers.select("customer_id"), metadata={"absent": why})
         outputs = {name.removeprefix("needs_"): frame for name, frame in upstream.items()}
         frame = compute_group(group.name, view, state, outputs)
         return dg.Output(
@@ -147,7 +150,8 @@ def uninformative(matrix: pl.DataFrame, state: FeatureState) -> pl.DataFrame:
     distinct = matrix.select(pl.col(columns).drop_nulls().n_unique()).row(0) if columns else ()
     dull = {name for name, count in zip(columns, distinct, strict=True) if count <= 1} if matrix.height > 1 else set()
     dull |= {name for name in state.present if name not in matrix.columns}
-    for name, group in schema.registry().items():
+    for name in groups_of(state):
+        group = schema.registry()[name]
         own = [column.name for column in group.columns if column.name in state.present]
         flat = [column for column in own if column in dull]
         rows += [
