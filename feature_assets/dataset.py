@@ -30,6 +30,10 @@ class DatasetConfig(Closed):
         zone: IANA zone of the shops; days, weekdays and hours are computed in it.
         covers_from: first local day of data.
         covers_until: first local day that is no longer covered; the default as-of date.
+        channels: the three values of transactions.channel that the task `channel` tells apart.
+        channel_label: the commonest channel of the window, or the one with the highest lift over the population.
+        categories_from: the table whose categories are those of a purchase.
+        nba_from: what can be newly taken up: categories of purchases, or kinds of products held.
         horizon_days: H, the label window in days.
         campaign_horizon_days: the label window of ctr and cvr in days.
         tasks_off: task → the reason why this data set has no honest label for it.
@@ -40,10 +44,14 @@ class DatasetConfig(Closed):
     name: str
     title: str
     notice: str
-    source: Literal["completejourney"]
+    source: Literal["completejourney", "bank_simulation"]
     zone: str
     covers_from: date
     covers_until: date
+    channels: tuple[str, str, str]
+    channel_label: Literal["modal", "lift"] = "modal"
+    categories_from: Literal["products", "merchants"] = "products"
+    nba_from: Literal["categories", "holdings"] = "categories"
     horizon_days: int = Field(default=28, ge=1)
     campaign_horizon_days: int = Field(default=56, ge=1)
     tasks_off: dict[str, str] = Field(default_factory=dict)

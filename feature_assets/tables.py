@@ -18,16 +18,40 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from feature_assets.contract import SPEND
 from feature_assets.dataset import DatasetConfig
 
+LEVELS = ("category_l1", "category_l2", "category_l3")
 SORT_KEYS: dict[str, list[str]] = {
     "customers": ["customer_id"],
     "transactions": ["customer_id", "at", "transaction_id"],
+    "merchants": ["merchant_id"],
     "products": ["product_id"],
+    "sessions": ["customer_id", "at", "channel", "event"],
     "campaigns": ["campaign_id"],
     "campaign_events": ["customer_id", "at", "campaign_id", "event"],
+    "holdings": ["customer_id", "as_of", "product_kind", "opened_on"],
+    "balances": ["customer_id", "on", "account_id"],
+    "contacts": ["customer_id", "at", "kind"],
 }
-"""The order of each contract table's rows: results never depend on the order of a delivery."""
+"""The order of each contract table's rows: results never depend on the order of a delivery. What these leave open is
+decided by the other columns."""
+
+INSTANTS: dict[str, str] = {
+    "transactions": "at",
+    "sessions": "at",
+    "campaign_events": "at",
+    "contacts": "at",
+    "holdings": "as_of",
+    "balances": "on",
+}
+"""Table of events → the column that says when a row became known: an instant, or a local day (known after its end)."""
+
+
+def before(table: str, as_of: date, instant: datetime) -> pl.Expr:
+    """Whether a row of `table` was known strictly before the as-of date t, whose local midnight is `instant`."""
+    column = INSTANTS[table]
+    return pl.col(column) < (pl.lit(as_of) if column != "at" else pl.lit(instant).cast(pl.Datetime("us", "UTC")))
 
 
 def stable_shard(customer_ids: pl.Series, n: int) -> pl.Series:
@@ -43,6 +67,12 @@ def stable_shard(customer_ids: pl.Series, n: int) -> pl.Series:
         int.from_bytes(hashlib.blake2b(str(c).encode(), digest_size=8).digest(), "big") % n for c in customer_ids
     ]
     return pl.Series("shard", numbers, dtype=pl.UInt32)
+
+
+def _ordered(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    keys = SORT_KEYS[name]
+    more = [c for c in frame.columns if c not in keys] if name in ("sessions", "contacts") else []  # without a key
+    return frame.sort(*keys, *more, nulls_last=True)
 
 
 @dataclass(frozen=True)
@@ -62,7 +92,7 @@ class Tables:
     def __post_init__(self, presorted: bool) -> None:
         if presorted:
             return
-        ordered = {name: frame.sort(SORT_KEYS[name]) for name, frame in self.frames.items()}
+        ordered = {name: _ordered(name, frame) for name, frame in self.frames.items()}
         object.__setattr__(self, "frames", ordered)
 
     def has(self, name: str) -> bool:
@@ -102,7 +132,10 @@ class Tables:
 
     @cached_property
     def lines(self) -> pl.DataFrame:
-        """All transactions joined with their product, in the tables' order, with local time columns.
+        """All transactions with their category and brand, in the tables' order, with local time columns.
+
+        Categories are those of the product or of the merchant, as the data set says; the brand is the product's, or
+        where that is unknown the merchant's.
 
         `customer` UInt32 (index into the customers table), customer_id, basket_id, merchant_id, product_id, at,
         `day` Date, `weekday` Int8 (Monday 0), `hour` Float32 in [0, 24), amount, discount, quantity, channel, kind,
@@ -110,11 +143,13 @@ class Tables:
         """
         codes = self.frames["customers"].select("customer_id", customer=pl.int_range(pl.len(), dtype=pl.UInt32))
         lines = self.frames["transactions"].join(codes, on="customer_id", how="inner", maintain_order="left")
-        if self.has("products"):
-            lines = lines.join(self.frames["products"], on="product_id", how="left", maintain_order="left")
-        else:
-            empty = [pl.lit(None, pl.String).alias(c) for c in ("category_l1", "category_l2", "category_l3", "brand")]
-            lines = lines.with_columns(empty)
+        lines = lines.join(self._catalogue("product"), on="product_id", how="left", maintain_order="left")
+        lines = lines.join(self._catalogue("merchant"), on="merchant_id", how="left", maintain_order="left")
+        of = "product" if self.dataset.categories_from == "products" else "merchant"
+        lines = lines.with_columns(
+            *(pl.col(f"{of}_{level}").alias(level) for level in LEVELS),
+            brand=pl.coalesce("product_brand", "merchant_brand"),
+        )
         local = pl.col("at").dt.convert_time_zone(self.dataset.zone)
         seconds = local.dt.hour().cast(pl.Int32) * 3600 + local.dt.minute().cast(pl.Int32) * 60 + local.dt.second()
         return lines.select(
@@ -138,6 +173,13 @@ class Tables:
             "brand",
         )
 
+    def _catalogue(self, of: str) -> pl.DataFrame:
+        """`<of>_id`, `<of>_category_l1`…, `<of>_brand` from the products or merchants table; empty without it."""
+        columns = [*LEVELS, "brand"]
+        if not self.has(f"{of}s"):
+            return pl.DataFrame(schema={f"{of}_id": pl.String, **{f"{of}_{c}": pl.String for c in columns}})
+        return self.frames[f"{of}s"].select(f"{of}_id", *(pl.col(c).alias(f"{of}_{c}") for c in columns))
+
     @cached_property
     def baskets(self) -> pl.DataFrame:
         """One row a basket of purchases (its lines of one local day), ordered by customer, instant and basket.
@@ -159,9 +201,11 @@ class Tables:
 
     @cached_property
     def daily_spend(self) -> pl.DataFrame:
-        """Net spend of each customer on each local day, over all kinds: `customer`, `day`, `amount`, in that order."""
+        """Net spend (purchases and refunds) of each customer on each local day: `customer`, `day`, `amount`, in that
+        order."""
         return (
-            self.lines.group_by("customer", "day", maintain_order=True)
+            self.lines.filter(pl.col("kind").is_in(SPEND))
+            .group_by("customer", "day", maintain_order=True)
             .agg(pl.col("amount").sum())
             .sort("customer", "day")
         )
@@ -216,7 +260,7 @@ class View:
 
     @cached_property
     def frames(self) -> dict[str, pl.DataFrame]:
-        """Contract tables as known at t: events before the instant of the view's customers, all products, and the
+        """Contract tables as known at t: events before t of the view's customers, all products and merchants, and the
         campaigns that had started before t."""
         ids = self.customers.select("customer_id")
         known: dict[str, pl.DataFrame] = {}
@@ -225,8 +269,8 @@ class View:
                 known[name] = self.customers
             elif name == "campaigns":
                 known[name] = frame.filter(pl.col("starts_on") < self.as_of)
-            elif "at" in frame.columns:
-                past = frame.filter(pl.col("at") < self.instant)
+            elif name in INSTANTS:
+                past = frame.filter(before(name, self.as_of, self.instant))
                 known[name] = past.join(ids, on="customer_id", how="semi", maintain_order="left")
             else:
                 known[name] = frame

@@ -1,8 +1,8 @@
 """One module (or package) a feature group: its columns, how they are fitted, how they are computed.
 
-Each offers `GROUP`, an object of `schema.Group`; `implemented` lists them. What several groups share lies in
-`_lines.py` (purchase lines as arrays) and `_windows.py` (sums over windows). Names of tables and files of a source do
-not belong here.
+Each offers `GROUP`, an object of `schema.Group`, or several as `GROUPS`; `implemented` lists them. What several groups
+share lies in `_lines.py` (purchase lines as arrays) and `_windows.py` (sums over windows). Names of tables and files of
+a source do not belong here.
 """
 
 from __future__ import annotations
@@ -16,4 +16,5 @@ MODULES: tuple[str, ...] = ("base", "campaign", "raw_power_law", "txn_seq", "gmm
 
 def implemented() -> list[Group]:
     """The groups of `MODULES`, imported when asked for (they import the schema themselves)."""
-    return [import_module(f"{__name__}.{module}").GROUP for module in MODULES]
+    modules = [import_module(f"{__name__}.{module}") for module in MODULES]
+    return [group for module in modules for group in getattr(module, "GROUPS", None) or (module.GROUP,)]

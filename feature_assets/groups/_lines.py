@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import polars as pl
 
-from feature_assets.tables import Tables, View
+from feature_assets.tables import Tables, View, before
 
 NEVER: Final = -(1 << 30)
 """`previous` day of something that the customer had not bought before."""
@@ -222,10 +222,10 @@ def window(view: View, longest: int | None = None) -> Window:
 
 
 def past_events(view: View, table: str) -> pl.DataFrame:
-    """A table of instants as known at t: its rows before t of the view's customers, with `row` Int64 (index into
+    """A table of events as known at t: its rows before t of the view's customers, with `row` Int64 (index into
     `view.customers`), in the table's order. Cheaper than `view.frames` where one small table is wanted."""
     rows = view.customers.select("customer_id", row=pl.int_range(pl.len(), dtype=pl.Int64))
-    past = view._tables.frames[table].filter(pl.col("at") < view.instant)
+    past = view._tables.frames[table].filter(before(table, view.as_of, view.instant))
     return past.join(rows, on="customer_id", how="inner", maintain_order="left")
 
 

@@ -203,6 +203,7 @@ CONFIG = DatasetConfig(
     title="made by hand",
     notice="none",
     source="completejourney",
+    channels=("mailer", "display", "shelf"),
     zone="America/New_York",
     covers_from=date(2017, 1, 2),
     covers_until=date(2018, 1, 1),

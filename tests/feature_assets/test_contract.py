@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_assets.coercion import DeliveryError, coerce
-from feature_assets.contract import CONTRACT, Declared, Reference, conform
+from feature_assets.contract import CONTRACT, MEANINGS, OPTIONAL, Declared, Reference, conform
 from feature_assets.dataset import DatasetConfig, load_dataset
 from feature_assets.quarantine import validate
 
@@ -200,7 +200,25 @@ def test_contract_tables_refuse_what_breaks_them() -> None:
         conform("customers", good.with_columns(customer_id=pl.lit("1")))
     with pytest.raises(dy.exc.SchemaError):
         conform("customers", good.drop("joined_on"))
-    assert set(CONTRACT) == {"customers", "transactions", "products", "campaigns", "campaign_events"}
+    with pytest.raises(TypeError, match="birth_year"):
+        conform("customers", good.with_columns(birth_year=pl.lit("1980")))
+    held = pl.DataFrame(
+        {
+            "customer_id": ["1"],
+            "product_kind": ["fund"],
+            "opened_on": [date(2017, 1, 1)],
+            "as_of": [date(2017, 2, 1)],
+            "closed_on": [date(2017, 3, 1)],
+            "balance": [1.0],
+            "limit": [None],
+        },
+        schema_overrides={"limit": pl.Float64},
+    )
+    with pytest.raises(dy.exc.ValidationError, match="stated_when_known"):
+        conform("holdings", held)
+    assert set(MEANINGS) == set(CONTRACT)
+    for name, schema in CONTRACT.items():
+        assert set(MEANINGS[name]) == {"", *schema.columns(), *OPTIONAL.get(name, {})}
 
 
 def test_settings_are_closed(tmp_path: Path, dataset: DatasetConfig) -> None:
