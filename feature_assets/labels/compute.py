@@ -11,7 +11,6 @@ from feature_assets.labels import facts
 from feature_assets.labels.state import LabelState, spend_ratio
 from feature_assets.labels.tasks import (
     ACTIVE_DAYS,
-    CHANNELS,
     CYCLE_EDGES,
     DTYPES,
     KINDS,
@@ -49,9 +48,11 @@ def compute_labels(tables: Tables, as_of: date, state: LabelState, known_until: 
         lines = facts.window_lines(tables, as_of, tables.dataset.horizon_days)
         labels = around.with_columns(_from_purchases(tables, as_of, state))
         for part in (
+            _engagement(tables, as_of),
+            _balance_util(tables, as_of),
             _nba(tables, as_of, state, known),
             _spending_category(lines, state),
-            _channel(lines, state),
+            _channel(tables, lines, state),
             _brands(lines, state),
             facts.favourite_share(tables, as_of).select("customer", merchant_affinity="share"),
         ):
@@ -71,7 +72,6 @@ def _from_purchases(tables: Tables, t: date, state: LabelState) -> list[pl.Expr]
     spend = pl.col("spend").clip(0.0).log1p()
     wait = pl.col("wait").fill_null(CYCLE_EDGES[-1])
     return [
-        pl.when(active).then(pl.col("days").cast(pl.Float64).log1p()).alias("engagement"),
         pl.when(active).then(~bought).alias("churn"),
         pl.when(active).then(every).alias("retention"),
         pl.col("spend_long").clip(0.0).log1p().alias("ltv"),
@@ -117,18 +117,35 @@ def _index(name: pl.Expr, classes: list[str]) -> pl.Expr:
     return name.replace_strict(classes, list(range(len(classes))), default=None, return_dtype=pl.Int16)
 
 
+def _engagement(tables: Tables, t: date) -> pl.DataFrame:
+    """log1p of the active days in the window, for customers with an active day in the 56 days before t."""
+    active = facts.active_days(tables, t).filter(pl.col("past_days") > 0)
+    return active.select("customer", engagement=pl.col("days").cast(pl.Float64).log1p())
+
+
+def _balance_util(tables: Tables, t: date) -> pl.DataFrame:
+    """Mean balance over limit of the customers with a statement that has a limit in the window."""
+    if "balance_util" in tables.dataset.tasks_off or not tables.has("balances"):
+        return pl.DataFrame(schema={"customer": pl.UInt32, "balance_util": pl.Float64})
+    return facts.limit_use(tables, t).rename({"share": "balance_util"})
+
+
 def _nba(tables: Tables, t: date, state: LabelState, known: pl.DataFrame) -> pl.DataFrame:
-    """The first of the eleven frequent categories newly taken up in the window. "none" says that none of the eleven
-    was: a rarer new category does not count, so that no row is masked for its outcome."""
+    """The first of the eleven frequent categories or kinds of products newly taken up in the window. "none" says that
+    none of the eleven was: a rarer new one does not count, so that no row is masked for its outcome."""
+    if "nba" not in state.classes:
+        return pl.DataFrame(schema={"customer": pl.UInt32, "nba": pl.Int16})
     classes = state.classes["nba"]
     taken = facts.taken_up(tables, t, among=classes[:-1])
     every = known.select("customer").join(taken, on="customer", how="left", maintain_order="left")
-    return every.select("customer", _index(pl.col("category_l1").fill_null(NONE), classes).alias("nba"))
+    return every.select("customer", _index(pl.col("taken").fill_null(NONE), classes).alias("nba"))
 
 
 def _spending_category(lines: pl.DataFrame, state: LabelState) -> pl.DataFrame:
     """The category with the highest lift: share of the customer's spend over the population's share. A customer who
     spent nothing in the twelve categories is masked."""
+    if "spending_category" not in state.classes:
+        return pl.DataFrame(schema={"customer": pl.UInt32, "spending_category": pl.Int16})
     classes = state.classes["spending_category"]
     spent = (
         lines.filter(pl.col("category_l1").is_in(classes))
@@ -138,12 +155,15 @@ def _spending_category(lines: pl.DataFrame, state: LabelState) -> pl.DataFrame:
     return _highest_lift(spent, "category_l1", classes, state.category_shares, "spending_category")
 
 
-def _channel(lines: pl.DataFrame, state: LabelState) -> pl.DataFrame:
-    """The channel with the highest lift: share of the customer's purchase lines over the population's share."""
+def _channel(tables: Tables, lines: pl.DataFrame, state: LabelState) -> pl.DataFrame:
+    """The channel of most of the customer's purchase lines, or the one with the highest lift: their share over the
+    population's share."""
     if "channel" not in state.classes:
         return pl.DataFrame(schema={"customer": pl.UInt32, "channel": pl.Int16})
-    counts = lines.filter(pl.col("channel").is_not_null()).group_by("customer", "channel").agg(pl.len().alias("weight"))
-    return _highest_lift(counts, "channel", CHANNELS, state.channel_shares, "channel")
+    classes = state.classes["channel"]
+    counts = lines.filter(pl.col("channel").is_in(classes)).group_by("customer", "channel").agg(weight=pl.len())
+    shares = state.channel_shares if tables.dataset.channel_label == "lift" else [1.0] * len(classes)
+    return _highest_lift(counts, "channel", classes, shares, "channel")
 
 
 def _highest_lift(
@@ -166,6 +186,8 @@ def _highest_lift(
 def _brands(lines: pl.DataFrame, state: LabelState) -> pl.DataFrame:
     """The brands of the vocabulary bought in the window, by number of lines, ties by the vocabulary's order. Without
     such a brand a customer is masked."""
+    if "brand_prediction" not in state.classes:
+        return pl.DataFrame(schema={"customer": pl.UInt32, "brand_prediction": pl.List(pl.Int32)})
     classes = state.classes["brand_prediction"]
     vocabulary = pl.DataFrame({"brand": classes}, schema={"brand": pl.String}).with_row_index("index")
     return (

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from feature_assets.labels.tasks import ACTIVE_DAYS, FAVOURITE_DAYS, LONG_WINDOWS, TIMES
-from feature_assets.tables import Tables
+from feature_assets.tables import INSTANTS, Tables
 
 
 def known_customers(tables: Tables, t: date) -> pl.DataFrame:
@@ -32,9 +32,9 @@ def purchases(tables: Tables, t: date, known: pl.DataFrame) -> pl.DataFrame:
     """One row a known customer, in the order of `known`: purchases around t by windows of H days.
 
     joined_on; `active` (a purchase in the 56 days before t); `spend_past` (over these 56 days); `spend`, `spend_long`
-    (net spend in [t, t + H) and [t, t + 3H), all kinds of transactions); `days` (active days in [t, t + H));
-    `bought_0`, `bought_1`, `bought_2` (a purchase in each of the three windows); `wait` (days to the next purchase,
-    null when none in [t, t + H)); `timing` (weekday × 6-hour part of that purchase, 0–27).
+    (purchases and refunds in [t, t + H) and [t, t + 3H)); `bought_0`, `bought_1`, `bought_2` (a purchase in each of the
+    three windows); `wait` (days to the next purchase, null when none in [t, t + H)); `timing` (weekday × 6-hour part of
+    that purchase, 0–27).
     """
     h = tables.dataset.horizon_days
     offset = (pl.col("day") - pl.lit(t)).dt.total_days()
@@ -44,7 +44,6 @@ def purchases(tables: Tables, t: date, known: pl.DataFrame) -> pl.DataFrame:
     part = pl.col("weekday").cast(pl.Int16) * (len(TIMES) // 7) + (pl.col("hour") / 6).floor().cast(pl.Int16)
     bought = baskets.group_by("customer").agg(
         past.any().alias("active"),
-        pl.col("day").filter(window).n_unique().alias("days"),
         *(
             pl.col("offset").is_between(k * h, (k + 1) * h, closed="left").any().alias(f"bought_{k}")
             for k in range(LONG_WINDOWS)
@@ -58,7 +57,6 @@ def purchases(tables: Tables, t: date, known: pl.DataFrame) -> pl.DataFrame:
         .join(spent, on="customer", how="left", maintain_order="left")
         .with_columns(
             pl.col("active", "bought_0", "bought_1", "bought_2").fill_null(False),
-            pl.col("days").fill_null(0),
             pl.col("spend_past", "spend", "spend_long").fill_null(0.0),
         )
     )
@@ -75,23 +73,81 @@ def _spend(tables: Tables, t: date) -> pl.DataFrame:
     )
 
 
+def active_days(tables: Tables, t: date) -> pl.DataFrame:
+    """`customer`, `days` (active days in [t, t + H)), `past_days` (in the 56 days before t), of those who have any.
+
+    A day is active with a session or a purchase.
+    """
+    days = ACTIVE_DAYS + tables.dataset.horizon_days
+    first = t - timedelta(days=ACTIVE_DAYS)
+    active = [days_between(tables.baskets, first, days).select("customer", "day")]
+    if tables.has("sessions"):
+        local = pl.col("at").dt.convert_time_zone(tables.dataset.zone).dt.date()
+        sessions = between(tables, "sessions", first, days).select("customer_id", day=local)
+        active.append(numbered(tables, sessions).select("customer", "day"))
+    before = pl.col("day") < t
+    return (
+        pl.concat(active)
+        .unique()
+        .group_by("customer")
+        .agg((~before).sum().alias("days"), before.sum().alias("past_days"))
+    )
+
+
+def between(tables: Tables, table: str, first: date, days: int) -> pl.DataFrame:
+    """Rows of an event table that became known in [first, first + days), local days."""
+    column, last = INSTANTS[table], first + timedelta(days=days)
+    frame = tables.frames[table]
+    start, end = (first, last) if column != "at" else (tables.dataset.instant(first), tables.dataset.instant(last))
+    return frame.filter((pl.col(column) >= start) & (pl.col(column) < end))
+
+
+def numbered(tables: Tables, frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with `customer`, the index of its customer_id into the customers table."""
+    codes = tables.frames["customers"].select("customer_id", customer=pl.int_range(pl.len(), dtype=pl.UInt32))
+    return frame.join(codes, on="customer_id", how="inner", maintain_order="left")
+
+
+def limit_use(tables: Tables, t: date) -> pl.DataFrame:
+    """`customer`, `share`: mean of balance over limit, over the statements in [t, t + H) that state a limit."""
+    stated = between(tables, "balances", t, tables.dataset.horizon_days).filter(pl.col("limit") > 0)
+    share = (pl.col("balance") / pl.col("limit")).mean().alias("share")
+    return numbered(tables, stated).group_by("customer").agg(share)
+
+
 def window_lines(tables: Tables, first: date, days: int) -> pl.DataFrame:
     """Purchase lines with a day in [first, first + days), in the tables' order."""
     return days_between(tables.lines, first, days).filter(pl.col("kind") == "purchase")
 
 
 def taken_up(tables: Tables, t: date, among: list[str] | None = None) -> pl.DataFrame:
-    """`customer`, category_l1: the first category in [t, t + H) that the customer had never bought before.
+    """`customer`, `taken`: the first category in [t, t + H) that the customer had never bought before, or the first
+    kind of product opened then and never held before, as the data set says.
 
-    Of categories first bought at the same instant it is the one on which more was spent, then the first by name.
+    Of categories first bought at the same instant it is the one on which more was spent, then the first by name; of
+    kinds opened on the same day the first by name.
 
     Args:
-        among: look at these categories only.
+        among: look at these categories or kinds only.
     """
-    first = days_between(tables.first_purchases, t, tables.dataset.horizon_days)
+    if tables.dataset.nba_from == "holdings":
+        first = _opened(tables, t).rename({"product_kind": "taken"})
+    else:
+        first = days_between(tables.first_purchases, t, tables.dataset.horizon_days).rename({"category_l1": "taken"})
     if among is not None:
-        first = first.filter(pl.col("category_l1").is_in(among))
-    return first.group_by("customer", maintain_order=True).agg(pl.col("category_l1").first())
+        first = first.filter(pl.col("taken").is_in(among))
+    return first.group_by("customer", maintain_order=True).agg(pl.col("taken").first())
+
+
+def _opened(tables: Tables, t: date) -> pl.DataFrame:
+    """`customer`, product_kind newly opened in [t, t + H), by customer, day and name: what the rows stated before the
+    window's end say, for kinds that none of them says was held before t."""
+    end = t + timedelta(days=tables.dataset.horizon_days)
+    held = tables.frames["holdings"].filter(pl.col("as_of") < end)
+    kind = ["customer_id", "product_kind"]
+    opened = held.filter((pl.col("opened_on") >= t) & (pl.col("opened_on") < end)).select(*kind, "opened_on")
+    new = opened.join(held.filter(pl.col("opened_on") < t), on=kind, how="anti")
+    return numbered(tables, new).sort("customer", "opened_on", "product_kind").select("customer", "product_kind")
 
 
 def favourite_share(tables: Tables, t: date) -> pl.DataFrame:
@@ -112,10 +168,13 @@ def favourite_share(tables: Tables, t: date) -> pl.DataFrame:
 
 def exposures(tables: Tables, t: date) -> pl.DataFrame:
     """Campaign exposures that start in [t, t + campaign horizon): customer_id, campaign_id, `kind`, `clicked` and
-    `converted` (Boolean: such an event of this customer and campaign in the same window)."""
-    dataset = tables.dataset
-    start, end = dataset.instant(t), dataset.instant(t + timedelta(days=dataset.campaign_horizon_days))
-    events = tables.frames["campaign_events"].filter((pl.col("at") >= start) & (pl.col("at") < end))
+    `converted` (Boolean: such an event of this customer and campaign in the same window).
+
+    A member of a control group, from whom the campaign was withheld, is not exposed.
+    """
+    events = between(tables, "campaign_events", t, tables.dataset.campaign_horizon_days)
+    if "is_control" in events.columns:
+        events = events.filter(~pl.col("is_control").fill_null(False))
     did = events.group_by("customer_id", "campaign_id").agg(
         *((pl.col("event") == event).any().alias(event) for event in ("impression", "click", "conversion"))
     )

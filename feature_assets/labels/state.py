@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,7 +15,6 @@ from feature_assets.labels.tasks import (
     ACTIVE_DAYS,
     BRAND_CLASSES,
     CATEGORY_CLASSES,
-    CHANNELS,
     CYCLES,
     NBA_CLASSES,
     NONE,
@@ -27,6 +26,7 @@ from feature_assets.snapshots import SnapshotPlan
 from feature_assets.tables import Tables
 
 KNOTS = 512  # quantiles of training spend between which spending_bucket interpolates
+MAX_ROWS = 200_000  # (customer, date) rows behind quantiles and edges; more training dates are thinned evenly
 
 
 class LabelState(Closed):
@@ -36,7 +36,8 @@ class LabelState(Closed):
         fitted_until: no event at or after this day took part.
         classes: task → names of its classes, in the order of the class indices (brands: most frequent first).
         category_shares: population's share of spend of each class of spending_category.
-        channel_shares: population's share of purchase lines of each class of channel.
+        channel_shares: population's share of purchase lines of each class of channel, where the label is a lift over
+            it (otherwise empty).
         brand_frequency: share of branded purchase lines of each brand of the vocabulary.
         spend_knots: strictly increasing log1p spends.
         spend_levels: the training quantile in [0, 1] of each knot (mid-rank where spends tie).
@@ -69,20 +70,23 @@ def fit_labels(tables: Tables, plan: SnapshotPlan) -> LabelState:
     A window of training never reaches past `plan.holdout_start`, so no later event can change the state.
     """
     days = windows(tables.dataset)
-    h = tables.dataset.horizon_days
+    dataset, h = tables.dataset, tables.dataset.horizon_days
     dates = [t for t in plan.train if t + timedelta(days=h) <= plan.holdout_start]
     first, last = min(dates), max(dates)
     lines = facts.window_lines(tables, first, (last - first).days + h)
-    around = pl.concat(facts.purchases(tables, t, facts.known_customers(tables, t)) for t in dates)
-
+    around = pl.concat(
+        facts.purchases(tables, t, facts.known_customers(tables, t))
+        for t in _thinned(dates, tables.frames["customers"].height)
+    )
     departments, shares = _ranked(lines, "category_l1", CATEGORY_CLASSES, pl.col("amount").sum())
     brands, frequency = _ranked(lines, "brand", BRAND_CLASSES, pl.len())
     knots, levels = ecdf(around["spend"].clip(0.0).log1p().to_numpy())
+    channels = list(dataset.channels)
     classes = {
         "life_stage": STAGES,
-        "channel": CHANNELS,
+        "channel": channels,
         "timing": TIMES,
-        "nba": [*_first_taken_up(tables, dates), NONE],
+        "nba": [*_first_taken_up(tables, dates), NONE] if "nba" in days else [],
         "spending_category": departments,
         "consumption_cycle": CYCLES,
         "brand_prediction": brands,
@@ -91,12 +95,18 @@ def fit_labels(tables: Tables, plan: SnapshotPlan) -> LabelState:
         fitted_until=last + timedelta(days=h),
         classes={task: names for task, names in classes.items() if task in days},
         category_shares=shares,
-        channel_shares=_shares(lines["channel"], CHANNELS),
+        channel_shares=_shares(lines["channel"], channels) if dataset.channel_label == "lift" else [],
         brand_frequency=frequency,
         spend_knots=knots,
         spend_levels=levels,
         stage_edges=_stage_edges(around, h),
     )
+
+
+def _thinned(dates: Sequence[date], customers: int) -> list[date]:
+    """Evenly spread dates, first and last included, with at most about `MAX_ROWS` rows together (two dates at least)."""
+    n = min(len(dates), max(2, MAX_ROWS // max(customers, 1)))
+    return [dates[i] for i in np.linspace(0, len(dates) - 1, n).round().astype(int).tolist()]
 
 
 def _ranked(lines: pl.DataFrame, column: str, size: int, weight: pl.Expr) -> tuple[list[str], list[float]]:
@@ -119,10 +129,10 @@ def _shares(values: pl.Series, classes: list[str]) -> list[float]:
 
 
 def _first_taken_up(tables: Tables, dates: Iterable[date]) -> list[str]:
-    """The categories most often taken up first in the training windows, most frequent first, then by name."""
+    """What is most often newly taken up first in the training windows, most frequent first, then by name."""
     taken = pl.concat(facts.taken_up(tables, t) for t in dates)
-    ranked = taken.group_by("category_l1").len().sort("len", "category_l1", descending=[True, False])
-    return ranked["category_l1"].head(NBA_CLASSES).to_list()
+    ranked = taken.group_by("taken").len().sort("len", "taken", descending=[True, False])
+    return ranked["taken"].head(NBA_CLASSES).to_list()
 
 
 def ecdf(values: np.ndarray) -> tuple[list[float], list[float]]:

@@ -43,7 +43,6 @@ CATEGORY_CLASSES = 12
 BRAND_CLASSES = 500
 
 STAGES = ["new", "growing", "steady", "declining", "dormant", "returning"]
-CHANNELS = ["mailer", "display", "shelf"]
 WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 TIMES = [f"{day} {hour:02d}–{hour + 6:02d}" for day in WEEKDAYS for hour in range(0, 24, 6)]
 CYCLE_EDGES = [1, 2, 4, 7, 14, 28]  # first day of the second, third, … class

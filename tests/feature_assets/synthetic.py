@@ -158,7 +158,10 @@ def _campaign_events(rng: np.random.Generator, customers: int) -> pl.DataFrame:
 def _refunds(rng: np.random.Generator, purchases: pl.DataFrame) -> pl.DataFrame:
     back = purchases.filter(pl.Series(rng.random(purchases.height) < 0.02) & (pl.col("customer_id") > "c001"))
     return back.with_columns(
-        "r" + pl.col("transaction_id"), "r" + pl.col("basket_id"), -pl.col("amount"), pl.lit("refund").alias("kind")
+        transaction_id="r" + pl.col("transaction_id"),
+        basket_id="r" + pl.col("basket_id"),
+        amount=-pl.col("amount"),
+        kind=pl.lit("refund"),
     )
 
 

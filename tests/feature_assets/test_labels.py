@@ -28,7 +28,7 @@ from feature_assets.labels import (
     windows,
 )
 from feature_assets.labels.state import ecdf
-from feature_assets.labels.tasks import CHANNELS, CYCLES, STAGES, TIMES
+from feature_assets.labels.tasks import CYCLES, STAGES, TIMES
 from feature_assets.snapshots import SnapshotPlan, plan
 from feature_assets.tables import Tables
 
@@ -108,7 +108,7 @@ def slow_labels(tables: Tables, t: date, state: LabelState) -> dict[str, dict[st
         ]
         label["spending_category"] = int(np.argmax(lift)) if max(lift) > 0 else None
         channels = Counter(x["channel"] for x in window)
-        lift = [channels[c] / s for c, s in zip(CHANNELS, state.channel_shares, strict=True)]
+        lift = [channels[c] / s for c, s in zip(tables.dataset.channels, state.channel_shares, strict=True)]
         label["channel"] = int(np.argmax(lift)) if window else None
         known = state.classes["brand_prediction"]
         brands = Counter(known.index(x["brand"]) for x in window if x["brand"] in known)
