@@ -104,7 +104,7 @@ def fit_labels(tables: Tables, plan: SnapshotPlan) -> LabelState:
 
 
 def _thinned(dates: Sequence[date], customers: int) -> list[date]:
-    """Evenly spread dates, first and last included, with at most about `MAX_ROWS` rows together (two dates at least)."""
+    """Evenly spread dates, first and last included: at most about `MAX_ROWS` rows together, and at least two dates."""
     n = min(len(dates), max(2, MAX_ROWS // max(customers, 1)))
     return [dates[i] for i in np.linspace(0, len(dates) - 1, n).round().astype(int).tolist()]
 
