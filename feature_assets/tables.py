@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from feature_assets.contract import SPEND
+from feature_assets.contract import INFLOWS, OUTFLOWS, SPEND
 from feature_assets.dataset import DatasetConfig
 
 LEVELS = ("category_l1", "category_l2", "category_l3")
@@ -46,6 +46,16 @@ INSTANTS: dict[str, str] = {
     "balances": "on",
 }
 """Table of events → the column that says when a row became known: an instant, or a local day (known after its end)."""
+
+
+PARTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "inflows": ("transactions", "kind", INFLOWS),
+    "outflows": ("transactions", "kind", OUTFLOWS),
+    "refunds": ("transactions", "kind", ("refund",)),
+    "overseas": ("transactions", "is_overseas", ()),
+}
+"""Source that is a part of a contract table → the table, the column, and the values of it, if only some count. A data
+set has the part if its table has a row with such a value."""
 
 
 def before(table: str, as_of: date, instant: datetime) -> pl.Expr:
@@ -96,8 +106,23 @@ class Tables:
         object.__setattr__(self, "frames", ordered)
 
     def has(self, name: str) -> bool:
-        """Whether contract table `name` was delivered."""
-        return name in self.frames
+        """Whether contract table `name`, or a part of one (`PARTS`), was delivered."""
+        return self._has_part(name) if name in PARTS else name in self.frames
+
+    def _has_part(self, name: str) -> bool:
+        if name not in self._parts:
+            table, column, values = PARTS[name]
+            frame = self.frames.get(table)
+            found = frame is not None and column in frame.columns
+            if found and frame is not None:
+                kept = frame[column].is_in(values) if values else frame[column].is_not_null()
+                found = bool(kept.any())
+            self._parts[name] = found
+        return self._parts[name]
+
+    @cached_property
+    def _parts(self) -> dict[str, bool]:
+        return {}
 
     def view(self, as_of: date, shard: tuple[int, int] | None = None) -> View:
         """What is known strictly before local midnight of `as_of` of all customers, or of shard (i, n)."""
@@ -255,7 +280,7 @@ class View:
         self._rows = pl.Series("row", rows)
 
     def has(self, name: str) -> bool:
-        """Whether contract table `name` was delivered."""
+        """Whether contract table `name`, or a part of one (`PARTS`), was delivered."""
         return self._tables.has(name)
 
     @cached_property

@@ -1,0 +1,164 @@
+"""Whether every column and side input says something of its own: FEATURES §2 rule 6, on a data set at one as-of date.
+
+What is looked at is what the model reads (`build.assemble`): scaled columns, raw columns, side inputs. A column fails
+when it is constant, missing throughout, or a copy of another (|ρ| > 0.9999 where both are known). A group whose source
+the data set does not have is absent, and named with the source; so are single columns of a group that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from feature_assets import schema
+from feature_assets.build import assemble, compute_all
+from feature_assets.state import FeatureState
+from feature_assets.tables import View
+
+COPY = 0.9999
+_SUSPECT = 0.995  # |ρ| with gaps filled, above which a pair is looked at again without them
+_FEW = 20  # rows on which both columns of a pair must be known
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found.
+
+    Attributes:
+        rows: customers looked at.
+        present: columns that the data set feeds, of `schema.WIDTH`.
+        faults: input, group, fault; one row a violation.
+        absent: group, columns (how many), missing source; one row a group that is absent, or a source that some columns
+            of a group lack.
+    """
+
+    rows: int
+    present: int
+    faults: pl.DataFrame
+    absent: pl.DataFrame
+
+    @property
+    def passed(self) -> bool:
+        return self.faults.is_empty()
+
+
+def check(view: View, state: FeatureState, progress: Callable[[str], None] = lambda _: None) -> Checked:
+    """Compute every group of `state` for `view` and look at each column and side input."""
+    progress("computing all groups")
+    outputs = compute_all(view, state)
+    matrix = assemble(view, outputs, state)
+    progress("comparing columns")
+    faults = [
+        *_never_varied(view, state),
+        *_dull(matrix, state),
+        *_copies(matrix, state),
+        *_dull_sides(matrix, state),
+    ]
+    owner = {c.name: group.name for group in schema.registry().values() for c in group.columns}
+    rows = [{"input": name, "group": owner.get(name.split("[")[0], "side input"), "fault": why} for name, why in faults]
+    return Checked(
+        view.customers.height,
+        len(state.present),
+        pl.DataFrame(rows, schema={"input": pl.String, "group": pl.String, "fault": pl.String}),
+        absent(view),
+    )
+
+
+def absent(view: View) -> pl.DataFrame:
+    """Groups and columns that this data set cannot feed, with the tables they lack: group, columns, missing source."""
+    rows = []
+    for group in schema.registry().values():
+        lost = [source for source in group.sources if not view.has(source)]
+        count: dict[str, int] = {}
+        if lost:
+            count[", ".join(lost)] = len(group.columns)
+        else:
+            for column in group.columns:
+                missing = ", ".join(source for source in column.sources if not view.has(source))
+                if missing:
+                    count[missing] = count.get(missing, 0) + 1
+        rows += [{"group": group.name, "columns": n, "missing source": source} for source, n in count.items()]
+    return pl.DataFrame(rows, schema={"group": pl.String, "columns": pl.Int64, "missing source": pl.String})
+
+
+def _never_varied(view: View, state: FeatureState) -> list[tuple[str, str]]:
+    """Columns that had a source and yet carried nothing in the fit, and positions that no group fills."""
+    fed = [name for name, why in state.groups["normalise"].meta["dropped"].items() if _has_sources(name, view)]
+    reserved = [(column.name, "no group fills it") for column in schema.columns() if column.reserved]
+    return [*((name, state.groups["normalise"].meta["dropped"][name]) for name in fed), *reserved]
+
+
+def _has_sources(name: str, view: View) -> bool:
+    return all(view.has(source) for source in schema.columns()[schema.positions()[name]].sources)
+
+
+def _values(matrix: pl.DataFrame, names: list[str]) -> np.ndarray:
+    return np.column_stack([matrix[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in names])
+
+
+def _dull(matrix: pl.DataFrame, state: FeatureState) -> list[tuple[str, str]]:
+    values = _values(matrix, state.present)
+    known = np.isfinite(values)
+    found = []
+    for i, name in enumerate(state.present):
+        column = values[known[:, i], i]
+        if not len(column):
+            found.append((name, "missing throughout"))
+        elif column.min() == column.max():
+            found.append((name, f"constant ({column[0]:.6g})"))
+    return found
+
+
+def _copies(matrix: pl.DataFrame, state: FeatureState) -> list[tuple[str, str]]:
+    values = _values(matrix, state.present)
+    known = np.isfinite(values)
+    mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centred = np.where(known, values - mean, 0.0)
+        standard = centred / np.sqrt((centred**2).sum(axis=0))
+    standard = np.nan_to_num(standard)
+    near = np.abs(standard.T @ standard)
+    found = []
+    for a, b in np.argwhere(np.triu(near > _SUSPECT, 1)):
+        both = known[:, a] & known[:, b]
+        x, y = values[both, a], values[both, b]
+        if len(x) < _FEW or x.std() == 0 or y.std() == 0:
+            continue
+        correlation = np.corrcoef(x, y)[0, 1]
+        if abs(correlation) > COPY:
+            found.append((state.present[b], f"copy of {state.present[a]} (ρ = {correlation:.6f})"))
+    return found
+
+
+def _dull_sides(matrix: pl.DataFrame, state: FeatureState) -> list[tuple[str, str]]:
+    found = []
+    for name, group in schema.registry().items():
+        if name not in state.groups:
+            continue
+        for side in group.side_inputs:
+            given = matrix[side.name].drop_nulls()
+            if given.is_empty():
+                found.append((side.name, "absent for every customer"))
+                continue
+            flat = given.explode().cast(pl.Float32).to_numpy().reshape(len(given), -1)
+            if (flat == flat[0]).all():
+                found.append((side.name, "the same for every customer"))
+            found += _dull_channels(side, flat, state.groups[name].meta)
+    return found
+
+
+def _dull_channels(side: schema.SideInput, flat: np.ndarray, meta: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Named channels that never vary, of those that the data set has (`channels_present` of the group's state)."""
+    if not side.channels:
+        return []
+    present = meta.get("channels_present", side.channels)
+    assert isinstance(present, list | tuple)
+    channels = flat.reshape(-1, len(side.channels))
+    return [
+        (f"{side.name}[{name}]", f"constant ({channels[0, i]:.6g})")
+        for i, name in enumerate(side.channels)
+        if name in present and (channels[:, i] == channels[0, i]).all()
+    ]
