@@ -1,14 +1,14 @@
 # Two commands matter: `make nightly` and `make test`. Both make the environment in .venv first, if it is not there.
-# Options: AS_OF=YYYY-MM-DD  DATASET=name  DATA_DIR=folder  PLE_HOME=folder  PYTHON=python3.11
+# Options: AS_OF=YYYY-MM-DD  DATASET=name  DATA_DIR=folder  CUSTOMERS=20000  PLE_HOME=folder  PYTHON=python3.11
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-export AS_OF DATASET DATA_DIR
+export AS_OF DATASET DATA_DIR CUSTOMERS
 
-.PHONY: help setup nightly test ui bench lint
+.PHONY: help setup nightly test ui bench bench-features lint
 
 help:  ## what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ test: $(STAMP) lint  ## linters, types, import arrows, tests
 
 bench: $(STAMP)  ## time and memory of a first night and of a scoring night
 	@$(BIN)/python benchmarks/night.py
+
+bench-features: $(STAMP)  ## CPU, memory and growth of every feature group, beside the plain libraries
+	@$(BIN)/python benchmarks/features.py
 
 lint: $(STAMP)  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -147,11 +147,12 @@ class Candidate:
         dates = (*self.plan.train, *self.plan.holdout)
         labels = []
         for done, day in enumerate(dates, start=1):
-            view = self.tables.view(day)
+            view = self.tables.view(day, self.shard(done, day))
             file = self.snapshot_file(day)
             if not file.exists():
                 publish(assemble(view, compute_all(view, self.state), self.state), file)
             frame = compute_labels(self.tables, day, self.label_state, known_until=self.as_of)
+            frame = frame.join(view.customers, on="customer_id", how="semi", maintain_order="left")
             usable = [pl.when(self.plan.usable(task, day)).then(pl.col(task)).alias(task) for task in self.task_windows]
             labels.append(
                 frame.with_columns(self.plan.role(frame["customer_id"], day).alias("role")).select(
@@ -161,6 +162,13 @@ class Candidate:
             if done % 10 == 0 or done == len(dates):
                 self.log(f"{done} of {len(dates)} snapshots ready")
         publish(pl.concat(labels, how="vertical_relaxed"), self.folder / "labels.parquet")
+
+    def shard(self, number: int, day: date) -> tuple[int, int] | None:
+        """The customers that snapshot `number` takes where all of them would be more than `max_training_rows`."""
+        share = self.settings.max_training_rows // len(self.plan.dates)
+        known = int((self.tables.frames["customers"]["joined_on"] < day).sum())
+        shards = -(-known // max(share, 1))
+        return (number % shards, shards) if shards > 1 else None
 
     def snapshot_file(self, day: date) -> Path:
         """Feature matrix of one snapshot."""
@@ -180,6 +188,11 @@ class Candidate:
 
     def _flat_columns(self) -> list[str]:
         return ["customer_id", "as_of", *self.state.present]
+
+    def _model_columns(self) -> list[str]:
+        """What the model reads of a snapshot."""
+        sides = ["cluster_probs", *(["txn_seq", "txn_seq_mask"] if self.input_config().has_txn_seq else [])]
+        return ["customer_id", *self.state.present, *sides]
 
     # --- what the UI shows of it --------------------------------------------------------------------------------
     def state_table(self, state: FeatureState) -> pl.DataFrame:
@@ -246,7 +259,7 @@ class Candidate:
         config = self.model_config()
         parts = []
         for (day,), labels in self.labels.filter(pl.col("role") == role).group_by("as_of", maintain_order=True):
-            frame = pl.read_parquet(self.snapshot_file(day))
+            frame = pl.read_parquet(self.snapshot_file(day), columns=self._model_columns())
             rows = labels.join(frame.select("customer_id"), on="customer_id", how="inner", maintain_order="right")
             frame = frame.join(rows.select("customer_id"), on="customer_id", how="semi", maintain_order="left")
             parts.append(

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from pipeline.feature_commands import features
 from pipeline.home import Home
 from pipeline.settings import Settings, load_settings
+from pipeline.simulation import data_folder
 
 
 def _deployment() -> tuple[Settings, Home]:
@@ -45,10 +47,13 @@ def main() -> None:
 @click.option("--as-of", envvar="AS_OF", help="As-of date, YYYY-MM-DD (default: the day after the last day of data).")
 @click.option("--dataset", envvar="DATASET", help="Name of a file in data/, without .yaml (default completejourney).")
 @click.option("--data-dir", envvar="DATA_DIR", type=click.Path(path_type=Path), help="Read <table>.parquet from here.")
-def nightly(as_of: str | None, dataset: str | None, data_dir: Path | None) -> None:
+@click.option("--customers", envvar="CUSTOMERS", type=int, help="How many customers a simulation has (default 20,000).")
+def nightly(as_of: str | None, dataset: str | None, data_dir: Path | None, customers: int | None) -> None:
     """Run the nightly job for one as-of date and print what it made."""
     if dataset:
         os.environ["DATASET"] = dataset
+    if customers:
+        os.environ["CUSTOMERS"] = str(customers)
     if data_dir:
         os.environ["DATA_DIR"] = str(data_dir.resolve())
     settings, home = _deployment()
@@ -140,8 +145,10 @@ def base_rates_command(as_of: str, data_dir: Path | None) -> None:
     from feature_assets.snapshots import plan
     from feature_assets.sources import load_tables
 
-    dataset = load_settings().load_dataset()
-    tables = load_tables(dataset, data_dir)
+    settings = load_settings()
+    settings = settings.model_copy(update={"data_dir": data_dir or settings.data_dir})
+    dataset = settings.load_dataset()
+    tables = load_tables(dataset, data_folder(settings, lambda text: click.echo(text, err=True)))
     fitted = fit_labels(tables, plan(dataset.covers_until, dataset.covers_from, windows(tables.dataset)))
     labels = compute_labels(tables, _as_date(as_of), fitted, known_until=dataset.covers_until)
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=60, tbl_hide_dataframe_shape=True):
@@ -150,6 +157,9 @@ def base_rates_command(as_of: str, data_dir: Path | None) -> None:
         click.echo("exposures (customer × campaign) that start in the campaign window")
         click.echo(str(exposure_rates(tables, _as_date(as_of))))
     click.echo(dataset.notice)
+
+
+main.add_command(features)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,10 @@ class Home:
         """What people read, one folder an as-of date."""
         return self.root / "reports"
 
+    def simulation(self, customers: int, seed: int) -> Path:
+        """A generated delivery; it depends on nothing but its size and its seed."""
+        return self.root / "simulations" / f"{customers}-customers-seed-{seed}"
+
     @property
     def tracking_uri(self) -> str:
         """The default MLflow store: one sqlite file."""

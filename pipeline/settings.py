@@ -1,7 +1,7 @@
 """Settings of a deployment: typed, closed, and each one read somewhere.
 
-They come from `$PLE_HOME/settings.yaml` (optional) and then from the environment (`PLE_HOME`, `DATASET`, `DATA_DIR`),
-which wins. An unknown key is an error that names the nearest known one.
+They come from `$PLE_HOME/settings.yaml` (optional) and then from the environment (`PLE_HOME`, `DATASET`, `DATA_DIR`,
+`CUSTOMERS`), which wins. An unknown key is an error that names the nearest known one.
 """
 
 import os
@@ -26,12 +26,16 @@ class Settings(ClosedModel):
     home: Path
     dataset: str = "completejourney"
     data_dir: Path | None = None
+    customers: int = Field(default=20_000, ge=200)
+    """Customers of a data set that is generated (bank_simulation); others have their own."""
     retrain_after_days: int = Field(default=7, ge=1)
     """A champion whose training as-of date is at least this many days back is trained anew."""
     snapshot_step_days: int = Field(default=7, ge=1)
     """Distance between two training snapshots."""
     min_history_days: int = Field(default=56, ge=1)
     """History a customer base must have before its first training snapshot."""
+    max_training_rows: int = Field(default=100_000, ge=1_000)
+    """Rows (customer × snapshot) of a training set, about: above it each snapshot takes another shard of customers."""
     holdout_weeks: int = Field(default=2, ge=1)
     """Snapshots that even the task with the longest window keeps for evaluation."""
     bootstrap_resamples: int = Field(default=200, ge=20)
@@ -75,4 +79,6 @@ def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         values["dataset"] = environment["DATASET"]
     if environment.get("DATA_DIR"):
         values["data_dir"] = Path(environment["DATA_DIR"]).expanduser().resolve()
+    if environment.get("CUSTOMERS"):
+        values["customers"] = environment["CUSTOMERS"]
     return Settings.model_validate(values)

@@ -12,6 +12,7 @@ from feature_assets import schema
 from feature_assets.build import assemble, compute_group, groups_of
 from feature_assets.dataset import DatasetConfig
 from feature_assets.state import FeatureState
+from feature_assets.tables import PARTS
 from pipeline.assets.common import FEATURES, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.reports.describe import frame_metadata, markdown
@@ -62,7 +63,7 @@ def _group_asset(
         key=group_key(group.name),
         partitions_def=partitions,
         description=f"{group.description}. One row a customer known at the as-of date, natural units. {dataset.notice}",
-        deps=[STATE_IN_USE, *(table_key(table) for table in CONTRACT_TABLES if table in group.sources)],
+        deps=[STATE_IN_USE, *(table_key(table) for table in CONTRACT_TABLES if table in _tables_of(group))],
         ins={f"needs_{name}": dg.AssetIn(group_key(name)) for name in group.needs},
         metadata={"columns": len(group.columns), "side inputs": ", ".join(s.name for s in group.side_inputs) or "none"},
         **asset_options(FEATURES, "polars", "parquet"),
@@ -88,6 +89,12 @@ def _group_asset(
         )
 
     return compute
+
+
+def _tables_of(group: schema.Group) -> set[str]:
+    """Contract tables that the group or one of its columns reads."""
+    sources = {*group.sources, *(source for column in group.columns for source in column.sources)}
+    return {PARTS[source][0] if source in PARTS else source for source in sources}
 
 
 def _missing(frame: pl.DataFrame) -> pl.DataFrame:

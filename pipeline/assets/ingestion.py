@@ -20,6 +20,7 @@ from pipeline.assets.common import INGESTION, asset_options, checked
 from pipeline.reports.describe import frame_metadata, markdown
 from pipeline.resources.lake import Lake, publish, publish_folder, publish_json
 from pipeline.settings import Settings
+from pipeline.simulation import data_folder
 
 CONTRACT_TABLES = tuple(CONTRACT)
 QUARANTINE = dg.AssetKey("quarantine")
@@ -68,7 +69,7 @@ def ingestion_assets(
     )
     def ingest_delivery(context: dg.AssetExecutionContext, lake: Lake) -> Iterator[dg.MaterializeResult]:
         as_of = context.partition_key
-        delivery = read_delivery(dataset, settings.data_dir)
+        delivery = read_delivery(dataset, data_folder(settings, context.log.info))
         digest = delivery_digest(delivery)
         folder = lake.delivery(digest)
         if not folder.exists():
