@@ -198,13 +198,16 @@ class Declared:
     """The declaration of one delivered table.
 
     Attributes:
-        schema: types, nullability, ranges and key (`primary_key`; the whole row where it has no other key).
+        schema: types, nullability, ranges and key (`primary_key`; a table without one is a plain list of events, of
+            which exact copies collapse).
         required: whether a delivery without it is refused.
         references: what its rows point at.
         instant: the column that says when a row happened (naive UTC Datetime, or a local Date), if any: it must lie in
             the days that the data set covers.
         may_precede: whether rows may have happened before the first covered day.
         reasons: custom rule of the schema → reason in words.
+        soft: column with ranges, or custom rule → the column whose value is taken out of a row that breaks it, so that
+            the rest of the row is kept.
     """
 
     name: str
@@ -214,6 +217,7 @@ class Declared:
     instant: str | None = None
     may_precede: bool = False
     reasons: Mapping[str, str] | None = None
+    soft: Mapping[str, str] | None = None
 
     @property
     def types(self) -> dict[str, pl.DataType]:

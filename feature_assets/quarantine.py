@@ -63,13 +63,12 @@ def validate(
             odd = odd | bad
     good = pl.DataFrame([*columns, position]).filter(~odd)
 
-    good, faults, conflicts = _rules(table, good)
+    good, faults, same_key = _rules(table, good)
     aside += faults
     good, faults = _times(table, good, dataset, now or datetime.now(UTC))
     aside += faults
-    if conflicts:
-        good, faults = _keys(table, good)
-        aside += faults
+    good, faults = _keys(table, good, same_key)
+    aside += faults
     for reference in table.references:
         if reference.table in references:
             good, faults = _refer(table, good, reference, references[reference.table])
@@ -87,21 +86,32 @@ def validate(
     )
 
 
-def _rules(table: Declared, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault], bool]:
-    """Set aside the rows that break a rule of the schema other than its key; say whether keys conflict."""
+def _rules(table: Declared, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault], pl.Series]:
+    """Set aside, or keep without a value, the rows that break a rule of the schema other than its key.
+
+    Also returns the positions of the rows that share a key with another row (none for a table without a key).
+    """
     failed = _filter(table, rows)
-    broken = sorted((c for c in failed.columns if c not in rows.columns), key=_severity)
-    conflicts = KEY_RULE in broken and bool((failed[KEY_RULE] == INVALID).any())
+    soft = table.soft or {}
+    broken = sorted((c for c in failed.columns if c not in rows.columns), key=lambda rule: _severity(rule, soft))
+    same_key = failed.filter(pl.col(KEY_RULE) == INVALID)[POSITION] if KEY_RULE in broken else failed[POSITION].clear()
     faults: list[Fault] = []
     rest = failed
     for rule in broken:
         if rule == KEY_RULE:
             continue
         bad = rest.filter(pl.col(rule) == INVALID)
-        if bad.height:
+        if not bad.height:
+            continue
+        column = soft.get(rule.partition("|")[0])
+        if column is None:
             faults.append((bad[POSITION], _reason(table, rule), DROPPED))
             rest = rest.filter(pl.col(rule) != INVALID)
-    return _without(rows, faults), faults, conflicts
+        else:
+            faults.append((bad[POSITION], _reason(table, rule), f"kept without {column}"))
+            lost = pl.col(POSITION).is_in(bad[POSITION].implode())
+            rows = rows.with_columns(pl.when(~lost).then(pl.col(column)).alias(column))
+    return _without(rows, faults), faults, same_key
 
 
 def _filter(table: Declared, rows: pl.DataFrame) -> pl.DataFrame:
@@ -110,9 +120,10 @@ def _filter(table: Declared, rows: pl.DataFrame) -> pl.DataFrame:
     return schema.filter(rows).failure.details()
 
 
-def _severity(rule: str) -> tuple[int, str]:
-    kind = rule.partition("|")[2]
-    return (("nullability", "nan", "inf").index(kind) if kind in ("nullability", "nan", "inf") else 3), rule
+def _severity(rule: str, soft: Mapping[str, str]) -> tuple[bool, int, str]:
+    """The order of rules: the first one that a row breaks names it; rules that keep the row come last."""
+    name, _, kind = rule.partition("|")
+    return name in soft, ("nullability", "nan", "inf").index(kind) if kind in ("nullability", "nan", "inf") else 3, rule
 
 
 def _reason(table: Declared, rule: str) -> str:
@@ -152,26 +163,33 @@ def _times(
     return _without(rows, faults), faults
 
 
-def _keys(table: Declared, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault]]:
-    """Collapse exact copies to the first of them, then drop every row whose key has different contents."""
-    kept = rows.unique(subset=list(table.types), keep="first", maintain_order=True)
+def _keys(table: Declared, rows: pl.DataFrame, same_key: pl.Series) -> tuple[pl.DataFrame, list[Fault]]:
+    """Collapse exact copies to the first of them, then drop every row whose key has different contents.
+
+    `same_key`: positions of rows whose key other rows have as well; without a key, every row is compared.
+    """
+    key = table.schema.primary_key()
+    suspects = rows.filter(pl.col(POSITION).is_in(same_key.implode())) if key else rows
+    if suspects.is_empty():
+        return rows, []
     faults: list[Fault] = []
-    if kept.height < rows.height:
-        copies = rows.join(kept, on=POSITION, how="anti", maintain_order="left")
-        faults.append((copies[POSITION], f"{table.name}: exact copy of another row", COLLAPSED))
-    failed = _filter(table, kept)
-    if failed.height:
-        key = ", ".join(table.schema.primary_key())
-        faults.append((failed[POSITION], f"{table.name}: same key ({key}) with different contents", DROPPED))
-    return _without(kept, faults), faults
+    kept = suspects.unique(subset=list(table.types), keep="first", maintain_order=True)
+    if kept.height < suspects.height:
+        copies = suspects[POSITION].filter(~suspects[POSITION].is_in(kept[POSITION].implode()))
+        faults.append((copies, f"{table.name}: exact copy of another row", COLLAPSED))
+    differing = kept.filter(pl.struct(key).is_duplicated())[POSITION] if key else kept[POSITION].clear()
+    if len(differing):
+        faults.append((differing, f"{table.name}: same key ({', '.join(key)}) with different contents", DROPPED))
+    return _without(rows, faults), faults
 
 
 def _refer(
     table: Declared, rows: pl.DataFrame, reference: Reference, target: pl.DataFrame
 ) -> tuple[pl.DataFrame, list[Fault]]:
-    """Set aside, or keep without the column, the rows that point at nothing."""
+    """Set aside, or keep without the column, the rows that point at nothing. A missing value points nowhere."""
     on = list(reference.columns)
-    unknown = rows.join(target.select(on).unique(), on=on, how="anti", maintain_order="left")
+    pointing = rows.select(POSITION, *on).drop_nulls()
+    unknown = pointing.join(target.select(on).unique(), on=on, how="anti", maintain_order="left")
     reason = f"{table.name}.{'+'.join(on)}: {reference.reason}"
     if reference.keep_without is None:
         faults = [(unknown[POSITION], reason, DROPPED)] if unknown.height else []
@@ -183,16 +201,17 @@ def _refer(
 
 
 def _without(rows: pl.DataFrame, faults: list[Fault]) -> pl.DataFrame:
-    for positions, _, action in faults:
-        if action in (DROPPED, COLLAPSED):
-            rows = rows.join(positions.to_frame(), on=POSITION, how="anti", maintain_order="left")
-    return rows
+    gone = [positions for positions, _, action in faults if action in (DROPPED, COLLAPSED)]
+    return rows.filter(~pl.col(POSITION).is_in(pl.concat(gone).implode())) if gone else rows
 
 
 def _records(table: Declared, frame: pl.DataFrame, aside: list[Fault]) -> tuple[pl.DataFrame, tuple[ReasonCount, ...]]:
-    """The quarantine frame of the rows set aside, and their counts, most rows first."""
+    """The quarantine frame of the rows set aside, and their counts, most rows first. A table without a key is named by
+    the columns that cannot be missing."""
+    required = [name for name, column in table.schema.columns().items() if not column.nullable]
     key = [
-        pl.format("{}={}", pl.lit(c), pl.col(c).cast(pl.String).fill_null("null")) for c in table.schema.primary_key()
+        pl.format("{}={}", pl.lit(c), pl.col(c).cast(pl.String).fill_null("null"))
+        for c in table.schema.primary_key() or required
     ]
     parts: list[pl.DataFrame] = []
     counts: list[ReasonCount] = []

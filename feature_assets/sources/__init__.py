@@ -9,16 +9,17 @@ from pathlib import Path
 
 from feature_assets.dataset import DatasetConfig
 from feature_assets.sources import completejourney
+from feature_assets.sources.bank_simulation import reader as bank_simulation
 from feature_assets.sources.delivery import Delivery, Ingested
 from feature_assets.tables import Tables
 
 __all__ = ["Delivery", "Ingested", "ingest", "load_tables", "read_delivery"]
 
-_SOURCES = {"completejourney": completejourney}
+_SOURCES = {"completejourney": completejourney, "bank_simulation": bank_simulation}
 
 
 def read_delivery(dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
-    """Open a delivery: the source's own files, or `<table>.parquet` files in `data_dir`.
+    """Open a delivery: the source's own files, or the files in `data_dir`.
 
     Raises:
         DeliveryError: a required file is missing or a file is not Parquet.

@@ -1,4 +1,4 @@
-"""Opening delivered files: one Parquet file a table, and one clear error when it cannot be read.
+"""Opening delivered files: one Parquet file a table or a folder of parts, and one clear error when it cannot be read.
 
 What the tables mean belongs to the named sources. Source: DATA §1, §4.
 """
@@ -32,6 +32,50 @@ def find_tables(directory: Path, required: list[str], optional: list[str]) -> tu
     return present, [table for table in optional if table not in present]
 
 
+def find_parts(directory: Path, required: list[str], optional: list[str]) -> tuple[dict[str, list[Path]], list[str]]:
+    """The parts `<directory>/tables/<table>/*.parquet`, or the file `<directory>/<table>.parquet`, of each table, and
+    the optional tables that are not there.
+
+    Raises:
+        DeliveryError: the directory or a required table is missing; names all missing tables.
+    """
+    if not directory.is_dir():
+        raise DeliveryError(f"{directory} is not a folder: give the folder that holds tables/{required[0]}")
+    parts: dict[str, list[Path]] = {}
+    for table in required + optional:
+        whole = directory / f"{table}.parquet"
+        found = [whole] if whole.is_file() else sorted((directory / "tables" / table).glob("*.parquet"))
+        if found:
+            parts[table] = found
+    missing = [table for table in required if table not in parts]
+    if missing:
+        raise DeliveryError(
+            f"required table{'s' if len(missing) > 1 else ''} {', '.join(missing)}: neither Parquet files in "
+            f"{directory}/tables/<table>/ nor {directory}/<table>.parquet found. Tables found: {', '.join(parts) or 'none'}."
+        )
+    return parts, [table for table in optional if table not in parts]
+
+
+def scan_parts(table: str, parts: list[Path]) -> pl.LazyFrame:
+    """All parts of a table as one lazy frame, in the order of their names; schemas are read at once.
+
+    Raises:
+        DeliveryError: a part is not Parquet, or has other columns or types than the first one.
+    """
+    frames = [scan(table, part) for part in parts]
+    first = dict(frames[0].collect_schema())
+    for part, frame in zip(parts[1:], frames[1:], strict=True):
+        schema = dict(frame.collect_schema())
+        if schema != first:
+            differing = sorted(c for c in first.keys() | schema.keys() if first.get(c) != schema.get(c))
+            raise DeliveryError(
+                f"table {table}: {part} has other columns or types than {parts[0].name}: "
+                f"{', '.join(f'{c} ({schema.get(c)}, there {first.get(c)})' for c in differing[:5])}. "
+                f"Deliver all parts of a table alike."
+            )
+    return pl.scan_parquet(parts, glob=False)
+
+
 def scan(table: str, path: Path) -> pl.LazyFrame:
     """The Parquet file as a lazy frame; its schema is read at once.
 
@@ -60,6 +104,6 @@ def collect(table: str, path: Path, frame: pl.LazyFrame, *, streaming: bool = Fa
 
 def unreadable(table: str, path: Path, error: Exception) -> DeliveryError:
     """The error of a file that is there but cannot be read."""
-    size = path.stat().st_size if path.is_file() else 0
+    size = f"{path.stat().st_size} bytes" if path.is_file() else "a folder"
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return DeliveryError(f"table {table}: {path} ({size} bytes) cannot be read as Parquet: {said}. Deliver it again.")
+    return DeliveryError(f"table {table}: {path} ({size}) cannot be read as Parquet: {said}. Deliver it again.")
