@@ -50,8 +50,8 @@ def find_parts(directory: Path, required: list[str], optional: list[str]) -> tup
     missing = [table for table in required if table not in parts]
     if missing:
         raise DeliveryError(
-            f"required table{'s' if len(missing) > 1 else ''} {', '.join(missing)}: neither Parquet files in "
-            f"{directory}/tables/<table>/ nor {directory}/<table>.parquet found. Tables found: {', '.join(parts) or 'none'}."
+            f"required table{'s' if len(missing) > 1 else ''} {', '.join(missing)}: found neither {directory}/tables/"
+            f"<table>/*.parquet nor {directory}/<table>.parquet. Tables found: {', '.join(parts) or 'none'}."
         )
     return parts, [table for table in optional if table not in parts]
 
