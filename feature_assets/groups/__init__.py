@@ -11,7 +11,25 @@ from importlib import import_module
 
 from feature_assets.schema import Group
 
-MODULES: tuple[str, ...] = ("base", "campaign", "raw_power_law", "txn_seq", "gmm")
+MODULES: tuple[str, ...] = (
+    "base",
+    "campaign",
+    "raw_power_law",
+    "txn_seq",
+    "deposit",
+    "membership",
+    "investment",
+    "credit",
+    "digital",
+    "product",
+    "insurance",
+    "consultation",
+    "overseas",
+    "other_channel",
+    "session_seq",
+    "segment",
+    "gmm",
+)
 
 
 def implemented() -> list[Group]:

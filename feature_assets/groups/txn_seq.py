@@ -1,10 +1,10 @@
 """Transaction sequence: the last 180 days of each customer, 16 values a day, oldest day first.
 
-Card 8: count, log amount, mean, max, category entropy, top category, channel share, hour resultant. Deposit 8 belong to
-data sets with deposits. What the data set does not have is *absent*: not in `channels_present` of the state, and 0 in
-the array because an array has no holes. A day without a purchase is a fact (zeros, mask true); a day before the
-customer joined is not (mask false). Values are divided by a fitted scale and not centred, so 0 stays "nothing".
-Source: FEATURES §3.9.
+Card 8: count, log amount, mean, max, category entropy, top category, channel share, hour resultant. Deposit 8: in, out,
+net, balance, count, transfer, salary flag, low-balance flag (`_deposit_days.py`). What the data set does not have is
+*absent*: not in `channels_present` of the state, and 0 in the array because an array has no holes. A day without a
+purchase is a fact (zeros, mask true); a day before the customer joined is not (mask false). Values are divided by a
+fitted scale and not centred, so 0 stays "nothing". Source: FEATURES §3.9.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
+from feature_assets.groups import _deposit_days
 from feature_assets.groups._lines import Window, to_lists, top_by_spend, window
 from feature_assets.schema import Column, SideInput
 from feature_assets.state import GroupState
@@ -22,7 +23,7 @@ from feature_assets.tables import View
 
 STEPS = 180
 CATEGORIES = 12
-LIMIT = 4.0  # scaled values are clipped to [0, LIMIT]
+LIMIT = 4.0  # scaled values are clipped to [−LIMIT, LIMIT]; only net flow and balance can be negative
 CARD = (
     "card_count",
     "card_log_amount",
@@ -33,18 +34,9 @@ CARD = (
     "card_channel_share",
     "card_hour_resultant",
 )
-DEPOSIT = (
-    "deposit_in",
-    "deposit_out",
-    "deposit_net",
-    "deposit_balance",
-    "deposit_count",
-    "deposit_transfer",
-    "deposit_salary",
-    "deposit_low_balance",
-)
+DEPOSIT = _deposit_days.CHANNELS
 CHANNELS = CARD + DEPOSIT
-_SCALED = 4  # the first four channels have a unit; the other four are shares already
+_SCALED = 4  # the first four card channels have a unit; the other four are shares already
 _CHUNK = 1024  # customers at a time: 1024 × 180 × 13 cells of float64 are 19 MB
 
 
@@ -62,7 +54,8 @@ class TxnSeq:
     needs: tuple[str, ...] = ()
 
     def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
-        """`scale` [4]: root mean square of the non-zero values of each channel with a unit, over the training dates."""
+        """`scale` [4]: root mean square of the non-zero values of each card channel with a unit, over the training
+        dates; and what `_deposit_days.fit` says, where the data set has deposits."""
         del upstream, seed
         meta: dict[str, list[str]] = {
             "categories": top_by_spend(views, "category_l1", CATEGORIES),
@@ -81,7 +74,9 @@ class TxnSeq:
             squares += (values[:, :_SCALED] ** 2).sum(axis=0)
             count += len(values)
         scale = np.sqrt(squares / max(count, 1))
-        return GroupState({"scale": np.where(scale > 0, scale, 1.0)}, meta)
+        deposits, present = _deposit_days.fit(views, STEPS)
+        meta["channels_present"] += present
+        return GroupState({"scale": np.where(scale > 0, scale, 1.0), **deposits}, meta)
 
     def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
         """customer_id, txn_seq List(Float32)[180·16] row-major, txn_seq_mask List(Boolean)[180]."""
@@ -94,8 +89,10 @@ class TxnSeq:
         card[:, [i for i, name in enumerate(CARD) if name not in state.meta["channels_present"]]] = 0.0
         sequence = np.zeros((part.customers * STEPS, len(CHANNELS)), dtype=np.float32)
         sequence[cells, : len(CARD)] = np.clip(card, 0.0, LIMIT)
+        _add_deposits(sequence, view, state)
         joined = view.customers["joined_on"].to_physical().to_numpy()
         mask = part.as_of - STEPS + np.arange(STEPS)[None, :] >= joined[:, None]
+        sequence[~mask.ravel()] = 0.0
         return pl.DataFrame(
             [
                 view.customers["customer_id"],
@@ -103,6 +100,19 @@ class TxnSeq:
                 to_lists("txn_seq_mask", mask),
             ]
         )
+
+
+def _add_deposits(sequence: np.ndarray, view: View, state: GroupState) -> None:
+    """Write the deposit channels that the state knows into `sequence` [customers · 180, 16]."""
+    present = [name for name in DEPOSIT if name in state.meta["channels_present"]]
+    if not present:
+        return
+    _deposit_days.check(view, present)
+    days = _deposit_days.days(view, STEPS, state.arrays["low_balance"][0])
+    for name in present:
+        cells, values = days[name]
+        scaled = values / state.arrays["deposit_scale"][DEPOSIT.index(name)]
+        sequence[cells, CHANNELS.index(name)] = np.clip(scaled, -LIMIT, LIMIT)
 
 
 def _card(part: Window, categories: Sequence[str], common_channel: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

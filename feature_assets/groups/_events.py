@@ -1,0 +1,250 @@
+"""Rows of any table of events as plain arrays, and the measures of them that several groups take.
+
+`Coded` numbers a table once a data set; `Events` is its cut at a View: strictly before t, of the view's customers, in
+the order customer, instant. Sums are `np.bincount`, which adds one row after the other, and matrices are added column
+by column: the same bits in any shard. Purchases have their own arrays in `_lines.py`; what a statement or a holding
+says at an instant belongs to `_statements.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from feature_assets.contract import INFLOWS, OUTFLOWS
+from feature_assets.groups._lines import cached
+from feature_assets.groups._windows import maximum
+from feature_assets.tables import INSTANTS, Tables, View
+
+_EPOCH = np.datetime64("1970-01-01")
+
+
+class Coded:
+    """Rows of a table of events; arrays of N rows, each made when first asked for.
+
+    Args:
+        columns: those that are looked at; the ones that the data set does not have are left out.
+        keep: which rows; None for all.
+        series: rows of the same customer and the same values of these columns stand together, oldest first; without
+            any, rows are in the table's order: customer by customer, oldest first.
+    """
+
+    def __init__(
+        self, tables: Tables, table: str, columns: Sequence[str], keep: pl.Expr | None, series: Sequence[str]
+    ) -> None:
+        codes = tables.frames["customers"].select("customer_id", customer=pl.int_range(pl.len(), dtype=pl.Int64))
+        frame, time = tables.frames[table].lazy(), INSTANTS[table]
+        chosen = [name for name in columns if name in tables.frames[table].columns]
+        if keep is not None:
+            frame = frame.filter(keep)
+        frame = frame.select("customer_id", time, *(name for name in chosen if name != time))
+        joined = frame.join(codes.lazy(), on="customer_id", how="inner", maintain_order="left").drop("customer_id")
+        self._rows = rows = joined.collect()
+        self._codes: dict[str, tuple[np.ndarray, list[str]]] = {}
+        when = self._rows[time]
+        self._local = when.dt.convert_time_zone(tables.dataset.zone) if time == "at" else None
+        local = when if self._local is None else self._local.dt.date()
+        self.day: np.ndarray = local.to_physical().to_numpy()
+        """Local day as days since 1970-01-01, int32 [N]."""
+        self.customer: np.ndarray = self._rows["customer"].to_numpy()
+        """Index into the customers table, int64 [N]."""
+        if series:
+            keys = [
+                self.codes(name)[0] if rows[name].dtype == pl.String else rows[name].to_physical().to_numpy()
+                for name in series
+            ]
+            order = np.lexsort((self.day, *keys[::-1], self.customer))
+            self._rows, self.day, self.customer = self._rows[order], self.day[order], self.customer[order]
+            self._codes = {name: (numbers[order], known) for name, (numbers, known) in self._codes.items()}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows.columns
+
+    @cached_property
+    def hour(self) -> np.ndarray:
+        """Local time of day in hours, float64 [N], in [0, 24)."""
+        assert self._local is not None
+        minutes = self._local.dt.hour().cast(pl.Int32) * 60 + self._local.dt.minute().cast(pl.Int32)
+        return minutes.to_numpy() / 60.0
+
+    def values(self, name: str) -> np.ndarray:
+        """A numeric column as float64 [N] (a Date as days since 1970-01-01), NaN where null."""
+        return self._rows[name].to_physical().cast(pl.Float64).to_numpy()
+
+    def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
+        """A text column as int32 numbers [N] (−1 = null) and the values that they stand for, in ascending order."""
+        if name not in self._codes:
+            column = self._rows[name]
+            known = column.drop_nulls().unique().sort()
+            numbers = column.cast(pl.Enum(known)).to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
+            self._codes[name] = (numbers, known.to_list())
+        return self._codes[name]
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """M rows of a table before t, customer by customer."""
+
+    coded: Coded
+    index: np.ndarray  # [M] positions in `coded`
+    row: np.ndarray  # [M] int64 index into the view's customers
+    days_ago: np.ndarray  # [M] int64 ≥ 1
+    customers: int
+    as_of: int  # days since 1970-01-01
+
+    def where(self, mask: np.ndarray) -> Events:
+        """The rows of `mask` [M]."""
+        return Events(self.coded, self.index[mask], self.row[mask], self.days_ago[mask], self.customers, self.as_of)
+
+    def recent(self, days: int) -> Events:
+        """The rows of the last `days` days."""
+        return self.where(self.days_ago <= days)
+
+    def values(self, name: str) -> np.ndarray:
+        """A numeric column, float64 [M]; all NaN where the data set does not have it."""
+        return self.coded.values(name)[self.index] if name in self.coded else np.full(len(self.index), np.nan)
+
+    def codes(self, name: str) -> np.ndarray:
+        return self.coded.codes(name)[0][self.index]
+
+    def hour(self) -> np.ndarray:
+        return self.coded.hour[self.index]
+
+    def is_in(self, name: str, *values: str) -> np.ndarray:
+        """Whether a text column has one of `values`, bool [M]."""
+        numbers, known = self.coded.codes(name)
+        return np.array([*(value in values for value in known), False])[numbers[self.index]]  # −1 picks the last one
+
+    def of(self, name: str, *values: str) -> Events:
+        """The rows whose text column has one of `values`."""
+        return self.where(self.is_in(name, *values))
+
+    def ranked(self, name: str, vocabulary: Sequence[str]) -> np.ndarray:
+        """Position of a text column in `vocabulary`, int64 [M]; len(vocabulary) for any other value and null."""
+        numbers, known = self.coded.codes(name)
+        rank = {value: i for i, value in enumerate(vocabulary)}
+        return np.array([*(rank.get(v, len(rank)) for v in known), len(rank)], dtype=np.int64)[numbers[self.index]]
+
+    def count(self, days: int | None = None) -> np.ndarray:
+        """Rows (of the last `days` days) of each customer, float64 [customers]."""
+        row = self.row if days is None else self.row[self.days_ago <= days]
+        return np.bincount(row, minlength=self.customers).astype(np.float64)
+
+    def total(self, weights: np.ndarray, days: int | None = None) -> np.ndarray:
+        """Sum of `weights` [M] (of the last `days` days) of each customer, float64 [customers]."""
+        if days is None:
+            return np.bincount(self.row, weights, minlength=self.customers).astype(np.float64)
+        inside = self.days_ago <= days
+        return np.bincount(self.row[inside], weights[inside], minlength=self.customers).astype(np.float64)
+
+    def sum_of(self, name: str, days: int | None = None) -> np.ndarray:
+        """Sum of a numeric column."""
+        return self.total(self.values(name), days)
+
+    def change(self, days: int, weights: np.ndarray | None = None) -> np.ndarray:
+        """Count (or sum of `weights`) of the last `days` days less that of as many days before, float64 [customers]."""
+        weights = np.ones(len(self.row)) if weights is None else weights
+        recent = self.total(weights, days)
+        return recent - (self.total(weights, 2 * days) - recent)
+
+    def days_since(self) -> np.ndarray:
+        """Days since the last row, float64 [customers], NaN without one."""
+        return -maximum(self.row, -self.days_ago.astype(np.float64), self.customers)
+
+    def days_of(self) -> Events:
+        """One row for each customer and day that has any (the first one of the day)."""
+        fresh = np.ones(len(self.row), dtype=bool)
+        fresh[1:] = (self.row[1:] != self.row[:-1]) | (self.days_ago[1:] != self.days_ago[:-1])
+        return self.where(fresh)
+
+    def gaps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Customer and length in days of each step from one day with a row to the next one."""
+        days = self.days_of()
+        same = days.row[1:] == days.row[:-1]
+        return days.row[1:][same], (days.days_ago[:-1] - days.days_ago[1:])[same].astype(np.float64)
+
+    def gap_mean(self) -> np.ndarray:
+        """Mean days from one day with a row to the next one; from two days on."""
+        return moments(*self.gaps(), self.customers)[0]
+
+    def gap_cv(self) -> np.ndarray:
+        """Coefficient of variation of the gaps; from three days on. 0 is a clock, 1 is pure chance."""
+        mean, deviation = moments(*self.gaps(), self.customers)
+        return ratio(deviation, mean)
+
+    def table(self, code: np.ndarray, width: int, weights: np.ndarray | None = None) -> np.ndarray:
+        """Count (or sum of `weights`) by customer and `code` [M] in [0, width), float64 [customers, width]."""
+        flat = np.bincount(self.row * width + code, weights, minlength=self.customers * width)
+        return flat.astype(np.float64).reshape(self.customers, width)
+
+
+def events(
+    view: View,
+    table: str,
+    columns: Sequence[str],
+    key: str = "all",
+    keep: pl.Expr | None = None,
+    series: Sequence[str] = (),
+) -> Events:
+    """Rows of `table` before t of the view's customers (see `Coded`), numbered once a data set and cut once a View.
+    `key` names the choice of columns and rows."""
+
+    def cut() -> Events:
+        coded = cached(view._tables, f"coded {table} {key}", lambda: Coded(view._tables, table, columns, keep, series))
+        as_of = int((np.datetime64(view.as_of) - _EPOCH).astype(int))
+        known, row_of = view._known.to_numpy(), view._rows.to_numpy().astype(np.int64)
+        index = np.flatnonzero((coded.day < as_of) & known[coded.customer])
+        row, days_ago = row_of[coded.customer[index]], as_of - coded.day[index].astype(np.int64)
+        return Events(coded, index, row, days_ago, view.customers.height, as_of)
+
+    return cached(view, f"events {table} {key}", cut)
+
+
+def flows(view: View) -> Events:
+    """Inflows and outflows (transactions that buy nothing at a merchant): amount, kind."""
+    moves = pl.col("kind").is_in([*INFLOWS, *OUTFLOWS])
+    return events(view, "transactions", ("amount", "kind"), "flows", moves)
+
+
+def sessions(view: View) -> Events:
+    return events(view, "sessions", ("channel", "event", "seconds", "pages", "campaign_id"))
+
+
+def contacts(view: View) -> Events:
+    return events(view, "contacts", ("kind", "topic"))
+
+
+def reached(view: View) -> Events:
+    """Impressions, clicks and conversions."""
+    shown = pl.col("event").is_in(["impression", "click", "conversion"])
+    return events(view, "campaign_events", ("event",), "reached", shown)
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, NaN where the whole is not positive."""
+    positive = whole > 0
+    return np.where(positive, part / np.where(positive, whole, 1.0), np.nan)
+
+
+def moments(row: np.ndarray, values: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (NaN without a value) and standard deviation (NaN with fewer than two) at each row, float64 [n] each."""
+    count = np.bincount(row, minlength=n).astype(np.float64)
+    mean = ratio(np.bincount(row, values, minlength=n), count)
+    square = np.bincount(row, (values - mean[row]) ** 2, minlength=n)
+    return mean, np.where(count >= 2, np.sqrt(ratio(square, count)), np.nan)
+
+
+def entropy(parts: np.ndarray) -> np.ndarray:
+    """Shannon entropy in nats of the shares of the columns of `parts` [n, K] ≥ 0; NaN where all are 0."""
+    total = np.zeros(len(parts))
+    for part in parts.T:
+        total = total + part
+    result = np.zeros(len(parts))
+    for part in parts.T:
+        share = np.where(part > 0, ratio(part, total), 1.0)
+        result = result - share * np.log(share)
+    return np.where(total > 0, result, np.nan)
