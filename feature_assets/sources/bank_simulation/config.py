@@ -1,0 +1,210 @@
+"""Every parameter of the simulated bank. What a parameter means for the process is written in docs/bank_simulation.md.
+
+Only numbers belong here; what is drawn from them belongs to `world.py` (once) and to the files of the process.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pydantic import Field
+
+from feature_assets.closed import Closed
+
+CATEGORIES = (
+    "groceries",
+    "restaurants",
+    "transport",
+    "fuel",
+    "fashion",
+    "electronics",
+    "home",
+    "health",
+    "leisure",
+    "travel",
+    "education",
+    "services",
+)
+REGIONS = ("north", "lakeside", "midland", "east", "alps", "south", "west")
+CHANNELS = ("pos", "online", "app")
+OPENABLE = (
+    "savings",
+    "term_deposit",
+    "fund",
+    "stocks",
+    "credit_card",
+    "personal_loan",
+    "life",
+    "home",
+    "car",
+    "health",
+    "travel",
+)
+"""Product kinds that a customer can newly open."""
+INHERITED = ("bonds", "pension", "mortgage", "points")
+"""Product kinds that are only ever opened before the first day, or on joining."""
+HELD = OPENABLE + INHERITED
+
+LIFECYCLE = ("new", "growing", "steady", "declining", "dormant", "returning")
+JOURNEY = ("idle", "browsing", "considering", "buying", "resting")
+BEHAVIOR = ("frugal", "routine", "family", "leisure", "travelling", "splurging")
+
+
+class ChainConfig(Closed):
+    """A Markov chain and what its states do.
+
+    Attributes:
+        transition: [S][S] probabilities of the next state (rows sum to 1).
+        start: [S] probabilities of the first state.
+        purchases: [S] factor of the purchase rate.
+        sessions: [S] factor of the session rate.
+    """
+
+    transition: tuple[tuple[float, ...], ...]
+    start: tuple[float, ...]
+    purchases: tuple[float, ...]
+    sessions: tuple[float, ...]
+
+
+LIFECYCLE_CHAIN = ChainConfig(
+    transition=(
+        (0.30, 0.38, 0.20, 0.08, 0.04, 0.00),
+        (0.00, 0.66, 0.27, 0.06, 0.01, 0.00),
+        (0.00, 0.07, 0.80, 0.11, 0.02, 0.00),
+        (0.00, 0.03, 0.12, 0.60, 0.25, 0.00),
+        (0.00, 0.00, 0.00, 0.00, 0.84, 0.16),
+        (0.00, 0.24, 0.36, 0.22, 0.18, 0.00),
+    ),
+    start=(0.00, 0.17, 0.55, 0.15, 0.10, 0.03),
+    purchases=(0.75, 1.35, 1.00, 0.45, 0.02, 0.80),
+    sessions=(1.40, 1.20, 1.00, 0.60, 0.08, 1.30),
+)
+JOURNEY_CHAIN = ChainConfig(
+    transition=(
+        (0.86, 0.10, 0.02, 0.02, 0.00),
+        (0.20, 0.55, 0.18, 0.05, 0.02),
+        (0.06, 0.16, 0.52, 0.24, 0.02),
+        (0.05, 0.05, 0.10, 0.55, 0.25),
+        (0.25, 0.04, 0.01, 0.02, 0.68),
+    ),
+    start=(0.45, 0.20, 0.12, 0.11, 0.12),
+    purchases=(0.70, 0.95, 1.30, 2.20, 0.45),
+    sessions=(0.45, 1.70, 2.20, 1.10, 0.30),
+)
+BEHAVIOR_CHAIN = ChainConfig(
+    transition=(
+        (0.78, 0.14, 0.03, 0.03, 0.01, 0.01),
+        (0.06, 0.76, 0.07, 0.07, 0.02, 0.02),
+        (0.03, 0.11, 0.78, 0.03, 0.03, 0.02),
+        (0.03, 0.14, 0.04, 0.70, 0.05, 0.04),
+        (0.04, 0.26, 0.06, 0.14, 0.46, 0.04),
+        (0.14, 0.22, 0.04, 0.10, 0.06, 0.44),
+    ),
+    start=(0.15, 0.38, 0.18, 0.17, 0.06, 0.06),
+    purchases=(0.75, 1.00, 1.15, 1.05, 0.85, 1.45),
+    sessions=(1.00, 1.00, 0.90, 1.10, 1.20, 1.15),
+)
+
+
+class SimulationConfig(Closed):
+    """The bank and its customers.
+
+    Attributes:
+        version: of the process; the same version and seed give the same bytes.
+        first_day: first local day of data, in `zone`.
+        days: days of data.
+        drift_on: from this day on, hours, channels and prices differ (concept drift).
+        block: customers a file; a block is a pure function of (seed, block number).
+        segments, communities, merchants: numbers of latent segments, merchant communities and merchants.
+        merchant_power, brand_power: exponents of the power laws of popularity.
+        cold_share, cold_days: share of customers who joined in the last so many days.
+        joining_share: share of customers who joined in the earlier days of data.
+        anonymous_share: share of visitors without identity.
+        purchase_rate, session_rate: purchases and sessions a day of a typical customer.
+        rate_spread, segment_spread: standard deviations of the log purchase rate within and between segments.
+        concentration: of a customer's category mix around its segment's (Dirichlet).
+        epidemic: categories that are adopted through shared merchants (SIR by community).
+        contact, recovery: largest monthly adoption hazard by infection pressure, and monthly hazard of losing interest.
+        adoption: factor of a category's weight when susceptible, adopted, recovered.
+        near_repeat: mean probability of a second purchase at the same merchant within two hours.
+        refund_share: share of purchases given back, 1 to 14 days later.
+        subscription_share: probability of each of two possible subscriptions.
+        trips_a_year: mean number of trips abroad; foreign_share of the purchases on them is made there.
+        shocks_a_year: mean number of spending peaks; each multiplies the rate by 1 + shock_size, decaying.
+        payday, payday_days: mean relative rise of purchases on payday and its decay in days.
+        utilisation_memory, utilisation_noise: weekly AR(1) of the logit of card utilisation.
+        opening_rates: product kind → openings a year of a typical customer who does not hold it.
+        closing_rate: monthly hazard of closing a product.
+        campaigns, control_share: number of campaigns; share of the targets from whom it is withheld.
+        click_logit, conversion_logit: of an impression at a neutral customer, and of a click.
+        uplift_days: days for which a campaign changes the purchase rate after the first impression.
+        contacts_a_month: mean number of contacts.
+        dirty_share: share of dirty rows in each table of events.
+        oracle_customers, oracle_draws: bound of the oracle's sample, and Monte Carlo paths a customer.
+        oracle_back: days between the end of the data and the last oracle date, longest label window.
+        oracle_weeks: how many dates, a week apart.
+    """
+
+    version: str = "1"
+    zone: str = "Europe/Zurich"
+    first_day: date = date(2024, 1, 1)
+    days: int = 540
+    drift_on: date = date(2025, 3, 1)
+    block: int = Field(default=5_000, ge=1)
+    segments: int = 20
+    communities: int = 12
+    merchants: int = 3_000
+    merchant_power: float = 1.05
+    brand_power: float = 1.0
+    cold_share: float = 0.08
+    cold_days: int = 56
+    joining_share: float = 0.25
+    anonymous_share: float = 0.05
+    purchase_rate: float = 0.205
+    rate_spread: float = 0.60
+    segment_spread: float = 0.40
+    session_rate: float = 0.105
+    concentration: float = 14.0
+    epidemic: tuple[str, ...] = ("electronics", "health", "leisure", "education")
+    contact: float = 0.55
+    recovery: float = 0.10
+    adoption: tuple[float, float, float] = (0.10, 2.2, 0.6)
+    near_repeat: float = 0.10
+    refund_share: float = 0.025
+    subscription_share: float = 0.30
+    trips_a_year: float = 1.1
+    foreign_share: float = 0.85
+    shocks_a_year: float = 0.8
+    shock_size: float = 2.5
+    payday: float = 0.55
+    payday_days: float = 3.0
+    utilisation_memory: float = 0.90
+    utilisation_noise: float = 0.32
+    opening_rates: dict[str, float] = {
+        "savings": 0.16,
+        "term_deposit": 0.10,
+        "fund": 0.11,
+        "stocks": 0.09,
+        "credit_card": 0.17,
+        "personal_loan": 0.12,
+        "life": 0.07,
+        "home": 0.09,
+        "car": 0.10,
+        "health": 0.08,
+        "travel": 0.11,
+    }
+    closing_rate: float = 0.006
+    campaigns: int = 20
+    control_share: float = 0.10
+    click_logit: float = -1.9
+    conversion_logit: float = -0.9
+    uplift_days: int = 14
+    contacts_a_month: float = 0.19
+    dirty_share: float = 0.002
+    oracle_customers: int = 20_000
+    oracle_draws: int = 200
+    oracle_back: int = 84
+    oracle_weeks: int = 2
+    lifecycle: ChainConfig = LIFECYCLE_CHAIN
+    journey: ChainConfig = JOURNEY_CHAIN
+    behavior: ChainConfig = BEHAVIOR_CHAIN
