@@ -70,14 +70,27 @@ class Encoded:
             self._codes[name] = (numbers, known.to_list())
         return self._codes[name]
 
+    @cached_property
+    def _identities(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def identities(self, name: str) -> np.ndarray:
+        """Numbers uint64 [N] that are equal where a text column is: a hash of 64 bits, so only to be compared among
+        few lines (those of one customer and day), and never to be ordered or kept."""
+        if name not in self._identities:
+            self._identities[name] = self._lines[name].hash(seed=0).to_numpy()
+        return self._identities[name]
+
     def pairs(self, name: str) -> Pairs:
         """The lines grouped by (customer, value of `name`). `name` "day" or "week" groups by the local day or week
-        (Monday first), any other is a text column."""
+        (Monday first), any other is a text column, in ascending order (baskets: in the order of their first line)."""
         if name not in self._pairs:
             if name == "day":
                 values = self.day.astype(np.int64)
             elif name == "week":
                 values = (self.day.astype(np.int64) + 3) // 7  # 1970-01-01 was a Thursday
+            elif name == "basket_id":
+                values = _by_appearance(self.identities(name))  # nearly all differ: too many for a vocabulary
             else:
                 values = self.codes(name)[0].astype(np.int64)
             self._pairs[name] = _pairs(self.customer, values, self.customers)
@@ -107,6 +120,14 @@ class Pairs:
     order: np.ndarray  # [N] lines by pair, those of a pair in their own order
     owner: np.ndarray  # [P] customer
     start: np.ndarray  # [customers + 1] first pair of each customer
+
+
+def _by_appearance(identities: np.ndarray) -> np.ndarray:
+    """Numbers from 0 of equal values [N], in the order of their first place, int64 [N]."""
+    _, first, inverse = np.unique(identities, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse]
 
 
 def _pairs(customer: np.ndarray, values: np.ndarray, customers: int) -> Pairs:
@@ -147,6 +168,10 @@ class Window:
 
     def codes(self, name: str) -> np.ndarray:
         return cached(self, f"codes {name}", lambda: self.lines.codes(name)[0][self.index])
+
+    def identities(self, name: str) -> np.ndarray:
+        """See `Encoded.identities`."""
+        return self.lines.identities(name)[self.index]
 
     def previous_days_ago(self, name: str) -> np.ndarray:
         """How many days before t the customer last bought the same `name` on an earlier line; huge if never."""

@@ -25,7 +25,7 @@ def _computed() -> tuple[pl.DataFrame, GroupState, dict[str, list[Line]]]:
     state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
     view = tables.view(synthetic.AS_OF)
     lines: dict[str, list[Line]] = defaultdict(list)
-    for line in view.lines.iter_rows(named=True):
+    for line in view.lines.filter(pl.col("kind") == "purchase").iter_rows(named=True):
         lines[line["customer_id"]].append(line)
     return GROUP.compute(view, state, {}), state, lines
 

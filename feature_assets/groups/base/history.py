@@ -173,16 +173,21 @@ def _starts(*keys: np.ndarray) -> np.ndarray:
 
 def _visits(part: Window) -> np.ndarray:
     """Visit number of each line, by first appearance: a visit is a customer's lines of one basket on one day."""
-    keys = (part.row, part.codes("basket_id"), part.days_ago)
-    new = _starts(*keys)
+    row, basket, days_ago = part.row, part.identities("basket_id"), part.days_ago
+    new = _starts(row, basket, days_ago)
     run_of_line = np.cumsum(new) - 1
-    row, basket, days_ago = (key[new].astype(np.int64) for key in keys)
-    key = (row * (basket.max(initial=0) + 1) + basket) * (days_ago.max(initial=0) + 1) + days_ago
-    different, first, visit = np.unique(key, return_index=True, return_inverse=True)
-    if different.size == key.size:  # no visit comes in two runs
+    row, basket, days_ago = row[new], basket[new], days_ago[new]
+    day = np.cumsum(_starts(row, days_ago)) - 1  # runs of one customer and day lie together
+    mixed = np.flatnonzero((np.bincount(day) >= 3)[day])  # with fewer runs no basket can come twice
+    if not mixed.size:
         return run_of_line
-    by_appearance = np.argsort(np.argsort(first))
-    return by_appearance[visit][run_of_line]
+    order = mixed[np.lexsort((mixed, basket[mixed], day[mixed]))]
+    first = _starts(day[order], basket[order])
+    if first.all():
+        return run_of_line
+    earliest = np.arange(row.size)  # run → the first run of its visit
+    earliest[order] = order[first][np.cumsum(first) - 1]
+    return (np.cumsum(earliest == np.arange(row.size)) - 1)[earliest][run_of_line]
 
 
 def _sums(place: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
