@@ -28,7 +28,14 @@ MODULES: tuple[str, ...] = (
     "other_channel",
     "session_seq",
     "segment",
+    "tda",
     "gmm",
+    "reaction_kinetics",
+    "epidemic",
+    "interference",
+    "routine_activity",
+    "income_decomposition",
+    "financial_behaviour",
 )
 
 

@@ -24,9 +24,9 @@ def _half(diagram: np.ndarray, i: int) -> float:
 
 @njit(cache=True)
 def wasserstein(first: np.ndarray, second: np.ndarray) -> float:
-    """Wasserstein-1 distance: the least sum of L∞ lengths over matchings (GUDHI's order 1, internal_p ∞).
+    """Wasserstein-1 distance: the least sum of L∞ lengths over all matchings (GUDHI: order 1, internal_p ∞).
 
-    Sending everything to the diagonal costs the sum of the halves; matching i with j saves half_i + half_j − d_ij, where
+    Sending everything to the diagonal costs the sum of the halves; matching i with j saves half_i + half_j − d_ij where
     that is positive. The most that can be saved is an assignment, solved by shortest augmenting paths (Hungarian
     method): O(N² M) for N ≤ M.
     """
@@ -93,7 +93,7 @@ def wasserstein_line(first: np.ndarray, second: np.ndarray) -> float:
             matched = diagonal + abs(float(first[i, 1]) - second[j, 1])
             diagonal = best[j + 1]
             best[j + 1] = min(matched, min(best[j + 1] + _half(first, i), best[j] + _half(second, j)))
-    return best[m]
+    return float(best[m])
 
 
 @njit(cache=True)
