@@ -19,8 +19,7 @@ from feature_assets.state import FeatureState
 from feature_assets.tables import View
 
 COPY = 0.9999
-_SUSPECT = 0.995  # |ρ| with gaps filled, above which a pair is looked at again without them
-_FEW = 20  # rows on which both columns of a pair must be known
+FEW = 20  # rows on which both columns of a pair must be known
 
 
 @dataclass(frozen=True)
@@ -113,24 +112,30 @@ def _dull(matrix: pl.DataFrame, state: FeatureState) -> list[tuple[str, str]]:
 
 
 def _copies(matrix: pl.DataFrame, state: FeatureState) -> list[tuple[str, str]]:
-    values = _values(matrix, state.present)
+    rho = correlations(_values(matrix, state.present))
+    return [
+        (state.present[b], f"copy of {state.present[a]} (ρ = {rho[a, b]:.6f})")
+        for a, b in np.argwhere(np.triu(np.abs(rho) > COPY, 1))
+    ]
+
+
+def correlations(values: np.ndarray) -> np.ndarray:
+    """Pearson's ρ of each pair of columns of `values` [n, C] over the rows on which both are known (NaN = missing):
+    [C, C], 0 where fewer than `FEW` rows or no variance are left."""
     known = np.isfinite(values)
-    mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        centred = np.where(known, values - mean, 0.0)
-        standard = centred / np.sqrt((centred**2).sum(axis=0))
-    standard = np.nan_to_num(standard)
-    near = np.abs(standard.T @ standard)
-    found = []
-    for a, b in np.argwhere(np.triu(near > _SUSPECT, 1)):
-        both = known[:, a] & known[:, b]
-        x, y = values[both, a], values[both, b]
-        if len(x) < _FEW or x.std() == 0 or y.std() == 0:
-            continue
-        correlation = np.corrcoef(x, y)[0, 1]
-        if abs(correlation) > COPY:
-            found.append((state.present[b], f"copy of {state.present[a]} (ρ = {correlation:.6f})"))
-    return found
+    k = known.astype(np.float64)
+    count = np.maximum(k.sum(axis=0), 1)
+    x = np.where(known, values - np.where(known, values, 0.0).sum(axis=0) / count, 0.0)
+    scale = np.sqrt((x**2).sum(axis=0) / count)
+    x /= np.where(scale > 0, scale, 1.0)
+    rows = k.T @ k
+    both = np.maximum(rows, 1)
+    mean = x.T @ k / both  # [a, b]: mean of a where b is known as well
+    square = (x**2).T @ k / both
+    variance = np.maximum(square - mean**2, 0.0)
+    spread = np.sqrt(variance * variance.T)
+    enough = (rows >= FEW) & (np.minimum(variance, variance.T) > 1e-9)
+    return np.where(enough, (x.T @ x / both - mean * mean.T) / np.where(enough, spread, 1.0), 0.0)
 
 
 def _dull_sides(matrix: pl.DataFrame, state: FeatureState) -> list[tuple[str, str]]:

@@ -1,0 +1,124 @@
+"""The same work by the plain library call, beside ours, on the same customers: alternated, in CPU time of one core.
+
+Each comparison first asserts that both sides give the same values, then prints seconds and the ratio. Used by
+`features.py`; the state and the customers are the benchmark's.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+REPEATS = 3
+
+
+def alternate(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int = REPEATS) -> tuple[float, float]:
+    """CPU seconds of each side, the best of `repeats` alternated runs (the first pair warms both up)."""
+    best = [float("inf"), float("inf")]
+    for _ in range(repeats):
+        for i, side in enumerate((ours, theirs)):
+            started = time.process_time()
+            side()
+            best[i] = min(best[i], time.process_time() - started)
+    return best[0], best[1]
+
+
+def line(what: str, library: str, seconds: tuple[float, float], units: int, unit: str) -> None:
+    """One row of the table."""
+    ours, theirs = seconds
+    print(
+        f"{what:<34}{library:<50}{1e6 * ours / units:>12.1f}{1e6 * theirs / units:>12.1f}{theirs / ours:>9.1f}×"
+        f"   {units:,} {unit}"
+    )
+
+
+def ratios(tables: Any, state_folder: Path, as_of: str) -> None:
+    """Print every comparison."""
+    from feature_assets.state import FeatureState
+
+    state = FeatureState.load(state_folder)
+    view = tables.view(date.fromisoformat(as_of))
+    print(f"\n{'what':<34}{'plain library':<50}{'ours µs':>12}{'theirs µs':>12}{'ratio':>10}   units")
+    for compare in (base_columns, gmm):
+        compare(view, state)
+
+
+def base_columns(view: Any, state: Any) -> None:
+    """45 of the base columns (nine moments and quantiles of daily spend, five windows) by pandas; ours computes the
+    whole of the transaction statistics (80 columns)."""
+    import pandas as pd
+
+    from feature_assets.groups.base import history, transaction_stats
+
+    past = view.lines.filter(view.lines["kind"] == "purchase")
+    frame = pd.DataFrame(
+        {
+            "row": past["row"].to_numpy(),
+            "days_ago": past["days_ago"].to_numpy(),
+            "amount": past["amount"].to_numpy(),
+        }
+    )
+    quantiles = {"q25": 0.25, "median": 0.5, "q90": 0.9}
+
+    def theirs() -> dict[str, Any]:
+        result = {}
+        for days in transaction_stats.WINDOWS:
+            recent = frame[frame["days_ago"] <= days]
+            daily = recent.groupby(["row", "days_ago"], sort=True)["amount"].sum().groupby("row")
+            result |= {
+                f"spend_sum_{days}d": daily.sum(),
+                f"day_spend_mean_{days}d": daily.mean(),
+                f"day_spend_std_{days}d": daily.std(),
+                f"day_spend_skew_{days}d": daily.skew(),
+                f"day_spend_kurtosis_{days}d": daily.apply(pd.Series.kurt),
+                f"day_spend_max_{days}d": daily.max(),
+                **{f"day_spend_{name}_{days}d": daily.quantile(q) for name, q in quantiles.items()},
+            }
+        return result
+
+    def ours() -> list[np.ndarray]:
+        return transaction_stats.compute(history.History.of(view))
+
+    _ = state
+    names = [column.name for column in transaction_stats.columns()]
+    values, expected = dict(zip(names, ours(), strict=True)), theirs()
+    for name in ("spend_sum_90d", "day_spend_mean_365d", "day_spend_median_180d", "day_spend_max_30d"):
+        theirs_values = expected[name].to_numpy()
+        mine = values[f"base__{name}"][expected[name].index.to_numpy()]
+        np.testing.assert_allclose(mine, theirs_values, rtol=1e-6, atol=1e-6)
+    line(
+        "base: transaction statistics",
+        "pandas groupby (45 of the 80)",
+        alternate(ours, theirs),
+        frame.shape[0],
+        "lines",
+    )
+
+
+def gmm(view: Any, state: Any) -> None:
+    """Posteriors of 20 components by scikit-learn's GaussianMixture in float64, from the same scaled columns."""
+    from sklearn.mixture import GaussianMixture
+
+    from feature_assets import normalise
+    from feature_assets.build import compute_group
+    from feature_assets.groups import gmm
+
+    fitted = state.groups["gmm"]
+    outputs = {name: compute_group(name, view, state, {}) for name in gmm.Gmm.needs}
+    upstream = {name: normalise.apply(state.groups["normalise"], frame) for name, frame in outputs.items()}
+    matrix = np.nan_to_num(gmm._matrix(gmm._joined(upstream), fitted.meta["columns"]))
+    mixture = GaussianMixture(gmm.CLUSTERS, covariance_type="full")
+    mixture.weights_, mixture.means_ = fitted.arrays["weights"], fitted.arrays["means"]
+    mixture.precisions_cholesky_ = fitted.arrays["precisions"]
+
+    def theirs() -> np.ndarray:
+        return mixture.predict_proba((matrix - fitted.arrays["mean"]) @ fitted.arrays["projection"])
+
+    def ours() -> np.ndarray:
+        return gmm.evaluate(fitted, matrix)[0]
+
+    np.testing.assert_allclose(ours(), theirs(), atol=1e-9)
+    line("GMM: 20 posteriors", "scikit-learn predict_proba", alternate(ours, theirs), len(matrix), "customers")
