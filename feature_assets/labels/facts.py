@@ -161,16 +161,20 @@ def favourite_share(tables: Tables, t: date) -> pl.DataFrame:
     """`customer`, `share`: share of the window's baskets at the merchant with most baskets in the 180 days before t
     (ties: the smallest id). Only customers with baskets on both sides of t."""
     past = days_between(tables.baskets, t - timedelta(days=FAVOURITE_DAYS), FAVOURITE_DAYS)
-    favourite = (
-        past.group_by("customer", "merchant_id")
-        .len()
-        .sort("customer", "len", "merchant_id", descending=[False, True, False])
-        .group_by("customer", maintain_order=True)
-        .agg(pl.col("merchant_id").first().alias("favourite"))
-    )
     window = days_between(tables.baskets, t, tables.dataset.horizon_days)
-    both = window.join(favourite, on="customer", how="inner")
-    return both.group_by("customer").agg((pl.col("merchant_id") == pl.col("favourite")).mean().alias("share"))
+    names = pl.concat([past["merchant_id"], window["merchant_id"]]).unique().sort()
+    number = pl.col("merchant_id").cast(pl.Enum(names)).to_physical().cast(pl.UInt64)  # in the order of the ids
+    # Most baskets, then the smallest id, as the largest of one number: no sort by three columns.
+    rank = pl.col("len").cast(pl.UInt64) * len(names) + (len(names) - 1 - pl.col("merchant"))
+    favourite = (
+        past.select("customer", merchant=number)
+        .group_by("customer", "merchant")
+        .len()
+        .group_by("customer")
+        .agg((len(names) - 1 - rank.max() % len(names)).alias("favourite"))
+    )
+    both = window.select("customer", merchant=number).join(favourite, on="customer", how="inner")
+    return both.group_by("customer").agg((pl.col("merchant") == pl.col("favourite")).mean().alias("share"))
 
 
 def exposures(tables: Tables, t: date) -> pl.DataFrame:
