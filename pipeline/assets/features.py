@@ -12,7 +12,7 @@ from feature_assets import schema
 from feature_assets.build import assemble, compute_group, groups_of
 from feature_assets.dataset import DatasetConfig
 from feature_assets.state import FeatureState
-from feature_assets.tables import PARTS
+from feature_assets.tables import PARTS, View
 from pipeline.assets.common import FEATURES, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.reports.describe import frame_metadata, markdown
@@ -82,6 +82,7 @@ def _group_asset(
             frame,
             metadata={
                 **frame_metadata(frame, meanings),
+                **_picture(group.name, view, state, frame, outputs),
                 "state version": state.version,
                 "fitted with model version": version,
                 "missing share by column": markdown(_missing(frame), rows=20),
@@ -89,6 +90,17 @@ def _group_asset(
         )
 
     return compute
+
+
+def _picture(
+    group: str, view: View, state: FeatureState, frame: pl.DataFrame, outputs: dict[str, pl.DataFrame]
+) -> dict[str, dg.MarkdownMetadataValue]:
+    """What is better seen than read, of the groups that have a picture."""
+    from pipeline.reports import feature_plots
+    from pipeline.reports.plots import as_markdown
+
+    draw = feature_plots.PICTURES.get(group)
+    return {} if draw is None else {"picture": as_markdown(draw(view, state, frame, outputs), group)}
 
 
 def _tables_of(group: schema.Group) -> set[str]:

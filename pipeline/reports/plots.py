@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _BINS = 10
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> "tuple[Figure, list[Axes]]":
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> "tuple[Figure, list[Axes]]":
     """A figure that needs no display and belongs to no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ def as_markdown(figure: "Figure", title: str = "figure") -> dg.MarkdownMetadataV
 
 def learning_curve(history: "Sequence[EpochReport]") -> "Figure":
     """Validation score (mean skill over a constant) and training loss by epoch; the line marks phase 2."""
-    figure, (left, right) = _figure(9, 3.2, 1, 2)
+    figure, (left, right) = new_figure(9, 3.2, 1, 2)
     steps = range(1, len(history) + 1)
     left.plot(steps, [report.score for report in history], marker="o", ms=3)
     left.set_title("validation score (mean skill over a constant)")
@@ -67,7 +67,7 @@ def reliability(bins: Mapping[str, Sequence[Sequence[float]]]) -> "Figure":
     """
     columns = 4
     rows = max(1, -(-len(bins) // columns))
-    figure, axes = _figure(columns * 2.6, rows * 2.5, rows, columns)
+    figure, axes = new_figure(columns * 2.6, rows * 2.5, rows, columns)
     figure.suptitle("reliability on test rows: observed against predicted")
     for axis, (task, found) in zip(axes, bins.items(), strict=False):
         x, y, count = np.asarray(found, dtype=np.float64).T
@@ -87,7 +87,7 @@ def gate_heatmap(gates: Mapping[str, Mapping[str, float]]) -> "Figure":
     tasks = list(gates)
     experts = list(next(iter(gates.values()))) if gates else []
     values = np.array([[gates[task][expert] for expert in experts] for task in tasks])
-    figure, (axis,) = _figure(1.8 + 1.1 * len(experts), 1.2 + 0.3 * len(tasks))
+    figure, (axis,) = new_figure(1.8 + 1.1 * len(experts), 1.2 + 0.3 * len(tasks))
     image = axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axis.set_xticks(range(len(experts)), experts, rotation=30, ha="right", fontsize=8)
     axis.set_yticks(range(len(tasks)), tasks, fontsize=8)
