@@ -9,7 +9,7 @@ says at an instant belongs to `_statements.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -95,10 +95,11 @@ class Events:
     days_ago: np.ndarray  # [M] int64 ≥ 1
     customers: int
     as_of: int  # days since 1970-01-01
+    history: int  # days before t from which on the data set covers what happened
 
     def where(self, mask: np.ndarray) -> Events:
         """The rows of `mask` [M]."""
-        return Events(self.coded, self.index[mask], self.row[mask], self.days_ago[mask], self.customers, self.as_of)
+        return replace(self, index=self.index[mask], row=self.row[mask], days_ago=self.days_ago[mask])
 
     def recent(self, days: int) -> Events:
         """The rows of the last `days` days."""
@@ -146,7 +147,10 @@ class Events:
         return self.total(self.values(name), days)
 
     def change(self, days: int, weights: np.ndarray | None = None) -> np.ndarray:
-        """Count (or sum of `weights`) of the last `days` days less that of as many days before, float64 [customers]."""
+        """Count (or sum of `weights`) of the last `days` days less that of as many days before, float64 [customers];
+        NaN where the data set does not reach back that far."""
+        if self.history < 2 * days:
+            return np.full(self.customers, np.nan)
         weights = np.ones(len(self.row)) if weights is None else weights
         recent = self.total(weights, days)
         return recent - (self.total(weights, 2 * days) - recent)
@@ -199,7 +203,8 @@ def events(
         known, row_of = view._known.to_numpy(), view._rows.to_numpy().astype(np.int64)
         index = np.flatnonzero((coded.day < as_of) & known[coded.customer])
         row, days_ago = row_of[coded.customer[index]], as_of - coded.day[index].astype(np.int64)
-        return Events(coded, index, row, days_ago, view.customers.height, as_of)
+        history = (view.as_of - view.dataset.covers_from).days
+        return Events(coded, index, row, days_ago, view.customers.height, as_of, history)
 
     return cached(view, f"events {table} {key}", cut)
 

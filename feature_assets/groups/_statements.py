@@ -104,6 +104,11 @@ class Statements(Series):
         """`level` at lags 0, 31, … 31 · months, newest first."""
         return [self.level(MONTH * month) for month in range(months + 1)]
 
+    def levels_or_zero(self, months: int) -> list[np.ndarray]:
+        """`levels` with 0 where a customer had no live account, while the data set reaches back that far."""
+        levels = self.levels(months)
+        return [np.nan_to_num(v) if not i or MONTH * i < self.events.history else v for i, v in enumerate(levels)]
+
     def steps(self) -> tuple[Events, np.ndarray]:
         """The statements that have one of the same account before them, and the change of balance since that one."""
         has = np.ones(len(self.account), dtype=bool)
@@ -155,7 +160,10 @@ class Holdings(Series):
         return np.where(stands, balance[latest], 0.0) if len(latest) else np.zeros(0)
 
     def value(self, lag: int = 0) -> np.ndarray:
-        """Sum of the balances of what was open at `lag`, float64 [customers]."""
+        """Sum of the balances of what was open at `lag`, float64 [customers]; NaN where the data set does not reach
+        back that far."""
+        if lag and lag >= self.events.history:
+            return np.full(self.customers, np.nan)
         return self.total(self._worth(lag))
 
     def by_kind(self, kinds: Sequence[str]) -> np.ndarray:

@@ -21,7 +21,7 @@ from feature_assets.tables import View
 @dataclass(frozen=True)
 class Points:
     accounts: Statements
-    levels: list[np.ndarray]  # 6 months, newest first; 0 without an account
+    levels: list[np.ndarray]  # 6 months, newest first; 0 without an account, NaN before the data set began
     steps: Events  # statements with one before them
     change: np.ndarray  # of points since the statement before, one a step
     bought: Window | None
@@ -46,7 +46,7 @@ def _read(view: View, state: GroupState | None) -> Points:
     steps, change = accounts.steps()
     return Points(
         accounts,
-        [np.nan_to_num(level) for level in accounts.levels(6)],
+        accounts.levels_or_zero(6),
         steps,
         change,
         window(view, 364) if view.has("transactions") else None,

@@ -190,9 +190,10 @@ def _early(view: View) -> np.ndarray:
 
 
 def _deal(customers: pl.DataFrame, slots: int) -> list[dict[str, object]]:
-    """What each of at most `slots` slots holds: in turn, for every static column (by name) its frequencies, then its
-    most frequent values (ties by name). A column with one value has nothing to say; one with two and no gap needs one
-    slot only."""
+    """What each of at most `slots` slots holds: dealt out in turn to the static columns (by name), to each the
+    frequencies of its values, then its most frequent values; a column's slots stand together, its values by name, so
+    that they keep their places on similar data. A column with one value has nothing to say; one with two and no gap
+    needs one slot only."""
     offers: dict[str, list[dict[str, object]]] = {}
     for name in sorted(set(customers.columns) - _NOT_STATIC):
         if customers[name].dtype != pl.String:
@@ -206,10 +207,11 @@ def _deal(customers: pl.DataFrame, slots: int) -> list[dict[str, object]]:
         table = {value: count[value] / customers.height for value in ranked[:1000]}
         offers[name] = [] if len(count) <= 2 else [{"column": name, "frequency": table}]
         offers[name] += [{"column": name, "value": value} for value in (common[:-1] if whole else common)]
+    turns = [(turn, name) for turn in range(slots) for name in offers if turn < len(offers[name])][:slots]
     dealt: list[dict[str, object]] = []
-    for turn in range(slots):
-        dealt += [offer[turn] for offer in offers.values() if turn < len(offer)]
-    return dealt[:slots]
+    for name, offer in offers.items():
+        dealt += sorted(offer[: sum(taker == name for _, taker in turns)], key=lambda what: str(what.get("value", "")))
+    return dealt
 
 
 def _encode(customers: pl.DataFrame, what: Mapping[str, object]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from datetime import timedelta
 from functools import lru_cache
@@ -11,11 +12,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets.groups import txn_seq
+from feature_assets.contract import INFLOWS, OUTFLOWS
+from feature_assets.groups import _deposit_days, txn_seq
 from feature_assets.groups.txn_seq import GROUP, STEPS
 from feature_assets.state import GroupState
 from feature_assets.tables import Tables, View
 from tests.feature_assets import synthetic
+from tests.feature_assets.sources_by_hand import Person, people
 
 
 @lru_cache(maxsize=1)
@@ -55,17 +58,18 @@ def test_days_are_their_definition() -> None:
     view, state, values, _ = _computed()
     expected = np.zeros((view.customers.height, STEPS, 16))
     days: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
-    for line in view.lines.filter(pl.col("days_ago") <= STEPS).iter_rows(named=True):
+    purchases = view.lines.filter((pl.col("days_ago") <= STEPS) & (pl.col("kind") == "purchase"))
+    for line in purchases.iter_rows(named=True):
         days[line["row"], STEPS - line["days_ago"]].append(line)
     assert len(days) > 1000
     for (row, step), lines in days.items():
         expected[row, step, :8] = _by_hand(lines, state)
-    np.testing.assert_allclose(values, expected, atol=2e-6)
+    np.testing.assert_allclose(values[..., :8], expected[..., :8], atol=2e-6)
 
 
 def test_yesterday_is_the_last_step() -> None:
     view, _, values, _ = _computed()
-    yesterday = view.lines.filter(pl.col("days_ago") == 1)["row"].unique().to_list()
+    yesterday = view.lines.filter((pl.col("days_ago") == 1) & (pl.col("kind") == "purchase"))["row"].unique().to_list()
     assert yesterday
     assert np.flatnonzero(values[:, -1, 0]).tolist() == sorted(yesterday)
 
@@ -80,11 +84,87 @@ def test_mask_begins_on_the_day_of_joining() -> None:
     assert not values[0].any()
 
 
+def _deposits_by_hand(person: Person, state: GroupState, low: float) -> np.ndarray:
+    """The eight deposit channels of one customer, float64 [180, 8]."""
+    days, scale = np.zeros((STEPS, 8)), state.arrays["deposit_scale"]
+
+    def signed(value: float) -> float:
+        return math.copysign(math.log1p(abs(value)), value)
+
+    for step in range(STEPS):
+        ago = STEPS - step
+        flows = [r for r in person.rows("transactions", kind=INFLOWS + OUTFLOWS) if r["age"] == ago]
+        come = sum(r["amount"] for r in flows if r["kind"] in INFLOWS)
+        go = sum(r["amount"] for r in flows if r["kind"] in OUTFLOWS)
+        balance, current = person.level(("current", "savings"), ago), person.level(("current",), ago)
+        days[step] = [
+            math.log1p(come),
+            math.log1p(go),
+            signed(come - go),
+            0.0 if math.isnan(balance) else signed(balance),
+            math.log1p(len(flows)),
+            math.log1p(sum(r["amount"] for r in flows if r["kind"] in ("transfer_in", "transfer_out"))),
+            any(r["kind"] == "salary" for r in flows),
+            current < low,
+        ]
+    return np.clip(days / scale, -txn_seq.LIMIT, txn_seq.LIMIT)
+
+
+def test_deposit_channels_are_their_definition() -> None:
+    view, state, values, mask = _computed()
+    assert state.meta["channels_present"] == [*txn_seq.CARD, *txn_seq.DEPOSIT]
+    statements = [
+        v.frames["balances"].filter(pl.col("kind") == "current") for v in map(view._tables.view, synthetic.TRAIN)
+    ]
+    low = float(np.quantile(pl.concat(statements)["balance"], 0.1))
+    assert state.arrays["low_balance"] == pytest.approx(low)
+    found = people(view._tables, synthetic.AS_OF)
+    for row, customer in enumerate(view.customers["customer_id"].to_list()):
+        expected = _deposits_by_hand(found[customer], state, low) * mask[row][:, None]
+        np.testing.assert_allclose(values[row, :, 8:], expected, atol=2e-6, err_msg=customer)
+    assert (values[..., 8:] != 0).any(axis=(0, 1)).all()
+    assert (values[..., 10] < 0).any()
+
+
+def test_a_silent_account_is_not_carried_forward_for_ever() -> None:
+    """After 100 days without a statement, and not before; two accounts add up."""
+    whole = synthetic.tables()
+    t = synthetic.AS_OF
+    rows = [("c005", "a", 150, 100.0), ("c005", "b", 40, 7.0), ("c005", "a", 30, 50.0), ("c005", "b", 1, 9.0)]
+    balances = pl.DataFrame(
+        {
+            "customer_id": [r[0] for r in rows],
+            "account_id": [r[1] for r in rows],
+            "on": [t - timedelta(days=r[2]) for r in rows],
+            "balance": [r[3] for r in rows],
+            "limit": pl.Series([None] * 4, dtype=pl.Float64),
+            "kind": ["current"] * 4,
+        }
+    )
+    view = Tables(whole.dataset, whole.frames | {"balances": balances}).view(t)
+    cells, values = _deposit_days.days(view, STEPS, 0.0)["deposit_balance"]
+    row = view.customers["customer_id"].to_list().index("c005")
+    assert (cells // STEPS == row).all()
+    found = dict(zip((STEPS - cells % STEPS).tolist(), np.expm1(values).tolist(), strict=True))
+    expected = dict.fromkeys(range(50, 150), 100.0) | dict.fromkeys(range(30, 40), 7.0)
+    expected |= dict.fromkeys(range(1, 30), 57.0)
+    assert found == pytest.approx(expected)
+
+
 def test_deposit_channels_are_absent_not_invented() -> None:
-    _, state, values, _ = _computed()
+    whole = synthetic.tables()
+    bought = whole.frames["transactions"].filter(pl.col("kind").is_in(["purchase", "refund"]))
+    frames = {name: frame for name, frame in whole.frames.items() if name != "balances"}
+    tables = Tables(whole.dataset, frames | {"transactions": bought})
+    state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
     assert state.meta["channels"] == list(GROUP.side_inputs[0].channels)
     assert state.meta["channels_present"] == list(txn_seq.CARD)
+    assert list(state.arrays) == ["scale"]
+    values, _ = _arrays(GROUP.compute(tables.view(synthetic.AS_OF), state, {}))
     assert not values[..., 8:].any()
+    assert values[..., 0].any()
+    with pytest.raises(ValueError, match="no table balances"):
+        GROUP.compute(tables.view(synthetic.AS_OF), _computed()[1], {})
 
 
 def test_lost_facts_are_absent_channels() -> None:
