@@ -39,6 +39,12 @@ def line_starts(part: Window) -> np.ndarray:
     return cached(part, "line starts", lambda: np.searchsorted(part.row, np.arange(part.customers + 1)))
 
 
+def numbered(part: Window, name: str, vocabulary: Sequence[str]) -> np.ndarray:
+    """Position of each line's value in `vocabulary`, int64 [lines]; −1 for any other value and null."""
+    rank = part.ranked(name, vocabulary)
+    return np.where(rank == len(vocabulary), -1, rank)
+
+
 def side_input(view: View, name: str, values: np.ndarray, known: np.ndarray) -> pl.DataFrame:
     """customer_id and `values` [customers, d] as List(Float32), null where not `known`."""
     rows = pl.DataFrame([view.customers["customer_id"], to_lists(name, values)])

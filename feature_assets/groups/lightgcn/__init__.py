@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from feature_assets.groups._embedding import line_starts, side_input
+from feature_assets.groups._embedding import line_starts, numbered, side_input
 from feature_assets.groups._lines import window
 from feature_assets.groups.lightgcn.graph import normalised, purchases_graph
 from feature_assets.groups.lightgcn.training import FACTORS, train
@@ -40,7 +40,7 @@ class LightGcn:
         """Array `vectors` float64 [merchants + 1, 64]: d_m^−½ e_m, scaled; the last one is that of an average purchase.
         meta: merchants, and recall@20 on hidden edges of popularity, the start and the fit."""
         del upstream
-        graph, merchants = purchases_graph(views)
+        graph, merchants = purchases_graph(views, "merchant_id")
         if not merchants:
             return GroupState({"vectors": np.zeros((1, FACTORS))}, {"merchants": []})
         trained = train(graph, merchants, seed)
@@ -59,11 +59,10 @@ class LightGcn:
             raise ValueError("lightgcn needs its fitted merchants")
         part = window(view)
         codes, vectors = part.codes("merchant_id"), state.arrays["vectors"]
-        place = {merchant: i for i, merchant in enumerate(state.meta["merchants"])}
-        item_of = np.array([place.get(m, -1) for m in part.lines.codes("merchant_id")[1]] + [-1], dtype=np.int64)
-        sums, count = neighbour_sums(line_starts(part), item_of[codes], vectors)
+        item = numbered(part, "merchant_id", state.meta["merchants"])
+        sums, count = neighbour_sums(line_starts(part), item, vectors)
         embedding = sums / np.sqrt(np.maximum(count, 1))[:, None]
-        known = (np.bincount(part.row[codes >= 0], minlength=part.customers) > 0) & bool(place)
+        known = (np.bincount(part.row[codes >= 0], minlength=part.customers) > 0) & (len(vectors) > 1)
         embedding[known & (count == 0)] = vectors[-1]
         return side_input(view, "collaborative", embedding, known)
 

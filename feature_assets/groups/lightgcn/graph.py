@@ -1,7 +1,4 @@
-"""The bipartite graph of customers and merchants: its edges, held-out edges, and recall@k on them.
-
-An edge says that a customer bought at a merchant before the latest training date that knows the customer.
-"""
+"""The bipartite graph of customers and merchants: its edges, held-out edges, and recall@k on them."""
 
 from __future__ import annotations
 
@@ -14,25 +11,28 @@ from feature_assets.groups._lines import window
 from feature_assets.tables import View
 
 
-def purchases_graph(views: Sequence[View]) -> tuple[sp.csr_matrix, list[str]]:
-    """Edges of ones [customers, merchants] and the merchants' ids, ascending; customers in the order of their ids.
+def purchases_graph(views: Sequence[View], name: str) -> tuple[sp.csr_matrix, list[str]]:
+    """Who bought at which merchant (of which brand …) before some training date.
 
-    Customers and merchants without an edge are left out.
+    Args:
+        views: the training dates.
+        name: text column of the purchase lines.
+
+    Returns:
+        ones [customers, values], customers in the order of their ids, and the values, ascending; none without an edge.
     """
+    ids = window(views[0]).lines.codes(name)[1]
     pairs = []
     for view in views:
         part = window(view)
-        code = part.codes("merchant_id")
+        code = part.codes(name)
         known = code >= 0
-        span = len(part.lines.codes("merchant_id")[1])
-        pairs.append(np.unique(part.customer_of[part.row[known]] * span + code[known]))
-    ids = window(views[0]).lines.codes("merchant_id")[1]
-    pair = np.unique(np.concatenate(pairs))
-    customer, merchant = np.divmod(pair, max(len(ids), 1))
-    used, column = np.unique(merchant, return_inverse=True)
+        pairs.append(np.unique(part.customer_of[part.row[known]] * max(len(ids), 1) + code[known]))
+    customer, value = np.divmod(np.unique(np.concatenate(pairs)), max(len(ids), 1))
+    used, column = np.unique(value, return_inverse=True)
     row = np.unique(customer, return_inverse=True)[1]
     shape = (int(row.max(initial=-1)) + 1, len(used))
-    return sp.csr_matrix((np.ones(len(pair)), (row, column)), shape), [ids[m] for m in used.tolist()]
+    return sp.csr_matrix((np.ones(len(row)), (row, column)), shape), [ids[v] for v in used.tolist()]
 
 
 def normalised(graph: sp.csr_matrix) -> sp.csr_matrix:
