@@ -33,11 +33,6 @@ def wasserstein(first: np.ndarray, second: np.ndarray) -> float:
     if first.shape[0] > second.shape[0]:
         first, second = second, first
     n, m = first.shape[0], second.shape[0]
-    total = 0.0
-    for i in range(n):
-        total += _half(first, i)
-    for j in range(m):
-        total += _half(second, j)
     cost = np.empty((n, m))
     for i in range(n):
         for j in range(m):
@@ -69,10 +64,17 @@ def wasserstein(first: np.ndarray, second: np.ndarray) -> float:
         while at != m:
             owner[at] = owner[previous[at]]
             at = previous[at]
+    total, matched = 0.0, np.zeros(n, np.bool_)
     for j in range(m):
-        if owner[j] >= 0:
-            total += cost[owner[j], j]
-    return max(total, 0.0)
+        if owner[j] >= 0 and cost[owner[j], j] < 0:
+            matched[owner[j]] = True
+            total += _ground(first, second, owner[j], j)
+        else:
+            total += _half(second, j)
+    for i in range(n):
+        if not matched[i]:
+            total += _half(first, i)
+    return total
 
 
 @njit(cache=True)
