@@ -36,6 +36,10 @@ MODULES: tuple[str, ...] = (
     "routine_activity",
     "income_decomposition",
     "financial_behaviour",
+    "hmm",
+    "mamba",
+    "series_dynamics",
+    "bandit",
 )
 
 
