@@ -1,9 +1,10 @@
-"""Persistence, matchings and the topology groups: GUDHI, scipy and closed forms as oracles, properties over examples."""
+"""Persistence, matchings and the topology groups: GUDHI, scipy and closed forms as oracles; properties."""
 
 from __future__ import annotations
 
 from datetime import date
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,8 @@ from feature_assets.groups import tda
 from feature_assets.groups.tda import diagrams, phase, points, statistics
 from feature_assets.kernels.farthest import farthest_points
 from feature_assets.kernels.matching import bottleneck, wasserstein, wasserstein_line
-from feature_assets.kernels.persistence import ENGINE_VARIABLE, MOST_POINTS, rips_diagrams
+from feature_assets.kernels.persistence import ENGINE_VARIABLE, rips_diagrams
+from feature_assets.kernels.rips_cohomology import MOST_POINTS
 from feature_assets.state import GroupState
 from feature_assets.tables import View
 from tests.feature_assets import synthetic
@@ -221,8 +223,12 @@ def test_statistics_by_their_definitions() -> None:
         norm = np.sqrt((layers**2).sum() * deaths.max() / 4_000)
         ordered = np.sort(deaths)
         middle = (
-            [np.median(deaths), np.subtract(*np.quantile(deaths, [0.75, 0.25])), np.diff(ordered, prepend=0).max()]
-            + [1 + (deaths > deaths.max() / 2).sum()]
+            [
+                np.median(deaths),
+                np.subtract(*np.quantile(deaths, [0.75, 0.25])),
+                np.diff(ordered, prepend=0).max(),
+                1 + (deaths > deaths.max() / 2).sum(),
+            ]
             if d == 0
             else [births.mean(), births.std(ddof=1), deaths.mean(), deaths.std(ddof=1)]
         )
@@ -235,6 +241,24 @@ def test_statistics_by_their_definitions() -> None:
             norm,
         ]
         np.testing.assert_allclose(found[0, d], expected, rtol=2e-3)
+
+
+def test_cross_dimension_statistics_are_free_of_scale() -> None:
+    rng = np.random.default_rng(11)
+    cloud = sphere(rng, 50)
+    pairs, counts = rips_diagrams(*packed([cloud, 7 * cloud, np.zeros((2, 3))]), 2, 150)
+    found = statistics.across(pairs, counts)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+    assert not found[2].any()
+    assert (found[0] >= 0).all()
+    assert (found[0] <= 1).all()
+    last = pairs[0, :, 1].max()
+    for d, diagram in enumerate(by_dimension(pairs[0], counts[0])):
+        lengths, middle = diagram[:, 1] - diagram[:, 0], diagram.mean(axis=1)
+        share = lengths / lengths.sum()
+        expected = [lengths.max(), lengths.mean(), lengths.std(), (share * middle).sum(), np.median(diagram[:, 1])]
+        np.testing.assert_allclose(found[0, d, :5], np.array(expected) / last)
+        assert found[0, d, 5] == pytest.approx(-(share * np.log(share)).sum() / np.log(1 + counts[0].sum()))
 
 
 @lru_cache(maxsize=1)
@@ -354,5 +378,5 @@ def test_windows_are_disjoint_and_cover_the_year() -> None:
     spans = [(cut.oldest, cut.newest) for cut in tda.PHASES]
     assert spans[0][0] == 360
     assert spans[-1][1] == 1
-    assert all(a[1] == b[0] + 1 for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] == b[0] + 1 for a, b in pairwise(spans))
     assert date.fromordinal(synthetic.AS_OF.toordinal() - tda.LONG.oldest).year == 2016

@@ -45,9 +45,9 @@ HIGHER = (
 )
 WIDTH = len(H0)
 ACROSS = (
-    "prominent",  # share of the dimension's pairs with at least half of the largest persistence of any dimension
     "max",  # largest persistence over the largest death of any dimension
     "mean",  # mean persistence over the same
+    "std",  # standard deviation of persistence (n below) over the same
     "middle",  # persistence-weighted mean of (birth + death) / 2, over the same
     "death_median",  # median death, over the same
     "entropy",  # persistence entropy over ln(1 + pairs of all dimensions)
@@ -162,22 +162,20 @@ def across(pairs: np.ndarray, counts: np.ndarray) -> np.ndarray:
             continue
         deaths = pairs[c, :found, 1].astype(np.float64)
         lengths = deaths - pairs[c, :found, 0]
-        last, longest = deaths.max(), lengths.max()
-        begin = 0
+        last, begin = deaths.max(), 0
         for d in range(dimensions):
             n = counts[c, d]
             if n == 0:
                 continue
             part, ends, out = lengths[begin : begin + n], deaths[begin : begin + n], result[c, d]
             begin += n
-            total, middle, prominent = 0.0, 0.0, 0
+            total, middle, square = 0.0, 0.0, 0.0
             for i in range(n):
                 total += part[i]
                 middle += part[i] * (ends[i] - 0.5 * part[i])
-                prominent += part[i] >= 0.5 * longest
-            out[0] = prominent / n
-            out[1] = part.max() / last
-            out[2] = total / n / last
+            for i in range(n):
+                square += (part[i] - total / n) ** 2
+            out[0], out[1], out[2] = part.max() / last, total / n / last, np.sqrt(square / n) / last
             out[3] = middle / total / last
             out[4] = _quantile(np.sort(ends), 0.5) / last
             out[5] = _entropy(part, total) / np.log(1.0 + found)
