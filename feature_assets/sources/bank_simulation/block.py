@@ -1,4 +1,4 @@
-"""One block of customers, from their latent traits to everything that happens to them. A pure function of (seed, block).
+"""One block of customers, from their traits to everything that happens to them: a pure function of (seed, block).
 
 The order of drawing is the causal order: traits → latent paths → campaigns → purchases → flows → balances.
 """

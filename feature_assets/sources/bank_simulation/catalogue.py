@@ -133,7 +133,7 @@ def _by_group(group: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _products() -> pl.DataFrame:
-    rows = []
+    rows: list[tuple[str | None, ...]] = []
     for c in CATEGORIES:
         for k in range(MAKER_BRANDS * GOODS_A_BRAND + UNBRANDED_GOODS):
             maker = k // GOODS_A_BRAND

@@ -42,7 +42,7 @@ OPENABLE = (
 )
 """Product kinds that a customer can newly open."""
 INHERITED = ("bonds", "pension", "mortgage", "points")
-"""Product kinds that are only ever opened before the first day, or on joining."""
+"""Product kinds that are no longer sold: only who joined before the first day can hold them."""
 HELD = OPENABLE + INHERITED
 
 LIFECYCLE = ("new", "growing", "steady", "declining", "dormant", "returning")
@@ -106,6 +106,22 @@ BEHAVIOR_CHAIN = ChainConfig(
 )
 
 
+class OpeningRates(Closed):
+    """Openings a year of a typical customer who does not hold the product, by kind."""
+
+    savings: float = 0.26
+    term_deposit: float = 0.17
+    fund: float = 0.18
+    stocks: float = 0.15
+    credit_card: float = 0.32
+    personal_loan: float = 0.18
+    life: float = 0.12
+    home: float = 0.15
+    car: float = 0.17
+    health: float = 0.13
+    travel: float = 0.18
+
+
 class SimulationConfig(Closed):
     """The bank and its customers.
 
@@ -133,7 +149,7 @@ class SimulationConfig(Closed):
         shocks_a_year: mean number of spending peaks; each multiplies the rate by 1 + shock_size, decaying.
         payday, payday_days: mean relative rise of purchases on payday and its decay in days.
         utilisation_memory, utilisation_noise: weekly AR(1) of the logit of card utilisation.
-        opening_rates: product kind → openings a year of a typical customer who does not hold it.
+        opening_rates: how often the openable kinds are opened.
         closing_rate: monthly hazard of closing a product.
         campaigns, control_share: number of campaigns; share of the targets from whom it is withheld.
         click_logit, conversion_logit: of an impression at a neutral customer, and of a click.
@@ -160,10 +176,10 @@ class SimulationConfig(Closed):
     cold_days: int = 56
     joining_share: float = 0.25
     anonymous_share: float = 0.05
-    purchase_rate: float = 0.205
+    purchase_rate: float = 0.220
     rate_spread: float = 0.60
     segment_spread: float = 0.40
-    session_rate: float = 0.105
+    session_rate: float = 0.145
     concentration: float = 14.0
     epidemic: tuple[str, ...] = ("electronics", "health", "leisure", "education")
     contact: float = 0.55
@@ -180,19 +196,7 @@ class SimulationConfig(Closed):
     payday_days: float = 3.0
     utilisation_memory: float = 0.90
     utilisation_noise: float = 0.32
-    opening_rates: dict[str, float] = {
-        "savings": 0.16,
-        "term_deposit": 0.10,
-        "fund": 0.11,
-        "stocks": 0.09,
-        "credit_card": 0.17,
-        "personal_loan": 0.12,
-        "life": 0.07,
-        "home": 0.09,
-        "car": 0.10,
-        "health": 0.08,
-        "travel": 0.11,
-    }
+    opening_rates: OpeningRates = OpeningRates()
     closing_rate: float = 0.006
     campaigns: int = 20
     control_share: float = 0.10
@@ -201,7 +205,7 @@ class SimulationConfig(Closed):
     uplift_days: int = 14
     contacts_a_month: float = 0.19
     dirty_share: float = 0.002
-    oracle_customers: int = 20_000
+    oracle_customers: int = 8_000
     oracle_draws: int = 200
     oracle_back: int = 84
     oracle_weeks: int = 2

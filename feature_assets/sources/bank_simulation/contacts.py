@@ -88,12 +88,12 @@ def draw_sessions(
         event=event,
         seconds=np.round(np.exp(log), 1),
         pages=(1 + rng.poisson(np.array(PAGES)[event])),
-        campaign=_campaign(rng, world, exposures, row, day, days),
+        campaign=_campaign(rng, exposures, row, day, days),
     )
 
 
 def _campaign(
-    rng: np.random.Generator, world: World, exposures: Exposures, row: np.ndarray, day: np.ndarray, days: int
+    rng: np.random.Generator, exposures: Exposures, row: np.ndarray, day: np.ndarray, days: int
 ) -> np.ndarray:
     """The campaign that brought a session: one shown within the week before, if any."""
     key = exposures.row * days + exposures.day
@@ -106,7 +106,7 @@ def _campaign(
 
 def draw_contacts(rng: np.random.Generator, world: World, customers: Customers, paths: Paths) -> Contacts:
     """Contacts over all days: complaints when a relation declines, branches for the old, calls for the less digital."""
-    calendar, n = world.calendar, len(customers)
+    calendar = world.calendar
     factor = np.array(COMPLAINTS)[paths.lifecycle]
     joined = customers.joined[:, None] < calendar.starts[1:]
     base = customers.caller[:, None] * joined

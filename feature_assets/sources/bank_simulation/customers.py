@@ -254,7 +254,7 @@ def _opening_rates(
     anonymous: np.ndarray,
 ) -> np.ndarray:
     """Openings a day of each kind while not held and steady, float64 [n, 11]: income, wealth and age decide."""
-    log = np.log([world.config.opening_rates[kind] / 365 for kind in OPENABLE]) + world.segments.products[z]
+    log = np.log([getattr(world.config.opening_rates, kind) / 365 for kind in OPENABLE]) + world.segments.products[z]
     rich = np.log(wealth / 30_000)
     effect = {
         "savings": 0.2 * rich,

@@ -28,9 +28,9 @@ LADDER = {
 }
 """(held, opened) → factor of the opening rate."""
 UTILISATION_LOAN = 2.5  # log rate of a personal loan, for each unit of utilisation above the typical 0.35
-INHERITED_SHARE = {"bonds": 0.06, "pension": 0.22, "mortgage": 0.14, "points": 0.65}
+INHERITED_SHARE = {"bonds": 0.06, "pension": 0.22, "mortgage": 0.14, "points": 0.75}
 NEVER = 1_000_000  # day of what never happens
-LONGEST_HELD = 6.0  # years over which products were opened before day 0, at the habitual rates
+LONGEST_HELD = 2.0  # years over which products were opened before day 0, at the habitual rates
 CARD, LOAN = OPENABLE.index("credit_card"), OPENABLE.index("personal_loan")
 
 
@@ -116,7 +116,7 @@ def draw_holdings(rng: np.random.Generator, world: World, customers: Customers, 
 
 
 def _open_before(rng: np.random.Generator, customers: Customers, opened: np.ndarray) -> None:
-    """What was opened before day 0 or, for what is only inherited, on joining at the latest."""
+    """What was opened before day 0; inherited kinds by those alone who had joined by then."""
     n = len(customers)
     years = np.clip(-customers.joined / 365, 0.0, LONGEST_HELD)[:, None]
     wait = rng.standard_exponential((n, len(OPENABLE))) / np.maximum(customers.products * 365, 1e-12)
@@ -127,8 +127,7 @@ def _open_before(rng: np.random.Generator, customers: Customers, opened: np.ndar
     young = customers.age < 24
     has[young, INHERITED.index("mortgage")] = False
     back = (rng.random((n, len(INHERITED))) * np.clip(-customers.joined, 0, 5 * 365)[:, None]).astype(np.int64)
-    inherited = np.where(customers.joined[:, None] < 0, -1 - back, customers.joined[:, None])
-    opened[:, len(OPENABLE) :] = np.where(has, inherited, NEVER)
+    opened[:, len(OPENABLE) :] = np.where(has & (customers.joined[:, None] < 0), -1 - back, NEVER)
 
 
 def _close(rng: np.random.Generator, world: World, opened: np.ndarray) -> np.ndarray:

@@ -70,8 +70,8 @@ def path_session_factor(world: World, paths: Paths) -> np.ndarray:
 
 
 def subscription_chance(world: World, customers: Customers, paths: Paths) -> np.ndarray:
-    """Probability that each subscription charges on each day, float32 [n, 2, days]: once a month on its day, paused while
-    dormant, not before it or the customer began."""
+    """Probability that each subscription charges on each day, float32 [n, 2, days]: once a month on its day, paused
+    while dormant, not before it or the customer began."""
     span = np.arange(paths.day, paths.day + paths.journey.shape[1])
     dormant = world.config.lifecycle.purchases.index(min(world.config.lifecycle.purchases))
     paused = (paths.lifecycle == dormant)[:, world.calendar.month[span] - paths.month]

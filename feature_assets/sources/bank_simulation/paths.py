@@ -69,6 +69,11 @@ class Paths:
     trip: np.ndarray
     shock: np.ndarray
 
+    def take(self, rows: np.ndarray) -> Paths:
+        """The paths `rows`, in that order."""
+        chains = {k: v[rows] for k, v in self.__dict__.items() if isinstance(v, np.ndarray)}
+        return Paths(day=self.day, month=self.month, **chains)
+
     def state(self, world: World, customers: Customers, day: int) -> State:
         """The state at the start of `day`, which lies after the first day of the paths."""
         k = day - self.day

@@ -19,7 +19,7 @@ from feature_assets.sources.bank_simulation.catalogue import (
     good,
 )
 from feature_assets.sources.bank_simulation.chances import pick, pick_shared
-from feature_assets.sources.bank_simulation.config import BEHAVIOR, CATEGORIES
+from feature_assets.sources.bank_simulation.config import BEHAVIOR, CATEGORIES, CHANNELS
 from feature_assets.sources.bank_simulation.customers import Customers
 from feature_assets.sources.bank_simulation.intensity import subscription_chance
 from feature_assets.sources.bank_simulation.paths import COUNTRIES, Paths
@@ -31,6 +31,7 @@ LOOP_AMOUNT = 0.45  # and through the amounts
 BRANCH_MIX, BRANCH_AMOUNT = 1.2, 0.5  # the two branches: many small things on workdays, few large ones at weekends
 FOREIGN_ONLINE = 0.015  # share of purchases abroad without a trip
 DISCOUNTED = 0.12
+DEARER = 0.06  # log price level from which on a subscription costs a tenth more
 REFUND_DAYS = 14
 ONLINE_DRIFT = (0.85, 1.15, 1.15)  # factor of the channels' weights from the drift on
 TRIP_TILT = np.ones(len(CATEGORIES), np.float32)
@@ -57,37 +58,48 @@ class Basics:
     subscription: np.ndarray
 
 
-def draw_basics(
-    rng: np.random.Generator,
-    world: World,
-    customers: Customers,
-    paths: Paths,
-    rate: np.ndarray,
-) -> Basics:
+def draw_basics(rng: np.random.Generator, world: World, customers: Customers, paths: Paths, rate: np.ndarray) -> Basics:
     """Purchases over the days of `paths`.
 
     Args:
         customers: n rows, those of `paths` and `rate`.
         rate: float32 [n, D], purchases a day.
     """
-    n, days = rate.shape
-    counts = rng.poisson(rate).astype(np.int64)
-    cell = np.repeat(np.arange(n * days), counts.ravel())
+    chance = subscription_chance(world, customers, paths)
+    charged = rng.random(chance.shape, dtype=np.float32) < chance
+    return basics_of(rng, world, customers, paths, rng.poisson(rate), charged)
+
+
+def basics_of(
+    rng: np.random.Generator,
+    world: World,
+    customers: Customers,
+    paths: Paths,
+    counts: np.ndarray,
+    charged: np.ndarray,
+) -> Basics:
+    """As `draw_basics`, given how many purchases there are.
+
+    Args:
+        counts: integers [n, D]. charged: bool [n, 2, D], which subscriptions charge.
+    """
+    days = counts.shape[1]
+    cell = np.repeat(np.arange(counts.size), counts.ravel())
     row, offset = cell // days, cell % days
     category, abroad = _categories(rng, world, customers, paths, row, offset)
     amount = _amounts(rng, world, customers, paths, row, offset, category, abroad)
     channel = _channels(rng, world, customers, paths, row, offset, category, abroad)
-    charged = rng.random((n, customers.subscription_day.shape[1], days), dtype=np.float32)
-    s_row, which, s_offset = np.nonzero(charged < subscription_chance(world, customers, paths))
-    usual = customers.subscription_amount[s_row, which]
-    raised = world.prices[world.calendar.month[paths.day + s_offset], customers.subscription_category[s_row, which]]
+    s_row, which, s_offset = np.nonzero(charged)
+    s_category = customers.subscription_category[s_row, which]
+    dearer = world.prices[world.calendar.month[paths.day + s_offset], s_category] > DEARER
+    price = np.round(customers.subscription_amount[s_row, which] * np.where(dearer, 1.1, 1.0), 2)
     parts = Basics(
         row=np.concatenate([row, s_row]),
         day=np.concatenate([offset, s_offset]) + paths.day,
-        category=np.concatenate([category, customers.subscription_category[s_row, which]]),
+        category=np.concatenate([category, s_category]),
         abroad=np.concatenate([abroad, np.zeros(len(s_row), np.int8)]),
-        amount=np.concatenate([amount, np.round(usual * np.where(raised > 0.06, 1.1, 1.0), 2)]),
-        channel=np.concatenate([channel, np.ones(len(s_row), np.int64)]),
+        amount=np.concatenate([amount, price]),
+        channel=np.concatenate([channel, np.full(len(s_row), CHANNELS.index("online"))]),
         subscription=np.concatenate([np.full(len(row), -1), which]),
     )
     order = np.argsort(parts.row * np.int64(days) + (parts.day - paths.day), kind="stable")
@@ -224,7 +236,7 @@ class Purchases:
 
 
 def complete(rng: np.random.Generator, world: World, customers: Customers, basics: Basics) -> Purchases:
-    """Hour, merchant, good and the rest of each purchase, then near repeats and refunds. Rows are those of customers."""
+    """Hour, merchant, good and the rest of each purchase, then near repeats and refunds."""
     n, row, category = len(basics.row), basics.row, basics.category
     calendar, config = world.calendar, world.config
     subscribed = basics.subscription >= 0
@@ -260,11 +272,49 @@ def complete(rng: np.random.Generator, world: World, customers: Customers, basic
         refund=np.zeros(n, bool),
         origin=basics.day,
     )
-    again = _near_repeats(rng, customers, first, subscribed)
-    back = _refunds(rng, world, first, subscribed)
-    every = [first, again, back]
-    merged = {name: np.concatenate([getattr(p, name) for p in every]) for name in first.__dict__}
-    return Purchases(**merged)
+    after = aftermath(rng, world, customers.near_repeat[row], basics.amount, subscribed)
+    again, back = first.take(after.again), first.take(after.back)
+    nothing = np.full(len(again), -1)
+    sooner = np.minimum(again.second + rng.integers(600, 7200, len(again)), 86_399)
+    changed = {"second": sooner, "amount": after.again_amount, "discount": np.zeros(len(again))}
+    again = Purchases(**(again.__dict__ | changed | {"product": nothing, "quantity": nothing}))
+    changed = {
+        "day": back.day + after.delay,
+        "second": rng.integers(8 * 3600, 19 * 3600, len(back)),
+        "amount": -back.amount,
+        "discount": np.zeros(len(back)),
+        "refund": np.ones(len(back), bool),
+    }
+    back = Purchases(**(back.__dict__ | changed))
+    every = [first, again, back.take(np.flatnonzero(back.day < calendar.days))]
+    return Purchases(**{name: np.concatenate([getattr(p, name) for p in every]) for name in first.__dict__})
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """What follows purchases: positions `again` bought a second time at the same merchant within two hours for
+    `again_amount`, positions `back` given back in full after `delay` days."""
+
+    again: np.ndarray
+    again_amount: np.ndarray
+    back: np.ndarray
+    delay: np.ndarray
+
+
+def aftermath(
+    rng: np.random.Generator, world: World, near_repeat: np.ndarray, amount: np.ndarray, subscribed: np.ndarray
+) -> Aftermath:
+    """Near repeats and refunds of purchases with these amounts [N]; subscriptions have neither."""
+    n = len(amount)
+    again = np.flatnonzero((rng.random(n, dtype=np.float32) < near_repeat) & ~subscribed)
+    share = rng.uniform(0.2, 0.9, len(again))
+    back = np.flatnonzero((rng.random(n, dtype=np.float32) < world.config.refund_share) & ~subscribed)
+    return Aftermath(
+        again=again,
+        again_amount=np.round(np.maximum(amount[again] * share, 0.5), 2),
+        back=back,
+        delay=rng.integers(1, REFUND_DAYS + 1, len(back)),
+    )
 
 
 def _merchants(
@@ -299,34 +349,6 @@ def _products(
     which = np.where(bare, rng.integers(0, UNBRANDED_GOODS, n), rng.integers(0, GOODS_A_BRAND, n))
     out[known] = good(category, np.where(bare, MAKER_BRANDS, maker), which)
     return out
-
-
-def _near_repeats(
-    rng: np.random.Generator, customers: Customers, first: Purchases, subscribed: np.ndarray
-) -> Purchases:
-    """A second, smaller purchase at the same merchant within two hours and on the same day."""
-    again = first.take(np.flatnonzero((rng.random(len(first)) < customers.near_repeat[first.row]) & ~subscribed))
-    n = len(again)
-    second = np.minimum(again.second + rng.integers(600, 7200, n), 86_399)
-    amount = np.round(np.maximum(again.amount * rng.uniform(0.2, 0.9, n), 0.5), 2)
-    changed = {"second": second, "amount": amount, "discount": np.zeros(n), "product": np.full(n, -1)}
-    return Purchases(**(again.__dict__ | changed | {"quantity": np.full(n, -1)}))
-
-
-def _refunds(rng: np.random.Generator, world: World, first: Purchases, subscribed: np.ndarray) -> Purchases:
-    """Some purchases are given back in full, at the same merchant, 1 to 14 days later."""
-    back = first.take(np.flatnonzero((rng.random(len(first)) < world.config.refund_share) & ~subscribed))
-    n = len(back)
-    day = back.day + rng.integers(1, REFUND_DAYS + 1, n)
-    changed = {
-        "day": day,
-        "second": rng.integers(8 * 3600, 19 * 3600, n),
-        "amount": -back.amount,
-        "discount": np.zeros(n),
-        "refund": np.ones(n, bool),
-    }
-    back = Purchases(**(back.__dict__ | changed))
-    return back.take(np.flatnonzero(day < world.calendar.days))
 
 
 assert len(COUNTRIES) < 128, "the country of a trip is an int8"

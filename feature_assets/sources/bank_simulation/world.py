@@ -95,7 +95,7 @@ def make_world(config: SimulationConfig, seed: int) -> World:
         calendar=calendar,
         segments=segments,
         catalogue=make_catalogue(rng, config),
-        campaigns=_campaigns(rng, config, segments),
+        campaigns=_campaigns(rng, config),
         season=season.astype(np.float32),
         busy=busy.astype(np.float32),
         prices=prices,
@@ -181,7 +181,7 @@ def _behavior(config: SimulationConfig, segments: Segments) -> np.ndarray:
     return out / out.sum(axis=2, keepdims=True)
 
 
-def _campaigns(rng: np.random.Generator, config: SimulationConfig, segments: Segments) -> CampaignPlan:
+def _campaigns(rng: np.random.Generator, config: SimulationConfig) -> CampaignPlan:
     n = config.campaigns
     gap = (config.days - 40) / n
     start = np.rint(15 + gap * np.arange(n) + rng.uniform(-3, 3, n)).astype(np.int64)
