@@ -40,6 +40,9 @@ MODULES: tuple[str, ...] = (
     "mamba",
     "series_dynamics",
     "bandit",
+    "poincare",
+    "merchant",
+    "lightgcn",
 )
 
 

@@ -195,23 +195,35 @@ def fitted_state(group: str) -> GroupState:
     return modules[group].GROUP.fit(views, [{}] * len(views), 0)
 
 
+def _midpoint(state: GroupState, which: str, bought: list[tuple[list[str | None], float]]) -> np.ndarray:
+    """geoopt's midpoint of weighted places in a tree; levels below a null are unknown."""
+    tree = Tree.of_parts(state.meta["names"][which], state.arrays[f"{which}_parent"])
+    known = [(levels[: levels.index(None)] if None in levels else levels, weight) for levels, weight in bought]
+    points = torch.tensor(state.arrays[f"{which}_points"][[tree.nearest(levels) for levels, _ in known]])
+    weights = torch.tensor([weight for _, weight in known], dtype=torch.float64)
+    return BALL.weighted_midpoint(points, weights, reducedim=[0]).numpy()
+
+
 def test_a_customer_is_the_midpoint_of_what_it_bought() -> None:
     state, view = fitted_state("poincare"), small().view(synthetic.AS_OF)
     frame = poincare.GROUP.compute(view, state, {})
-    tree = Tree.of_parts(state.meta["names"]["product"], state.arrays["product_parent"])
-    products = {row["product_id"]: row for row in small().frames["products"].iter_rows(named=True)}
-    for customer in ("c005", "c042"):
+    frames = small().frames
+    products = {row["product_id"]: row for row in frames["products"].iter_rows(named=True)}
+    merchants = {row["merchant_id"]: row for row in frames["merchants"].iter_rows(named=True)}
+    levels = ("category_l1", "category_l2", "category_l3")
+    for customer in ("c005", "c042", "c087"):
+        home = frames["customers"].filter(pl.col("customer_id") == customer).row(0, named=True)
         lines = view.lines.filter((pl.col("customer_id") == customer) & (pl.col("kind") == "purchase"))
-        nodes, weights = [], []
-        for line in lines.filter(pl.col("product_id").is_not_null()).iter_rows(named=True):
-            levels = [products[line["product_id"]][f"category_l{k}"] for k in (1, 2, 3)]
-            levels = levels[: levels.index(None)] if None in levels else levels
-            nodes.append(tree.nearest(levels))
-            weights.append(max(line["amount"], poincare.LEAST))
-        points = torch.tensor(state.arrays["product_points"][nodes])
-        theirs = BALL.weighted_midpoint(points, torch.tensor(weights, dtype=torch.float64), reducedim=[0])
+        bought = [(line, max(line["amount"], poincare.LEAST)) for line in lines.iter_rows(named=True)]
+        places = {
+            "merchant": [([merchants[line["merchant_id"]][k] for k in levels], w) for line, w in bought],
+            "product": [([products[p][k] for k in levels], w) for line, w in bought if (p := line["product_id"])],
+            "region": [([merchants[line["merchant_id"]]["region_l1"]], w) for line, w in bought],
+        }
+        places["region"].append(([home["region_l1"], home["region_l2"]], sum(w for _, w in bought)))
+        theirs = np.concatenate([_midpoint(state, which, places[which]) for which in poincare.DIMENSIONS])
         ours = frame.filter(pl.col("customer_id") == customer)["hierarchy"].item().to_numpy()
-        np.testing.assert_allclose(ours[8:16], theirs.numpy(), atol=1e-6)
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
         assert all(np.linalg.norm(ours[part]) < 1 for part in (slice(8), slice(8, 16), slice(16, 20)))
 
 

@@ -129,8 +129,7 @@ def _regions(view: View, tree: Tree, points: np.ndarray, start: np.ndarray, weig
     levels = [level for level in _HOME if level in view.customers.columns]
     home = np.full(customers, -1, dtype=np.int64)
     if levels:
-        where = home_places(view, levels)
-        home = where.nodes(tree)[where.path_of[:-1]]
+        home = home_places(view, levels).nodes(tree)[:-1]  # without that of null
     spent = np.bincount(part.row, np.where(bought >= 0, weight, 0.0), minlength=customers)
     order = np.argsort(np.concatenate([part.row, np.arange(customers)]), kind="stable")  # home behind the lines
     node = np.concatenate([bought, home])[order]
