@@ -12,9 +12,8 @@ import os
 from typing import Final, Literal
 
 import numpy as np
-from numba import njit
 
-from feature_assets.kernels.rips_cohomology import MOST_POINTS, cohomology, sorted_edges
+from feature_assets.kernels.rips_cohomology import MOST_POINTS, diagrams, keep
 
 Engine = Literal["kernel", "gudhi"]
 ENGINE_VARIABLE: Final = "PLE_PERSISTENCE"
@@ -59,7 +58,7 @@ def rips_diagrams(
         _library(points, first, last, max_dimension, pairs, counts)
     else:
         points = np.ascontiguousarray(points, dtype=np.float64)
-        _kernel_loop(points, first.astype(np.int64), last.astype(np.int64), largest, max_dimension, pairs, counts)
+        diagrams(points, first.astype(np.int64), last.astype(np.int64), largest, max_dimension, pairs, counts)
     return pairs, counts
 
 
@@ -79,91 +78,9 @@ def _library(
         cloud = np.asarray(points[first[c] : last[c]], dtype=np.float64)
         if len(cloud) < 2:
             continue
-        diagrams = rips.fit_transform([cloud])[0]
-        found = np.concatenate([np.column_stack([d, np.full(len(d), k)]) for k, d in enumerate(diagrams)])
+        parts = rips.fit_transform([cloud])[0]
+        found = np.concatenate([np.column_stack([d, np.full(len(d), k)]) for k, d in enumerate(parts)])
         found = found.astype(np.float32)[np.isfinite(found).all(axis=1)]
         found = found[found[:, 1] > found[:, 0]]
         births, deaths, dims = found[:, 0].copy(), found[:, 1].copy(), found[:, 2].astype(np.int64)
-        _keep(births, deaths, dims, len(found), pairs[c], counts[c])
-
-
-@njit(cache=True)
-def _kernel_loop(
-    points: np.ndarray,
-    first: np.ndarray,
-    last: np.ndarray,
-    largest: int,
-    max_dimension: int,
-    pairs: np.ndarray,
-    counts: np.ndarray,
-) -> None:
-    """One cloud after the other in the same working memory, which grows in the rare case that a cloud needs more."""
-    edges = max(largest * (largest - 1) // 2, 1)
-    triangles = max(largest * (largest - 1) * (largest - 2) // 6, 1) if max_dimension == 2 else 1
-    words, most = 2, 4 * edges
-    births, deaths, dims = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.int64)
-    keys, spare = np.empty(edges, np.uint64), np.empty(edges, np.uint64)
-    squared, rank = np.empty(edges, np.float32), np.empty((largest, largest), np.int32)
-    lunes, offset = np.empty((edges, 2), np.uint64), np.empty(edges + 1, np.int64)
-    on_edge = np.empty((words, edges), np.uint64)
-    on_triangle = np.empty((words, triangles), np.uint64)
-    for c in range(first.size):
-        n = last[c] - first[c]
-        if n < 2:
-            continue
-        cloud = points[first[c] : last[c]]
-        m = sorted_edges(cloud, keys, spare, squared)
-        while True:
-            found = cohomology(
-                n, m, keys, squared, rank, lunes, offset, on_edge, on_triangle, max_dimension, births, deaths, dims
-            )
-            if found >= 0:
-                break
-            words, most = 2 * words, 2 * most
-            births, deaths, dims = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.int64)
-            on_edge = np.empty((words, edges), np.uint64)
-            on_triangle = np.empty((words, triangles), np.uint64)
-        _keep(births, deaths, dims, found, pairs[c], counts[c])
-
-
-@njit(cache=True)
-def _keep(
-    births: np.ndarray, deaths: np.ndarray, dims: np.ndarray, found: int, pairs: np.ndarray, counts: np.ndarray
-) -> None:
-    """Order the pairs found by (dimension, persistence from the largest, birth) and keep as many as there is room."""
-    length = deaths[:found] - births[:found]
-    order = np.empty(found, np.int64)
-    placed = 0
-    for d in range(counts.size):
-        begin = placed
-        for i in range(found - 1, -1, -1):  # H0 was found from the shortest on
-            if dims[i] != d:
-                continue
-            at = placed
-            while at > begin:
-                j = order[at - 1]
-                if length[j] > length[i] or (length[j] == length[i] and births[j] <= births[i]):
-                    break
-                order[at] = j
-                at -= 1
-            order[at] = i
-            placed += 1
-        counts[d] = placed - begin
-    room, kept = pairs.shape[0], counts.copy()
-    for _ in range(placed - min(placed, room)):
-        worst, shortest, tail = -1, np.float32(np.inf), 0
-        for d in range(counts.size):
-            tail += counts[d]
-            if kept[d] > 0:
-                last = length[order[tail - counts[d] + kept[d] - 1]]
-                if last <= shortest:
-                    worst, shortest = d, last
-        kept[worst] -= 1
-    at, begin = 0, 0
-    for d in range(counts.size):
-        for i in range(kept[d]):
-            j = order[begin + i]
-            pairs[at, 0], pairs[at, 1], pairs[at, 2] = births[j], deaths[j], d
-            at += 1
-        begin += counts[d]
-        counts[d] = kept[d]
+        keep(births, deaths, dims, len(found), pairs[c], counts[c])

@@ -1,5 +1,7 @@
 """The pairs of one cloud's Vietoris–Rips filtration, by cohomology along the edges; `persistence.py` is the front.
 
+All of it lies in one file: numba's cache notices an edit of a file, not one of the functions that it calls elsewhere.
+
 Edges are ordered by length (ties by their points); the *rank* of a simplex is that of its longest edge. Adding edge uv
 adds the join of uv with its lune L: the flag complex of the points nearer to both u and v than they are to each other.
 The homology changes by H(L) two dimensions up and by nothing else, so
@@ -29,7 +31,47 @@ _NONE = np.uint64(0)
 
 
 @njit(cache=True)
-def sorted_edges(cloud: np.ndarray, keys: np.ndarray, spare: np.ndarray, squared: np.ndarray) -> int:
+def diagrams(
+    points: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    largest: int,
+    max_dimension: int,
+    pairs: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Fill `pairs` and `counts` of `persistence.rips_diagrams`, one cloud after the other in the same working memory,
+    which grows in the rare case that a cloud needs more."""
+    edges = max(largest * (largest - 1) // 2, 1)
+    triangles = max(largest * (largest - 1) * (largest - 2) // 6, 1) if max_dimension == 2 else 1
+    words, most = 2, 4 * edges
+    births, deaths, dims = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.int64)
+    keys, spare = np.empty(edges, np.uint64), np.empty(edges, np.uint64)
+    squared, rank = np.empty(edges, np.float32), np.empty((largest, largest), np.int32)
+    lunes, offset = np.empty((edges, 2), np.uint64), np.empty(edges + 1, np.int64)
+    on_edge = np.empty((words, edges), np.uint64)
+    on_triangle = np.empty((words, triangles), np.uint64)
+    for c in range(first.size):
+        n = last[c] - first[c]
+        if n < 2:
+            continue
+        cloud = points[first[c] : last[c]]
+        m = _sorted_edges(cloud, keys, spare, squared)
+        while True:
+            found = _cohomology(
+                n, m, keys, squared, rank, lunes, offset, on_edge, on_triangle, max_dimension, births, deaths, dims
+            )
+            if found >= 0:
+                break
+            words, most = 2 * words, 2 * most
+            births, deaths, dims = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.int64)
+            on_edge = np.empty((words, edges), np.uint64)
+            on_triangle = np.empty((words, triangles), np.uint64)
+        keep(births, deaths, dims, found, pairs[c], counts[c])
+
+
+@njit(cache=True)
+def _sorted_edges(cloud: np.ndarray, keys: np.ndarray, spare: np.ndarray, squared: np.ndarray) -> int:
     """Edges no longer than the enclosing radius, in `keys` by (squared length, points): bits · 2^14 + u · 2^7 + v.
 
     Returns their number m, and in `squared` [m] their squared lengths in order. Radix sort in three passes: stable. The
@@ -101,7 +143,7 @@ def sorted_edges(cloud: np.ndarray, keys: np.ndarray, spare: np.ndarray, squared
 
 
 @njit(cache=True)
-def cohomology(
+def _cohomology(
     n: int,
     m: int,
     keys: np.ndarray,
@@ -133,8 +175,8 @@ def cohomology(
     for r in range(m):
         if found + living1 + living2 >= most:  # the classes that this edge might end
             return -1
-        code = int(keys[r] & np.uint64(16383))
-        u, v = code >> 7, code & 127
+        code = np.int64(keys[r] & np.uint64(16383))
+        u, v = int(code >> 7), int(code & 127)
         l0, l1 = a0[u] & a0[v], a1[u] & a1[v]
         rank[u, v] = r
         rank[v, u] = r
@@ -270,7 +312,7 @@ def _fill(
         if neighbours > best:
             root, best = w, neighbours
     if begun >= 0:
-        on_triangle[begun // 64, _triangle(u, v, root, rank, lunes, offset)] |= _ONE << np.uint64(begun % 64)
+        on_triangle[begun // 64, _place(r, root, lunes, offset)] |= _ONE << np.uint64(begun % 64)
     if root < 64:
         done0, done1 = _ONE << np.uint64(root), _NONE
     else:
@@ -281,8 +323,8 @@ def _fill(
         w = _first(reach0 & ~done0, reach1 & ~done1)
         e0, e1 = a0[w] & done0, a1[w] & done1
         p = root if _has(e0, e1, root) else _first(e0, e1)
-        t = _triangle(u, v, w, rank, lunes, offset)
-        beside = _triangle(u, v, p, rank, lunes, offset)
+        t = _place(r, w, lunes, offset)
+        beside = _place(r, p, lunes, offset)
         on_u, on_v = _triangle(u, p, w, rank, lunes, offset), _triangle(v, p, w, rank, lunes, offset)
         for k in range(words):
             on_triangle[k, t] = on_triangle[k, beside] ^ on_triangle[k, on_u] ^ on_triangle[k, on_v]
@@ -292,7 +334,7 @@ def _fill(
             e1 &= ~q1
             while (e0 | e1) != _NONE:
                 x = _first(e0, e1)
-                beside = _triangle(u, v, x, rank, lunes, offset)
+                beside = _place(r, x, lunes, offset)
                 on_u, on_v = _triangle(u, x, w, rank, lunes, offset), _triangle(v, x, w, rank, lunes, offset)
                 for k in range(words):
                     difference[k] = (
@@ -357,18 +399,23 @@ def _has(word0: np.uint64, word1: np.uint64, w: int) -> bool:
 
 
 @njit(cache=True)
+def _place(r: int, w: int, lunes: np.ndarray, offset: np.ndarray) -> int:
+    """Number of the triangle of edge r, its longest, and point w: those of an edge lie together, in the order of w."""
+    if w < 64:
+        return offset[r] + members(lunes[r, 0] & ((_ONE << np.uint64(w)) - _ONE))
+    return offset[r] + members(lunes[r, 0]) + members(lunes[r, 1] & ((_ONE << np.uint64(w - 64)) - _ONE))
+
+
+@njit(cache=True)
 def _triangle(a: int, b: int, c: int, rank: np.ndarray, lunes: np.ndarray, offset: np.ndarray) -> int:
-    """Number of a triangle: those of one longest edge lie together, in the order of the third point."""
+    """Number of the triangle abc."""
     ab, ac, bc = rank[a, b], rank[a, c], rank[b, c]
     longest, opposite = ab, c
     if ac > longest:
         longest, opposite = ac, b
     if bc > longest:
         longest, opposite = bc, a
-    if opposite < 64:
-        return offset[longest] + members(lunes[longest, 0] & ((_ONE << np.uint64(opposite)) - _ONE))
-    below = lunes[longest, 1] & ((_ONE << np.uint64(opposite - 64)) - _ONE)
-    return offset[longest] + members(lunes[longest, 0]) + members(below)
+    return _place(longest, opposite, lunes, offset)
 
 
 @njit(cache=True)
@@ -419,3 +466,46 @@ def _end_youngest(
             for k in range(words):
                 values[k, e] ^= difference[k]
     return youngest
+
+
+@njit(cache=True)
+def keep(
+    births: np.ndarray, deaths: np.ndarray, dims: np.ndarray, found: int, pairs: np.ndarray, counts: np.ndarray
+) -> None:
+    """Order the pairs found by (dimension, persistence from the largest, birth) and keep as many as there is room."""
+    length = deaths[:found] - births[:found]
+    order = np.empty(found, np.int64)
+    placed = 0
+    for d in range(counts.size):
+        begin = placed
+        for i in range(found - 1, -1, -1):  # H0 was found from the shortest on
+            if dims[i] != d:
+                continue
+            at = placed
+            while at > begin:
+                j = order[at - 1]
+                if length[j] > length[i] or (length[j] == length[i] and births[j] <= births[i]):
+                    break
+                order[at] = j
+                at -= 1
+            order[at] = i
+            placed += 1
+        counts[d] = placed - begin
+    room, kept = pairs.shape[0], counts.copy()
+    for _ in range(placed - min(placed, room)):
+        worst, shortest, tail = -1, np.float32(np.inf), 0
+        for d in range(counts.size):
+            tail += counts[d]
+            if kept[d] > 0:
+                last = length[order[tail - counts[d] + kept[d] - 1]]
+                if last <= shortest:
+                    worst, shortest = d, last
+        kept[worst] -= 1
+    at, begin = 0, 0
+    for d in range(counts.size):
+        for i in range(kept[d]):
+            j = order[begin + i]
+            pairs[at, 0], pairs[at, 1], pairs[at, 2] = births[j], deaths[j], d
+            at += 1
+        begin += counts[d]
+        counts[d] = kept[d]
