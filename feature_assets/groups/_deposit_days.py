@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from feature_assets.contract import INFLOWS
-from feature_assets.groups._events import flows
+from feature_assets.groups._events import flows, runs
 from feature_assets.groups._statements import STALE, Statements, statements
 from feature_assets.groups.deposit import ACCOUNTS, low_threshold
 from feature_assets.tables import View
@@ -76,7 +76,7 @@ def check(view: View, present: Sequence[str]) -> None:
 
 def _flow_days(view: View, steps: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     recent = flows(view).recent(steps)
-    cells, at = np.unique(recent.row * steps + (steps - recent.days_ago), return_inverse=True)
+    cells, at = runs(recent.row * steps + (steps - recent.days_ago))
     amount = recent.values("amount")
 
     def total(chosen: np.ndarray) -> np.ndarray:

@@ -229,6 +229,13 @@ def reached(view: View) -> Events:
     return events(view, "campaign_events", ("event",), "reached", shown)
 
 
+def runs(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values of an ascending `key` [M], and the position of each item's value among them."""
+    fresh = np.ones(len(key), dtype=bool)
+    fresh[1:] = key[1:] != key[:-1]
+    return key[fresh], np.cumsum(fresh) - 1
+
+
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole, NaN where the whole is not positive."""
     positive = whole > 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,11 +38,11 @@ class Deposits:
         assert self.flows is not None
         return self.flows
 
-    @property
+    @cached_property
     def inflows(self) -> Events:
         return self.moves.of("kind", *INFLOWS)
 
-    @property
+    @cached_property
     def outflows(self) -> Events:
         return self.moves.of("kind", *OUTFLOWS)
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from feature_assets.contract import CONTACT_KINDS
-from feature_assets.groups._events import Events, contacts, entropy, ratio, sessions
+from feature_assets.groups._events import Events, contacts, entropy, ratio, runs, sessions
 from feature_assets.groups._lines import Window, window
 from feature_assets.groups._measures import Measure, MeasuredGroup
 from feature_assets.groups._windows import maximum
@@ -43,7 +44,15 @@ class Channels:
         assert self.asked is not None
         return self.asked
 
-    @property
+    @cached_property
+    def spend(self) -> np.ndarray:
+        """Spend of the last 364 days by channel, float64 [customers, 4]."""
+        inside = self.lines.days_ago <= 364
+        cell = self.lines.row[inside] * 4 + self.channel[inside]
+        spend = np.bincount(cell, self.lines.values("amount")[inside], minlength=self.customers * 4)
+        return np.maximum(spend, 0.0).reshape(self.customers, 4)
+
+    @cached_property
     def support(self) -> Events:
         return self.sessions.of("event", "support")
 
@@ -82,16 +91,8 @@ def _since_bought(k: int, c: Channels) -> np.ndarray:
     return -maximum(c.lines.row[inside], -c.lines.days_ago[inside].astype(np.float64), c.customers)
 
 
-def _spend(c: Channels) -> np.ndarray:
-    """Spend of the last 364 days by channel, float64 [customers, 4]."""
-    inside = c.lines.days_ago <= 364
-    cell = c.lines.row[inside] * 4 + c.channel[inside]
-    spend = np.bincount(cell, c.lines.values("amount")[inside], minlength=c.customers * 4)
-    return np.maximum(spend, 0.0).reshape(c.customers, 4)
-
-
 def _spend_share(k: int, c: Channels) -> np.ndarray:
-    spend = _spend(c)
+    spend = c.spend
     return ratio(spend[:, k], spend[:, 0] + spend[:, 1] + spend[:, 2] + spend[:, 3])
 
 
@@ -136,7 +137,7 @@ def _followed(c: Channels) -> np.ndarray:
 def _researched(c: Channels) -> np.ndarray:
     """Share of purchase days with a session on that day or the day before."""
     span, recent = np.int64(1) << 32, c.lines.days_ago <= 364
-    bought = np.unique(c.lines.row[recent] * span - c.lines.days_ago[recent])
+    bought = runs(c.lines.row[recent] * span - c.lines.days_ago[recent])[0]
     visited = c.sessions.row * span - c.sessions.days_ago
     before = np.append(visited, -1 << 62)[np.searchsorted(visited, bought, side="right") - 1]
     row = (bought + 0x7FFFFFFF) >> 32
@@ -190,7 +191,7 @@ _MEASURES: tuple[Measure[Channels], ...] = (
         for k in (1, 2)
     ),
     Measure(
-        "channel_entropy_364d", "entropy of spend over channels", "nats", "364 days", lambda c: entropy(_spend(c)), _T
+        "channel_entropy_364d", "entropy of spend over channels", "nats", "364 days", lambda c: entropy(c.spend), _T
     ),
     Measure(
         "switch_share", "share of purchase lines on another channel than the one before", "share", _ALL, _switches, _T

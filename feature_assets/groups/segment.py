@@ -7,6 +7,8 @@ Segments, by a rule: 0 anonymous, a visitor whom `customers.segment` calls so; 1
 the first days. All values lie in [0, 1]. Static columns are encoded without a target: one slot for the frequency of the
 customer's value, one for each of its most frequent values; slots are dealt out in turn, column by column, and
 `static_…` of the state's meta says what each one holds. Which slots a data set fills is in `channels_present`.
+The first days of a customer who joined before the data began are not known; such a customer is warm or inactive, and
+they are 0.
 Source: MODEL §1, §15.
 """
 

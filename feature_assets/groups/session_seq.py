@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from feature_assets.groups._events import Events, reached, sessions
+from feature_assets.groups._events import Events, reached, runs, sessions
 from feature_assets.groups._lines import to_lists
 from feature_assets.schema import Column, SideInput
 from feature_assets.state import GroupState
@@ -90,7 +90,7 @@ def _days(view: View, channel: str) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(0, dtype=np.int64), np.zeros(0)
     weights = np.nan_to_num(found.values(channel)) if channel in _TOTALS else np.ones(len(found.row))
     recent = found.days_ago <= STEPS
-    cells, at = np.unique(found.row[recent] * STEPS + (STEPS - found.days_ago[recent]), return_inverse=True)
+    cells, at = runs(found.row[recent] * STEPS + (STEPS - found.days_ago[recent]))
     return cells, np.log1p(np.bincount(at, weights[recent], minlength=len(cells)))
 
 
