@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from feature_assets.sources.bank_simulation.basics import draw_basics
 from feature_assets.sources.bank_simulation.campaigns import (
     Clicks,
     Exposures,
@@ -32,7 +33,7 @@ from feature_assets.sources.bank_simulation.intensity import (
     path_session_factor,
 )
 from feature_assets.sources.bank_simulation.paths import Paths, draw_paths, first_state
-from feature_assets.sources.bank_simulation.purchases import Purchases, complete, draw_basics
+from feature_assets.sources.bank_simulation.purchases import Purchases, complete
 from feature_assets.sources.bank_simulation.statements import (
     Balances,
     Stated,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from feature_assets.labels.tasks import FAVOURITE_DAYS
+from feature_assets.sources.bank_simulation.basics import Basics
 from feature_assets.sources.bank_simulation.block import Block
 from feature_assets.sources.bank_simulation.catalogue import CHAIN_BRANDS, KNOWN_GOODS, MAKER_BRANDS, UNBRANDED
 from feature_assets.sources.bank_simulation.config import CATEGORIES
 from feature_assets.sources.bank_simulation.customers import Customers
-from feature_assets.sources.bank_simulation.purchases import OWN_COMMUNITY, Basics
+from feature_assets.sources.bank_simulation.purchases import OWN_COMMUNITY
 from feature_assets.sources.bank_simulation.world import World
 
 
