@@ -13,7 +13,8 @@ Three models, each fitted to the customer's own purchases.
 
 Rate law and relaxation are averaged over a grid of their parameters with weight proportional to the likelihood and a
 uniform prior on order, log rate constant and log approach rate: a short series gives the middle and not an extreme.
-Null below 8 known weeks, 3 purchase weeks, or (activation) 8 purchase days. Source: FEATURES §3.8.
+Rate law: from 8 known weeks, 3 weeks with a purchase and one peak on; relaxation: 4 known weeks and a purchase ever (an
+empty series is at 0 and approaches nothing); activation: 4 purchase days of different price. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from feature_assets.state import GroupState
 from feature_assets.tables import View
 
 WEEKS, MIN_WEEKS, MIN_ACTIVE = 52, 8, 3
+MIN_RELAXED = 4  # weeks
 AFTER = 6  # weeks of the profile after a peak
 ORDERS = np.arange(0.0, 3.01, 0.25)
 RATES = np.geomspace(0.05, 3.0, 28)  # a week
 APPROACH = np.geomspace(0.05, 4.0, 24)  # a week
-MIN_DAYS, PRICE_WINDOW = 8, 365
+MIN_DAYS, PRICE_WINDOW = 4, 365
 MOST_CATEGORIES, MIN_LINES = 512, 30
 PRICE_PRIOR = 1.0  # standard deviation of the normal prior of E around 0, which keeps separable series finite
 _NOISE = 0.01  # root mean square below which two profiles are the same
@@ -219,12 +221,11 @@ def relaxation(
     score, level = np.zeros(stay.size), np.zeros(stay.size)
     for i in range(customers):
         n = weeks[i]
-        if n < MIN_WEEKS or start[i + 1] - start[i] < MIN_ACTIVE:
+        if n < MIN_RELAXED or start[i + 1] == start[i]:
             continue
         x = _weekly(days_ago[start[i] : start[i + 1]], amount[start[i] : start[i + 1]], n)
-        active, centre = 0, 0.0
+        centre = 0.0
         for w in range(n):
-            active += x[w] > 0
             x[w] = np.log1p(x[w])
             centre += x[w]
         centre /= n
@@ -237,7 +238,8 @@ def relaxation(
                 s00 += x[w - 1] ** 2
                 s11 += x[w] ** 2
                 s01 += x[w] * x[w - 1]
-        if active < MIN_ACTIVE or s00 + s11 < 1e-12:
+        if s00 + s11 < 1e-12:
+            result[i, 0] = centre
             continue
         m, best = n - 1, -np.inf
         for k in range(stay.size):

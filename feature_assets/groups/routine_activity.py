@@ -17,7 +17,8 @@ measures look at the last 365 days and at the latest 256 visits whose merchant i
   a uniform prior in the mixture (1 − ε) P(place | time) + ε uniform over known places and a new one, P the hierarchical
   Dirichlet predictive of the visits before (MacKay & Peto 1995).
 
-Null below 10 visits (5 on either side for displacement; one recent visit for deviation). Source: FEATURES §3.8.
+Hot spots need one visit (a single one is none), regularity two, near-repeats 5 visits older than 7 days, displacement 5
+on either side, deviation 10 before and one recent; null below. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from feature_assets.schema import Column, SideInput
 from feature_assets.state import GroupState
 from feature_assets.tables import View
 
-WINDOW, MOST, MIN_VISITS = 365, 256, 10
+WINDOW, MOST = 365, 256
 NEAR = 7  # days
 SHIFTED, MIN_SIDE = 56, 5  # days, visits
-RECENT = 28  # days
+RECENT, MIN_BEFORE = 28, 10  # days, visits
 CELLS, PARTS = 28, 4  # of the week; of each day
 TAIL = 0.05
 SHARES = (np.arange(16) + 0.5) / 16  # grid of ε
@@ -85,6 +86,8 @@ def near_repeats(days_ago: np.ndarray, place: np.ndarray, often: np.ndarray) -> 
     """(o − e)/(1 − e) of the visits (oldest first; `often`: visits of each place); NaN below 5 visits that are asked
     or where chance alone repeats everything."""
     n, asked, observed, expected = days_ago.size, 0, 0.0, 0.0
+    if n < MIN_SIDE:
+        return np.nan
     for i in range(n):
         if days_ago[i] <= NEAR:
             break
@@ -162,7 +165,7 @@ def deviation(days_ago: np.ndarray, cell: np.ndarray, place: np.ndarray, places:
     old = 0
     while old < days_ago.size and days_ago[old] > RECENT:
         old += 1
-    if old < MIN_VISITS or old == days_ago.size:
+    if old < MIN_BEFORE or old == days_ago.size:
         return np.nan
     count, often, busy = np.zeros((places, CELLS)), np.zeros(places), np.zeros(CELLS)
     for i in range(old):
@@ -204,7 +207,7 @@ def routine(
         while first > start[i] and kept < MOST and days_ago[first - 1] <= WINDOW:
             first -= 1
             kept += merchant[first] >= 0
-        if kept < MIN_VISITS:
+        if kept == 0:
             continue
         place, when = np.zeros(kept, dtype=np.int64), np.zeros(kept, dtype=np.int64)
         ago, at = np.zeros(kept, dtype=np.int64), np.zeros(kept)
@@ -228,7 +231,8 @@ def routine(
         result[i, 0] = near_repeats(ago, place, often)
         result[i, 1] = hot_share(count, often, kept)
         result[i, 2] = displacement(ago, at)
-        result[i, 3] = place_regularity(count, often, when, place)
+        if kept >= 2:
+            result[i, 3] = place_regularity(count, often, when, place)
         result[i, 4] = deviation(ago, when, place, places, shares)
     return result
 
