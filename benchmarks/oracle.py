@@ -6,6 +6,9 @@ Simulates N customers (or reads the simulation in DIR), fits features on K train
 them, and scores the oracle's dates: half of the customers there stop the boosting early, the other half are the test.
 The oracle knows the latent state; a model that is better beyond the interval of the paired difference (99 %, by
 resampling customers) would say that it is not the upper bound that it claims to be: the exit status is then 1.
+
+`z` is the calibration of the oracle: label less expectation, summed, in standard errors (of several classes the largest
+one). A few of them above 2.6 are chance; one above 5 is a wrong oracle or a wrong label.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from feature_assets.tables import Tables
 from ple_model.evaluation.boosting import BinnedMatrix, BoostingBudget, BoostingTask, fit_all
 from ple_model.evaluation.bootstrap import Interval, resample
 from ple_model.evaluation.constant import repeat
-from ple_model.evaluation.metrics import HEADLINE
+from ple_model.evaluation.metrics import HEADLINE, Kind
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVEL, RESAMPLES = 0.99, 400
@@ -61,13 +64,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Bound:
-    """One score of one task: the models' intervals, and boosting less oracle with its interval."""
+    """One score of one task: the models' intervals, boosting less oracle, and the oracle's calibration."""
 
     task: str
     metric: str
     rows: int
     scores: Mapping[str, Interval]
     difference: Interval
+    z: float | None
 
     @property
     def holds(self) -> bool:
@@ -80,7 +84,7 @@ class Bound:
         """The row of the table."""
         cells = [_with_interval(self.scores[name]) for name in (CONSTANT, BOOSTING, ORACLE)]
         cells.append(_with_interval(self.difference, "+"))
-        verdict = "holds" if self.holds else "BROKEN"
+        verdict = f"{'–' if self.z is None else f'{self.z:+.1f}':>5}  {'holds' if self.holds else 'BROKEN'}"
         return f"{self.task:<19}{self.metric:<13}{self.rows:>7,}  {'  '.join(cells)}  {verdict}"
 
 
@@ -99,7 +103,7 @@ def main() -> int:
             _tell("simulating", lambda: simulate(folder, args.customers, seed=args.seed, workers=args.workers))
         bounds = measure(folder, args.dates, args.seed, args.workers)
     names = [f"{name} [{LEVEL:.0%}]" for name in (CONSTANT, BOOSTING, ORACLE, "LightGBM − oracle")]
-    print(f"{'task':<19}{'score':<13}{'rows':>7}  {'  '.join(f'{name:<24}' for name in names)}")
+    print(f"{'task':<19}{'score':<13}{'rows':>7}  {'  '.join(f'{name:<24}' for name in names)}  {'z':>5}  bound")
     print("\n".join(bound.line for bound in bounds))
     broken = [bound for bound in bounds if not bound.holds]
     print(f"\nthe oracle is an upper bound in {len(bounds) - len(broken)} of {len(bounds)} scores")
@@ -209,9 +213,9 @@ def _oracle_scores(task: str, known: pl.DataFrame, classes: Mapping[str, list[st
         brands = {brand: i for i, brand in enumerate(state.classes[task])}
         scores = np.zeros((known.height, len(brands)))
         for row, top in enumerate(known[f"{task}__top"].to_list()):
-            for place, brand in enumerate(top):
+            for rank, brand in enumerate(top):
                 if brand in brands:
-                    scores[row, brands[brand]] = len(top) - place
+                    scores[row, brands[brand]] = len(top) - rank
         return scores
     if kind != "multiclass":
         return known[task].fill_null(np.nan).to_numpy()
@@ -253,9 +257,23 @@ def _compare(task: str, models: dict[str, NDArray], oracle: NDArray, labels: pl.
             found.rows,
             {model: measured[metric] for model, measured in found.metrics.items()},
             found.differences[ORACLE][metric],
+            _calibration(kind, oracle[mask], values[mask]),
         )
         for metric in found.differences[ORACLE]
     ]
+
+
+def _calibration(kind: Kind, told: NDArray, values: NDArray) -> float | None:
+    """Standard errors between labels and expectation (largest of the classes); None where none is claimed."""
+    if kind == "contrastive" or not len(values):
+        return None
+    if kind == "regression":
+        error = values - told
+        return float(error.sum() / max(np.sqrt((error**2).sum()), 1e-12))
+    chance = told if kind == "multiclass" else np.stack([1 - told, told], axis=1)
+    error = (np.eye(chance.shape[1])[values.astype(np.int64)] - chance).sum(axis=0)
+    z = error / np.sqrt((chance * (1 - chance)).sum(axis=0) + 1e-9)
+    return float(z[1] if kind == "binary" else z[np.abs(z).argmax()])
 
 
 def _with_interval(interval: Interval, sign: str = "") -> str:
