@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _normed(u: np.ndarray, weight: np.ndarray, out: np.ndarray, one: float, epsilon: float) -> None:
     """out = u / √(mean u² + ε) · weight."""
     total = one - one

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 OUT = 50
 DAYS = 180
-MAX_SEQUENCES = 3_000
+MAX_SEQUENCES = 6_000
 HELD_OUT = 10  # one customer in so many is not trained on
 WEIGHTS = (
     "embed",
@@ -95,11 +95,11 @@ class Mamba:
         if held.all():
             raise ValueError("mamba: no training row has an event in its last days; nothing can be learnt")
         model = training.train(data.part(np.flatnonzero(~held)), seed)
-        weights = _weights(model)
+        weights = named_weights(model)
         rows = np.concatenate(
             [raw_states(days(view, DAYS), scale, weights)[rows] for view, (rows, _) in zip(views, taken, strict=True)]
         )
-        weights["project"], weights["offset"] = _principal(rows, weights["project"])
+        weights["project"], weights["offset"] = principal(rows, weights["project"])
         meta: dict[str, Any] = {
             "sequences": int((~held).sum()),
             "held_out": int(held.sum()),
@@ -145,7 +145,7 @@ def _scale(recent: Sequence[Days]) -> np.ndarray:
     return np.where(count > 0, np.sqrt(squares / np.maximum(count, 1)), 1.0).astype(np.float32)
 
 
-def _weights(model: Encoder) -> dict[str, np.ndarray]:
+def named_weights(model: Encoder) -> dict[str, np.ndarray]:
     """The encoder's weights by their names in `WEIGHTS`, float32, with the projection as trained."""
     parameters = {name: p.detach().numpy().astype(np.float32) for name, p in model.named_parameters()}
     found = {"embed": parameters["embed"], "weekday": parameters["weekday"], "project": parameters["project"]}
@@ -166,7 +166,7 @@ def raw_states(recent: Days, scale: np.ndarray, weights: Mapping[str, np.ndarray
     return last_states(recent.start, recent.days_ago, values, recent.length, recent.weekday, *arrays)
 
 
-def _principal(rows: np.ndarray, project: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def principal(rows: np.ndarray, project: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Projection [512, 50] and offset [50] that turn `rows` [n, 50] to uncorrelated ones of mean 0 and variance 1.
 
     An axis along which the rows do not vary is scaled by the smallest variance that float32 can tell from rounding. The

@@ -22,8 +22,8 @@ from feature_assets.groups.mamba.encoder import Encoder
 STEPS, HORIZON, CHUNK = 180, 14, 20
 FIRST_ANCHOR = 2  # forecasts begin with the end of the third chunk
 LEAST_KNOWN = 28  # known days that an anchor must have behind it
-EPOCHS, BATCH, RATE = 6, 32, 3e-3
-RIDGE = 0.01  # of the mean variance, in the regression that the head starts from
+PASSES, MOST_EPOCHS, BATCH, RATE = 16_000, 8, 32, 3e-3
+LEVEL_RIDGE, DAY_RIDGE = 0.1, 1.0
 _DECAY = 0.01
 
 
@@ -77,13 +77,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def train(data: Sequences, seed: int, epochs: int = EPOCHS) -> Encoder:
-    """Adam on the squared error of the forecasts, one cycle of the learning rate, from a head that is already the ridge
-    regression on the untrained encoder; one thread."""
+def train(data: Sequences, seed: int) -> Encoder:
+    """Adam on the squared error of the forecasts, one cycle of the learning rate, about `PASSES` sequences in all. The
+    head is a regression on the untrained encoder before, and on the trained one after; one thread."""
+    epochs = min(max(PASSES // len(data.values), 2), MOST_EPOCHS)
     rng = np.random.default_rng(seed)
     with one_thread():
         model = Encoder(HORIZON, CHUNK, rng)
-        _solve_head(model, data)
+        solve_head(model, data)
         decayed = [p for p in model.parameters() if p.dim() > 1]
         others = [p for p in model.parameters() if p.dim() <= 1]
         optimiser = torch.optim.AdamW(
@@ -100,27 +101,33 @@ def train(data: Sequences, seed: int, epochs: int = EPOCHS) -> Encoder:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
                 schedule.step()
+        solve_head(model, data)
     return model.eval()
 
 
-def _solve_head(model: Encoder, data: Sequences) -> None:
-    """Set the head to the ridge regression of the days to come on what the encoder says now."""
-    width, out = model.head.shape
-    with torch.no_grad():
+def solve_head(model: Encoder, data: Sequences) -> None:
+    """Set the head to the regression of the days to come on what the encoder says now, along its principal axes.
+
+    The ridge is `LEVEL_RIDGE` for the mean of the days to come and `DAY_RIDGE` for how each of them differs from it,
+    in units of the variance of an axis: a level is learnt from 14 days, a deviation from one.
+    """
+    with torch.no_grad(), threadpool_limits(limits=1):
         found = [(_encode(model, batch).numpy(), batch) for batch in _batches(data)]
         points = np.concatenate([encoded[anchors(b.known)] for encoded, b in found]).astype(np.float64)
-        truth = np.concatenate([targets(b.values)[anchors(b.known)] for _, b in found]).reshape(len(points), out)
+        truth = np.concatenate([targets(b.values)[anchors(b.known)] for _, b in found]).astype(np.float64)
         if len(points) == 0:
             return
-        mean, level = points.mean(axis=0), truth.mean(axis=0, dtype=np.float64)
-        with threadpool_limits(limits=1):
-            centred = points - mean
-            square = centred.T @ centred
-            cross = centred.T @ (truth - level)
-            weights = np.linalg.solve(square + RIDGE * np.trace(square) / width * np.eye(width), cross)
-            bias = level - mean @ weights
+        mean, level = points.mean(axis=0), truth.mean(axis=0)
+        centred = points - mean
+        variances, axes = np.linalg.eigh(centred.T @ centred / len(points))
+        axes /= np.sqrt(np.maximum(variances, 1e-6 * variances[-1] + 1e-30))
+        weights = (centred @ axes).T @ (truth - level).reshape(len(points), -1) / len(points)
+        weights = weights.reshape(-1, HORIZON, len(CHANNELS))
+        common = weights.mean(axis=1, keepdims=True)
+        weights = common / (1 + LEVEL_RIDGE) + (weights - common) / (1 + DAY_RIDGE)
+        weights = axes @ weights.reshape(len(axes), -1)
         model.head.copy_(torch.from_numpy(weights))
-        model.head_bias.copy_(torch.from_numpy(bias))
+        model.head_bias.copy_(torch.from_numpy(level.reshape(-1) - mean @ weights))
 
 
 def _batches(data: Sequences) -> Iterator[Sequences]:
