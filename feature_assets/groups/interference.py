@@ -5,8 +5,8 @@ by demodulation over blocks of 28 days, one starting each week (Bloomfield 1976,
 ch. 6); over 28 days the three waves and a constant are orthogonal, so that none leaks into another.
 
 - *Phase coherence* of two waves n:m is |mean over b of exp(i(n φ₁ − m φ₂))| (n:m phase locking: Tass et al. 1998),
-  beyond chance: (c − e)/(1 − e), e the mean coherence of surrogates with as many purchase days at random on as many
-  weeks (a few isolated purchases are coherent by construction). Surrogates take their values from the training dates.
+  less the mean of surrogates with as many purchase days at random on as many weeks: a few isolated purchases are
+  coherent by construction. Surrogates take their values from the training dates.
 - *Beat*: two waves near a week add up to one whose intensity |Z₇(b)|² swings at the difference of their frequencies
   (Rayleigh 1894, Theory of Sound, §30). Frequency: the largest peak of the intensity's least-squares periodogram,
   interpolated; depth: the fringe visibility (Imax − Imin)/(Imax + Imin) of the sinusoid there (Michelson 1890).
@@ -47,17 +47,17 @@ def _column(measure: str, meaning: str, unit: str) -> Column:
 _COLUMNS = (
     _column(
         "coherence_weekly_biweekly",
-        "1:2 phase locking of the weekly and the bi-weekly wave of spend beyond chance",
+        "1:2 phase locking of the weekly and the bi-weekly wave of spend less chance",
         "share",
     ),
     _column(
         "coherence_weekly_monthly",
-        "1:4 phase locking of the weekly and the 28-day wave of spend beyond chance",
+        "1:4 phase locking of the weekly and the 28-day wave of spend less chance",
         "share",
     ),
     _column(
         "coherence_biweekly_monthly",
-        "1:2 phase locking of the bi-weekly and the 28-day wave of spend beyond chance",
+        "1:2 phase locking of the bi-weekly and the 28-day wave of spend less chance",
         "share",
     ),
     _column("beat_frequency", "frequency at which the intensity of the weekly wave swings most", "cycles per day"),
@@ -97,9 +97,9 @@ class Interference:
         values = waves(days.start, days.days_ago, np.log1p(days.amount), weeks, _WAVES, BEATS)
         seen = values[:, 8].astype(np.int64)
         by_chance = state.arrays["chance"][weeks, seen].astype(np.float64)
-        beyond = np.where(by_chance < 0.99, (values[:, :3] - by_chance) / np.maximum(1 - by_chance, 0.01), 0.0)
         known = (weeks >= BLOCK) & (np.diff(days.start) > 0)
-        beyond = np.where(known[:, None], np.where(seen[:, None] > 0, beyond, 0.0), np.nan)
+        beyond = np.where(seen[:, None] > 0, values[:, :3] - by_chance, 0.0)
+        beyond = np.where(known[:, None], beyond, np.nan)
         return to_frame(view, [c.name for c in self.columns], np.column_stack([beyond, values[:, 3:8]]))
 
 
