@@ -13,29 +13,50 @@ from numba import njit
 
 
 @njit(cache=True)
-def _distance_parts(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:
-    """‖x‖², ‖y‖², x·y and cosh d(x, y)."""
-    xx, yy, xy, apart = 0.0, 0.0, 0.0, 0.0
+def _size(x: np.ndarray) -> float:
+    """‖x‖²."""
+    total = 0.0
     for j in range(x.size):
-        xx += x[j] * x[j]
-        yy += y[j] * y[j]
-        xy += x[j] * y[j]
-        apart += (x[j] - y[j]) * (x[j] - y[j])
-    return xx, yy, xy, 1.0 + 2.0 * apart / ((1.0 - xx) * (1.0 - yy))
+        total += x[j] * x[j]
+    return total
 
 
 @njit(cache=True)
-def _add_distance(x: np.ndarray, y: np.ndarray, weight: float, grad_x: np.ndarray, grad_y: np.ndarray) -> None:
-    """Add `weight` times the Euclidean gradient of d(x, y); nothing where x = y, where it has none."""
-    xx, yy, xy, cosh = _distance_parts(x, y)
-    if cosh <= 1.0 + 1e-12:
-        return
-    a, b, sinh = 1.0 - xx, 1.0 - yy, np.sqrt(cosh * cosh - 1.0)
-    of_x, of_y = weight * 4.0 / (b * sinh), weight * 4.0 / (a * sinh)
-    along_x, along_y = (yy - 2.0 * xy + 1.0) / (a * a), (xx - 2.0 * xy + 1.0) / (b * b)
+def _above_one(x: np.ndarray, y: np.ndarray, inside_x: float, inside_y: float) -> float:
+    """cosh d(x, y) − 1, where inside = 1 − ‖·‖²."""
+    apart = 0.0
     for j in range(x.size):
-        grad_x[j] += of_x * (along_x * x[j] - y[j] / a)
-        grad_y[j] += of_y * (along_y * y[j] - x[j] / b)
+        apart += (x[j] - y[j]) * (x[j] - y[j])
+    return 2.0 * apart / (inside_x * inside_y)
+
+
+@njit(cache=True)
+def _add_distance(
+    x: np.ndarray,
+    y: np.ndarray,
+    inside_x: float,
+    inside_y: float,
+    above: float,
+    weight: float,
+    grad_x: np.ndarray,
+    grad_y: np.ndarray,
+) -> None:
+    """Add `weight` times the Euclidean gradient of d(x, y), N&K eq. 4; nothing where x = y, where it has none.
+
+    `above` is cosh d − 1; x·y follows from ‖x − y‖² = above · inside_x · inside_y / 2.
+    """
+    if above <= 1e-12:
+        return
+    sinh = np.sqrt(above * (above + 2.0))
+    apart = above * inside_x * inside_y / 2.0
+    of_x, of_y = weight * 4.0 / (inside_y * sinh), weight * 4.0 / (inside_x * sinh)
+    # ‖y‖² − 2 x·y + 1 = ‖x − y‖² + 1 − ‖x‖²
+    along_x = of_x * (apart + inside_x) / (inside_x * inside_x)
+    along_y = of_y * (apart + inside_y) / (inside_y * inside_y)
+    across_x, across_y = of_x / inside_x, of_y / inside_y
+    for j in range(x.size):
+        grad_x[j] += along_x * x[j] - across_x * y[j]
+        grad_y[j] += along_y * y[j] - across_y * x[j]
 
 
 @njit(cache=True)
@@ -44,7 +65,7 @@ def _add_order(
 ) -> float:
     """The hinge order · max(0, r(ancestor) − r(child) + margin) of the hyperbolic radii r = 2 artanh ‖x‖, and its
     Euclidean gradient added."""
-    c, a = np.sqrt((child * child).sum()), np.sqrt((ancestor * ancestor).sum())
+    c, a = np.sqrt(_size(child)), np.sqrt(_size(ancestor))
     short = 2.0 * np.arctanh(a) - 2.0 * np.arctanh(c) + margin
     if short <= 0.0:
         return 0.0
@@ -59,10 +80,8 @@ def _add_order(
 @njit(cache=True)
 def _retract(point: np.ndarray, gradient: np.ndarray, rate: float, limit: float) -> None:
     """x ← x − rate · (1 − ‖x‖²)²/4 · gradient, drawn back to norm `limit`: N&K's retraction, eq. 5."""
-    size = 0.0
-    for j in range(point.size):
-        size += point[j] * point[j]
-    step, size = rate * (1.0 - size) * (1.0 - size) / 4.0, 0.0
+    inside = 1.0 - _size(point)
+    step, size = rate * inside * inside / 4.0, 0.0
     for j in range(point.size):
         point[j] -= step * gradient[j]
         size += point[j] * point[j]
@@ -108,7 +127,7 @@ def rsgd_epoch(
     gradient = np.zeros((n, d))
     seen = np.full(n, -1, dtype=np.int64)
     touched = np.empty(batch * (width + 1), dtype=np.int64)
-    others, distance = np.empty(width, dtype=np.int64), np.empty(width)
+    others, inside, above, near = np.empty(width, dtype=np.int64), np.empty(width), np.empty(width), np.empty(width)
     total = 0.0
     for first in range(0, child.size, batch):
         count = 0
@@ -122,14 +141,13 @@ def rsgd_epoch(
                 if up < 0:
                     others[m] = w
                     m += 1
-            nearest = np.inf
+            mine, z = 1.0 - _size(points[u]), 0.0
             for k in range(m):
-                distance[k] = np.arccosh(_distance_parts(points[u], points[others[k]])[3])
-                nearest = min(nearest, distance[k])
-            z = 0.0
-            for k in range(m):
-                z += np.exp(nearest - distance[k])
-            total += distance[0] - nearest + np.log(z)
+                inside[k] = 1.0 - _size(points[others[k]])
+                above[k] = _above_one(points[u], points[others[k]], mine, inside[k])
+                near[k] = 1.0 / (1.0 + above[k] + np.sqrt(above[k] * (above[k] + 2.0)))  # e^−d
+                z += near[k]
+            total += np.log(z / near[0])
             for k in range(-1, m):
                 w = u if k < 0 else others[k]
                 if seen[w] != first:
@@ -138,8 +156,8 @@ def rsgd_epoch(
                     count += 1
                     gradient[w, :] = 0.0
             for k in range(m):
-                weight = (1.0 if k == 0 else 0.0) - np.exp(nearest - distance[k]) / z
-                _add_distance(points[u], points[others[k]], weight, gradient[u], gradient[others[k]])
+                w, weight = others[k], (1.0 if k == 0 else 0.0) - near[k] / z
+                _add_distance(points[u], points[w], mine, inside[k], above[k], weight, gradient[u], gradient[w])
             if order > 0.0:
                 v = others[0]
                 total += _add_order(points[u], points[v], order, margin, gradient[u], gradient[v])
@@ -156,28 +174,30 @@ def reconstruction(points: np.ndarray, parent: np.ndarray) -> np.ndarray:
     """
     n = points.shape[0]
     result = np.full(n, np.nan)
-    cosh = np.empty(n)
+    far, inside = np.empty(n), np.empty(n)
+    for u in range(n):
+        inside[u] = 1.0 - _size(points[u])
     for u in range(n):
         if parent[u] < 0:
             continue
         for w in range(n):
-            cosh[w] = _distance_parts(points[u], points[w])[3]
-        cosh[u] = np.inf
+            far[w] = _above_one(points[u], points[w], inside[u], inside[w])  # rises with the distance
+        far[u] = np.inf
         related, up = 0, parent[u]
         while up >= 0:
             related += 1
             up = parent[up]
         own, up = np.empty(related), parent[u]
         for k in range(related):
-            own[k] = cosh[up]
-            cosh[up] = np.inf
+            own[k] = far[up]
+            far[up] = np.inf
             up = parent[up]
         own.sort()
         precision = 0.0
         for k in range(related):
             nearer = 0
             for w in range(n):
-                if cosh[w] <= own[k]:
+                if far[w] <= own[k]:
                     nearer += 1
             precision += (k + 1.0) / (k + 1.0 + nearer)
         result[u] = precision / related
@@ -200,7 +220,7 @@ def midpoints(start: np.ndarray, node: np.ndarray, weight: np.ndarray, points: n
     customers, d = start.size - 1, points.shape[1]
     factor = np.empty(points.shape[0])
     for i in range(points.shape[0]):
-        factor[i] = 2.0 / (1.0 - (points[i] * points[i]).sum())
+        factor[i] = 2.0 / (1.0 - _size(points[i]))
     result = np.full((customers, d), np.nan)
     klein = np.empty(d)
     for i in range(customers):
