@@ -1,7 +1,7 @@
 """Other channels, 23 columns: where a customer buys, visits and asks, and how those channels meet.
 
 Purchase channels are the three that the data set names (`dataset.channels`, numbered 1 to 3 in that order). Session
-channels are the two commonest of the training dates, numbered by frequency. Source: FEATURES §3.2.
+channels are the two commonest of the training dates, numbered by name so that a refit keeps the numbers. Source: FEATURES §3.2.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _learn(views: Sequence[View]) -> GroupState:
         numbers, names = known.codes("channel"), known.coded.codes("channel")[1]
         count.update(dict(zip(names, np.bincount(numbers, minlength=len(names)).tolist(), strict=True)))
     common = sorted((name for name in count if count[name]), key=lambda name: (-count[name], name))
-    return GroupState({}, {"session_channels": common[:SESSION_CHANNELS]})
+    return GroupState({}, {"session_channels": sorted(common[:SESSION_CHANNELS])})
 
 
 def _read(view: View, state: GroupState | None) -> Channels:

@@ -196,3 +196,14 @@ def test_columns_without_their_table_are_missing_and_others_stay() -> None:
     gone = ("pages_mean_91d", "seconds_mean_91d", "seconds_variation_182d", "campaign_share_182d")
     assert all(bare[f"digital__{name}"].is_null().all() for name in gone)
     assert bare["digital__sessions_91d"].null_count() == 0
+
+
+def test_session_channels_keep_their_numbers_when_another_becomes_the_commonest() -> None:
+    sessions = whole().frames["sessions"]
+    turned = sessions.with_columns(
+        channel=pl.when(pl.col("channel") == "web").then(pl.lit("app")).otherwise(pl.lit("web"))
+    )
+    for frame in (sessions, turned):
+        state, _ = computed("other_channel", Tables(whole().dataset, {**whole().frames, "sessions": frame}))
+        assert state is not None
+        assert state.meta["session_channels"] == ["app", "web"]
