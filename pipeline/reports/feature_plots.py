@@ -126,8 +126,45 @@ def poincare_disks(view: View, state: FeatureState, frame: pl.DataFrame, needs: 
     return figure
 
 
+def state_paths(view: View, state: FeatureState, frame: pl.DataFrame, needs: Mapping[str, pl.DataFrame]) -> "Figure":
+    """The customer whose lifecycle path is the most uncertain: posteriors by step in each of the three modes (areas,
+    from the least to the most active state), and the most probable path (line)."""
+    del needs
+    from feature_assets.groups.hmm.observations import MODES
+    from feature_assets.groups.hmm.picture import state_path
+
+    known = frame.filter(pl.col("hmm_summary__path_entropy").is_not_null())
+    figure, axes = new_figure(9, 2.1 * len(MODES), len(MODES), 1)
+    if known.is_empty():
+        axes[0].set_title("nobody has a step yet")
+        return figure
+    customer = known.sort("hmm_summary__path_entropy", "customer_id", descending=[True, False])["customer_id"][0]
+    for axis, mode in zip(axes, MODES, strict=True):
+        path = state_path(view, state.groups["hmm_summary"], customer, mode.name)
+        posterior = path.select(pl.col("^posterior_.*$")).to_numpy().T
+        dates = path["from"].to_list()
+        axis.stackplot(dates, posterior, colors=_shades(len(posterior)), step="post")
+        line = axis.twinx()
+        line.step(dates, path["state"].to_list(), color="black", lw=1.2, where="post")
+        line.set_ylim(-0.3, len(posterior) - 0.7)
+        line.set_yticks(range(len(posterior)))
+        line.set_ylabel("state", fontsize=8)
+        axis.set_ylim(0, 1)
+        axis.set_ylabel("posterior", fontsize=8)
+        axis.set_title(f"customer {customer}: {mode.name} (0 is the least active state)", fontsize=9)
+    return figure
+
+
+def _shades(n: int) -> list[str]:
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(colormaps["viridis"](k / max(n - 1, 1))) for k in range(n)]
+
+
 PICTURES: dict[str, Picture] = {
     "gmm": cluster_profile,
+    "hmm_summary": state_paths,
     "poincare": poincare_disks,
     "tda_short": persistence("tda_short"),
     "tda_long": persistence("tda_long"),
