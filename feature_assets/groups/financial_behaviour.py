@@ -54,10 +54,10 @@ def _column(measure: str, meaning: str, unit: str, days: int, *more: str) -> Col
 
 
 _COLUMNS = (
-    _column("savings_rate", "share of inflows that was not consumed", "share", HALF_YEAR),
+    _column("savings_rate", "share of inflows that was not consumed", "share", HALF_YEAR, "inflows"),
     _column("buffer_months", "liquid balances over monthly consumption", "months", HALF_YEAR, "balances"),
-    _column("marginal_propensity", "spend in two weeks per unit of inflow (regression)", "ratio", 7 * WEEKS),
-    _column("smoothing", "1 − sensitivity of monthly changes of spend to those of inflows", "ratio", 548),
+    _column("marginal_propensity", "spend in two weeks per unit of inflow (regression)", "ratio", 7 * WEEKS, "inflows"),
+    _column("smoothing", "1 − sensitivity of monthly changes of spend to those of inflows", "ratio", 548, "inflows"),
     _column(
         "liquidity",
         "lowest liquid balance over half a month's consumption; hand-to-mouth below 1",
@@ -65,10 +65,12 @@ _COLUMNS = (
         182,
         "balances",
     ),
-    _column("debt_service", "repayments over inflows", "share", HALF_YEAR),
-    _column("payday_effect", "log ratio of daily spend in 4 days from payday on to other days", "log ratio", YEAR),
+    _column("debt_service", "repayments over inflows", "share", HALF_YEAR, "inflows", "outflows"),
+    _column(
+        "payday_effect", "log ratio of daily spend in 4 days from payday on to other days", "log ratio", YEAR, "inflows"
+    ),
     _column("round_number_share", "purchase lines of a whole amount, beyond chance", "share", YEAR),
-    _column("cash_share", "cash withdrawals over withdrawals and purchases", "share", HALF_YEAR),
+    _column("cash_share", "cash withdrawals over withdrawals and purchases", "share", HALF_YEAR, "outflows"),
 )
 
 

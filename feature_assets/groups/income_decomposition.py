@@ -6,8 +6,8 @@ local-level model with a diffuse start (Harvey 1989, §2.6; Durbin & Koopman 201
 averaged over a grid with weight proportional to the exact likelihood (var e concentrated out, uniform prior in log q),
 so that a few months give the middle and not an extreme. A month is 1/12 of a year, counted back from t; at most 24.
 
-Inflows are kinds of transactions (`contract.INFLOWS`). Whether the data set has any is found out in `fit` and noted in
-the state; without any every column is missing, and so absent. Level and shares of variance need 4 months (a customer
+Inflows are kinds of transactions (`contract.INFLOWS`). Whether the training dates have any is found out in `fit` and
+noted in the state; without any every column is missing, and so absent. Level and shares of variance need 4 months (a customer
 without inflow has the level 0 and nothing else), volatility 3 with an inflow, regularity 3 salaries in 365 days; null
 below. Source: FEATURES §3.8.
 """
@@ -36,7 +36,7 @@ MIN_SALARIES = 3
 
 
 def _column(measure: str, meaning: str, unit: str, window: str = "24 months") -> Column:
-    return Column(f"income_decomposition__{measure}", meaning, unit, window)
+    return Column(f"income_decomposition__{measure}", meaning, unit, window, ("transactions", "inflows"))
 
 
 _COLUMNS = (
@@ -64,7 +64,7 @@ class IncomeDecomposition:
     description = "Permanent and transitory income, regularity of salary, inflow types, volatility"
     columns = _COLUMNS
     side_inputs: tuple[SideInput, ...] = ()
-    sources = ("transactions",)
+    sources = ("transactions", "inflows")
     needs: tuple[str, ...] = ()
 
     def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:

@@ -14,7 +14,7 @@ ch. 6); over 28 days the three waves and a constant are orthogonal, so that none
   nominal one (pulse-pair estimator: Miller & Rochwarger 1972). A calendar month gives −0.50 for the monthly wave.
 
 Coherence needs 4 known whole weeks and a purchase ever (0 where chance is all there is), beat and drift 12 weeks and
-8 purchase days in the window; null below. Source: FEATURES §3.8.
+5 purchase days in the window; null below. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from feature_assets.schema import Column, SideInput
 from feature_assets.state import GroupState
 from feature_assets.tables import View
 
-WEEKS, MIN_WEEKS, MIN_DAYS = 26, 12, 8
+WEEKS, MIN_WEEKS, MIN_DAYS = 26, 12, 5
 BLOCK = 4  # weeks of one amplitude: a whole number of each period
 SURROGATES = 100  # a cell of the table of chance
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 182)  # purchase days

@@ -17,8 +17,8 @@ measures look at the last 365 days and at the latest 256 visits whose merchant i
   a uniform prior in the mixture (1 − ε) P(place | time) + ε uniform over known places and a new one, P the hierarchical
   Dirichlet predictive of the visits before (MacKay & Peto 1995).
 
-Hot spots need one visit (a single one is none), regularity two, near-repeats 5 visits older than 7 days, displacement 5
-on either side, deviation 10 before and one recent; null below. Source: FEATURES §3.8.
+Hot spots need one visit (a single one is none), regularity two, near-repeats 2 visits older than 7 days, displacement 2
+on either side, deviation 5 before and one recent; null below. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from feature_assets.tables import View
 
 WINDOW, MOST = 365, 256
 NEAR = 7  # days
-SHIFTED, MIN_SIDE = 56, 5  # days, visits
-RECENT, MIN_BEFORE = 28, 10  # days, visits
+SHIFTED, MIN_SIDE = 56, 2  # days, visits
+RECENT, MIN_BEFORE = 28, 5  # days, visits
 CELLS, PARTS = 28, 4  # of the week; of each day
 TAIL = 0.05
 SHARES = (np.arange(16) + 0.5) / 16  # grid of ε
@@ -83,7 +83,7 @@ class RoutineActivity:
 
 @njit(cache=True)
 def near_repeats(days_ago: np.ndarray, place: np.ndarray, often: np.ndarray) -> float:
-    """(o − e)/(1 − e) of the visits (oldest first; `often`: visits of each place); NaN below 5 visits that are asked
+    """(o − e)/(1 − e) of the visits (oldest first; `often`: visits of each place); NaN below 2 visits that are asked
     or where chance alone repeats everything."""
     n, asked, observed, expected = days_ago.size, 0, 0.0, 0.0
     if n < MIN_SIDE:
@@ -161,7 +161,7 @@ def place_regularity(count: np.ndarray, often: np.ndarray, cell: np.ndarray, pla
 
 @njit(cache=True)
 def deviation(days_ago: np.ndarray, cell: np.ndarray, place: np.ndarray, places: int, shares: np.ndarray) -> float:
-    """Posterior mean of ε on the grid `shares`; NaN without a recent visit or with fewer than 10 before."""
+    """Posterior mean of ε on the grid `shares`; NaN without a recent visit or with fewer than 5 before."""
     old = 0
     while old < days_ago.size and days_ago[old] > RECENT:
         old += 1
