@@ -7,9 +7,9 @@ averaged over a grid with weight proportional to the exact likelihood (var e con
 so that a few months give the middle and not an extreme. A month is 1/12 of a year, counted back from t; at most 24.
 
 Inflows are kinds of transactions (`contract.INFLOWS`). Whether the training dates have any is found out in `fit` and
-noted in the state; without any every column is missing, and so absent. Level and shares of variance need 4 months (a customer
-without inflow has the level 0 and nothing else), volatility 3 with an inflow, regularity 3 salaries in 365 days; null
-below. Source: FEATURES §3.8.
+noted in the state; without any every column is missing, and so absent. Level and shares of variance need 4 months (a
+customer without inflow has the level 0 and nothing else), volatility 3 with an inflow, regularity 3 salaries in 365
+days; null below. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
