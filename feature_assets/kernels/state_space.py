@@ -13,11 +13,12 @@ from numba import njit
 
 @njit(cache=True)
 def _normed(u: np.ndarray, weight: np.ndarray, out: np.ndarray, one: float, epsilon: float) -> None:
-    """out = u / √(mean u² + ε) · weight."""
-    total = one - one
+    """out = u / √(mean u² + ε) · weight; `one` is 1 in the precision of the arrays, and keeps the sums in it."""
+    total, size = one - one, one - one
     for j in range(u.size):
         total += u[j] * u[j]
-    scale = one / np.sqrt(total / (one * u.dtype.type(u.size)) + epsilon)
+        size += one
+    scale = one / np.sqrt(total / size + epsilon)
     for j in range(u.size):
         out[j] = u[j] * scale * weight[j]
 
@@ -75,10 +76,10 @@ def last_states(
     conv_1, conv_2 = np.zeros(mixed_1, kind), np.zeros(mixed_2, kind)
     h_1, h_2 = np.zeros((state, width), kind), np.zeros((state, width), kind)
 
-    for d in range(7 + 0 * customers):
+    for d in range(7):
         for j in range(width):
             empty_u[d, j] = weekdays[d, j]
-        _first_projection(empty_u[d], norm_1, inward_1, normed, empty_1[d], one, epsilon)
+        _project(empty_u[d], norm_1, inward_1, normed, empty_1[d], one, epsilon)
         _gate_and_steps(
             empty_1[d], mixed_1, step_bias_1, rate_1, head, empty_gate[d], empty_step[d], empty_decay[d], one
         )
@@ -106,7 +107,7 @@ def last_states(
                             u[j] += v * embed[c, j]
                 for j in range(width):
                     u[j] += weekdays[d, j]
-                _first_projection(u, norm_1, inward_1, normed, projected_1, one, epsilon)
+                _project(u, norm_1, inward_1, normed, projected_1, one, epsilon)
                 _gate_and_steps(projected_1, mixed_1, step_bias_1, rate_1, head, gate, step, decay, one)
                 for j in range(mixed_1):
                     recent_1[slot, j] = projected_1[j]
@@ -135,7 +136,7 @@ def last_states(
                 v = normed[k]
                 for j in range(width):
                     u[j] += v * outward_1[k, j]
-            _first_projection(u, norm_2, inward_2, normed, projected_2, one, epsilon)
+            _project(u, norm_2, inward_2, normed, projected_2, one, epsilon)
             for j in range(mixed_2):
                 recent_2[slot, j] = projected_2[j]
             _steps(projected_2, mixed_2, step_bias_2, rate_2, head, step, decay, one)
@@ -157,7 +158,7 @@ def last_states(
 
 
 @njit(cache=True)
-def _first_projection(
+def _project(
     u: np.ndarray,
     norm: np.ndarray,
     inward: np.ndarray,
