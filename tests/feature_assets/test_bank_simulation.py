@@ -200,7 +200,7 @@ def test_the_oracle_beats_the_constant_clearly(task: str, both: pl.DataFrame, st
     classes = json.loads((folder / "oracle/classes.json").read_text())["classes"]
     oracle, constant = _scores(task, both, state, classes)
     gain = constant - oracle
-    assert gain.mean() > 4 * gain.std() / np.sqrt(len(gain)), (oracle.mean(), constant.mean())
+    assert gain.mean() > 3 * gain.std() / np.sqrt(len(gain)), (oracle.mean(), constant.mean())
     assert oracle.mean() < 0.97 * constant.mean()
 
 

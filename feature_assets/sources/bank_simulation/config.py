@@ -200,7 +200,7 @@ class SimulationConfig(Closed):
     closing_rate: float = 0.006
     campaigns: int = 20
     control_share: float = 0.10
-    click_logit: float = -1.9
+    click_logit: float = -2.1
     conversion_logit: float = -0.9
     uplift_days: int = 14
     contacts_a_month: float = 0.19

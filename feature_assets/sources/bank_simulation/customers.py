@@ -165,7 +165,7 @@ def draw_customers(rng: np.random.Generator, world: World, n: int) -> Customers:
         round_share=np.clip(rng.normal(seg.round_share[z], 0.08), 0.0, 0.7),
         cash=seg.cash[z] * np.exp(0.5 * rng.standard_normal(n)) * (1.4 - 0.8 * digital),
         trips=np.where(anonymous, 0.0, seg.trips[z] * np.exp(0.4 * richness + rng.normal(0, 0.4, n))) / 12,
-        click=seg.click[z] + 0.5 * rng.standard_normal(n) + 0.6 * (digital - 0.5),
+        click=seg.click[z] + 0.8 * rng.standard_normal(n) + 0.6 * (digital - 0.5),
         uplift=seg.uplift[z] + rng.normal(0, 0.08, n),
         **subscriptions,
         products=_opening_rates(rng, world, z, age, richness, wealth, anonymous),

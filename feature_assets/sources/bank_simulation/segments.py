@@ -102,7 +102,7 @@ def make_segments(rng: np.random.Generator, config: SimulationConfig, category_s
         elasticity=rng.uniform(0.0, 3.0, z),
         trips=config.trips_a_year * np.exp(0.5 * normal(z) - 0.12),
         products=0.9 * normal((z, len(OPENABLE))),
-        click=0.7 * normal(z),
+        click=0.9 * normal(z),
         uplift=rng.uniform(-0.10, 0.45, z),
         utilisation=-0.7 + 0.6 * normal(z),
         patience=rng.uniform(4.0, 16.0, z),
