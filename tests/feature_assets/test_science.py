@@ -303,6 +303,37 @@ def test_prevalence_is_that_of_the_customers_of_a_merchant() -> None:
             assert state.arrays["prevalence"][m, c] == pytest.approx(expected, rel=1e-5)
 
 
+def test_epidemic_columns_by_brute_force() -> None:
+    """Every column of some customers, from the lines one by one and the fitted state."""
+    view = synthetic.tables().view(synthetic.AS_OF)
+    state = epidemic.GROUP.fit([view], [{}], 0)
+    frame = epidemic.GROUP.compute(view, state, {})
+    places = {m: i for i, m in enumerate(state.meta["merchants"])}
+    (a, b), (c, d) = state.arrays["priors"]
+    for row in range(5, 85, 7):
+        lines = view.lines.filter((pl.col("kind") == "purchase") & (pl.col("row") == row))
+        began, seen = lines["days_ago"][0], {category: [] for category in state.meta["categories"]}
+        contacts, adopted, n = 0.0, 0, 0
+        for _, visit in lines.group_by("at", maintain_order=True):
+            ago, n = visit["days_ago"][0], n + 1
+            if ago < began:
+                prevalence = state.arrays["prevalence"][places[visit["merchant_id"][0]]]
+                contacts += sum(p for p, past in zip(prevalence, seen.values(), strict=True) if not past)
+            for category in visit["category_l2"].to_list():
+                if category in seen:
+                    adopted += not seen[category] and ago < began
+                    seen[category].append(ago)
+        waiting = sum(began - (past[0] if past else 0) for past in seen.values()) / 7
+        recovered, spell = 0, 0
+        for past in filter(None, seen.values()):
+            jumps = [(x, y) for x, y in zip(past, [*past[1:], 0], strict=True) if x - y > epidemic.INFECTIOUS]
+            recovered += len(jumps)
+            spell += past[0] - sum(x - y for x, y in jumps)
+        beta, gamma = (a + adopted) / (b + contacts), (c + recovered) / (d + spell / 7)
+        expected = [contacts / waiting, beta, gamma, beta * n / max(began / 7, 1) / gamma]
+        assert frame.row(row)[1:5] == pytest.approx(expected, rel=1e-5), row
+
+
 # interference
 
 
