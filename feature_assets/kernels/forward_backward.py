@@ -83,8 +83,9 @@ def _forward(
             emitted[t, k] = math.exp(scores[t, k] - top) if alpha[t, k] > 0.0 else 0.0
             alpha[t, k] *= emitted[t, k]
             total += alpha[t, k]
+        norm = 1.0 / total
         for k in range(states):
-            alpha[t, k] /= total
+            alpha[t, k] *= norm
             if alpha[t, k] < _TINY:
                 alpha[t, k] = 0.0
         log_likelihood += top + math.log(total)
@@ -131,8 +132,9 @@ def forward_backward(
             for k in range(states):
                 posterior[first + t, k] = alpha[t, k] * beta[k]
                 total += posterior[first + t, k]
+            norm = 1.0 / total
             for k in range(states):
-                posterior[first + t, k] /= total
+                posterior[first + t, k] *= norm
             if t == 0:
                 break
             total = 0.0
@@ -144,12 +146,13 @@ def forward_backward(
                     for k in range(states):
                         before[j] += transmat[j, k] * ahead[k]
                 total += alpha[t - 1, j] * before[j]
+            norm = 1.0 / total
             for j in range(states):
-                weight = alpha[t - 1, j] / total
+                weight = alpha[t - 1, j] * norm
                 for k in range(states):
-                    counts[j, k] += weight * transmat[j, k] * ahead[k]
-                beta[j] = before[j] / total  # Σ alpha · beta = 1 at every step
-    return posterior, log_likelihood, counts
+                    counts[j, k] += weight * ahead[k]
+                beta[j] = before[j] * norm  # Σ alpha · beta = 1 at every step
+    return posterior, log_likelihood, counts * transmat
 
 
 @njit(cache=True)
@@ -204,7 +207,11 @@ def path_entropy(start: np.ndarray, scores: np.ndarray, startprob: np.ndarray, t
     result = np.zeros(n)
     longest = _longest(start)
     alpha, emitted = np.empty((longest, states)), np.empty((longest, states))
-    entropy, following = np.zeros(states), np.zeros(states)
+    entropy, following, logs = np.zeros(states), np.zeros(states), np.zeros(states)
+    log_trans = np.zeros((states, states))
+    for j in range(states):
+        for k in range(states):
+            log_trans[j, k] = math.log(transmat[j, k]) if transmat[j, k] > 0.0 else 0.0
     for i in range(n):
         length = start[i + 1] - start[i]
         if _forward(scores[start[i] : start[i + 1]], startprob, transmat, alpha, emitted) == -np.inf:
@@ -212,15 +219,15 @@ def path_entropy(start: np.ndarray, scores: np.ndarray, startprob: np.ndarray, t
             continue
         entropy[:] = 0.0
         for t in range(1, length):
+            for j in range(states):
+                logs[j] = entropy[j] - math.log(alpha[t - 1, j]) if alpha[t - 1, j] > 0.0 else 0.0
             for k in range(states):
-                total = 0.0
+                total, summed = 0.0, 0.0
                 for j in range(states):
-                    total += alpha[t - 1, j] * transmat[j, k]
-                following[k] = 0.0
-                for j in range(states):
-                    weight = alpha[t - 1, j] * transmat[j, k] / total if total > 0.0 else 0.0
-                    if weight > 0.0:
-                        following[k] += weight * (entropy[j] - math.log(weight))
+                    weight = alpha[t - 1, j] * transmat[j, k]
+                    total += weight
+                    summed += weight * (logs[j] - log_trans[j, k])
+                following[k] = summed / total + math.log(total) if total > 0.0 else 0.0
             entropy[:] = following
         if length > 0:
             for k in range(states):

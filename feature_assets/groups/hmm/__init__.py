@@ -131,7 +131,7 @@ class Hmm:
                 natural = _measured(model, bridge, part, self._implementation)
                 sides[mode.name][rows.start : rows.stop] = scaled(natural, state, mode)
                 if mode is SUMMARISED:
-                    summary[rows.start : rows.stop] = _summary(model, part, self._implementation)
+                    summary[rows.start : rows.stop] = summarise(model, part, self._implementation)
         frame = to_frame(view, [column.name for column in self.columns], summary)
         return frame.with_columns(to_lists(f"hmm_{name}", values) for name, values in sides.items())
 
@@ -172,7 +172,7 @@ def _scales(natural: np.ndarray) -> dict[str, np.ndarray]:
     return {"likelihood": np.array(likelihood), "measure_scale": np.where(scale > 1e-12, scale, 1.0)}
 
 
-def _summary(model: Model, part: Steps, implementation: Implementation) -> np.ndarray:
+def summarise(model: Model, part: Steps, implementation: Implementation = "numba") -> np.ndarray:
     """The five columns of each sequence, [n, 5]; a single month has no change rate."""
     path, size = decode(model, part, implementation), np.diff(part.start)
     n, owner = len(size), np.repeat(np.arange(len(size)), size)

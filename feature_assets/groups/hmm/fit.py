@@ -1,9 +1,10 @@
 """Fitting one mode: a bounded sample of sequences, several short runs of EM, the best one to its end, states in order.
 
-EM only finds the nearest maximum, so it starts from several places (Biernacki, Celeux and Govaert 2003): once from
-sequences grouped by their activity, otherwise from stretches of random sequences. The states of the best are numbered
-by their activity, the expected number of events in a step, least active first: so a number keeps its meaning after a
-refit on similar data. Every random choice comes from `seed`, BLAS is held to one thread by the caller.
+EM only finds the nearest maximum, so it starts from several places, and the worse are dropped after some iterations
+(Biernacki, Celeux and Govaert 2003): once from sequences grouped by their activity, otherwise from stretches of random
+sequences that are far from each other. The states of the best are numbered by their activity, the expected number of
+events in a step, least active first: so a number keeps its meaning after a refit on similar data. Every random choice
+comes from `seed`; the caller holds BLAS to one thread.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from feature_assets.groups.hmm.observations import Mode, Observed, choose, lengt
 from feature_assets.tables import View
 
 SEQUENCES = {"journey": 1_500, "lifecycle": 4_000, "behavior": 4_000}  # customers × dates that a mode is fitted on
-RESTARTS = 6
-SHORT, LONG = 10, 80  # iterations of EM of each start, and of the best
+RESTARTS = 10
+HEATS = ((12, 4), (25, 1))  # iterations of EM of each start on half of the sample, and how many go on
+LONG = 80  # iterations of EM of the best, on the whole sample
 _TOLERANCE = 1e-6  # gain of log-likelihood a step at which EM stops
 _STAY = 0.9  # transition to the same state in every start
-_STRETCH = 10  # steps of the stretch that a random start makes a state of
+_STRETCH = 10  # steps of a stretch that a start makes a state of
+_CANDIDATES = 300  # stretches to choose from
 _EQUAL = 0.15  # relative difference of activity below which two states are equally active
 _CHUNK = 8_192
 
@@ -59,20 +62,23 @@ def fit_model(
     from feature_assets.groups.hmm.library import MixedHMM, packed
 
     logging.getLogger("hmmlearn").setLevel(logging.ERROR)  # its monitor does not know the pseudo-counts of the M-step
-    X, sizes = packed(sample)
-    tolerance = _TOLERANCE * len(X)
 
-    def run(start: Model, iterations: int) -> MixedHMM:
-        return MixedHMM(start, iterations, tolerance, implementation).fit(X, sizes)
+    def run(start: Model, some: Steps, iterations: int) -> MixedHMM:
+        X, sizes = packed(some)
+        return MixedHMM(start, iterations, _TOLERANCE * len(X), implementation).fit(X, sizes)
 
     starts = [_by_activity(sample, mode, observed)]
-    starts += [_at_random(sample, mode, observed, rng) for _ in range(RESTARTS - 1)]
-    short = [run(start, SHORT) for start in starts]
-    best = max(range(len(short)), key=lambda i: (short[i].monitor_.history[-1], -i))
-    final = run(short[best].model, LONG)
+    starts += [_spread_out(sample, mode, observed, rng) for _ in range(RESTARTS - 1)]
+    sequences = len(sample.start) - 1
+    half = sample.take(np.sort(rng.choice(sequences, -(-sequences // 2), replace=False)))
+    for iterations, survivors in HEATS:
+        heat = [run(start, half, iterations) for start in starts]
+        ranking = sorted(range(len(heat)), key=lambda i: (-heat[i].monitor_.history[-1], i))
+        starts = [heat[i].model for i in ranking[:survivors]]
+    final = run(starts[0], sample, LONG)
     return (
         final.model.ordered(order_of(final.model, mode, observed)),
-        float(final.monitor_.history[-1]) / len(X),
+        float(final.monitor_.history[-1]) / len(sample.values),
         int(final.monitor_.iter),
     )
 
@@ -142,17 +148,31 @@ def _by_activity(sample: Steps, mode: Mode, observed: Observed) -> Model:
     return _model(sample, [group == k for k in range(mode.states)], observed)
 
 
-def _at_random(sample: Steps, mode: Mode, observed: Observed, rng: np.random.Generator) -> Model:
-    """Each state from a stretch of a random sequence."""
-    members = []
-    for _ in range(mode.states):
-        sequence = int(rng.integers(len(sample.start) - 1))
-        first, last = int(sample.start[sequence]), int(sample.start[sequence + 1])
-        first = int(rng.integers(first, max(first, last - _STRETCH) + 1))
-        chosen = np.zeros(len(sample.values), dtype=bool)
-        chosen[first : min(first + _STRETCH, last)] = True
-        members.append(chosen)
+def _spread_out(sample: Steps, mode: Mode, observed: Observed, rng: np.random.Generator) -> Model:
+    """Each state from a stretch of a random sequence, the stretches far from each other: k-means++ (Arthur and
+    Vassilvitskii 2007) on their means, of counts the square root (of which the variance of a Poisson is constant)."""
+    sequences = rng.integers(len(sample.start) - 1, size=_CANDIDATES)
+    first, last = sample.start[sequences], sample.start[sequences + 1]
+    first = first + (rng.random(_CANDIDATES) * np.maximum(last - first - _STRETCH + 1, 1)).astype(np.int64)
+    last = np.minimum(first + _STRETCH, last)
+    means = np.stack([_mean(sample.values[a:b]) for a, b in zip(first, last, strict=True)])
+    means[:, observed.poisson] = np.sqrt(means[:, observed.poisson])
+    chosen = [int(rng.integers(_CANDIDATES))]
+    nearest = np.full(_CANDIDATES, np.inf)
+    while len(chosen) < mode.states:
+        nearest = np.minimum(nearest, ((means - means[chosen[-1]]) ** 2).sum(axis=1))
+        place = np.searchsorted(np.cumsum(nearest), rng.random() * nearest.sum())
+        chosen.append(min(int(place), _CANDIDATES - 1))
+    members = [np.zeros(len(sample.values), dtype=bool) for _ in chosen]
+    for mask, i in zip(members, chosen, strict=True):
+        mask[first[i] : last[i]] = True
     return _model(sample, members, observed)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean of the observed values of each channel, 0 (the median of a standardised one) where there is none."""
+    seen = ~np.isnan(values)
+    return np.where(seen, values, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
 
 
 def _model(sample: Steps, members: Sequence[np.ndarray], observed: Observed) -> Model:
