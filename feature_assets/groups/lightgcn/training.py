@@ -30,8 +30,9 @@ K = 20
 HIDDEN, LEAST_EDGES = 0.1, 4  # share of edges hidden for validation, of customers with at least so many
 SIZE = 0.3  # root mean square of the start: where the sigmoid of BPR is neither flat nor saturated
 RATE, DECAY = 0.01, 1e-4
-EVERY, PATIENCE, MOST_STEPS = 5, 2, 60
-MOST_WORK = 6_000_000  # edges times steps: about 10 s
+EVERY, PATIENCE, MOST_STEPS = 10, 3, 60
+MOST_WORK = 4_000_000  # edges times steps: about 10 s; a larger graph keeps its start
+SAMPLED = 0.5  # others are sampled by this power of their degree: by 0 recall falls first, by 0.75 it hardly rises
 
 
 @dataclass(frozen=True)
@@ -100,17 +101,18 @@ def _tuned(
     import torch
     from torch_geometric.nn.models import LightGCN
 
-    n, m = graph.shape
+    n = graph.shape[0]
     half = normalised(graph)
     to_customers = _torch_csr(half)
     whole = _torch_csr(sp.bmat([[None, half], [half.T, None]]).tocsr())
-    model = LightGCN(n + m, FACTORS, LAYERS, normalize=False)
+    model = LightGCN(sum(graph.shape), FACTORS, LAYERS, normalize=False)
     with torch.no_grad():
         model.embedding.weight.copy_(torch.from_numpy(first.astype(np.float32)))
     optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
     rng = np.random.default_rng(seed)
     edges = graph.tocoo()
     customer, item = torch.from_numpy(edges.row.astype(np.int64)), torch.from_numpy(edges.col.astype(np.int64))
+    odds = np.cumsum(np.asarray(graph.sum(axis=0)).ravel() ** SAMPLED)
     history: dict[int, float] = {}
     for step in range(most + 1):
         items = model.get_embedding(whole)[n:]  # [m, 64]
@@ -121,7 +123,7 @@ def _tuned(
                 break
         if step == most:
             break
-        other = torch.from_numpy(rng.integers(0, m, edges.nnz))
+        other = torch.from_numpy(np.searchsorted(odds, rng.random(edges.nnz) * odds[-1], side="right"))
         liked = (customers[customer] * items[item]).sum(dim=1)
         sampled = (customers[customer] * items[other]).sum(dim=1)
         loss = model.recommendation_loss(liked, sampled, lambda_reg=DECAY)
