@@ -33,7 +33,7 @@ DATE = "2025-06-24"
 def shard_folders(simulation: Path, customers: int, shard: int, beside: Path) -> Iterator[tuple[Path, int]]:
     """Folders of at most `shard` customers each (links to the simulation's blocks), and how many each has."""
     described = json.loads((simulation / "simulation.json").read_text())
-    block = described["block"]
+    block = described["parameters"]["block"]
     tables = simulation / "tables"
     per = max(1, shard // block)
     blocks = -(-customers // block)

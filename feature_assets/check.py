@@ -57,7 +57,8 @@ def check(view: View, state: FeatureState, progress: Callable[[str], None] = lam
         *_dull_sides(matrix, state),
     ]
     owner = {c.name: group.name for group in schema.registry().values() for c in group.columns}
-    rows = [{"input": name, "group": owner.get(name.split("[")[0], "side input"), "fault": why} for name, why in faults]
+    owner |= {s.name: group.name for group in schema.registry().values() for s in group.side_inputs}
+    rows = [{"input": name, "group": owner[name.split("[")[0]], "fault": why} for name, why in faults]
     return Checked(
         view.customers.height,
         len(state.present),
@@ -84,10 +85,9 @@ def absent(view: View) -> pl.DataFrame:
 
 
 def _never_varied(view: View, state: FeatureState) -> list[tuple[str, str]]:
-    """Columns that had a source and yet carried nothing in the fit, and positions that no group fills."""
-    fed = [name for name, why in state.groups["normalise"].meta["dropped"].items() if _has_sources(name, view)]
-    reserved = [(column.name, "no group fills it") for column in schema.columns() if column.reserved]
-    return [*((name, state.groups["normalise"].meta["dropped"][name]) for name in fed), *reserved]
+    """Columns that had a source and yet carried nothing in the fit."""
+    dropped = state.groups["normalise"].meta["dropped"]
+    return [(name, why) for name, why in dropped.items() if _has_sources(name, view)]
 
 
 def _has_sources(name: str, view: View) -> bool:
@@ -156,7 +156,8 @@ def _dull_sides(matrix: pl.DataFrame, state: FeatureState) -> list[tuple[str, st
 
 
 def _dull_channels(side: schema.SideInput, flat: np.ndarray, meta: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Named channels that never vary, of those that the data set has (`channels_present` of the group's state)."""
+    """Named channels that never vary, of those that the data set has (`channels_present` of the group's state).
+    Channels called `PADDING` only fill a width."""
     if not side.channels:
         return []
     present = meta.get("channels_present", side.channels)
@@ -165,5 +166,5 @@ def _dull_channels(side: schema.SideInput, flat: np.ndarray, meta: Mapping[str, 
     return [
         (f"{side.name}[{name}]", f"constant ({channels[0, i]:.6g})")
         for i, name in enumerate(side.channels)
-        if name in present and (channels[:, i] == channels[0, i]).all()
+        if name in present and name != schema.PADDING and (channels[:, i] == channels[0, i]).all()
     ]

@@ -1,8 +1,8 @@
 """The registry of the 734 columns: which positions exist, which group fills them, what each one means.
 
 Index ranges, the catalogue, the checks, the report and the model's input slices are derived from here and written
-nowhere else. A position whose group is not implemented is *reserved*: it has a name and a place, is never written, and
-is masked in the model. Source: FEATURES §1.
+nowhere else. Every position is filled by a group; which of them a data set can feed is the state's to say
+(`FeatureState.present`). Source: FEATURES §1.
 
 What does not belong here: how a column is computed (`groups/`), and what was fitted (`state.py`).
 """
@@ -36,7 +36,6 @@ class Column:
     unit: str
     window: str
     sources: tuple[str, ...] = ("transactions",)
-    reserved: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,13 @@ class SideInput:
     channels: tuple[str, ...] = ()  # names along the last axis, where it has names
 
 
+PADDING = "padding"
+"""Name of a channel of a side input that is always 0, to give inputs of different sizes one width."""
+
+
 @dataclass(frozen=True)
 class Part:
-    """A run of `width` positions of a section; a group of the same name fills it, or it is reserved."""
+    """A run of `width` positions of a section; a group of the same name fills it."""
 
     name: str
     width: int
@@ -160,7 +163,7 @@ def registry() -> dict[str, Group]:
 
 @lru_cache(maxsize=1)
 def columns() -> tuple[Column, ...]:
-    """All 734 columns in their order; positions of groups that come later are `reserved`."""
+    """All 734 columns in their order."""
     groups = registry()
     result: list[Column] = []
     for section in LAYOUT:
@@ -168,10 +171,9 @@ def columns() -> tuple[Column, ...]:
             result += _fill(groups[section.name], section.width)
             continue
         for part in section.parts:
-            if part.name in groups:
-                result += _fill(groups[part.name], part.width)
-            else:
-                result += [_reserved(section, part, i) for i in range(part.width)]
+            if part.name not in groups:
+                raise SchemaError(f"no group fills {part.name} of {section.name}")
+            result += _fill(groups[part.name], part.width)
     names = [column.name for column in result]
     if len(set(names)) != len(names):
         raise SchemaError(f"declared twice: {sorted({n for n in names if names.count(n) > 1})}")
@@ -185,11 +187,6 @@ def _fill(group: Group, width: int) -> tuple[Column, ...]:
     if strangers:
         raise SchemaError(f"columns of group {group.name} must begin with '{group.name}__': {strangers[:5]}")
     return group.columns
-
-
-def _reserved(section: Section, part: Part, i: int) -> Column:
-    name = f"{section.name}__{part.name}__{i:02d}"
-    return Column(name, f"reserved for {part.name} of {section.name}", "none", "none", (), reserved=True)
 
 
 def names() -> tuple[str, ...]:
@@ -245,7 +242,7 @@ def digest(present: Iterable[str]) -> str:
 
 
 def catalogue() -> pl.DataFrame:
-    """One row a position: position, name, section, group ("" while reserved), meaning, unit, window, sources."""
+    """One row a position: position, name, section, group, meaning, unit, window, sources."""
     owner = {column.name: group.name for group in registry().values() for column in group.columns}
     section_of = {i: name for name, (first, end) in ranges().items() for i in range(first, end)}
     return pl.DataFrame(
@@ -254,7 +251,7 @@ def catalogue() -> pl.DataFrame:
                 "position": i,
                 "name": column.name,
                 "section": section_of[i],
-                "group": owner.get(column.name, ""),
+                "group": owner[column.name],
                 "meaning": column.meaning,
                 "unit": column.unit,
                 "window": column.window,

@@ -1,8 +1,9 @@
 """One module (or package) a feature group: its columns, how they are fitted, how they are computed.
 
 Each offers `GROUP`, an object of `schema.Group`, or several as `GROUPS`; `implemented` lists them. What several groups
-share lies in `_lines.py` (purchase lines as arrays) and `_windows.py` (sums over windows). Names of tables and files of
-a source do not belong here.
+share lies in modules with a leading underscore: purchase lines (`_lines`), other events (`_events`), statements
+(`_statements`), flows of money (`_flows`), daily series (`_days`), sums over windows (`_windows`), tables of measures
+(`_measures`). Names of tables and files of a source do not belong here.
 """
 
 from __future__ import annotations

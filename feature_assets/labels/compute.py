@@ -156,13 +156,15 @@ def _spending_category(lines: pl.DataFrame, state: LabelState) -> pl.DataFrame:
 
 
 def _channel(tables: Tables, lines: pl.DataFrame, state: LabelState) -> pl.DataFrame:
-    """The channel of most of the customer's purchase lines, or the one with the highest lift: their share over the
-    population's share."""
+    """The channel of most of the customer's purchases (baskets), or the one with the highest lift: the share of the
+    customer's purchase lines over the population's share."""
     if "channel" not in state.classes:
         return pl.DataFrame(schema={"customer": pl.UInt32, "channel": pl.Int16})
     classes = state.classes["channel"]
-    counts = lines.filter(pl.col("channel").is_in(classes)).group_by("customer", "channel").agg(weight=pl.len())
-    shares = state.channel_shares if tables.dataset.channel_label == "lift" else [1.0] * len(classes)
+    lift = tables.dataset.channel_label == "lift"
+    weight = pl.len() if lift else pl.col("basket_id").n_unique()
+    counts = lines.filter(pl.col("channel").is_in(classes)).group_by("customer", "channel").agg(weight=weight)
+    shares = state.channel_shares if lift else [1.0] * len(classes)
     return _highest_lift(counts, "channel", classes, shares, "channel")
 
 

@@ -125,7 +125,7 @@ def slow_label(mine: dict[str, list[Row]], joined: date, t: date, state: LabelSt
     label["balance_util"] = sum(used) / len(used) if used else None
     label["nba"] = slow_nba(mine["holdings"], t, state.classes["nba"])
     if window:
-        channels = Counter(x["channel"] for x in window)
+        channels = Counter(channel for channel, _ in {(x["channel"], x["basket_id"]) for x in window})
         label["channel"] = max(range(3), key=lambda i: (channels[tables.dataset.channels[i]], -i))
         local = window[0]["at"].astimezone(ZONE)
         label["timing"] = TIMES.index(f"{local:%a} {local.hour // 6 * 6:02d}–{local.hour // 6 * 6 + 6:02d}")
@@ -222,7 +222,8 @@ def test_the_modal_channel_breaks_ties_by_the_data_sets_order(bank: Tables, stat
     for channels, expected in (("shelf,mailer,display", 0), ("display,shelf", 1), ("shelf,display,shelf", 2)):
         names = channels.split(",")
         made = pl.concat(
-            four.with_columns(transaction_id=pl.lit(f"n{i}"), channel=pl.lit(c)) for i, c in enumerate(names)
+            four.with_columns(transaction_id=pl.lit(f"n{i}"), basket_id=pl.lit(f"n{i}"), channel=pl.lit(c))
+            for i, c in enumerate(names)
         )
         kept = bank.frames["transactions"].filter(pl.col("customer_id") != who)
         tables = Tables(bank.dataset, bank.frames | {"transactions": pl.concat([kept, made], how="diagonal")})

@@ -315,7 +315,7 @@ def test_lines_of_two_baskets_mixed_at_one_instant_are_two_visits() -> None:
     assert history.days.size == 2
     row = computed(view_of(*mixed))
     assert row["frequency_30d"] == 3
-    assert row["basket_variety_30d"] == pytest.approx(4 / 3)
+    assert row["day_variety_30d"] == pytest.approx(3 / 2)
     assert row["category_switching_30d"] == pytest.approx(0.5)  # mostly tea, then bread, then bread
 
 

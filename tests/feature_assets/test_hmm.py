@@ -120,6 +120,9 @@ def test_steps_before_a_customer_joined_do_not_exist() -> None:
     observed = replace(choose([at], JOURNEY), centre=np.zeros(5), scale=np.ones(5))
     part = steps(at, JOURNEY, observed, range(at.customers.height))
     np.testing.assert_array_equal(np.diff(part.start), lengths(at, JOURNEY))
+    early = whole().frames | {"customers": whole().frames["customers"].with_columns(joined_on=date(2001, 1, 1))}
+    covered = (synthetic.AS_OF - synthetic.FIRST).days  # nor do steps before the first day of data
+    assert set(lengths(view(Tables(whole().dataset, early)), LIFECYCLE)) == {covered // 30}
     assert len(part.values) == part.start[-1]
 
 

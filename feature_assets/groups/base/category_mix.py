@@ -56,14 +56,16 @@ def columns() -> tuple[Column, ...]:
         )
         for a, b in DRIFT_WINDOWS
     ]
-    made += [column("basket_variety", "mean number of fine categories in a visit", "count", w) for w in VARIETY_WINDOWS]
+    made += [
+        column("day_variety", "mean number of fine categories of a purchase day", "count", w) for w in VARIETY_WINDOWS
+    ]
     return tuple(made)
 
 
 def compute(history: History, categories: list[str]) -> list[np.ndarray]:
     """The 64 columns, each [customers] float64 with NaN where undefined. `categories` as fitted, most spend first;
     any other counts as one more category."""
-    lines, visits = history.lines, history.visits
+    lines, visits, days = history.lines, history.visits, history.days
     width = max(len(categories), TOP) + 1
     codes = history.category_l1.among(categories, other=width - 1)
     windows = np.array(WINDOWS)
@@ -79,13 +81,15 @@ def compute(history: History, categories: list[str]) -> list[np.ndarray]:
     made += [_entropy(s) for s in kinds] + [_gini(s) for s in kinds] + [s.max(axis=1) for s in kinds]
     fine = history.category_l2
     made += [*novelty(lines.start, lines.days_ago, fine.values, fine.n, np.array(NOVELTY_WINDOWS)).T]
-    main, variety = visit_categories(history.line_visit, fine.values, history.line_amount, visits.size, fine.n)
+    main, _ = visit_categories(history.line_visit, fine.values, history.line_amount, visits.size, fine.n)
     made += [*window_switches(visits.start, visits.days_ago, main, windows).T]
     pairs = np.array(DRIFT_WINDOWS)
     made += [*mix_drift(lines.start, lines.days_ago, fine.values, history.line_amount, fine.n, pairs).T]
     of_variety = np.array(VARIETY_WINDOWS)
-    n = window_counts(visits.start, visits.days_ago, of_variety)
-    made += [*(window_sums(visits.start, visits.days_ago, variety, of_variety) / np.where(n > 0, n, np.nan)).T]
+    day_of_line = history.visit_day[history.line_visit]
+    _, variety = visit_categories(day_of_line, fine.values, history.line_amount, days.size, fine.n)
+    n = window_counts(days.start, days.days_ago, of_variety)
+    made += [*(window_sums(days.start, days.days_ago, variety, of_variety) / np.where(n > 0, n, np.nan)).T]
     return made
 
 

@@ -80,7 +80,7 @@ class History:
         lines: one event a purchase line; `line_amount` what was paid, `line_discount` taken off it, `line_visit` the
             visit it belongs to, its `channel`, `category_l1` and `category_l2`.
         visits: one event a basket; `visit_amount` its sum, `hour` in [0, 24), `weekday` Monday 0, `month_day` from 0,
-            `month_days` of its month, `merchant`.
+            `month_days` of its month, `merchant`, and the day of `days` that it belongs to, `visit_day`.
         days: one event a day with a purchase; `day_amount` and `day_visits` of it.
         refunds: one event a refund line; `refund_amount` ≥ 0.
     """
@@ -96,6 +96,7 @@ class History:
     category_l2: Codes
     visits: Events
     visit_amount: np.ndarray
+    visit_day: np.ndarray
     hour: np.ndarray
     weekday: np.ndarray
     month_day: np.ndarray
@@ -149,6 +150,7 @@ class History:
             category_l2=codes("category_l2"),
             visits=visits,
             visit_amount=visit_amount,
+            visit_day=day_of_visit,
             hour=part.lines.values("hour")[position],
             weekday=part.lines.values("weekday")[position],
             month_day=month_day,

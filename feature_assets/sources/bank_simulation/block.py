@@ -34,6 +34,7 @@ from feature_assets.sources.bank_simulation.intensity import (
 )
 from feature_assets.sources.bank_simulation.paths import Paths, draw_paths, first_state
 from feature_assets.sources.bank_simulation.purchases import Purchases, complete
+from feature_assets.sources.bank_simulation.receipts import itemise
 from feature_assets.sources.bank_simulation.statements import (
     Balances,
     Stated,
@@ -79,6 +80,7 @@ def simulate_block(world: World, seed: int, block: int, n: int) -> Block:
     purchases = complete(rng, world, customers, draw_basics(rng, world, customers, paths, rate))
     sessions_rate = known_session_rate(world, customers, 0, days) * path_session_factor(world, paths)
     flows = draw_flows(rng, world, customers, holdings, paths)
+    monthly = _monthly(world, n, purchases, flows)
     return Block(
         customers=customers,
         paths=paths,
@@ -86,11 +88,11 @@ def simulate_block(world: World, seed: int, block: int, n: int) -> Block:
         clicks=draw_clicks(rng, world, customers, exposures, paths),
         lift=lift,
         holdings=holdings,
-        purchases=purchases,
+        purchases=itemise(rng, purchases),
         flows=flows,
         sessions=draw_sessions(rng, world, customers, paths, sessions_rate, exposures),
         contacts=draw_contacts(rng, world, customers, paths),
-        balances=draw_balances(rng, world, customers, holdings, _monthly(world, n, purchases, flows)),
+        balances=draw_balances(rng, world, customers, holdings, monthly),
         stated=draw_statements(rng, world, customers, holdings),
     )
 

@@ -93,13 +93,16 @@ def _transactions(world: World, block: Block, ids: pl.Series) -> pl.DataFrame:
     quantity = np.concatenate([p.quantity, nothing])
     country = np.concatenate([p.country, np.zeros(len(f.row), np.int64)])
     order = np.lexsort((second, day, row))
+    basket = np.concatenate([p.basket, len(p) + np.arange(len(f.row))])[order]
     row = row[order]
     nth = np.arange(len(row)) - np.searchsorted(row, np.arange(len(ids)))[row]
+    _, first, of_basket = np.unique(basket, return_index=True, return_inverse=True)
     customer = ids.gather(row.astype(np.uint32))
     frame = pl.DataFrame(
         {
             "customer_id": customer,
             "nth": pl.Series(nth + 1).cast(pl.String),
+            "first": pl.Series(nth[first[of_basket]] + 1).cast(pl.String),
             "at": at(world.calendar, day[order], second[order]),
             "amount": np.concatenate([p.amount, f.amount])[order],
             "discount": np.concatenate([p.discount, np.zeros(len(f.row))])[order],
@@ -112,10 +115,10 @@ def _transactions(world: World, block: Block, ids: pl.Series) -> pl.DataFrame:
             "currency": text(COUNTRIES, country[order]),
         }
     )
-    name = pl.concat_str(pl.col("customer_id").str.replace("c", "t", literal=True), pl.lit("-"), "nth")
+    number = pl.col("customer_id").str.slice(1)
     return frame.select(
-        name.alias("transaction_id"),
-        name.alias("basket_id"),
+        pl.concat_str(pl.lit("t"), number, pl.lit("-"), "nth").alias("transaction_id"),
+        pl.concat_str(pl.lit("b"), number, pl.lit("-"), "first").alias("basket_id"),
         "customer_id",
         "at",
         "amount",

@@ -37,6 +37,7 @@ class Purchases:
         part: int64, of the day. second: int64, of the day, local.
         merchant: int64. product: int64, −1 unknown. quantity: int64, −1 unknown. discount: float64.
         overseas: bool. refund: bool. origin: int64, day of the purchase that a refund undoes (else its own day).
+        basket: int64, which rows are one purchase; each its own until `receipts.py` itemises them.
     """
 
     row: np.ndarray
@@ -53,6 +54,7 @@ class Purchases:
     country: np.ndarray
     refund: np.ndarray
     origin: np.ndarray
+    basket: np.ndarray
 
     def __len__(self) -> int:
         return len(self.row)
@@ -98,6 +100,7 @@ def complete(rng: np.random.Generator, world: World, customers: Customers, basic
         country=country,
         refund=np.zeros(n, bool),
         origin=basics.day,
+        basket=np.arange(n),
     )
     after = aftermath(rng, world, customers.near_repeat[row], basics.amount, subscribed)
     again, back = first.take(after.again), first.take(after.back)
@@ -114,7 +117,8 @@ def complete(rng: np.random.Generator, world: World, customers: Customers, basic
     }
     back = Purchases(**(back.__dict__ | changed))
     every = [first, again, back.take(np.flatnonzero(back.day < calendar.days))]
-    return Purchases(**{name: np.concatenate([getattr(p, name) for p in every]) for name in first.__dict__})
+    joined = {name: np.concatenate([getattr(p, name) for p in every]) for name in first.__dict__}
+    return Purchases(**(joined | {"basket": np.arange(len(joined["row"]))}))
 
 
 def _merchants(

@@ -1,0 +1,53 @@
+"""`ple features`: lists, explains, and the catalogue in the docs is what it prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from feature_assets import catalogue, schema
+from pipeline.feature_commands import features
+
+
+def _run(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(features, arguments)
+    return done.exit_code, done.output
+
+
+def test_overview_lists_every_group_and_its_positions() -> None:
+    code, text = _run()
+    assert code == 0
+    assert all(name in text for name in schema.registry())
+    assert "0–237" in text
+    assert catalogue.overview()["columns"].sum() == schema.WIDTH
+
+
+def test_a_group_a_section_a_column_and_a_side_input_are_explained() -> None:
+    campaign = schema.registry()["campaign"]
+    code, text = _run("campaign")
+    assert code == 0
+    assert all(column.name in text for column in campaign.columns)
+    assert "base__tenure" in _run("base__tenure")[1]
+    assert "extended_source" not in _run("txn_seq")[1]
+    assert "card_hour_resultant" in _run("txn_seq")[1]
+    assert catalogue.explain("extended_source").height == 84
+
+
+def test_an_unknown_name_says_the_nearest() -> None:
+    code, text = _run("campain")
+    assert code == 1
+    assert "did you mean 'campaign'" in text
+
+
+def test_the_document_is_what_the_registry_says() -> None:
+    document = Path(__file__).parents[2] / "docs" / "features.md"
+    code, text = _run("--markdown")
+    assert code == 0
+    assert document.read_text(encoding="utf-8") == text, "run: ple features --markdown > docs/features.md"
+
+
+def test_check_names_a_data_set_that_is_not_there() -> None:
+    code, text = _run("--check", "--dataset", "completejurney")
+    assert code == 1
+    assert "did you mean 'completejourney'" in text
