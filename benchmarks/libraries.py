@@ -42,7 +42,7 @@ def ratios(tables: Any, state_folder: Path, as_of: str) -> None:
     state = FeatureState.load(state_folder)
     view = tables.view(date.fromisoformat(as_of))
     print(f"\n{'what':<34}{'plain library':<50}{'ours µs':>12}{'theirs µs':>12}{'ratio':>10}   units")
-    for compare in (base_columns, gmm):
+    for compare in (base_columns, persistence, hidden_markov, gmm, propagation):
         compare(view, state)
 
 
@@ -122,3 +122,125 @@ def gmm(view: Any, state: Any) -> None:
 
     np.testing.assert_allclose(ours(), theirs(), atol=1e-9)
     line("GMM: 20 posteriors", "scikit-learn predict_proba", alternate(ours, theirs), len(matrix), "customers")
+
+
+def persistence(view: Any, state: Any) -> None:
+    """Diagrams of the 90-day clouds (H0, H1) and of the 12-month ones (H0–H2): GUDHI as usually called, and its binding
+    of Ripser."""
+    from feature_assets.groups.tda.diagrams import LONG, SHORT, _points
+    from feature_assets.kernels.farthest import farthest_points
+    from feature_assets.kernels.persistence import rips_diagrams
+
+    points = _points(view, state.groups["tda_short"])
+    for cut, few in ((SHORT, 60), (LONG, 30)):
+        first, last = points.between(cut.newest, cut.oldest)
+        largest = np.argsort(first - last, kind="stable")[:600:3]  # of the customers with most events, every third
+        sampled, starts, stops = farthest_points(points.values, first[largest], last[largest], cut.points)
+        clouds = [sampled[a:b] for a, b in zip(starts, stops, strict=True)]
+
+        def ours(n: int = len(clouds), cut: Any = cut, at: Any = (sampled, starts, stops)) -> Any:
+            return rips_diagrams(at[0], at[1][:n], at[2][:n], cut.max_dimension, cut.room)
+
+        def ripser(cut: Any = cut, at: Any = (sampled, starts, stops)) -> Any:
+            return rips_diagrams(*at, cut.max_dimension, cut.room, engine="gudhi")
+
+        def simplex_tree(n: int = few, cut: Any = cut, clouds: Any = clouds) -> None:
+            from gudhi import RipsComplex
+
+            for cloud in clouds[:n]:
+                RipsComplex(points=cloud).create_simplex_tree(max_dimension=cut.max_dimension + 1).persistence()
+
+        mine, theirs = ours(), ripser()
+        np.testing.assert_array_equal(mine[1], theirs[1])
+        np.testing.assert_allclose(mine[0], theirs[0], atol=1e-5)
+        size = int(np.mean(stops - starts))
+        what = f"TDA {cut.name}: {size} points, H0–H{cut.max_dimension}"
+        line(what, "GUDHI, binding of Ripser", alternate(ours, ripser), len(clouds), "clouds")
+        seconds = alternate(lambda few=few, ours=ours: ours(few), simplex_tree, repeats=2)
+        line(what, "GUDHI, RipsComplex + SimplexTree", seconds, few, "clouds")
+
+
+def hidden_markov(view: Any, state: Any) -> None:
+    """Posteriors of every step of three modes: hmmlearn, sequence by sequence."""
+    from feature_assets.groups.hmm import restored
+    from feature_assets.groups.hmm.model import smooth
+    from feature_assets.groups.hmm.observations import MODES, steps
+
+    for mode in MODES:
+        observed, model, _ = restored(state.groups["hmm_summary"], mode)
+        part = steps(view, mode, observed, range(min(1_000, view.customers.height)))
+
+        def ours(model: Any = model, part: Any = part) -> Any:
+            return smooth(model, part)
+
+        def theirs(model: Any = model, part: Any = part) -> Any:
+            return smooth(model, part, "hmmlearn")
+
+        np.testing.assert_allclose(ours().posterior, theirs().posterior, atol=1e-8)
+        seconds = alternate(ours, theirs)
+        line(
+            f"HMM {mode.name}: {model.states} states",
+            "hmmlearn score_samples",
+            seconds,
+            len(part.start) - 1,
+            "sequences",
+        )
+
+
+def propagation(view: Any, state: Any) -> None:
+    """Customers' embeddings from their merchants': torch-geometric's LGConv over edge_index; and a whole fit beside
+    training steps of its LightGCN."""
+    import torch
+    from torch_geometric.nn import LGConv, LightGCN
+
+    from feature_assets.groups._embedding import line_starts, numbered
+    from feature_assets.groups._lines import window
+    from feature_assets.groups.lightgcn.graph import purchases_graph
+    from feature_assets.groups.lightgcn.training import train
+    from feature_assets.kernels.propagation import neighbour_sums
+
+    torch.set_num_threads(1)
+    fitted = state.groups["lightgcn"]
+    part = window(view)
+    vectors = fitted.arrays["vectors"]
+    item, start = numbered(part, "merchant_id", fitted.meta["merchants"]), line_starts(part)
+
+    def ours() -> np.ndarray:
+        sums, count = neighbour_sums(start, item, vectors)
+        return sums / np.sqrt(np.maximum(count, 1))[:, None]
+
+    known = (item >= 0) & (item < len(fitted.meta["merchants"]))
+    edges = np.unique(np.column_stack([part.row, item])[known], axis=0)
+    degree = np.maximum(np.bincount(edges[:, 1], minlength=len(vectors)), 1)
+    nodes = np.concatenate([np.zeros((part.customers, vectors.shape[1])), vectors * np.sqrt(degree)[:, None]])
+    x = torch.tensor(nodes, dtype=torch.float32)
+    there = torch.tensor(np.stack([edges[:, 1] + part.customers, edges[:, 0]]))
+    edge_index = torch.cat([there, there.flip(0)], dim=1)
+    layer = LGConv()
+
+    def theirs() -> np.ndarray:
+        with torch.no_grad():
+            return layer(x, edge_index).numpy()[: part.customers]
+
+    np.testing.assert_allclose(ours(), theirs(), atol=1e-3)
+    seconds = alternate(ours, theirs)
+    line("LightGCN: customers' embeddings", "torch-geometric LGConv (edge_index)", seconds, part.customers, "customers")
+
+    graph, merchants = purchases_graph([view], "merchant_id")
+    model = LightGCN(sum(graph.shape), 64, num_layers=3)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    users, items = graph.nonzero()
+    positive = torch.tensor(np.stack([users, items + graph.shape[0]]))
+    both = torch.cat([positive, positive.flip(0)], dim=1)
+
+    def steps(n: int = 20) -> None:
+        for _ in range(n):
+            negative = positive[1][torch.randperm(positive.shape[1])]
+            optimiser.zero_grad()
+            good = model(both, positive)
+            bad = model(both, torch.stack([positive[0], negative]))
+            model.recommendation_loss(good, bad, node_id=positive.unique(), lambda_reg=1e-4).backward()
+            optimiser.step()
+
+    seconds = alternate(lambda: train(graph, merchants, 0), steps, repeats=1)
+    line("LightGCN: the whole fit", "torch-geometric LightGCN, 20 steps of BPR", seconds, graph.nnz, "edges")
