@@ -1,4 +1,4 @@
-"""What the three HMMs observe: a customer's steps back from t, as far as it had joined.
+"""What the three HMMs observe: a customer's steps back from t, as far as it had joined and there is data.
 
 | mode | step | counts (Poisson) | values (Gaussian, where there is one) |
 |---|---|---|---|
@@ -90,10 +90,11 @@ class Observed:
 
 
 def lengths(view: View, mode: Mode) -> np.ndarray:
-    """Steps of each customer, int64 [n], ≥ 1 as every customer of a View had joined before t."""
-    as_of = int(np.datetime64(view.as_of, "D").astype(int))
-    tenure = as_of - view.customers["joined_on"].to_physical().to_numpy().astype(np.int64)
-    return np.clip(tenure // mode.days, 1, mode.steps)
+    """Steps of each customer, int64 [n]: whole steps since it joined and since the first day of data, at least one
+    (every customer of a View had joined before t)."""
+    as_of, covered = (int(np.datetime64(day, "D").astype(int)) for day in (view.as_of, view.dataset.covers_from))
+    joined = view.customers["joined_on"].to_physical().to_numpy().astype(np.int64)
+    return np.clip((as_of - np.maximum(joined, covered)) // mode.days, 1, mode.steps)
 
 
 def steps(view: View, mode: Mode, observed: Observed, rows: range) -> Steps:

@@ -36,10 +36,11 @@ def state_path(view: View, state: GroupState, customer_id: str, mode: str) -> pl
     size = len(part.values)
     posterior, path = smooth(model, part).posterior, decode(model, part)
     seen = raw(view, chosen, observed, rows)[0, -size:]
+    known_from = max(view.customers["joined_on"][place], view.dataset.covers_from)
     ends = [view.as_of - timedelta(days=chosen.days * i) for i in range(size - 1, -1, -1)]
     return pl.DataFrame(
         {
-            "from": [end - timedelta(days=chosen.days) for end in ends],
+            "from": [max(end - timedelta(days=chosen.days), known_from) for end in ends],  # of a shorter, only step
             "until": ends,
             "state": path,
             "activity": bridge.activity[path],
