@@ -25,10 +25,10 @@ import numpy as np
 import polars as pl
 
 from feature_assets.groups._lines import to_frame, to_lists
-from feature_assets.groups.hmm.bridge import MEASURES, Bridge, measures
+from feature_assets.groups.hmm.bridge import MEASURES, WIDTH, Bridge, measures
 from feature_assets.groups.hmm.model import Implementation, Model, Steps, decode, smooth, uncertainty
 from feature_assets.groups.hmm.observations import MODES, MONTH, Mode, Observed, steps
-from feature_assets.schema import Column, SideInput
+from feature_assets.schema import PADDING, Column, SideInput
 from feature_assets.state import GroupState
 from feature_assets.tables import View
 
@@ -67,6 +67,11 @@ def _meaning(mode: Mode) -> str:
     return f"{mode.name} HMM at the last of {mode.steps} steps of {step}: base 10, continuous-time dynamics 6"
 
 
+def _channels(mode: Mode) -> tuple[str, ...]:
+    """Names of the 16 values; a mode with fewer states than the others has padding among its posteriors."""
+    return tuple(PADDING if mode.states <= i < WIDTH else name for i, name in enumerate(MEASURES))
+
+
 class Hmm:
     """Three HMMs; fitted: their parameters, channels and scales.
 
@@ -78,7 +83,7 @@ class Hmm:
     description = "Hidden Markov models of the customer's days and months: states, their dynamics, a summary"
     columns = _COLUMNS
     side_inputs = tuple(
-        SideInput(f"hmm_{mode.name}", _meaning(mode), (len(MEASURES),), pl.Float32, MEASURES) for mode in MODES
+        SideInput(f"hmm_{mode.name}", _meaning(mode), (len(MEASURES),), pl.Float32, _channels(mode)) for mode in MODES
     )
     sources = ("transactions",)
     needs: tuple[str, ...] = ()
