@@ -346,7 +346,8 @@ class Candidate:
         found = tracking.version_of_run(run_id)
         if found is None:
             shutil.copy(self.folder / "evaluation.json", self.folder / "bundle" / "evaluation.json")
-            example = pl.read_parquet(self.snapshot_file(self.plan.holdout[-1])).head(2)
+            columns = [*self._model_columns(), "as_of"]
+            example = pl.read_parquet(self.snapshot_file(self.plan.holdout[-1]), columns=columns).head(2)
             found = tracking.register(
                 run_id,
                 self.folder / BUNDLE,

@@ -53,21 +53,20 @@ def features(
 
 
 def _show(frame: pl.DataFrame) -> None:
-    with pl.Config(
-        tbl_rows=-1,
-        tbl_cols=-1,
-        tbl_width_chars=_width(),
-        fmt_str_lengths=400,
-        tbl_hide_dataframe_shape=True,
-        tbl_hide_column_data_types=True,
-    ):
-        click.echo(str(frame))
+    """A table that fits the terminal; in a pipe every row is one line."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
 
-
-def _width() -> int:
-    import shutil
-
-    return max(100, shutil.get_terminal_size((160, 50)).columns)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=2_000)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in frame.columns:
+        table.add_column(name, no_wrap=name in ("positions", "position", "group", "name", "section", "input"))
+    for row in frame.iter_rows():
+        table.add_row(*(escape(str(cell)) for cell in row))
+    console.print(table)
 
 
 def _check(dataset_name: str | None, data_dir: Path | None, customers: int, as_of: date | None) -> int:

@@ -155,7 +155,7 @@ def test_customer_ids_are_a_permutation() -> None:
 def test_numbers_are_those_that_were_ordered(tables: Tables) -> None:
     frames = tables.frames
     customers = frames["customers"]
-    kinds = frames["transactions"]["kind"].value_counts()
+    kinds = frames["transactions"].group_by("kind").agg(count=pl.col("basket_id").n_unique())
     rate = dict(kinds.with_columns(pl.col("count") / CUSTOMERS).iter_rows())
     assert 75 < rate["purchase"] < 125
     assert 35 < sum(rate.values()) - rate["purchase"] - rate["refund"] < 80
@@ -170,6 +170,9 @@ def test_numbers_are_those_that_were_ordered(tables: Tables) -> None:
     seen = events.filter(pl.col("event") == "impression").select("customer_id", "campaign_id").unique()
     withheld = targeted.filter("is_control").join(seen, on=["customer_id", "campaign_id"])
     assert withheld.is_empty(), "who is withheld sees nothing"
+    lines = frames["transactions"].filter(pl.col("kind") == "purchase").group_by("basket_id").len()["len"]
+    assert 1.05 < lines.mean() < 1.35
+    assert lines.max() == 4
     assert set(kinds["kind"]) == set(KINDS_OF_TRANSACTIONS)
     per_customer = frames["transactions"].filter(pl.col("kind") == "purchase").group_by("customer_id").len()["len"]
     assert per_customer.quantile(0.99) > 4 * per_customer.median(), "heavy-tailed"

@@ -46,7 +46,7 @@ from feature_assets.sources.bank_simulation.world import World
 
 @dataclass(frozen=True)
 class Block:
-    """Everything about a block's customers; rows refer to `customers`."""
+    """Everything about a block's customers; rows refer to `customers`. `receipts` are the purchases by lines."""
 
     customers: Customers
     paths: Paths
@@ -55,6 +55,7 @@ class Block:
     lift: np.ndarray
     holdings: Holdings
     purchases: Purchases
+    receipts: Purchases
     flows: Flows
     sessions: Sessions
     contacts: Contacts
@@ -88,7 +89,8 @@ def simulate_block(world: World, seed: int, block: int, n: int) -> Block:
         clicks=draw_clicks(rng, world, customers, exposures, paths),
         lift=lift,
         holdings=holdings,
-        purchases=itemise(rng, purchases),
+        purchases=purchases,
+        receipts=itemise(rng, purchases),
         flows=flows,
         sessions=draw_sessions(rng, world, customers, paths, sessions_rate, exposures),
         contacts=draw_contacts(rng, world, customers, paths),

@@ -84,7 +84,7 @@ def campaign_names(n: int) -> pl.Series:
 
 def _transactions(world: World, block: Block, ids: pl.Series) -> pl.DataFrame:
     """Purchases, refunds and flows, by customer and time."""
-    p, f = block.purchases, block.flows
+    p, f = block.receipts, block.flows
     nothing = np.full(len(f.row), -1)
     row = np.concatenate([p.row, f.row])
     day, second = np.concatenate([p.day, f.day]), np.concatenate([p.second, f.second])

@@ -11,7 +11,7 @@ import numpy as np
 from feature_assets.sources.bank_simulation.catalogue import GOODS_A_BRAND, MAKER_BRANDS, UNBRANDED_GOODS
 from feature_assets.sources.bank_simulation.purchases import Purchases
 
-LINES = (0.62, 0.23, 0.10, 0.05)
+LINES = (0.80, 0.13, 0.05, 0.02)
 """Chances of one to four lines, where the goods are known."""
 _CATEGORY = MAKER_BRANDS * GOODS_A_BRAND + UNBRANDED_GOODS  # goods a category
 
