@@ -3,6 +3,7 @@
 The generator itself belongs to `feature_assets.sources.bank_simulation`.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,5 +25,5 @@ def data_folder(settings: Settings, log: Callable[[str], None]) -> Path | None:
         from feature_assets.sources.bank_simulation import simulate
 
         log(f"simulating {settings.customers:,} customers into {folder}")
-        simulate(folder, settings.customers, seed=settings.seed, progress=log)
+        simulate(folder, settings.customers, seed=settings.seed, workers=os.cpu_count() or 1, progress=log)
     return folder

@@ -25,7 +25,7 @@ _PROFILE = (
     "base__monetary_90d",
     "base__recency",
     "base__gap_cv",
-    "base__tenure",
+    "base__gap_mean",
     "base__weekend_share_365d",
     "base__night_share_365d",
     "base__merchant_dispersion_365d",
@@ -127,18 +127,23 @@ def poincare_disks(view: View, state: FeatureState, frame: pl.DataFrame, needs: 
 
 
 def state_paths(view: View, state: FeatureState, frame: pl.DataFrame, needs: Mapping[str, pl.DataFrame]) -> "Figure":
-    """The customer whose lifecycle path is the most uncertain: posteriors by step in each of the three modes (areas,
-    from the least to the most active state), and the most probable path (line)."""
+    """The customer whose lifecycle path is the most uncertain, of those who changed their state: posteriors by step in
+    each of the three modes (areas, from the least to the most active state), and the most probable path (line)."""
     del needs
+    from matplotlib.dates import ConciseDateFormatter
+
     from feature_assets.groups.hmm.observations import MODES
     from feature_assets.groups.hmm.picture import state_path
 
-    known = frame.filter(pl.col("hmm_summary__path_entropy").is_not_null())
+    entropy = pl.col("hmm_summary__path_entropy")
+    changed = (pl.col("hmm_summary__change_rate") > 0) & (pl.col("hmm_summary__dominant_duration") >= 90)
+    some = frame.filter(entropy.is_not_null() & changed)
+    some = some if some.height else frame.filter(entropy.is_not_null())
     figure, axes = new_figure(9, 2.1 * len(MODES), len(MODES), 1)
-    if known.is_empty():
+    if some.is_empty():
         axes[0].set_title("nobody has a step yet")
         return figure
-    customer = known.sort("hmm_summary__path_entropy", "customer_id", descending=[True, False])["customer_id"][0]
+    customer = some.sort(entropy, "customer_id", descending=[True, False])["customer_id"][0]
     for axis, mode in zip(axes, MODES, strict=True):
         path = state_path(view, state.groups["hmm_summary"], customer, mode.name)
         posterior = path.select(pl.col("^posterior_.*$")).to_numpy().T
@@ -150,6 +155,7 @@ def state_paths(view: View, state: FeatureState, frame: pl.DataFrame, needs: Map
         line.set_yticks(range(len(posterior)))
         line.set_ylabel("state", fontsize=8)
         axis.set_ylim(0, 1)
+        axis.xaxis.set_major_formatter(ConciseDateFormatter(axis.xaxis.get_major_locator()))
         axis.set_ylabel("posterior", fontsize=8)
         axis.set_title(f"customer {customer}: {mode.name} (0 is the least active state)", fontsize=9)
     return figure
