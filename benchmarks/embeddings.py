@@ -1,4 +1,4 @@
-"""The embedding groups beside geoopt and torch_geometric: comparisons for `libraries.ratios`, same form as its own."""
+"""The embedding groups beside geoopt and torch_geometric: called by `libraries.ratios`, same form as its own."""
 
 from typing import Any
 

@@ -42,7 +42,9 @@ def ratios(tables: Any, state_folder: Path, as_of: str) -> None:
     state = FeatureState.load(state_folder)
     view = tables.view(date.fromisoformat(as_of))
     print(f"\n{'what':<34}{'plain library':<50}{'ours µs':>12}{'theirs µs':>12}{'ratio':>10}   units")
-    for compare in (base_columns, persistence, hidden_markov, gmm, propagation):
+    from embeddings import lightgcn, lightgcn_training, poincare
+
+    for compare in (base_columns, persistence, hidden_markov, gmm, poincare, lightgcn, lightgcn_training):
         compare(view, state)
 
 
@@ -192,62 +194,3 @@ def hidden_markov(view: Any, state: Any) -> None:
             len(part.start) - 1,
             "sequences",
         )
-
-
-def propagation(view: Any, state: Any) -> None:
-    """Customers' embeddings from their merchants': torch-geometric's LGConv over edge_index; and a whole fit beside
-    training steps of its LightGCN."""
-    import torch
-    from torch_geometric.nn import LGConv, LightGCN
-
-    from feature_assets.groups._embedding import line_starts, numbered
-    from feature_assets.groups._lines import window
-    from feature_assets.groups.lightgcn.graph import purchases_graph
-    from feature_assets.groups.lightgcn.training import train
-    from feature_assets.kernels.propagation import neighbour_sums
-
-    torch.set_num_threads(1)
-    fitted = state.groups["lightgcn"]
-    part = window(view)
-    vectors = fitted.arrays["vectors"]
-    item, start = numbered(part, "merchant_id", fitted.meta["merchants"]), line_starts(part)
-
-    def ours() -> np.ndarray:
-        sums, count = neighbour_sums(start, item, vectors)
-        return sums / np.sqrt(np.maximum(count, 1))[:, None]
-
-    known = (item >= 0) & (item < len(fitted.meta["merchants"]))
-    edges = np.unique(np.column_stack([part.row, item])[known], axis=0)
-    degree = np.maximum(np.bincount(edges[:, 1], minlength=len(vectors)), 1)
-    nodes = np.concatenate([np.zeros((part.customers, vectors.shape[1])), vectors * np.sqrt(degree)[:, None]])
-    x = torch.tensor(nodes, dtype=torch.float32)
-    there = torch.tensor(np.stack([edges[:, 1] + part.customers, edges[:, 0]]))
-    edge_index = torch.cat([there, there.flip(0)], dim=1)
-    layer = LGConv()
-
-    def theirs() -> np.ndarray:
-        with torch.no_grad():
-            return layer(x, edge_index).numpy()[: part.customers]
-
-    np.testing.assert_allclose(ours(), theirs(), atol=1e-3)
-    seconds = alternate(ours, theirs)
-    line("LightGCN: customers' embeddings", "torch-geometric LGConv (edge_index)", seconds, part.customers, "customers")
-
-    graph, merchants = purchases_graph([view], "merchant_id")
-    model = LightGCN(sum(graph.shape), 64, num_layers=3)
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
-    users, items = graph.nonzero()
-    positive = torch.tensor(np.stack([users, items + graph.shape[0]]))
-    both = torch.cat([positive, positive.flip(0)], dim=1)
-
-    def steps(n: int = 20) -> None:
-        for _ in range(n):
-            negative = positive[1][torch.randperm(positive.shape[1])]
-            optimiser.zero_grad()
-            good = model(both, positive)
-            bad = model(both, torch.stack([positive[0], negative]))
-            model.recommendation_loss(good, bad, node_id=positive.unique(), lambda_reg=1e-4).backward()
-            optimiser.step()
-
-    seconds = alternate(lambda: train(graph, merchants, 0), steps, repeats=1)
-    line("LightGCN: the whole fit", "torch-geometric LightGCN, 20 steps of BPR", seconds, graph.nnz, "edges")

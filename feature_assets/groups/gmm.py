@@ -96,7 +96,7 @@ def fit_mixture(matrix: np.ndarray, spend: np.ndarray, names: Sequence[str], see
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     if len(matrix) < 5 * CLUSTERS or not names:
         raise ValueError(f"{CLUSTERS} clusters need at least {5 * CLUSTERS} training rows and a column: {matrix.shape}")

@@ -151,7 +151,7 @@ def _brand_vectors(graph: sp.csr_matrix, names: Sequence[str]) -> tuple[list[str
     V √λ of the eight largest eigenvalues of the positive pointwise mutual information max(0, ln(n C_ij / (c_i c_j))),
     C_ij the customers of both brands, 0 on the diagonal.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     customers = np.asarray(graph.sum(axis=0)).ravel()
     order = np.lexsort((np.arange(len(customers)), -customers))[:BRANDS]

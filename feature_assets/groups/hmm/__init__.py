@@ -93,7 +93,7 @@ class Hmm:
 
     def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
         """Arrays and meta of each mode, under its name: the model's parameters, the bridge, channels and scales."""
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         from feature_assets.groups.hmm.fit import Fitted, fit_mode
 

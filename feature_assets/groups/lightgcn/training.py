@@ -69,7 +69,7 @@ class _one_thread:
 
     def __enter__(self) -> None:
         import torch
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         self._torch_threads = torch.get_num_threads()
         self._limits = threadpool_limits(limits=1)

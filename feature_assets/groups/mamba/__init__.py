@@ -172,7 +172,7 @@ def principal(rows: np.ndarray, project: np.ndarray) -> tuple[np.ndarray, np.nda
     An axis along which the rows do not vary is scaled by the smallest variance that float32 can tell from rounding. The
     component of largest size of each axis, in terms of the 512 numbers, is positive.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):
         points = rows.astype(np.float64)
