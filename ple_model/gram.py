@@ -1,0 +1,173 @@
+"""Gram matrices of the tasks' gradients, [T, T]: what affinities and gradient-conflict methods read.
+
+- `RepresentationGram`: with respect to h_shared, in closed form from what the joint graph already holds. One backward
+  through the towers for each level of logit transfer, none through the experts, and three matrix products.
+- `gradient_gram`: with respect to any tensors (the shared experts' parameters, h_shared), all vector-Jacobian products
+  in one batched call. Exact, and about one backward for each task.
+
+Source: MODEL §12.1; PERFORMANCE §3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from ple_model.basket import GroupTaskExpertBasket
+from ple_model.gates import CGCAttention
+from ple_model.logit_transfer import LogitTransfer
+
+
+def gradient_gram(losses: Tensor, tensors: Iterable[Tensor], retain_graph: bool = False) -> Tensor:
+    """⟨∂L_t/∂θ, ∂L_s/∂θ⟩ summed over `tensors` θ, float32 [T, T], from losses [T]. Tensors that need no gradient or
+    that no loss depends on add nothing. Raises ValueError where none needs a gradient."""
+    wanted = [tensor for tensor in tensors if tensor.requires_grad]
+    if not wanted:
+        raise ValueError("no tensor among those given needs a gradient, so tasks have no gradients to compare")
+    each = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
+    grads = torch.autograd.grad(
+        losses, wanted, each, retain_graph=retain_graph, is_grads_batched=True, allow_unused=True
+    )
+    gram = losses.new_zeros(len(losses), len(losses), dtype=torch.float32)
+    for grad in grads:
+        if grad is not None:
+            flat = grad.flatten(1).float()
+            gram += flat @ flat.T
+    return gram
+
+
+def cosines(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Gram [T, T] → (cosines in [−1, 1] [T, T], defined [T, T] bool). A pair with a gradient that is zero or not finite
+    is not defined, and its cosine reads 0."""
+    norms = gram.diagonal().clamp(min=0).sqrt()
+    known = norms.isfinite() & (norms > 0)
+    scale = torch.where(known, norms, 1.0)
+    cosine = gram / scale / scale.unsqueeze(1)
+    defined = known & known.unsqueeze(1) & cosine.isfinite()
+    return torch.where(defined, cosine, 0.0).clamp(-1.0, 1.0), defined
+
+
+def agreement(gram: Tensor, other: Tensor, has_target: Tensor) -> float | None:
+    """Pearson correlation of the cosines of two Gram matrices [T, T] over pairs of different tasks with labels in the
+    batch; None with fewer than three pairs, or where one side does not vary. Source: PERFORMANCE §3."""
+    (a, known_a), (b, known_b) = cosines(gram), cosines(other)
+    pairs = (known_a & known_b & has_target & has_target.unsqueeze(1)).triu(diagonal=1)
+    both = torch.stack([a[pairs], b[pairs]]).double()
+    if both.shape[1] < 3 or bool((both.std(1) == 0).any()):
+        return None
+    return float(torch.corrcoef(both)[0, 1])
+
+
+class RepresentationGram:
+    """⟨∂L_t/∂h_shared, ∂L_s/∂h_shared⟩ summed over rows, for a `GroupTaskExpertBasket` behind `CGCAttention`.
+
+    Task k reads h_shared through its gated blocks and through its gate. With d_k = ∂L/∂mixed_k, A its group's part of
+    the basket's first layer, w_k the gates, s their scales and δ_k = ∂L/∂(gate logits of k), what k hands back is
+
+        v_k = (w_k s)·(Aᵀ d_k) + W_kᵀ δ_k,      δ_k = w_k (q_k − Σ w_k q_k),   q_k = ∂L/∂w_k.
+
+    L_t also reaches h_shared through the tasks that t hears through logit transfer; its gradient is the sum of v_k
+    over t and these sources. A single backward would add up what different losses send through one source, so losses
+    are differentiated in `rounds` in which no two tasks share one: as many as the longest chain of relations.
+    """
+
+    def __init__(self, basket: GroupTaskExpertBasket, gate: CGCAttention, transfer: LogitTransfer) -> None:
+        self.basket, self.gate = basket, gate
+        heard = _heard(transfer)
+        self.rounds = _rounds(heard)
+        place = {task: i for i, task in enumerate(basket.order)}  # where the basket keeps a task
+        # (round, place, loss) of each v_k that is not zero by construction, by place so that groups are contiguous.
+        self.paths = sorted(
+            ((r, place[k], t) for r, members in enumerate(self.rounds) for t in members for k in heard[t]),
+            key=lambda path: path[1],
+        )
+
+    def __call__(self, losses: Tensor, mixed: Tensor, gates: Tensor, rows: int | None = None) -> Tensor:
+        """float32 [T, T]; the graph stays for the backward of the step.
+
+        Args:
+            losses: [T], the plain mean loss of each task, in the order of the configuration. One common factor (a
+                gradient scaler's) scales the result and leaves cosines alone.
+            mixed: [B, T, H], `Outputs.mixed`.
+            gates: [B, T, N], `Outputs.gates`.
+            rows: the first rows of the batch that count; all by default. With equal denominators of the losses, the
+                Gram of a batch is the sum of those of its parts.
+        """
+        count = mixed.shape[0] if rows is None else min(rows, mixed.shape[0])
+        leaves = [mixed, gates] if gates.requires_grad else [mixed]
+        found = [
+            torch.autograd.grad(losses[members].sum(), leaves, retain_graph=True, allow_unused=True)
+            for members in self.rounds
+        ]
+        with torch.no_grad(), torch.autocast(mixed.device.type, enabled=False):
+            gradients = self._through_first([grads[0] for grads in found], gates[:count].float())
+            if gates.requires_grad:
+                gradients += self._through_gate([grads[1] for grads in found], gates[:count].float())
+            widths = self.basket.widths[: gates.shape[-1]]
+            present = (gates[:count] > 0).any(1)  # [B, N]; the block of an absent expert is a constant
+            gradients *= _by_column(present, widths)
+            by_loss = gradients.new_zeros(len(losses), *gradients.shape[1:])
+            by_loss.index_add_(0, torch.tensor([t for _, _, t in self.paths], device=mixed.device), gradients)
+            flat = by_loss.flatten(1)
+            return flat @ flat.T
+
+    def _through_first(self, found: Sequence[Tensor | None], gates: Tensor) -> Tensor:
+        """(w s)·(Aᵀ d) of each path, [paths, B, D]."""
+        basket, count = self.basket, len(gates)
+        widths = basket.widths[: gates.shape[-1]]
+        first = basket.first.weight[:, : sum(widths)].float().split(basket.hidden)  # G × [H, D]
+        d = [_or_zeros(grad, count, len(basket.order), basket.hidden, gates) for grad in found]
+        out, start = [], 0
+        for members, weight in zip(basket.members, first, strict=True):
+            end = start + len(members)
+            chosen = torch.stack([d[r][:, k] for r, k, _ in self.paths if start <= k < end])  # [paths of g, B, H]
+            out.append(chosen @ weight)
+            start = end
+        scaled = (gates * self.gate.scales)[:, [basket.order[k] for _, k, _ in self.paths]]  # [B, paths, N]
+        return torch.cat(out).mul_(_by_column(scaled.transpose(0, 1), widths))
+
+    def _through_gate(self, found: Sequence[Tensor | None], gates: Tensor) -> Tensor:
+        """Wᵀ δ of each path, [paths, B, D]."""
+        tasks = [self.basket.order[k] for _, k, _ in self.paths]
+        q = [_or_zeros(grad, len(gates), gates.shape[1], gates.shape[2], gates) for grad in found]
+        chosen = torch.stack([q[r][:, task] for (r, _, _), task in zip(self.paths, tasks, strict=True)])
+        w = gates[:, tasks].transpose(0, 1)  # [paths, B, N]
+        delta = w * (chosen - (w * chosen).sum(-1, keepdim=True))
+        weight = self.gate.linear.weight.float().unflatten(0, gates.shape[1:])  # [T, N, D]
+        return torch.bmm(delta, weight[tasks])
+
+
+def _heard(transfer: LogitTransfer) -> list[list[int]]:
+    """Task → itself and the tasks that it hears, directly or through others, in the order of the configuration."""
+    index = {name: i for i, name in enumerate(transfer.sources)}
+    heard: dict[str, set[int]] = {}
+    for name in (name for level in transfer.levels for name in level):
+        heard[name] = {index[name]}.union(*(heard[relation.source] for relation in transfer.sources[name]))
+    return [sorted(heard[name]) for name in transfer.sources]
+
+
+def _rounds(heard: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Tasks in as few rounds as a greedy choice needs, so that no two of a round hear the same task."""
+    rounds: list[list[int]] = []
+    taken: list[set[int]] = []
+    for task, own in enumerate(heard):
+        free = next((r for r, busy in enumerate(taken) if busy.isdisjoint(own)), None)
+        if free is None:
+            free = len(rounds)
+            rounds.append([])
+            taken.append(set())
+        rounds[free].append(task)
+        taken[free].update(own)
+    return rounds
+
+
+def _or_zeros(grad: Tensor | None, rows: int, tasks: int, width: int, like: Tensor) -> Tensor:
+    """The first rows of a gradient in float32; zeros where the losses do not depend on the tensor."""
+    return like.new_zeros(rows, tasks, width) if grad is None else grad[:rows].float()
+
+
+def _by_column(by_block: Tensor, widths: Sequence[int]) -> Tensor:
+    """[..., N] → [..., D]: the value of a column's block."""
+    return by_block.repeat_interleave(torch.tensor(widths, device=by_block.device), dim=-1, output_size=sum(widths))
