@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ple_model.config import AuxiliaryConfig, InputConfig
+from ple_model.channels import Channels
+from ple_model.config import AuxiliaryConfig, InputConfig, SideConfig
 from ple_model.experts.base import mlp
 from ple_model.inputs import Inputs
 
@@ -33,15 +34,15 @@ class AuxiliaryPath(nn.Module):
         self.widths = list(widths)
         self.segment = inputs.side("segment")
         self.sides = [inputs.side(name) for name in ("anonymous", "coldstart") if inputs.has(name)]
-        self.project = nn.ModuleList(
-            nn.Sequential(
-                mlp(len(side.present_channels), config.hidden, dropout=0.0),
-                nn.Linear((len(side.present_channels), *config.hidden)[-1], sum(widths)),
-            )
-            for side in self.sides
-        )
+        self.project = nn.ModuleList(self._projector(side, config, sum(widths)) for side in self.sides)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths)
         self.gate = nn.Parameter(torch.zeros(len(self.sides), len(widths)))  # logits
+
+    @staticmethod
+    def _projector(side: SideConfig, config: AuxiliaryConfig, width: int) -> nn.Sequential:
+        channels = Channels(side)
+        hidden = mlp(channels.width, config.hidden, dropout=0.0)
+        return nn.Sequential(channels, hidden, nn.Linear((channels.width, *config.hidden)[-1], width))
 
     def forward(self, blocks: Sequence[Tensor], present: Tensor, inputs: Inputs) -> tuple[list[Tensor], Tensor]:
         codes, known = inputs.read(self.segment)
@@ -49,7 +50,7 @@ class AuxiliaryPath(nn.Module):
         for side, project in zip(self.sides, self.project, strict=True):
             values, there = inputs.read(side)
             rows.append(known & there & (codes[:, 0] == SEGMENTS[side.name]))
-            projected.append(project(values[:, list(side.present_channels)]))
+            projected.append(project(values))
         mine = torch.stack(rows, dim=1)  # [B, S], at most one True in a row
         gates = mine.float() @ self.gate.float().sigmoid()  # [B, N], 0 in rows of other segments
         auxiliary = torch.where(mine[:, :1], projected[0], projected[-1]).split(self.widths, dim=1)

@@ -26,12 +26,14 @@ class ClusterTaskExpertBasket(nn.Module):
     """Blocks [B, d_i] × N, weights [B, T, N], modes [B, 3, hmm width] or None, cluster_probs [B, clusters] → task
     vectors [B, T, width]."""
 
+    mode_of: Tensor
+
     def __init__(
         self, config: BasketConfig, tasks: Sequence[TaskConfig], widths: Sequence[int], hmm_width: int, clusters: int
     ) -> None:
         super().__init__()
         self.routing, self.clusters, self.dropout = config.routing, clusters, config.dropout
-        self.mode_of = [MODES.index(task.hmm) for task in tasks]
+        self.register_buffer("mode_of", torch.tensor([MODES.index(t.hmm) for t in tasks]), persistent=False)
         heads, hidden = len(tasks) * clusters, config.cluster_hidden
         # Column c·h + j of a task's matrix is unit j of cluster c.
         self.first = StackedLinear(len(tasks), sum(widths) + hmm_width, clusters * hidden[0])
@@ -50,7 +52,7 @@ class ClusterTaskExpertBasket(nn.Module):
     ) -> BasketOutput:
         parts = [h.unsqueeze(1) * w.unsqueeze(-1) for h, w in zip(blocks, weights.unbind(-1), strict=True)]
         if modes is not None:
-            parts.append(modes[:, self.mode_of])
+            parts.append(modes.index_select(1, self.mode_of))
         x = self.first(torch.cat(parts, dim=-1).transpose(0, 1))  # [T, B, C·h]
         u = self._activate(x.unflatten(-1, (self.clusters, -1)), 0)  # [T, B, C, h]
         for i, linear in enumerate(self.inner, start=1):

@@ -148,6 +148,8 @@ class EvidentialHeads(nn.Module):
     """
 
     annealed: Tensor
+    order: Tensor
+    restore: Tensor
 
     def __init__(self, config: EvidentialConfig, tasks: Sequence[TaskConfig], width: int) -> None:
         super().__init__()
@@ -156,8 +158,9 @@ class EvidentialHeads(nn.Module):
             kind: [i for i, task in enumerate(tasks) if task.kind == kind]
             for kind in dict.fromkeys(task.kind for task in tasks)
         }
-        self.order = [i for members in self.members.values() for i in members]
-        self.restore = [self.order.index(i) for i in range(len(self.order))]
+        order = torch.tensor([i for members in self.members.values() for i in members])
+        self.register_buffer("order", order, persistent=False)  # tasks by kind
+        self.register_buffer("restore", order.argsort(), persistent=False)
         self.heads = nn.ModuleDict({kind: self._build(kind, members, width) for kind, members in self.members.items()})
         self.register_buffer("annealed", torch.zeros(()))
 
@@ -183,13 +186,14 @@ class EvidentialHeads(nn.Module):
 
     def forward(self, vectors: Tensor) -> dict[str, Tensor]:
         with torch.autocast(vectors.device.type, enabled=False):
-            x = vectors.float().transpose(0, 1)  # [T, B, width]
-            return {kind: self._head(kind)(x[members]) for kind, members in self.members.items()}
+            x = vectors.float().index_select(1, self.order).transpose(0, 1)  # [T, B, width]
+            parts = x.split([len(members) for members in self.members.values()])
+            return {kind: self._head(kind)(part) for kind, part in zip(self.members, parts, strict=True)}
 
     def uncertainty(self, evidence: dict[str, Tensor]) -> Tensor:
         """u of each row and task, [B, T] in [0, 1]."""
         by_kind = torch.cat([self._head(kind).uncertainty(part) for kind, part in evidence.items()])
-        return by_kind[self.restore].transpose(0, 1)
+        return by_kind.index_select(0, self.restore).transpose(0, 1)
 
     def loss(self, evidence: dict[str, Tensor], targets: Targets, standardise: Standardise) -> Tensor:
         """weight · (negative log likelihood + kl_weight · annealed · penalty), mean over labelled rows, [T]; 0 for a
@@ -201,7 +205,7 @@ class EvidentialHeads(nn.Module):
             labels, mask = self._labels(kind, members, targets, standardise, part)
             rows = head.likelihood(part, labels) + share * head.penalty(part, labels)  # [T of the kind, B]
             losses.append(torch.where(mask, rows, 0.0).sum(1) / mask.sum(1).clamp(min=1))
-        return self.config.weight * torch.cat(losses)[self.restore]
+        return self.config.weight * torch.cat(losses).index_select(0, self.restore)
 
     def _labels(
         self, kind: str, tasks: Sequence[TaskConfig], targets: Targets, standardise: Standardise, evidence: Tensor

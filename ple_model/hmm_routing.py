@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ple_model.basket import MODES
-from ple_model.config import InputConfig, RoutingConfig, SideName
+from ple_model.channels import Channels
+from ple_model.config import InputConfig, RoutingConfig, SideConfig, SideName
 from ple_model.inputs import Inputs
 from ple_model.tasks import Mode
 
@@ -24,23 +25,20 @@ class HMMRouting(nn.Module):
     def __init__(self, config: RoutingConfig, inputs: InputConfig) -> None:
         super().__init__()
         self.sides = {mode: inputs.side(SIDES[mode]) for mode in MODES if inputs.has(SIDES[mode])}
-        self.project = nn.ModuleDict(
-            {
-                mode: nn.Sequential(
-                    nn.Linear(len(side.present_channels), config.width), nn.LayerNorm(config.width), nn.SiLU()
-                )
-                for mode, side in self.sides.items()
-            }
-        )
+        self.project = nn.ModuleDict({mode: self._projector(side, config) for mode, side in self.sides.items()})
         self.default = nn.Parameter(torch.zeros(len(MODES), config.width))
+
+    @staticmethod
+    def _projector(side: SideConfig, config: RoutingConfig) -> nn.Sequential:
+        channels = Channels(side)
+        return nn.Sequential(channels, nn.Linear(channels.width, config.width), nn.LayerNorm(config.width), nn.SiLU())
 
     def forward(self, inputs: Inputs) -> Tensor:
         modes = []
         for mode, default in zip(MODES, self.default.unbind(), strict=True):
             if mode in self.sides:
-                side = self.sides[mode]
-                values, there = inputs.read(side)
-                projected = self.project[mode](values[:, list(side.present_channels)])
+                values, there = inputs.read(self.sides[mode])
+                projected = self.project[mode](values)
                 modes.append(torch.where(there.unsqueeze(1), projected, default.to(projected.dtype)))
             else:
                 modes.append(default.expand(len(inputs), -1))

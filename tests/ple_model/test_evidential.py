@@ -247,7 +247,7 @@ def test_evidence_stays_in_float32_under_autocast() -> None:
 def test_learns_what_is_known_and_what_is_not() -> None:
     """Half of the rows have labels that follow from the vector, the others have labels of chance."""
     torch.manual_seed(1)
-    rows = 1200
+    rows = 300
     x = torch.randn(rows, 1, WIDTH)
     known = x[:, 0, 0] > 0
     vectors = torch.cat([x.expand(-1, 2, -1), known.float().view(-1, 1, 1).expand(-1, 2, -1)], dim=-1)
@@ -260,10 +260,10 @@ def test_learns_what_is_known_and_what_is_not() -> None:
     heads.begin_epoch(10)
     targets = Targets({"churn": binary, "value": value}, {n: torch.ones(rows).bool() for n in ("churn", "value")})
     optimizer = torch.optim.Adam(heads.parameters(), lr=0.05)
-    for _ in range(150):
+    for _ in range(100):
         optimizer.zero_grad()
         heads.loss(heads(vectors), targets, _as_it_is).sum().backward()
         optimizer.step()
     u = heads.uncertainty(heads(vectors))
-    sure = known & (x[:, 0, 1].abs() > 1)
+    sure = known & (x[:, 0, 1].abs() > 0.7)
     assert (u[sure].mean(0) < u[~known].mean(0) - 0.1).all()

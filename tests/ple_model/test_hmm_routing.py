@@ -28,7 +28,7 @@ def test_each_mode_has_a_projector_of_its_own(input_config: InputConfig, make_in
     got = routing(inputs)
     assert got.shape == (ROWS, 3, 6)
     for i, name in enumerate(NAMES):
-        linear = routing.project[name.removeprefix("hmm_")][0]
+        linear = routing.project[name.removeprefix("hmm_")][1]
         x = inputs.sides[name] @ linear.weight.T + linear.bias
         x = (x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
         torch.testing.assert_close(got[:, i], x * x.sigmoid(), atol=1e-5, rtol=1e-5)
