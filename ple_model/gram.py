@@ -102,41 +102,45 @@ class RepresentationGram:
             for members in self.rounds
         ]
         with torch.no_grad(), torch.autocast(mixed.device.type, enabled=False):
-            gradients = self._through_first([grads[0] for grads in found], gates[:count].float())
+            weights = gates[:count].float()
+            handed = self._through_first([grads[0] for grads in found], weights)  # [paths, B, D]
             if gates.requires_grad:
-                gradients += self._through_gate([grads[1] for grads in found], gates[:count].float())
-            widths = self.basket.widths[: gates.shape[-1]]
-            present = (gates[:count] > 0).any(1)  # [B, N]; the block of an absent expert is a constant
-            gradients *= _by_column(present, widths)
-            by_loss = gradients.new_zeros(len(losses), *gradients.shape[1:])
-            by_loss.index_add_(0, torch.tensor([t for _, _, t in self.paths], device=mixed.device), gradients)
-            flat = by_loss.flatten(1)
-            return flat @ flat.T
+                self._add_through_gate(handed, [grads[1] for grads in found], weights)
+            _scale_blocks(handed, (weights > 0).any(1), self._widths(weights))  # an absent expert's block is a constant
+            flat = handed.flatten(1)
+            of_loss = flat.new_zeros(len(losses), len(self.paths))
+            of_loss[[t for _, _, t in self.paths], list(range(len(self.paths)))] = 1.0
+            return of_loss @ (flat @ flat.T) @ of_loss.T
+
+    def _widths(self, gates: Tensor) -> list[int]:
+        """Of the experts' blocks, which come first among those of the basket."""
+        return self.basket.widths[: gates.shape[-1]]
 
     def _through_first(self, found: Sequence[Tensor | None], gates: Tensor) -> Tensor:
         """(w s)·(Aᵀ d) of each path, [paths, B, D]."""
-        basket, count = self.basket, len(gates)
-        widths = basket.widths[: gates.shape[-1]]
+        basket, count, widths = self.basket, len(gates), self._widths(gates)
         first = basket.first.weight[:, : sum(widths)].float().split(basket.hidden)  # G × [H, D]
         d = [_or_zeros(grad, count, len(basket.order), basket.hidden, gates) for grad in found]
-        out, start = [], 0
+        handed = gates.new_empty(len(self.paths), count, sum(widths))
+        start, begin = 0, 0  # the group's first place and its first path
         for members, weight in zip(basket.members, first, strict=True):
-            end = start + len(members)
-            chosen = torch.stack([d[r][:, k] for r, k, _ in self.paths if start <= k < end])  # [paths of g, B, H]
-            out.append(chosen @ weight)
-            start = end
-        scaled = (gates * self.gate.scales)[:, [basket.order[k] for _, k, _ in self.paths]]  # [B, paths, N]
-        return torch.cat(out).mul_(_by_column(scaled.transpose(0, 1), widths))
+            start += len(members)
+            own = [d[r][:, k] for r, k, _ in self.paths[begin:] if k < start]
+            out = handed[begin : begin + len(own)].view(-1, sum(widths))
+            torch.mm(torch.cat(own), weight, out=out)
+            begin += len(own)
+        _scale_blocks(handed, (gates * self.gate.scales)[:, [basket.order[k] for _, k, _ in self.paths]], widths)
+        return handed
 
-    def _through_gate(self, found: Sequence[Tensor | None], gates: Tensor) -> Tensor:
-        """Wᵀ δ of each path, [paths, B, D]."""
+    def _add_through_gate(self, handed: Tensor, found: Sequence[Tensor | None], gates: Tensor) -> None:
+        """Add Wᵀ δ of each path to [paths, B, D]."""
         tasks = [self.basket.order[k] for _, k, _ in self.paths]
         q = [_or_zeros(grad, len(gates), gates.shape[1], gates.shape[2], gates) for grad in found]
         chosen = torch.stack([q[r][:, task] for (r, _, _), task in zip(self.paths, tasks, strict=True)])
         w = gates[:, tasks].transpose(0, 1)  # [paths, B, N]
         delta = w * (chosen - (w * chosen).sum(-1, keepdim=True))
         weight = self.gate.linear.weight.float().unflatten(0, gates.shape[1:])  # [T, N, D]
-        return torch.bmm(delta, weight[tasks])
+        handed.baddbmm_(delta, weight[tasks])
 
 
 def _heard(transfer: LogitTransfer) -> list[list[int]]:
@@ -168,6 +172,8 @@ def _or_zeros(grad: Tensor | None, rows: int, tasks: int, width: int, like: Tens
     return like.new_zeros(rows, tasks, width) if grad is None else grad[:rows].float()
 
 
-def _by_column(by_block: Tensor, widths: Sequence[int]) -> Tensor:
-    """[..., N] → [..., D]: the value of a column's block."""
-    return by_block.repeat_interleave(torch.tensor(widths, device=by_block.device), dim=-1, output_size=sum(widths))
+def _scale_blocks(handed: Tensor, factors: Tensor, widths: Sequence[int]) -> None:
+    """Scale each expert's block of [paths, B, D] in place by its factor, [B, N] or [B, paths, N]."""
+    by_path = factors.unsqueeze(1) if factors.dim() == 2 else factors
+    for block, factor in zip(handed.split(list(widths), -1), by_path.transpose(0, 1).unbind(-1), strict=True):
+        block.mul_(factor.unsqueeze(-1))
