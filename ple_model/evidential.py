@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,13 +53,26 @@ def dirichlet_nll(alpha: Tensor, labels: Tensor) -> Tensor:
     return torch.where(labelled, surprise, 0.0).sum(-1) / labelled.sum(-1).clamp(min=1)
 
 
+class _KLTerm(torch.autograd.Function):
+    """(α − 1)ψ(α) − log Γ(α), whose derivative is (α − 1)ψ′(α): autograd by parts would take ψ twice."""
+
+    @staticmethod
+    def forward(ctx: Any, alpha: Tensor) -> Tensor:
+        ctx.save_for_backward(alpha)
+        return (alpha - 1.0) * torch.digamma(alpha) - torch.lgamma(alpha)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (alpha,) = ctx.saved_tensors
+        return gradient * (alpha - 1.0) * torch.polygamma(1, alpha)
+
+
 def dirichlet_kl(alpha: Tensor, classes: Tensor) -> Tensor:
     """KL(Dir(α) ‖ Dir(1)), [...]. alpha [..., K], 1 in places that pad; classes [...]: how many places are classes."""
-    evidence, padding = alpha - 1.0, alpha.shape[-1] - classes
-    strength = alpha.sum(-1) - padding
-    terms = evidence * torch.digamma(alpha) - torch.lgamma(alpha)
-    total = strength - classes
-    return torch.lgamma(strength) - torch.lgamma(classes) + terms.sum(-1) - total * torch.digamma(strength)
+    terms: Tensor = _KLTerm.apply(alpha)
+    evidence = alpha.sum(-1) - alpha.shape[-1]
+    strength = classes + evidence
+    return torch.lgamma(strength) - torch.lgamma(classes) + terms.sum(-1) - evidence * torch.digamma(strength)
 
 
 def nig_nll(gamma: Tensor, nu: Tensor, alpha: Tensor, beta: Tensor, y: Tensor) -> Tensor:
@@ -142,7 +156,8 @@ class NormalHeads(nn.Module):
 
 
 class EvidentialHeads(nn.Module):
-    """Task vectors [B, T, width] → evidence by kind of task: one stack of all its tasks' parameters.
+    """Task vectors [B, T, width] → evidence by stack: parameters of all regression tasks, or of all tasks of about as
+    many classes, side by side (`DirichletHeads`, `NormalHeads`).
 
     Evidence is computed in float32, whatever autocast says. `annealed` is the share of the KL term that counts.
     """
@@ -154,19 +169,22 @@ class EvidentialHeads(nn.Module):
     def __init__(self, config: EvidentialConfig, tasks: Sequence[TaskConfig], width: int) -> None:
         super().__init__()
         self.config, self.tasks = config, list(tasks)
-        self.members: dict[str, list[int]] = {
-            kind: [i for i, task in enumerate(tasks) if task.kind == kind]
-            for kind in dict.fromkeys(task.kind for task in tasks)
-        }
+        self.members: dict[str, list[int]] = {}
+        for i, task in enumerate(tasks):
+            self.members.setdefault(self._stack(task), []).append(i)
         order = torch.tensor([i for members in self.members.values() for i in members])
-        self.register_buffer("order", order, persistent=False)  # tasks by kind
+        self.register_buffer("order", order, persistent=False)  # tasks by stack
         self.register_buffer("restore", order.argsort(), persistent=False)
-        self.heads = nn.ModuleDict({kind: self._build(kind, members, width) for kind, members in self.members.items()})
+        self.heads = nn.ModuleDict({stack: self._build(members, width) for stack, members in self.members.items()})
         self.register_buffer("annealed", torch.zeros(()))
 
-    def _build(self, kind: str, members: Sequence[int], width: int) -> DirichletHeads | NormalHeads:
+    def _stack(self, task: TaskConfig) -> str:
+        """Classes of a stack differ by less than a factor of 2, so that little of it is padding."""
+        return "regression" if task.kind == "regression" else f"classes_{(self._classes(task) - 1).bit_length()}"
+
+    def _build(self, members: Sequence[int], width: int) -> DirichletHeads | NormalHeads:
         tasks = [self.tasks[i] for i in members]
-        if kind == "regression":
+        if tasks[0].kind == "regression":
             return NormalHeads([task.out for task in tasks], width)
         return DirichletHeads([self._classes(task) for task in tasks], width)
 
@@ -175,8 +193,8 @@ class EvidentialHeads(nn.Module):
             return min(task.candidates or 2, self.config.buckets)
         return 2 if task.kind == "binary" else task.out
 
-    def _head(self, kind: str) -> DirichletHeads | NormalHeads:
-        head = self.heads[kind]
+    def _head(self, stack: str) -> DirichletHeads | NormalHeads:
+        head = self.heads[stack]
         assert isinstance(head, DirichletHeads | NormalHeads)
         return head
 
@@ -188,43 +206,44 @@ class EvidentialHeads(nn.Module):
         with torch.autocast(vectors.device.type, enabled=False):
             x = vectors.float().index_select(1, self.order).transpose(0, 1)  # [T, B, width]
             parts = x.split([len(members) for members in self.members.values()])
-            return {kind: self._head(kind)(part) for kind, part in zip(self.members, parts, strict=True)}
+            return {stack: self._head(stack)(part) for stack, part in zip(self.members, parts, strict=True)}
 
     def uncertainty(self, evidence: dict[str, Tensor]) -> Tensor:
         """u of each row and task, [B, T] in [0, 1]."""
-        by_kind = torch.cat([self._head(kind).uncertainty(part) for kind, part in evidence.items()])
-        return by_kind.index_select(0, self.restore).transpose(0, 1)
+        by_stack = torch.cat([self._head(stack).uncertainty(part) for stack, part in evidence.items()])
+        return by_stack.index_select(0, self.restore).transpose(0, 1)
 
     def loss(self, evidence: dict[str, Tensor], targets: Targets, standardise: Standardise) -> Tensor:
         """weight · (negative log likelihood + kl_weight · annealed · penalty), mean over labelled rows, [T]; 0 for a
         task without labels. A masked label is never read."""
         share = self.config.kl_weight * self.annealed
         losses = []
-        for kind, part in evidence.items():
-            head, members = self._head(kind), [self.tasks[i] for i in self.members[kind]]
-            labels, mask = self._labels(kind, members, targets, standardise, part)
-            rows = head.likelihood(part, labels) + share * head.penalty(part, labels)  # [T of the kind, B]
+        for stack, part in evidence.items():
+            head, members = self._head(stack), [self.tasks[i] for i in self.members[stack]]
+            labels, mask = self._labels(members, targets, standardise, part)
+            rows = head.likelihood(part, labels) + share * head.penalty(part, labels)  # [T of the stack, B]
             losses.append(torch.where(mask, rows, 0.0).sum(1) / mask.sum(1).clamp(min=1))
         return self.config.weight * torch.cat(losses).index_select(0, self.restore)
 
     def _labels(
-        self, kind: str, tasks: Sequence[TaskConfig], targets: Targets, standardise: Standardise, evidence: Tensor
+        self, tasks: Sequence[TaskConfig], targets: Targets, standardise: Standardise, evidence: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Labels [T, B, M] of one kind (classes, −1 = padding; or standardised values) and masks [T, B]."""
+        """Labels [T, B, M] of a stack (classes, −1 = padding; or standardised values) and masks [T, B]."""
         rows, device = evidence.shape[1], evidence.device
         labels, masks = [], []
         for task in tasks:
             mask = targets.mask.get(task.name, torch.zeros(rows, dtype=torch.bool, device=device))
             label = targets.values.get(task.name, torch.zeros(rows, task.out, device=device))
             label = torch.where(mask.unsqueeze(-1), label.reshape(rows, -1), 0)
-            if kind == "regression":
-                label = standardise(task.name, label)
-            elif kind == "contrastive":
+            if task.kind == "regression":
+                labels.append(standardise(task.name, label))
+            elif task.kind == "contrastive":
                 mask = mask & (label >= 0).any(-1)
-                label = torch.where(label >= 0, label.long() % self._classes(task), -1)
-            labels.append(label if kind == "regression" else label.long())
+                labels.append(torch.where(label >= 0, label.long() % self._classes(task), -1))
+            else:
+                labels.append(label.long())
             masks.append(mask)
         widest = max(label.shape[1] for label in labels)
-        padding = 0.0 if kind == "regression" else -1
+        padding = 0.0 if tasks[0].kind == "regression" else -1
         stacked = torch.stack([F.pad(label, (0, widest - label.shape[1]), value=padding) for label in labels])
         return stacked, torch.stack(masks)
