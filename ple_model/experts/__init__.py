@@ -8,13 +8,21 @@ from torch import nn
 
 from ple_model.config import ModelConfig
 from ple_model.experts.base import Expert, ExpertOutput
+from ple_model.experts.causal import Causal
 from ple_model.experts.deepfm import DeepFM
+from ple_model.experts.lightgcn import LightGCN
+from ple_model.experts.optimal_transport import OptimalTransport
+from ple_model.experts.perslay import PersLay
 from ple_model.experts.raw_scale import RawScale
 from ple_model.experts.temporal import Temporal
+from ple_model.experts.unified_hgcn import UnifiedHGCN
 
 __all__ = ["REGISTRY", "Expert", "ExpertOutput", "build_experts"]
 
-REGISTRY: dict[str, type[Expert]] = {expert.name: expert for expert in (DeepFM, Temporal, RawScale)}
+REGISTRY: dict[str, type[Expert]] = {
+    expert.name: expert
+    for expert in (UnifiedHGCN, PersLay, DeepFM, Temporal, LightGCN, Causal, OptimalTransport, RawScale)
+}
 
 
 def build_experts(config: ModelConfig) -> nn.ModuleDict:
