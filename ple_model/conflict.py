@@ -70,20 +70,20 @@ class ConflictWeights(nn.Module):
 def nash_weights(gram: Tensor) -> Tensor:
     """α > 0 with Gα = 1/α elementwise, [T] float64. Source: Navon et al. (2022), claim 3.1.
 
-    Damped Newton on the self-concordant ½αᵀGα − Σ log α. A ridge of 1e-9 of the mean diagonal bounds α where gradients
-    cancel: there the equation has no solution.
+    Damped Newton on the self-concordant ½αᵀGα − Σ log α, for gradients of length 1: α/‖g‖ is the solution for g. A
+    ridge of 1e-9 bounds α where gradients cancel: there the equation has no solution.
     """
-    gram = gram.double()
-    gram = gram + 1e-9 * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
-    alpha = gram.diagonal().rsqrt()
+    lengths = gram.diagonal().double().sqrt()
+    cosines = gram.double() / lengths.outer(lengths) + 1e-9 * torch.eye(len(gram), dtype=torch.float64)
+    alpha = torch.ones_like(lengths)
     for _ in range(NEWTON_STEPS):
-        slope = gram @ alpha - 1.0 / alpha
-        step = torch.linalg.solve(gram + torch.diag(alpha**-2), slope)
+        slope = cosines @ alpha - 1.0 / alpha
+        step = torch.linalg.solve(cosines + torch.diag(alpha**-2), slope)
         decrement = slope @ step
         if decrement < NEWTON_TOLERANCE:
             break
         alpha = alpha - step / (1.0 + decrement.sqrt())
-    return alpha
+    return alpha / lengths
 
 
 def _method(config: WeightingConfig) -> Method:
