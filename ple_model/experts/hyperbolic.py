@@ -31,30 +31,23 @@ def mobius_bias(u: Tensor, bias: Tensor, curvature: Tensor, limit: float) -> Ten
     """
     with torch.autocast(u.device.type, enabled=False):
         u, bias, curvature = u.to(bias.dtype), bias, curvature.to(bias.dtype)
-        # Squared lengths and the product in units of a ball of curvature −1.
-        uu = curvature * u.square().sum(-1, keepdim=True)  # [G, B, 1]
-        bb = curvature * bias.square().sum(-1, keepdim=True)  # [G, 1, 1]
-        ub = curvature * torch.bmm(u, bias.transpose(1, 2))
-        of_u, of_b = _exp0(uu, limit), _exp0(bb, limit)  # the points are of_u·u and of_b·bias
-        xx, yy, xy = of_u.square() * uu, of_b.square() * bb, of_u * of_b * ub
-        inverse = 1.0 / (1.0 + 2.0 * xy + xx * yy)
-        along_u = (1.0 + 2.0 * xy + yy) * inverse * of_u
-        along_b = (1.0 - xx) * inverse * of_b
-        zz = along_u.square() * uu + 2.0 * along_u * along_b * ub + along_b.square() * bb
-        back = _log0(zz, limit)
-        return torch.baddbmm((back * along_u) * u, back * along_b, bias)
+        # Lengths in units of a ball of curvature −1; exp0 takes u to of_u·u, whose norm is x.
+        length, size = _length(u, curvature), _length(bias, curvature)  # [G, B, 1], [G, 1, 1]
+        x, y = length.clamp(max=limit).tanh(), size.clamp(max=limit).tanh()
+        of_u, of_b = x / length, y / size
+        xx, yy = x.square(), y.square()
+        twice = of_u * (2.0 * of_b * curvature) * torch.bmm(u, bias.transpose(1, 2))  # 2⟨x, y⟩
+        near = 1.0 + twice
+        whole = near + xx * yy
+        # ‖x ⊕ y‖² = ‖x + y‖² / whole (Ungar 2008)
+        norm = ((xx + twice + yy) / whole).clamp_min(TINY).sqrt()
+        back = norm.clamp(max=math.tanh(limit)).atanh() / (norm * whole)
+        return torch.baddbmm((back * of_u * (near + yy)) * u, back * (1.0 - xx) * of_b, bias)
 
 
-def _exp0(squared: Tensor, limit: float) -> Tensor:
-    """What exp0 multiplies a tangent vector of this squared length by."""
-    length = squared.clamp_min(TINY).sqrt()
-    return length.clamp(max=limit).tanh() / length
-
-
-def _log0(squared: Tensor, limit: float) -> Tensor:
-    """What log0 multiplies a point of this squared norm by."""
-    norm = squared.clamp_min(TINY).sqrt()
-    return norm.clamp(max=math.tanh(limit)).atanh() / norm
+def _length(v: Tensor, curvature: Tensor) -> Tensor:
+    """√curvature·‖v‖, [G, ·, 1]; at least √TINY, so that it may divide."""
+    return (curvature * v.square().sum(-1, keepdim=True)).clamp_min(TINY).sqrt()
 
 
 class Curvature(nn.Module):
@@ -143,8 +136,9 @@ class Balls(nn.Module):
 
     def _log(self, split: Tensor, k: Tensor) -> Tensor:
         """Tangent vectors at the origin of points [R, balls, widest] whose midpoint was moved there."""
-        moved = stereographic.mobius_add(-self.midpoint, split, k=k)
-        return stereographic.logmap0(stereographic.project(moved, k=k), k=k)
+        moved = stereographic.project(stereographic.mobius_add(-self.midpoint, split, k=k), k=k)
+        norm = moved.norm(dim=-1, keepdim=True).clamp_min(TINY)
+        return moved * (stereographic.artanh(norm) / norm)  # logmap0, less its question of the device for the sign of k
 
     def _split(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Points by ball [B, balls, widest], and the curvature −1 of their balls. In float64, where geoopt lets points
