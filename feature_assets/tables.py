@@ -20,6 +20,7 @@ import polars as pl
 
 from feature_assets.contract import INFLOWS, OUTFLOWS, SPEND
 from feature_assets.dataset import DatasetConfig
+from feature_assets.local_time import local_clock
 
 LEVELS = ("category_l1", "category_l2", "category_l3")
 SORT_KEYS: dict[str, list[str]] = {
@@ -166,27 +167,28 @@ class Tables:
         `day` Date, `weekday` Int8 (Monday 0), `hour` Float32 in [0, 24), amount, discount, quantity, channel, kind,
         category_l1, category_l2, category_l3, brand.
         """
-        codes = self.frames["customers"].select("customer_id", customer=pl.int_range(pl.len(), dtype=pl.UInt32))
-        lines = self.frames["transactions"].join(codes, on="customer_id", how="inner", maintain_order="left")
-        lines = lines.join(self._catalogue("product"), on="product_id", how="left", maintain_order="left")
-        lines = lines.join(self._catalogue("merchant"), on="merchant_id", how="left", maintain_order="left")
+        customer, lines = self.customer_index(self.frames["transactions"]["customer_id"]), self.frames["transactions"]
+        if (customer < 0).any():
+            lines, customer = lines.filter(customer >= 0), customer[customer >= 0]
         of = "product" if self.dataset.categories_from == "products" else "merchant"
+        for by in ("product", "merchant"):
+            columns = [f"{by}_id", f"{by}_brand", *(f"{by}_{level}" for level in LEVELS if by == of)]
+            lines = lines.join(self.catalogue(by).select(columns), on=f"{by}_id", how="left", maintain_order="left")
+        day, second = local_clock(lines["at"], self.dataset.zone)
         lines = lines.with_columns(
             *(pl.col(f"{of}_{level}").alias(level) for level in LEVELS),
             brand=pl.coalesce("product_brand", "merchant_brand"),
         )
-        local = pl.col("at").dt.convert_time_zone(self.dataset.zone)
-        seconds = local.dt.hour().cast(pl.Int32) * 3600 + local.dt.minute().cast(pl.Int32) * 60 + local.dt.second()
         return lines.select(
-            "customer",
+            pl.Series("customer", customer.astype(np.uint32)),
             "customer_id",
             "basket_id",
             "merchant_id",
             "product_id",
             "at",
-            local.dt.date().alias("day"),
-            (local.dt.weekday() - 1).cast(pl.Int8).alias("weekday"),
-            (seconds / 3600).cast(pl.Float32).alias("hour"),
+            pl.Series("day", day).cast(pl.Date),
+            pl.Series("weekday", ((day + 3) % 7).astype(np.int8)),  # 1970-01-01 was a Thursday
+            pl.Series("hour", (second / 3600).astype(np.float32)),
             "amount",
             "discount",
             "quantity",
@@ -198,7 +200,16 @@ class Tables:
             "brand",
         )
 
-    def _catalogue(self, of: str) -> pl.DataFrame:
+    def customer_index(self, ids: pl.Series) -> np.ndarray:
+        """Index into the customers table of each of `ids`, int64 [N], −1 for any other. Cheap where equal ones stand
+        together: each run is looked up once."""
+        fresh = (ids != ids.shift(1)).fill_null(True).arg_true()
+        customers = self.frames["customers"].select("customer_id", customer=pl.int_range(pl.len(), dtype=pl.Int64))
+        runs = ids.gather(fresh).to_frame("customer_id")
+        found = runs.join(customers, on="customer_id", how="left", maintain_order="left")["customer"].fill_null(-1)
+        return np.repeat(found.to_numpy(), np.diff(fresh.to_numpy(), append=np.uint32(len(ids))))
+
+    def catalogue(self, of: str) -> pl.DataFrame:
         """`<of>_id`, `<of>_category_l1`…, `<of>_brand` from the products or merchants table; empty without it."""
         columns = [*LEVELS, "brand"]
         if not self.has(f"{of}s"):

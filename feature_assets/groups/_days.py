@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numba import njit
 
 from feature_assets.contract import INFLOWS, OUTFLOWS
+from feature_assets.groups._flows import Moves, moves
 from feature_assets.groups._lines import cached, window
 from feature_assets.tables import Tables, View
 
@@ -83,30 +83,22 @@ def _offsets(row: np.ndarray, n: int) -> np.ndarray:
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.bincount(row, minlength=n))])
 
 
-@dataclass(frozen=True)
-class _Flows:
-    customer: np.ndarray
-    day: np.ndarray
-    inward: np.ndarray
-    outward: np.ndarray
-
-
-def _all_flows(tables: Tables) -> _Flows:
-    lines = tables.lines.filter(pl.col("kind").is_in([*INFLOWS, *OUTFLOWS]))
-    amount = np.maximum(np.nan_to_num(lines["amount"].cast(pl.Float64).to_numpy()), 0.0)
-    inward = lines["kind"].is_in(list(INFLOWS)).to_numpy()
-    customer, day = lines["customer"].to_numpy().astype(np.int64), lines["day"].to_physical().to_numpy()
-    return _Flows(customer, day, np.where(inward, amount, 0.0), np.where(inward, 0.0, amount))
+def _money(tables: Tables) -> tuple[Moves, np.ndarray, np.ndarray]:
+    """Inflows and outflows of a data set, what each brings in, and what it takes out, float64 [F] each."""
+    flows = moves(tables).of((*INFLOWS, *OUTFLOWS))
+    amount = np.maximum(np.nan_to_num(flows.amount), 0.0)
+    inward = flows.kind_in(INFLOWS)
+    return flows, np.where(inward, amount, 0.0), np.where(inward, 0.0, amount)
 
 
 def _flows(view: View, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Customer, days ago, money in and money out of each movement that is no purchase, oldest first."""
-    flows = cached(view._tables, "flows by day", lambda: _all_flows(view._tables))
+    flows, inward, outward = cached(view._tables, "money by day", lambda: _money(view._tables))
     as_of = int((np.datetime64(view.as_of) - np.datetime64("1970-01-01")).astype(int))
     keep = (flows.day < as_of) & (flows.day >= as_of - longest) & view._known.to_numpy()[flows.customer]
     index = np.flatnonzero(keep)
     row = view._rows.to_numpy().astype(np.int64)[flows.customer[index]]
-    return row, (as_of - flows.day[index]).astype(np.int32), flows.inward[index], flows.outward[index]
+    return row, (as_of - flows.day[index]).astype(np.int32), inward[index], outward[index]
 
 
 @njit(cache=True)

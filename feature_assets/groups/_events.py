@@ -17,6 +17,7 @@ import polars as pl
 
 from feature_assets.contract import INFLOWS, OUTFLOWS
 from feature_assets.groups._lines import cached
+from feature_assets.groups._rows import Rows, numbered
 from feature_assets.groups._windows import maximum
 from feature_assets.tables import INSTANTS, Tables, View
 
@@ -36,21 +37,13 @@ class Coded:
     def __init__(
         self, tables: Tables, table: str, columns: Sequence[str], keep: pl.Expr | None, series: Sequence[str]
     ) -> None:
-        codes = tables.frames["customers"].select("customer_id", customer=pl.int_range(pl.len(), dtype=pl.Int64))
-        frame, time = tables.frames[table].lazy(), INSTANTS[table]
-        chosen = [name for name in columns if name in tables.frames[table].columns]
-        if keep is not None:
-            frame = frame.filter(keep)
-        frame = frame.select("customer_id", time, *(name for name in chosen if name != time))
-        joined = frame.join(codes.lazy(), on="customer_id", how="inner", maintain_order="left").drop("customer_id")
-        self._rows = rows = joined.collect()
+        found = Rows(tables, table, keep)
+        self._rows = rows = pl.DataFrame([found.column(name) for name in columns if name in found])
         self._codes: dict[str, tuple[np.ndarray, list[str]]] = {}
-        when = self._rows[time]
-        self._local = when.dt.convert_time_zone(tables.dataset.zone) if time == "at" else None
-        local = when if self._local is None else self._local.dt.date()
-        self.day: np.ndarray = local.to_physical().to_numpy()
+        self._second = found.second if INSTANTS[table] == "at" else None
+        self.day: np.ndarray = found.day
         """Local day as days since 1970-01-01, int32 [N]."""
-        self.customer: np.ndarray = self._rows["customer"].to_numpy()
+        self.customer: np.ndarray = found.customer
         """Index into the customers table, int64 [N]."""
         if series:
             keys = [
@@ -59,6 +52,7 @@ class Coded:
             ]
             order = np.lexsort((self.day, *keys[::-1], self.customer))
             self._rows, self.day, self.customer = self._rows[order], self.day[order], self.customer[order]
+            self._second = None if self._second is None else self._second[order]
             self._codes = {name: (numbers[order], known) for name, (numbers, known) in self._codes.items()}
 
     def __contains__(self, name: object) -> bool:
@@ -67,9 +61,8 @@ class Coded:
     @cached_property
     def hour(self) -> np.ndarray:
         """Local time of day in hours, float64 [N], in [0, 24)."""
-        assert self._local is not None
-        minutes = self._local.dt.hour().cast(pl.Int32) * 60 + self._local.dt.minute().cast(pl.Int32)
-        return minutes.to_numpy() / 60.0
+        assert self._second is not None
+        return (self._second // 60) / 60.0
 
     def values(self, name: str) -> np.ndarray:
         """A numeric column as float64 [N] (a Date as days since 1970-01-01), NaN where null."""
@@ -78,10 +71,7 @@ class Coded:
     def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
         """A text column as int32 numbers [N] (−1 = null) and the values that they stand for, in ascending order."""
         if name not in self._codes:
-            column = self._rows[name]
-            known = column.drop_nulls().unique().sort()
-            numbers = column.cast(pl.Enum(known)).to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
-            self._codes[name] = (numbers, known.to_list())
+            self._codes[name] = numbered(self._rows[name])
         return self._codes[name]
 
 
@@ -99,7 +89,8 @@ class Events:
 
     def where(self, mask: np.ndarray) -> Events:
         """The rows of `mask` [M]."""
-        return replace(self, index=self.index[mask], row=self.row[mask], days_ago=self.days_ago[mask])
+        kept = np.flatnonzero(mask)
+        return replace(self, index=self.index[kept], row=self.row[kept], days_ago=self.days_ago[kept])
 
     def recent(self, days: int) -> Events:
         """The rows of the last `days` days."""

@@ -1,7 +1,7 @@
 """Each customer's purchase days, visits and other money flows as arrays with offsets, for models of its own series.
 
-Events of customer i are `start[i]:start[i+1]`, oldest first; order comes from `Tables.lines`, so sums along it are the
-same bits in any shard. Nothing is estimated here.
+Events of customer i are `start[i]:start[i+1]`, oldest first; order comes from the transactions table, so sums along it
+are the same bits in any shard. Nothing is estimated here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import polars as pl
 
 from feature_assets.contract import KINDS
 from feature_assets.groups._lines import cached, window
+from feature_assets.groups._rows import Rows
 from feature_assets.tables import Tables, View
 
 
@@ -67,7 +68,52 @@ class Flows:
 
     def of(self, kinds: Sequence[str]) -> np.ndarray:
         """Whether each flow is of one of these kinds, bool [F]."""
-        return np.isin(self.kind, [KINDS.index(kind) for kind in kinds])
+        return _kind_in(self.kind, kinds)
+
+
+def _kind_in(kind: np.ndarray, kinds: Sequence[str]) -> np.ndarray:
+    return np.array([name in kinds for name in KINDS])[kind]
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Transactions that are no purchases: F of them, in the order customer, instant, transaction id.
+
+    Attributes:
+        customer: int64 [F], index into the customers table.
+        day: int32 [F], local day as days since 1970-01-01.
+        amount: float64 [F] as stated.
+        kind: int64 [F], place in `contract.KINDS`.
+    """
+
+    customer: np.ndarray
+    day: np.ndarray
+    amount: np.ndarray
+    kind: np.ndarray
+
+    def kind_in(self, kinds: Sequence[str]) -> np.ndarray:
+        """Whether each is of one of these kinds, bool [F]."""
+        return _kind_in(self.kind, kinds)
+
+    def of(self, kinds: Sequence[str]) -> Moves:
+        """Those of these kinds."""
+        chosen = np.flatnonzero(self.kind_in(kinds))
+        return Moves(self.customer[chosen], self.day[chosen], self.amount[chosen], self.kind[chosen])
+
+
+def moves(tables: Tables) -> Moves:
+    """Refunds, inflows and outflows of a data set, made once."""
+
+    def make() -> Moves:
+        rows = Rows(tables, "transactions", pl.col("kind") != "purchase")
+        return Moves(
+            rows.customer,
+            rows.day,
+            rows.column("amount").cast(pl.Float64).to_numpy(),
+            rows.column("kind").cast(pl.Enum(KINDS)).to_physical().cast(pl.Int64).to_numpy(),
+        )
+
+    return cached(tables, "moves", make)
 
 
 def offsets(row: np.ndarray, customers: int) -> np.ndarray:
@@ -121,30 +167,16 @@ def flows(view: View) -> Flows:
     """Refunds, inflows and outflows before t, made once a View."""
 
     def make() -> Flows:
-        customer, day, amount, kind = _encoded_flows(view._tables)
+        past = moves(view._tables)
         known, row_of = view._known.to_numpy(), view._rows.to_numpy().astype(np.int64)
         as_of = window(view).as_of
-        keep = np.flatnonzero((day < as_of) & known[customer])
-        row = row_of[customer[keep]]
+        keep = np.flatnonzero((past.day < as_of) & known[past.customer])
+        row = row_of[past.customer[keep]]
         start = offsets(row, view.customers.height)
-        return Flows(start, row, (as_of - day[keep]).astype(np.int64), amount[keep], kind[keep])
+        days_ago = (as_of - past.day[keep]).astype(np.int64)
+        return Flows(start, row, days_ago, past.amount[keep], past.kind[keep])
 
     return cached(view, "flows", make)
-
-
-def _encoded_flows(tables: Tables) -> tuple[np.ndarray, ...]:
-    """Customer, local day since 1970-01-01, amount and kind of the transactions that are no purchases."""
-
-    def make() -> tuple[np.ndarray, ...]:
-        lines = tables.lines.filter(pl.col("kind").is_in([k for k in KINDS if k != "purchase"]))
-        return (
-            lines["customer"].to_numpy().astype(np.int64),
-            lines["day"].to_physical().to_numpy().astype(np.int64),
-            lines["amount"].cast(pl.Float64).to_numpy(),
-            lines["kind"].cast(pl.Enum(KINDS)).to_physical().cast(pl.Int64).to_numpy(),
-        )
-
-    return cached(tables, "flows", make)
 
 
 def kinds_in(views: Sequence[View]) -> dict[str, int]:

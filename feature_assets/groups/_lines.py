@@ -18,7 +18,9 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import polars as pl
 
-from feature_assets.tables import Tables, View, before
+from feature_assets.groups._rows import Rows, numbered
+from feature_assets.kernels.appearances import appearances
+from feature_assets.tables import LEVELS, Tables, View, before
 
 NEVER: Final = -(1 << 30)
 """`previous` day of something that the customer had not bought before."""
@@ -36,39 +38,73 @@ def cached(owner: Any, key: str, make: Callable[[], _T]) -> _T:
 
 
 class Encoded:
-    """Purchase lines of `Tables.lines`, in its order; arrays of N lines, each made when first asked for."""
+    """Purchase lines of the transactions table, in its order; arrays of N lines, each made when first asked for.
+
+    Categories are those of the product or of the merchant, as the data set says; the brand is the product's, or where
+    that is unknown the merchant's. Both follow from the line's product and merchant, so that only these are numbered.
+    """
 
     def __init__(self, tables: Tables) -> None:
-        lines = tables.lines
-        purchases = (lines["kind"] == "purchase").fill_null(False)
-        self._lines = lines if purchases.all() else lines.filter(purchases)
+        self._rows = Rows(tables, "transactions", pl.col("kind") == "purchase")
+        self._catalogues = {of: tables.catalogue(of) for of in ("product", "merchant")}
+        self._categories_of = "product" if tables.dataset.categories_from == "products" else "merchant"
         self.customers = tables.frames["customers"].height
         self._codes: dict[str, tuple[np.ndarray, list[str]]] = {}
         self._pairs: dict[str, Pairs] = {}
         self._previous: dict[str, np.ndarray] = {}
 
-    @cached_property
+    @property
     def customer(self) -> np.ndarray:
         """Index into the customers table, int64 [N], ascending."""
-        return self._lines["customer"].to_numpy().astype(np.int64)
+        return self._rows.customer
 
-    @cached_property
+    @property
     def day(self) -> np.ndarray:
         """Local day as days since 1970-01-01, int32 [N]."""
-        return self._lines["day"].to_physical().to_numpy()
+        return self._rows.day
+
+    @cached_property
+    def _start(self) -> np.ndarray:
+        return np.searchsorted(self.customer, np.arange(self.customers + 1))
 
     def values(self, name: str) -> np.ndarray:
-        """A numeric column as float64 [N], NaN where null."""
-        return self._lines[name].cast(pl.Float64).to_numpy()
+        """A numeric column as float64 [N], NaN where null; also `weekday` (Monday 0) and `hour` in [0, 24), local."""
+        if name == "weekday":
+            return ((self.day + 3) % 7).astype(np.float64)  # 1970-01-01 was a Thursday
+        if name == "hour":
+            return (self._rows.second / 3600).astype(np.float32).astype(np.float64)
+        return self._rows.column(name).cast(pl.Float64).to_numpy()
 
     def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
         """A text column as int32 numbers [N] (−1 = null) and the values that they stand for, in ascending order."""
         if name not in self._codes:
-            column = self._lines[name].cast(pl.String)
-            known = column.drop_nulls().unique().sort()
-            numbers = column.cast(pl.Enum(known)).to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
-            self._codes[name] = (numbers, known.to_list())
+            if name == "brand":
+                self._codes[name] = self._brands()
+            elif name in LEVELS:
+                own = numbered(self._described(self._categories_of, name))
+                self._codes[name] = self._spread(self._categories_of, own[0]), own[1]
+            else:
+                self._codes[name] = numbered(self._rows.column(name))
         return self._codes[name]
+
+    def _described(self, of: str, name: str) -> pl.Series:
+        """What the catalogue says of each product or merchant that was bought (at), in the order of its number."""
+        ids = pl.DataFrame({f"{of}_id": pl.Series(self.codes(f"{of}_id")[1], dtype=pl.String)})
+        found = ids.join(self._catalogues[of], on=f"{of}_id", how="left", maintain_order="left")
+        return found[f"{of}_{name}"]
+
+    def _spread(self, of: str, numbers: np.ndarray) -> np.ndarray:
+        """From a number a product or merchant to one a line, −1 without any."""
+        return np.append(numbers, np.int32(-1))[self.codes(f"{of}_id")[0]]
+
+    def _brands(self) -> tuple[np.ndarray, list[str]]:
+        product, merchant = self._described("product", "brand"), self._described("merchant", "brand")
+        numbers, known = numbered(pl.concat([product, merchant]))
+        lines = self._spread("product", numbers[: len(product)])
+        lines = np.where(lines >= 0, lines, self._spread("merchant", numbers[len(product) :]))
+        seen = np.bincount(lines + 1, minlength=len(known) + 1)[1:] > 0
+        place = np.append(np.where(seen, np.cumsum(seen) - 1, -1), -1).astype(np.int32)
+        return place[lines], [name for name, some in zip(known, seen.tolist(), strict=True) if some]
 
     @cached_property
     def _identities(self) -> dict[str, np.ndarray]:
@@ -76,24 +112,16 @@ class Encoded:
 
     def identities(self, name: str) -> np.ndarray:
         """Numbers uint64 [N] that are equal where a text column is: a hash of 64 bits, so only to be compared among
-        few lines (those of one customer and day), and never to be ordered or kept."""
+        few lines (those of one customer), and never to be ordered or kept."""
         if name not in self._identities:
-            self._identities[name] = self._lines[name].hash(seed=0).to_numpy()
+            self._identities[name] = self._rows.column(name).hash(seed=0).to_numpy()
         return self._identities[name]
 
     def pairs(self, name: str) -> Pairs:
-        """The lines grouped by (customer, value of `name`). `name` "day" or "week" groups by the local day or week
-        (Monday first), any other is a text column, in ascending order (baskets: in the order of their first line)."""
+        """The lines grouped by (customer, value of `name`), those of a customer in the order of their first line.
+        `name` "day" or "week" groups by the local day or week (Monday first), any other is a text column."""
         if name not in self._pairs:
-            if name == "day":
-                values = self.day.astype(np.int64)
-            elif name == "week":
-                values = (self.day.astype(np.int64) + 3) // 7  # 1970-01-01 was a Thursday
-            elif name == "basket_id":
-                values = _by_appearance(self.identities(name))  # nearly all differ: too many for a vocabulary
-            else:
-                values = self.codes(name)[0].astype(np.int64)
-            self._pairs[name] = _pairs(self.customer, values, self.customers)
+            self._group(name)
         return self._pairs[name]
 
     def previous(self, name: str) -> np.ndarray:
@@ -102,14 +130,23 @@ class Encoded:
         It depends on earlier lines only, so it is known at every as-of date after the line.
         """
         if name not in self._previous:
-            pairs = self.pairs(name)
-            before, after = pairs.order[:-1], pairs.order[1:]
-            same = pairs.number[before] == pairs.number[after]
-            same &= pairs.number[after] < len(pairs.owner)  # nulls are not the same value
-            result = np.full(len(self.day), NEVER, dtype=np.int32)
-            result[after[same]] = self.day[before[same]]
-            self._previous[name] = result
+            self._group(name)
         return self._previous[name]
+
+    def _group(self, name: str) -> None:
+        known = np.ones(len(self.day), dtype=np.bool_)
+        if name == "day":
+            values = self.day.astype(np.uint64)
+        elif name == "week":
+            values = ((self.day + 3) // 7).astype(np.uint64)  # 1970-01-01 was a Thursday
+        elif name == "basket_id":
+            values = self.identities(name)  # nearly all differ: too many for a vocabulary
+        else:
+            codes = self.codes(name)[0]
+            values, known = codes.astype(np.uint64), codes >= 0
+        number, previous, start = appearances(self._start, values, known)
+        self._pairs[name] = Pairs(number, np.repeat(np.arange(self.customers), np.diff(start)), start)
+        self._previous[name] = np.where(previous >= 0, self.day[previous], np.int32(NEVER))
 
 
 @dataclass(frozen=True)
@@ -117,32 +154,8 @@ class Pairs:
     """Lines grouped by customer and some value: P pairs, ascending with the customer."""
 
     number: np.ndarray  # [N] int64 pair of each line, P where the value is null
-    order: np.ndarray  # [N] lines by pair, those of a pair in their own order
     owner: np.ndarray  # [P] customer
     start: np.ndarray  # [customers + 1] first pair of each customer
-
-
-def _by_appearance(identities: np.ndarray) -> np.ndarray:
-    """Numbers from 0 of equal values [N], in the order of their first place, int64 [N]."""
-    _, first, inverse = np.unique(identities, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse]
-
-
-def _pairs(customer: np.ndarray, values: np.ndarray, customers: int) -> Pairs:
-    span = int(values.max(initial=0)) + 1
-    null = values < 0
-    key = np.where(null, customers * span, customer * span + values)  # nulls behind everything
-    order = np.argsort(key, kind="stable")
-    ordered = key[order]
-    first = np.ones(len(key), dtype=bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    number = np.empty(len(key), dtype=np.int64)
-    number[order] = np.cumsum(first) - 1
-    owner = ordered[first] // span
-    owner = owner[owner < customers]
-    return Pairs(number, order, owner, np.searchsorted(owner, np.arange(customers + 1)))
 
 
 def encoded(tables: Tables) -> Encoded:
@@ -185,16 +198,20 @@ class Window:
 
     def group(self, name: str) -> Grouped:
         """The lines grouped by (customer, value of `name`); see `Encoded.pairs`."""
-        return cached(self, f"group {name}", lambda: Grouped(self, self.lines.pairs(name), name))
+        return cached(self, f"group {name}", lambda: Grouped(self, self.lines.pairs(name)))
 
 
 class Grouped:
-    """Lines of a Window grouped by customer and some value: G groups that have a line, those of a customer together."""
+    """Lines of a Window grouped by customer and some value: G groups that have a line, those of a customer together.
 
-    def __init__(self, part: Window, pairs: Pairs, name: str) -> None:
-        self._part, self._pairs = part, pairs
+    It is kept on the Window and so does not hold it: a circle of the two would keep a finished View's arrays until
+    Python looks for circles, which it seldom does among few and large objects.
+    """
+
+    def __init__(self, part: Window, pairs: Pairs) -> None:
+        self._pairs, self._row_of, self._customer_of = pairs, part.row_of, part.customer_of
         self._number = pairs.number[part.index]
-        self._name = name
+        self._days_ago = part.days_ago
 
     @cached_property
     def _seen(self) -> np.ndarray:
@@ -203,13 +220,13 @@ class Grouped:
     @cached_property
     def row(self) -> np.ndarray:
         """Customer of each group, int64 [G]."""
-        return self._part.row_of[self._pairs.owner[self._seen]]
+        return self._row_of[self._pairs.owner[self._seen]]
 
     @cached_property
     def days_ago(self) -> np.ndarray:
         """Age of the youngest line of each group, int64 [G]."""
         youngest = np.zeros(len(self._pairs.owner) + 1, dtype=np.int64)
-        youngest[self._number] = self._part.days_ago  # lines are in the order of time: the last one stays
+        youngest[self._number] = self._days_ago  # lines are in the order of time: the last one stays
         return youngest[self._seen]
 
     def _all_sums(self, weights: np.ndarray | None) -> np.ndarray:
@@ -225,7 +242,7 @@ class Grouped:
         sums = np.append(self._all_sums(weights), 0.0)  # one more, so that the last customers may have no group
         start = self._pairs.start
         largest = np.where(start[1:] > start[:-1], np.maximum.reduceat(sums, start[:-1]), 0.0)
-        return largest[self._part.customer_of]
+        return largest[self._customer_of]
 
 
 def window(view: View, longest: int | None = None) -> Window:

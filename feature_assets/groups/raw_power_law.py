@@ -13,6 +13,7 @@ import polars as pl
 
 from feature_assets.groups._lines import Window, to_frame, top_by_spend, window
 from feature_assets.groups._windows import Windows, maximum
+from feature_assets.kernels.extremes import largest_three
 from feature_assets.schema import Column, SideInput
 from feature_assets.state import GroupState
 from feature_assets.tables import View
@@ -189,7 +190,7 @@ def _extremes(part: Window) -> np.ndarray:
         _longest_gap(part),
         np.bincount(part.row[new], minlength=part.customers).astype(np.float64),
         np.bincount(part.row[discounted], minlength=part.customers).astype(np.float64),
-        _largest_three(baskets.row, baskets.sums(amount), part.customers),
+        largest_three(np.searchsorted(baskets.row, np.arange(part.customers + 1)), baskets.sums(amount)),
     ]
     return np.stack(columns, axis=1)
 
@@ -200,15 +201,6 @@ def _longest_gap(part: Window) -> np.ndarray:
     gap = (part.days_ago[:-1] - part.days_ago[1:]).astype(np.float64)
     longest = maximum(part.row[1:][same], gap[same], part.customers)
     return np.where(longest > 0, longest, np.nan)
-
-
-def _largest_three(row: np.ndarray, amount: np.ndarray, customers: int) -> np.ndarray:
-    """Sum of the three largest of `amount` at each row; NaN for rows without any."""
-    order = np.lexsort((-amount, row))
-    row, amount = row[order], amount[order]
-    place = np.arange(len(row)) - np.searchsorted(row, row)
-    result = np.bincount(row[place < 3], amount[place < 3], minlength=customers)
-    return np.where(np.bincount(row, minlength=customers) > 0, result, np.nan)
 
 
 GROUP = RawPowerLaw()

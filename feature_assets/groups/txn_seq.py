@@ -171,8 +171,9 @@ def _categories(
         spend = spend.reshape(-1, width)
         sums = spend.sum(axis=1, keepdims=True)
         share = spend / np.where(sums > 0, sums, 1.0)
-        logs = np.log(share, out=np.zeros_like(share), where=share > 0)
-        entropy[low:high] = -(share * logs).sum(axis=1) / np.log(width)
+        some, logs = np.flatnonzero(share), np.zeros(share.size)
+        logs[some] = np.log(share.ravel()[some])
+        entropy[low:high] = -(share * logs.reshape(share.shape)).sum(axis=1) / np.log(width)
         top[low:high] = np.where(sums[:, 0] > 0, 1.0 - spend.argmax(axis=1) / width, 0.0)
     return entropy, top
 

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from feature_assets.groups._lines import Window, cached, window
+from feature_assets.groups._flows import flows
+from feature_assets.groups._lines import Window, window
+from feature_assets.kernels.appearances import appearances
 
 if TYPE_CHECKING:
     from feature_assets.tables import View
+
+_DAY = np.uint64(0xD6E8FEB86659FD93)  # odd: spreads the days over 64 bits
 
 
 @dataclass(frozen=True)
@@ -175,21 +179,9 @@ def _starts(*keys: np.ndarray) -> np.ndarray:
 
 def _visits(part: Window) -> np.ndarray:
     """Visit number of each line, by first appearance: a visit is a customer's lines of one basket on one day."""
-    row, basket, days_ago = part.row, part.identities("basket_id"), part.days_ago
-    new = _starts(row, basket, days_ago)
-    run_of_line = np.cumsum(new) - 1
-    row, basket, days_ago = row[new], basket[new], days_ago[new]
-    day = np.cumsum(_starts(row, days_ago)) - 1  # runs of one customer and day lie together
-    mixed = np.flatnonzero((np.bincount(day) >= 3)[day])  # with fewer runs no basket can come twice
-    if not mixed.size:
-        return run_of_line
-    order = mixed[np.lexsort((mixed, basket[mixed], day[mixed]))]
-    first = _starts(day[order], basket[order])
-    if first.all():
-        return run_of_line
-    earliest = np.arange(row.size)  # run → the first run of its visit
-    earliest[order] = order[first][np.cumsum(first) - 1]
-    return (np.cumsum(earliest == np.arange(row.size)) - 1)[earliest][run_of_line]
+    day = part.days_ago.astype(np.uint64) * _DAY  # wraps round
+    start = np.searchsorted(part.row, np.arange(part.customers + 1))
+    return appearances(start, part.identities("basket_id") ^ day, np.ones(part.row.size, dtype=np.bool_))[0]
 
 
 def _sums(place: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
@@ -212,10 +204,6 @@ def _month(day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _refunds(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Customer, days ago and size (≥ 0) of the refund lines before t, oldest first."""
-    tables = view._tables
-    refunds = view._past(cached(tables, "refunds", lambda: tables.lines.filter(pl.col("kind") == "refund")))
-    return (
-        refunds["row"].to_numpy().astype(np.int64),
-        refunds["days_ago"].to_numpy().astype(np.int64),
-        np.abs(refunds["amount"].to_numpy()),
-    )
+    past = flows(view)
+    refund = np.flatnonzero(past.of(("refund",)))
+    return past.row[refund], past.days_ago[refund], np.abs(past.amount[refund])
