@@ -116,9 +116,7 @@ class Balls(nn.Module):
 
     @torch.no_grad()
     def fit(self, points: Tensor) -> None:
-        """Midpoints and scales of these rows [R, channels]; unchanged by no rows."""
-        if not len(points):
-            return
+        """Midpoints and scales of these rows [R, channels], R ≥ 1."""
         split, k = self._split(points)
         self.midpoint.copy_(stereographic.weighted_midpoint(stereographic.project(split, k=k), k=k, reducedim=[0]))
         scale = (self._log(split, k).square().sum(-1).mean(0) / self.sizes).sqrt()

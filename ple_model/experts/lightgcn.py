@@ -44,18 +44,16 @@ class LightGCN(Expert):
     def fit(self, inputs: Inputs) -> None:
         """Mean and standard deviation of each coordinate over training rows."""
         rows = spread_rows(len(inputs), self.config.fit_rows).to(self.mean.device)
-        values, there = self._read(inputs.index(rows))
-        if there.sum() > 1:
-            std, mean = torch.std_mean(values[there].double(), dim=0)
+        rows = rows[inputs.present_rows("collaborative").index_select(0, rows)]
+        if len(rows) > 1:
+            values = inputs.sides["collaborative"].index_select(0, rows).index_select(1, self.channels)
+            std, mean = torch.std_mean(values.double(), dim=0)
             self.mean.copy_(mean)
             self.std.copy_(torch.where(std > 0, std, 1.0))
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
-        values, there = self._read(inputs)
+        values, there = inputs.read(self.side)
+        values = values.index_select(1, self.channels)
         x = ((values - self.mean) / self.std).masked_fill(~there.unsqueeze(1), 0.0)
         output = self.project(self.network(x))
         return ExpertOutput(output, {"embedding_norm": values.norm(dim=1)} if interpret else {})
-
-    def _read(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        values, there = inputs.read(self.side)
-        return values.index_select(1, self.channels), there

@@ -78,9 +78,10 @@ class UnifiedHGCN(Expert):
 
     def fit(self, inputs: Inputs) -> None:
         """Midpoint and scale of each ball from training rows."""
-        if self.balls and self.side:
-            points, there = inputs.index(self._spread(inputs)).read(self.side)
-            self.balls.fit(points[there])
+        rows = spread_rows(len(inputs), self.config.fit_rows).to(self.columns.device)
+        rows = rows[inputs.present_rows("hierarchy").index_select(0, rows)]
+        if self.balls and len(rows):
+            self.balls.fit(inputs.sides["hierarchy"].index_select(0, rows))
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
         there = self._present(inputs)  # [G, B]
@@ -95,9 +96,6 @@ class UnifiedHGCN(Expert):
         if not interpret:
             return ExpertOutput(output)
         return ExpertOutput(output, self._interpret(parts, points, distance))
-
-    def _spread(self, inputs: Inputs) -> Tensor:
-        return spread_rows(len(inputs), self.config.fit_rows).to(self.columns.device)
 
     def _present(self, inputs: Inputs) -> Tensor:
         """[G, B] bool: rows that have the branch's input."""

@@ -63,3 +63,11 @@ def test_interpretation_and_budget(expert: LightGCN, inputs: Inputs) -> None:
     assert not LightGCN.available(InputConfig(columns=("a",), present=(0,), normalised=1, sides=()))
     whole = LightGCN(LightGCNConfig(), InputConfig(columns=("a",), present=(0,), normalised=1))
     assert 0.7 * 20_000 < sum(p.numel() for p in whole.parameters()) < 1.3 * 20_000
+
+
+def test_fit_leaves_the_scales_without_rows_and_takes_no_more_than_it_may(inputs: Inputs) -> None:
+    expert = LightGCN(LightGCNConfig(fit_rows=2), config())
+    expert.fit(inputs.without("collaborative"))
+    assert torch.equal(expert.mean, torch.zeros(5))
+    expert.fit(inputs)
+    torch.testing.assert_close(expert.mean, inputs.sides["collaborative"][[0, 9]].mean(0))
