@@ -2,14 +2,15 @@
 
 - `RepresentationGram`: with respect to h_shared, in closed form from what the joint graph already holds. One backward
   through the towers for each level of logit transfer, none through the experts, and three matrix products.
-- `gradient_gram`: with respect to any tensors (the shared experts' parameters, h_shared), all vector-Jacobian products
-  in one batched call. Exact, and about one backward for each task.
+- `gradient_gram`: with respect to any tensors (the shared experts' parameters, h_shared), by the vector-Jacobian
+  products of all tasks: about one backward for each.
 
 Source: MODEL §12.1; PERFORMANCE §3.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -20,21 +21,65 @@ from ple_model.gates import CGCAttention
 from ple_model.logit_transfer import LogitTransfer
 
 
-def gradient_gram(losses: Tensor, tensors: Iterable[Tensor], retain_graph: bool = False) -> Tensor:
-    """⟨∂L_t/∂θ, ∂L_s/∂θ⟩ summed over `tensors` θ, float32 [T, T], from losses [T]. Tensors that need no gradient or
-    that no loss depends on add nothing. Raises ValueError where none needs a gradient."""
+def gradient_gram(
+    losses: Tensor, tensors: Iterable[Tensor], retain_graph: bool = False, batched: bool | None = None
+) -> Tensor:
+    """⟨∂L_t/∂θ, ∂L_s/∂θ⟩ summed over `tensors` θ, float32 [T, T], from losses [T].
+
+    Tensors that need no gradient or that no loss depends on add nothing.
+
+    Args:
+        retain_graph: whether the graph is needed again.
+        batched: all tasks in one call. None does so on a GPU only: a CPU takes twice the time for it, and T times the
+            memory. Where a kernel cannot be batched, tasks go one by one with a warning.
+
+    Raises
+        ValueError: none of the tensors needs a gradient.
+    """
     wanted = [tensor for tensor in tensors if tensor.requires_grad]
     if not wanted:
         raise ValueError("no tensor among those given needs a gradient, so tasks have no gradients to compare")
+    if losses.is_cuda if batched is None else batched:
+        try:
+            return _gram(losses, _batched(losses, wanted))
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            warnings.warn(f"gradients of tasks one by one, as a batch of them failed: {error}", stacklevel=2)
+    return _gram(losses, _one_by_one(losses, wanted, retain_graph))
+
+
+def _batched(losses: Tensor, wanted: Sequence[Tensor]) -> list[Tensor | None]:
+    """Gradients of all tasks with respect to each tensor, [T, ...]; None where no task has one. The graph stays."""
     each = torch.eye(len(losses), dtype=losses.dtype, device=losses.device)
-    grads = torch.autograd.grad(
-        losses, wanted, each, retain_graph=retain_graph, is_grads_batched=True, allow_unused=True
-    )
-    gram = losses.new_zeros(len(losses), len(losses), dtype=torch.float32)
+    return list(torch.autograd.grad(losses, wanted, each, retain_graph=True, is_grads_batched=True, allow_unused=True))
+
+
+def _one_by_one(losses: Tensor, wanted: Sequence[Tensor], retain_graph: bool) -> list[Tensor | None]:
+    """The same as `_batched`, a backward for each task."""
+    last = len(losses) - 1
+    by_task = [
+        torch.autograd.grad(loss, wanted, retain_graph=retain_graph or t < last, allow_unused=True)
+        for t, loss in enumerate(losses.unbind())
+    ]
+    return [_stacked(grads) for grads in zip(*by_task, strict=True)]
+
+
+def _stacked(grads: Sequence[Tensor | None]) -> Tensor | None:
+    """[T, ...], zeros for tasks that do not depend on the tensor; None where no task does."""
+    some = next((grad for grad in grads if grad is not None), None)
+    if some is None:
+        return None
+    return torch.stack([torch.zeros_like(some) if grad is None else grad for grad in grads])
+
+
+def _gram(losses: Tensor, grads: Iterable[Tensor | None]) -> Tensor:
+    """Σ over tensors of the inner products of their rows, float32 [T, T]."""
+    gram = torch.zeros(len(losses), len(losses), device=losses.device)
     for grad in grads:
         if grad is not None:
-            flat = grad.flatten(1).float()
-            gram += flat @ flat.T
+            rows = grad.flatten(1).float()
+            gram += rows @ rows.T
     return gram
 
 
@@ -84,25 +129,24 @@ class RepresentationGram:
             key=lambda path: path[1],
         )
 
-    def __call__(self, losses: Tensor, mixed: Tensor, gates: Tensor, rows: int | None = None) -> Tensor:
+    def __call__(self, losses: Tensor, mixed: Tensor, gates: Tensor) -> Tensor:
         """float32 [T, T]; the graph stays for the backward of the step.
+
+        With equal denominators of the losses, the Gram of a batch is the sum of those of its parts.
 
         Args:
             losses: [T], the plain mean loss of each task, in the order of the configuration. One common factor (a
                 gradient scaler's) scales the result and leaves cosines alone.
             mixed: [B, T, H], `Outputs.mixed`.
             gates: [B, T, N], `Outputs.gates`.
-            rows: the first rows of the batch that count; all by default. With equal denominators of the losses, the
-                Gram of a batch is the sum of those of its parts.
         """
-        count = mixed.shape[0] if rows is None else min(rows, mixed.shape[0])
         leaves = [mixed, gates] if gates.requires_grad else [mixed]
         found = [
             torch.autograd.grad(losses[members].sum(), leaves, retain_graph=True, allow_unused=True)
             for members in self.rounds
         ]
         with torch.no_grad(), torch.autocast(mixed.device.type, enabled=False):
-            weights = gates[:count].float()
+            weights = gates.float()
             handed = self._through_first([grads[0] for grads in found], weights)  # [paths, B, D]
             if gates.requires_grad:
                 self._add_through_gate(handed, [grads[1] for grads in found], weights)
@@ -118,10 +162,10 @@ class RepresentationGram:
 
     def _through_first(self, found: Sequence[Tensor | None], gates: Tensor) -> Tensor:
         """(w s)·(Aᵀ d) of each path, [paths, B, D]."""
-        basket, count, widths = self.basket, len(gates), self._widths(gates)
+        basket, widths = self.basket, self._widths(gates)
         first = basket.first.weight[:, : sum(widths)].float().split(basket.hidden)  # G × [H, D]
-        d = [_or_zeros(grad, count, len(basket.order), basket.hidden, gates) for grad in found]
-        handed = gates.new_empty(len(self.paths), count, sum(widths))
+        d = [_or_zeros(grad, (*gates.shape[:2], basket.hidden), gates) for grad in found]
+        handed = gates.new_empty(len(self.paths), len(gates), sum(widths))
         start, begin = 0, 0  # the group's first place and its first path
         for members, weight in zip(basket.members, first, strict=True):
             start += len(members)
@@ -135,7 +179,7 @@ class RepresentationGram:
     def _add_through_gate(self, handed: Tensor, found: Sequence[Tensor | None], gates: Tensor) -> None:
         """Add Wᵀ δ of each path to [paths, B, D]."""
         tasks = [self.basket.order[k] for _, k, _ in self.paths]
-        q = [_or_zeros(grad, len(gates), gates.shape[1], gates.shape[2], gates) for grad in found]
+        q = [_or_zeros(grad, gates.shape, gates) for grad in found]
         chosen = torch.stack([q[r][:, task] for (r, _, _), task in zip(self.paths, tasks, strict=True)])
         w = gates[:, tasks].transpose(0, 1)  # [paths, B, N]
         delta = w * (chosen - (w * chosen).sum(-1, keepdim=True))
@@ -167,9 +211,9 @@ def _rounds(heard: Sequence[Sequence[int]]) -> list[list[int]]:
     return rounds
 
 
-def _or_zeros(grad: Tensor | None, rows: int, tasks: int, width: int, like: Tensor) -> Tensor:
-    """The first rows of a gradient in float32; zeros where the losses do not depend on the tensor."""
-    return like.new_zeros(rows, tasks, width) if grad is None else grad[:rows].float()
+def _or_zeros(grad: Tensor | None, shape: Sequence[int], like: Tensor) -> Tensor:
+    """A gradient in float32; zeros where the losses do not depend on the tensor."""
+    return like.new_zeros(shape) if grad is None else grad.float()
 
 
 def _scale_blocks(handed: Tensor, factors: Tensor, widths: Sequence[int]) -> None:

@@ -64,19 +64,19 @@ class Head(nn.Module):
         return Graph(torch.stack(losses), blocks, behind.mixed, gates)
 
 
-def by_task(losses: Tensor, tensors: list[Tensor], rows: int | None = None) -> Tensor:
+def by_task(losses: Tensor, tensors: list[Tensor]) -> Tensor:
     """The Gram matrix from one backward for each task."""
     flat = []
     for loss in losses:
         grads = torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True)
         kept = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, tensors, strict=True)]
-        flat.append(torch.cat([g[:rows].flatten() for g in kept]).double())
+        flat.append(torch.cat([g.flatten() for g in kept]).double())
     each = torch.stack(flat)
     return each @ each.T
 
 
-def closed_form(head: Head, graph: Graph, rows: int | None = None) -> Tensor:
-    return RepresentationGram(head.basket, head.gate, head.transfer)(graph.losses, graph.mixed, graph.gates, rows)
+def closed_form(head: Head, graph: Graph) -> Tensor:
+    return RepresentationGram(head.basket, head.gate, head.transfer)(graph.losses, graph.mixed, graph.gates)
 
 
 def close(got: Tensor, want: Tensor) -> None:
@@ -101,10 +101,9 @@ def test_closed_form_equals_a_backward_for_each_task(settings: dict[str, Any], a
     close(closed_form(head, graph), by_task(graph.losses, graph.blocks))
 
 
-def test_the_first_rows_alone_and_parts_that_add_up() -> None:
+def test_parts_of_a_batch_add_up() -> None:
     head = Head()
     whole = head.run()
-    close(closed_form(head, whole, rows=8), by_task(whole.losses, whole.blocks, rows=8))
     parts = [closed_form(head, head.run(rows=part)) for part in (slice(0, 12), slice(12, ROWS))]
     torch.testing.assert_close(sum(parts), closed_form(head, whole), rtol=1e-4, atol=1e-3)
 
@@ -151,23 +150,55 @@ def test_rounds_share_no_source(relations: tuple[Relation, ...], rounds: int) ->
     assert len({(r, place) for r, place, _ in gram.paths}) == len(gram.paths)
 
 
+@pytest.mark.parametrize("batched", [True, False, None])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_gradient_gram_equals_a_backward_for_each_task(dtype: torch.dtype) -> None:
+def test_gradient_gram_equals_a_backward_for_each_task(dtype: torch.dtype, batched: bool | None) -> None:
     net, unused = nn.Sequential(nn.Linear(5, 7), nn.LayerNorm(7), nn.SiLU(), nn.Linear(7, 4)).to(dtype), nn.Linear(2, 2)
-    losses = net(torch.randn(11, 5, dtype=dtype)).square().mean(0)
-    want = by_task(losses, list(net.parameters()))
-    close(gradient_gram(losses, [*net.parameters(), *unused.parameters()]), want)
-    for parameter in net.parameters():
-        parameter.requires_grad_(False)
+    first = nn.Parameter(torch.randn(4, dtype=dtype))
+    losses = net(torch.randn(11, 5, dtype=dtype)).square().mean(0) * torch.cat([first[:1], torch.ones(3).to(dtype)])
+    want = by_task(losses, [*net.parameters(), first])
+    close(gradient_gram(losses, [*net.parameters(), *unused.parameters(), first], batched=batched), want)
+
+
+def test_gradient_gram_keeps_the_graph_when_asked_and_needs_something_to_differentiate() -> None:
+    net = nn.Linear(5, 3)
+    losses = net(torch.randn(11, 5)).square().mean(0)
+    gradient_gram(losses, net.parameters(), retain_graph=True)
+    losses.sum().backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        gradient_gram(losses, net.parameters())
+    assert not gradient_gram(net(torch.randn(11, 5)).mean(0), nn.Linear(2, 2).parameters()).any()
+    net.requires_grad_(False)
     with pytest.raises(ValueError, match="needs a gradient"):
         gradient_gram(losses, net.parameters())
 
 
-def test_gradient_gram_of_h_shared_equals_the_closed_form() -> None:
+class _NotBatchable(torch.autograd.Function):
+    """Its backward reads memory directly, as compiled kernels do."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(_: Any, *grads: Tensor) -> Tensor:
+        return torch.from_numpy(2 * grads[0].numpy())
+
+
+def test_a_kernel_that_cannot_be_batched_is_said_and_goes_task_by_task() -> None:
+    net, x = nn.Linear(5, 3), torch.randn(11, 5)
+    plain, odd = ((2 * net(x)).square().mean(0), _NotBatchable.apply(net(x)).square().mean(0))
+    with pytest.warns(UserWarning, match="one by one"):
+        got = gradient_gram(odd, net.parameters(), batched=True)
+    torch.testing.assert_close(got, gradient_gram(plain, net.parameters(), batched=True))
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_gradient_gram_of_h_shared_equals_the_closed_form(batched: bool) -> None:
     head = Head()
     graph = head.run()
-    batched = gradient_gram(graph.losses, graph.blocks, retain_graph=True)
-    torch.testing.assert_close(closed_form(head, graph), batched, rtol=1e-4, atol=1e-3)
+    exact = gradient_gram(graph.losses, graph.blocks, retain_graph=True, batched=batched)
+    torch.testing.assert_close(closed_form(head, graph), exact, rtol=1e-4, atol=1e-3)
 
 
 def test_cosines_equal_those_of_the_vectors_and_leave_out_zero_and_non_finite() -> None:
