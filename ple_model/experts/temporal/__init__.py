@@ -8,6 +8,8 @@ Source: MODEL §3.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -80,10 +82,8 @@ class Temporal(Expert):
         self.steps = max(days * count for days, count in self.patches.items())
         self.sequences = nn.ModuleList(DailySequence(side) for side in sides)
         channels = sum(len(side.present_channels) + 1 for side in sides)
-        self.branches = nn.ModuleList(
-            BRANCHES[b.kind](b, self.patches[b.patch_days], b.patch_days * channels) for b in config.branches
-        )
-        joined = sum(branch.width for branch in self.branches)
+        branches = [BRANCHES[b.kind](b, self.patches[b.patch_days], b.patch_days * channels) for b in config.branches]
+        self.branches, joined = nn.ModuleList(branches), sum(branch.width for branch in branches)
         last = config.hidden[-1] if config.hidden else joined
         self.fuse = nn.Sequential(
             *mlp(joined, config.hidden, config.dropout), nn.Linear(last, config.width), nn.LayerNorm(config.width)
@@ -93,23 +93,28 @@ class Temporal(Expert):
     def available(cls, inputs: InputConfig) -> bool:
         return inputs.has("txn_seq") or inputs.has("session_seq")
 
+    @property
+    def daily(self) -> list[DailySequence]:
+        """The sequences that the data set has."""
+        return [cast(DailySequence, sequence) for sequence in self.sequences]
+
     def present(self, inputs: Inputs) -> Tensor:
-        return torch.stack([inputs.present_rows(s.side.name) for s in self.sequences]).any(0)
+        return torch.stack([inputs.present_rows(s.side.name) for s in self.daily]).any(0)
 
     def fit(self, inputs: Inputs) -> None:
         """The channels' scales from training rows."""
         rows = spread_rows(len(inputs), self.config.fit_rows).to(inputs.features.device)
         sample = inputs.index(rows)
-        for sequence in self.sequences:
+        for sequence in self.daily:
             sequence.fit(sample)
 
     @torch.no_grad()
     def joint(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """The joint sequence [B, steps, C], oldest day first, 0 where nothing is valid; and [B, steps], the days that
         are valid in any of its side inputs."""
-        widths = [sequence.width + 1 for sequence in self.sequences]
+        widths = [sequence.width + 1 for sequence in self.daily]
         x = torch.zeros(len(inputs), self.steps, sum(widths), device=inputs.features.device)
-        parts = zip(self.sequences, x.split(widths, dim=-1), strict=True)
+        parts = zip(self.daily, x.split(widths, dim=-1), strict=True)
         return x, torch.stack([sequence.write(inputs, part) for sequence, part in parts]).any(0)
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:

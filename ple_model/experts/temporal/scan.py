@@ -30,7 +30,7 @@ def selective_scan(
     chunk: steps that are computed at once. kernel: `auto` takes mamba-ssm where it imports and x is on a GPU, the form
     in torch elsewhere; `torch` takes that one always. Computes in float32 (float64 if x is) under autocast too.
     """
-    fused = fused_scan() if kernel == "auto" and x.is_cuda else None
+    fused = fused_scan() if kernel == "auto" and on_gpu(x) else None
     with torch.autocast(x.device.type, enabled=False):
         kept = x.dtype if x.dtype == torch.float64 else torch.float32
         x, dt, a, b, c = (t.to(kept) for t in (x, dt, a, b, c))
@@ -38,6 +38,11 @@ def selective_scan(
             return chunked_scan(x, dt, a, b, c, chunk)
         power = max(16, 1 << (chunk - 1).bit_length())  # its matrix products want powers of two of at least 16
         return fused(x, dt, a, b.unsqueeze(2), c.unsqueeze(2), chunk_size=power)
+
+
+def on_gpu(x: Tensor) -> bool:
+    """Whether a GPU kernel can read it."""
+    return x.is_cuda
 
 
 @cache
@@ -55,6 +60,7 @@ def chunked_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: 
     """`selective_scan` in torch. Costs O(S·chunk) instead of the S dependent steps of the recurrence."""
     batch, steps, heads, width = x.shape
     chunks = -(-steps // chunk)
+    chunk = -(-steps // chunks)  # chunks of equal length need the least filling
     before = chunks * chunk - steps  # empty steps in front: dt = 0
     if before:
         x, dt = F.pad(x, (0, 0, 0, 0, before, 0)), F.pad(dt, (0, 0, before, 0))
