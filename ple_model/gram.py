@@ -1,7 +1,7 @@
 """Gram matrices of the tasks' gradients, [T, T]: what affinities and gradient-conflict methods read.
 
 - `RepresentationGram`: with respect to h_shared, in closed form from what the joint graph already holds. One backward
-  through the towers for each level of logit transfer, none through the experts, and three matrix products.
+  through the towers for each round of tasks that share no source, none through the experts, and three products.
 - `gradient_gram`: with respect to any tensors (the shared experts' parameters, h_shared), by the vector-Jacobian
   products of all tasks: about one backward for each.
 
@@ -115,7 +115,7 @@ class RepresentationGram:
 
     L_t also reaches h_shared through the tasks that t hears through logit transfer; its gradient is the sum of v_k
     over t and these sources. A single backward would add up what different losses send through one source, so losses
-    are differentiated in `rounds` in which no two tasks share one: as many as the longest chain of relations.
+    are differentiated in `rounds` in which no two tasks share one: three for the default relations.
     """
 
     def __init__(self, basket: GroupTaskExpertBasket, gate: CGCAttention, transfer: LogitTransfer) -> None:
