@@ -25,7 +25,7 @@ import polars as pl
 import feature_assets
 import ple_model
 from feature_assets import schema
-from feature_assets.build import assemble, compute_all, fit_state
+from feature_assets.build import assemble, compute_all, fit_state, groups_of
 from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check, windows
 from feature_assets.snapshots import SnapshotPlan, plan
 from feature_assets.state import FeatureState
@@ -35,7 +35,7 @@ from pipeline.resources.tracking import BUNDLE, RegisteredVersion, Tracking
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from ple_model.config import InputConfig, ModelConfig
+    from ple_model.config import InputConfig, ModelConfig, SideConfig
     from ple_model.training.data import TensorTable
     from ple_model.training.report import EpochReport
     from ple_model.training.trainer import FitResult
@@ -191,8 +191,9 @@ class Candidate:
 
     def _model_columns(self) -> list[str]:
         """What the model reads of a snapshot."""
-        sides = ["cluster_probs", *(["txn_seq", "txn_seq_mask"] if self.input_config().has_txn_seq else [])]
-        return ["customer_id", *self.state.present, *sides]
+        from ple_model.serving import side_columns
+
+        return ["customer_id", *self.state.present, *side_columns(self.input_config())]
 
     # --- what the UI shows of it --------------------------------------------------------------------------------
     def state_table(self, state: FeatureState) -> pl.DataFrame:
@@ -228,19 +229,13 @@ class Candidate:
         """What this data set delivers of the model's inputs, from the schema and the fitted state."""
         from ple_model.config import InputConfig
 
-        names = schema.names()
-        sequence = next(side for side in schema.side_inputs() if side.name == "txn_seq")
-        channels = sequence_channels(self.state)
         clusters = next(side for side in schema.side_inputs() if side.name == "cluster_probs")
         return InputConfig(
-            columns=names,
+            columns=schema.names(),
             present=tuple(sorted(schema.positions()[name] for name in self.state.present)),
             normalised=schema.normalised,
             clusters=clusters.shape[0],
-            has_txn_seq=bool(channels),
-            seq_steps=sequence.shape[0],
-            seq_width=sequence.shape[1],
-            seq_channels=channels,
+            sides=side_inputs_of(self.state),
         )
 
     def model_config(self) -> "ModelConfig":
@@ -249,7 +244,10 @@ class Candidate:
         from ple_model.tasks import select
 
         counts = {task: len(names) for task, names in self.label_state.classes.items()}
-        return ModelConfig(inputs=self.input_config(), tasks=select(self.task_windows, counts))
+        network = self.settings.network.to_dict()
+        return ModelConfig.from_dict(
+            {"inputs": self.input_config(), "tasks": select(self.task_windows, counts), **network}
+        )
 
     def table(self, role: str) -> "TensorTable":
         """Inputs and targets of all rows of a role, snapshot by snapshot."""
@@ -369,7 +367,23 @@ class Candidate:
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
-def sequence_channels(state: FeatureState) -> tuple[int, ...]:
-    """Channels of `txn_seq` that the data set has."""
-    meta = state.groups["txn_seq"].meta
-    return tuple(i for i, channel in enumerate(meta["channels"]) if channel in meta["channels_present"])
+def side_inputs_of(state: FeatureState) -> "tuple[SideConfig, ...]":
+    """The model's side inputs that the data set has, each with the channels that it has."""
+    from ple_model.config import DEFAULT_SIDES, SideConfig
+
+    wanted = {side.name for side in DEFAULT_SIDES}
+    names = {side.name for side in schema.side_inputs()}
+    found = []
+    for group in groups_of(state):
+        present = state.groups[group].meta.get("channels_present")
+        for side in schema.registry()[group].side_inputs:
+            kept = [
+                i
+                for i, channel in enumerate(side.channels)
+                if channel != schema.PADDING and (present is None or channel in present)
+            ]
+            if side.name in wanted and (kept or not side.channels):
+                channels = tuple(kept) if 0 < len(kept) < len(side.channels) else None
+                described = {"name": side.name, "shape": side.shape, "channels": channels}
+                found.append(SideConfig.from_dict({**described, "masked": f"{side.name}_mask" in names}))
+    return tuple(found)

@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field
 
 from feature_assets.dataset import DatasetConfig, load_dataset
-from ple_model.config import ClosedModel
+from ple_model.config import DEFAULT_EXPERTS, AdaTTConfig, ClosedModel, NetworkConfig, RawScaleConfig
 from ple_model.evaluation.boosting import BoostingBudget
 from ple_model.training.config import TrainingConfig
 
@@ -47,6 +47,10 @@ class Settings(ClosedModel):
     mlflow_uri: str | None = None
     """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7
+    network: NetworkConfig = NetworkConfig(
+        experts=(*DEFAULT_EXPERTS, RawScaleConfig()), adatt=AdaTTConfig(warmup_epochs=1, freeze_epoch=3)
+    )
+    """All eight experts; the phases of adaTT fit the few epochs below."""
     training: TrainingConfig = TrainingConfig(
         phase1_epochs=3,
         phase2_epochs=1,

@@ -1,11 +1,13 @@
 """From a feature matrix (polars) to the model's inputs. Columns are found by name, never by position."""
 
+import math
+
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
-from ple_model.config import InputConfig
+from ple_model.config import InputConfig, SideConfig
 from ple_model.inputs import Inputs
 
 
@@ -14,9 +16,8 @@ def inputs_from_frame(frame: pl.DataFrame, config: InputConfig) -> Inputs:
 
     Args:
         frame: the present columns of `config` by name, numeric, null or NaN where missing; `cluster_probs`, a list of
-            `clusters` numbers; where the data set has daily steps, `txn_seq`, a list of steps·width numbers (row-major,
-            oldest day first), and `txn_seq_mask`, a list of steps booleans, both null for a row without them. Other
-            columns are ignored.
+            `clusters` numbers; and for each side input of `config` a list of its numbers (row-major), with, where it is
+            masked, `<name>_mask`, a list of booleans; null for a row without it. Other columns are ignored.
 
     Returns:
         Inputs in float32 with a true mask exactly where the frame holds a value.
@@ -28,8 +29,7 @@ def inputs_from_frame(frame: pl.DataFrame, config: InputConfig) -> Inputs:
     Source: MODEL §1.
     """
     names = [config.columns[i] for i in config.present]
-    sides = ["cluster_probs", *(["txn_seq", "txn_seq_mask"] if config.has_txn_seq else [])]
-    if missing := [name for name in [*names, *sides] if name not in frame.columns]:
+    if missing := [name for name in [*names, *side_columns(config)] if name not in frame.columns]:
         more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
         raise ValueError(f"the feature matrix lacks {len(missing)} columns: {', '.join(missing[:8])}{more}")
     if wrong := [name for name in names if not (frame[name].dtype.is_numeric() or frame[name].dtype == pl.Null)]:
@@ -43,14 +43,28 @@ def inputs_from_frame(frame: pl.DataFrame, config: InputConfig) -> Inputs:
     mask = np.zeros(features.shape, dtype=bool)
     features[:, config.present] = np.where(given, present, np.float32(0))
     mask[:, config.present] = given
-    steps, valid = _daily_steps(frame, config) if config.has_txn_seq else (None, None)
+    sides: dict[str, Tensor] = {}
+    masks: dict[str, Tensor] = {}
+    there: dict[str, Tensor] = {}
+    for side in config.sides:
+        values, valid, given_rows = _side(frame, side)
+        sides[side.name], there[side.name] = torch.from_numpy(values), torch.from_numpy(given_rows)
+        if side.masked:
+            masks[side.name] = torch.from_numpy(valid)
     return Inputs(
         features=torch.from_numpy(features),
         features_mask=torch.from_numpy(mask),
         cluster_probs=torch.from_numpy(_cluster_probs(frame["cluster_probs"], config.clusters)),
-        txn_seq=steps,
-        txn_seq_mask=valid,
+        sides=sides,
+        masks=masks,
+        present=there,
     )
+
+
+def side_columns(config: InputConfig) -> list[str]:
+    """Columns of a feature matrix beside the flat ones that the model reads."""
+    masked = [f"{side.name}_mask" for side in config.sides if side.masked]
+    return ["cluster_probs", *(side.name for side in config.sides), *masked]
 
 
 def _cluster_probs(column: pl.Series, clusters: int) -> np.ndarray:
@@ -61,16 +75,23 @@ def _cluster_probs(column: pl.Series, clusters: int) -> np.ndarray:
     return values
 
 
-def _daily_steps(frame: pl.DataFrame, config: InputConfig) -> tuple[Tensor, Tensor]:
-    steps, given = _lists(frame["txn_seq"], config.seq_steps * config.seq_width, np.float32)
-    valid, _ = _lists(frame["txn_seq_mask"], config.seq_steps, np.bool_)
-    valid &= given[:, None]
-    steps = steps.reshape(len(frame), config.seq_steps, config.seq_width)
-    steps[~valid] = 0.0
-    if not np.isfinite(steps).all():
-        rows = np.flatnonzero(~np.isfinite(steps).all(axis=(1, 2)))
-        raise ValueError(f"txn_seq holds values that are not finite on valid days of rows {rows[:5].tolist()}")
-    return torch.from_numpy(steps), torch.from_numpy(valid)
+def _side(frame: pl.DataFrame, side: SideConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values [R, *shape] with 0 where nothing is valid, validity [R, shape[0]] (or [R] without a mask), and rows that
+    have the side input [R]. Channels that the data set does not have are 0."""
+    values, given = _lists(frame[side.name], math.prod(side.shape), np.float32)
+    values = values.reshape(len(frame), *side.shape)
+    if side.masked:
+        valid, _ = _lists(frame[f"{side.name}_mask"], side.shape[0], np.bool_)
+        valid &= given[:, None]
+        given = np.asarray(valid.any(axis=1))
+        values[~valid] = 0.0
+    else:
+        valid = given
+    if side.channels is not None:
+        values[..., [i for i in range(side.shape[-1]) if i not in side.channels]] = 0.0
+    if len(bad := np.flatnonzero(~np.isfinite(values.reshape(len(frame), math.prod(side.shape))).all(axis=1))):
+        raise ValueError(f"{side.name} holds values that are not finite in rows {bad[:5].tolist()}")
+    return values, valid, given
 
 
 def _lists(column: pl.Series, width: int, kind: type[np.generic]) -> tuple[np.ndarray, np.ndarray]:

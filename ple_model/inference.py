@@ -4,7 +4,7 @@ A matrix product may round its last bits differently at another number of rows. 
 the last one filled up with copies of its last row: a row's outputs do not depend on how many rows came with it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,41 +20,47 @@ BLOCK = 512
 @dataclass(frozen=True)
 class RawOutputs:
     """What calibration reads, by task: binary [R] logit; multiclass [R, K] logits; regression [R] in the label's unit;
-    contrastive [R, M] scores over the table. gates [R, T, N] in the order of the model's tasks and experts."""
+    contrastive [R, M] scores over the table. gates [R, T, N] in the order of the model's tasks and experts; u, task →
+    [R] in [0, 1], the evidential heads' uncertainty, empty where the model has none."""
 
     outputs: dict[str, NDArray[np.float32]]
     gates: NDArray[np.float32]
+    u: dict[str, NDArray[np.float32]]
 
 
 @torch.inference_mode()
 def raw_outputs(model: PLEClusterAdaTT, inputs: Inputs) -> RawOutputs:
-    """Raw outputs of R rows, without dropout, on the model's device. `inputs.txn_seq` may be float16."""
+    """Raw outputs of R rows, without dropout, on the model's device."""
     rows, device = len(inputs), next(model.parameters()).device
     was_training = model.training
     model.eval()
     try:
-        blocks = [_block(model, inputs, start, device) for start in range(0, max(rows, 1), BLOCK)] if rows else []
+        blocks = [_block(model, inputs, start, device) for start in range(0, rows, BLOCK)]
     finally:
         model.train(was_training)
+    names = model.task_names
     if not blocks:
         shapes = {task.name: _empty(task.kind, task.out, task.candidates or 0) for task in model.config.tasks}
-        return RawOutputs(shapes, np.zeros((0, len(model.task_names), len(model.expert_names)), np.float32))
+        heads = () if model.evidential is None else names
+        gates = np.zeros((0, len(names), len(model.expert_names)), np.float32)
+        return RawOutputs(shapes, gates, {name: np.zeros(0, np.float32) for name in heads})
+    joined = {key: torch.cat([block[key] for block in blocks])[:rows].numpy() for key in blocks[0]}
+    u = joined.get("u")
     return RawOutputs(
-        outputs={name: torch.cat([block[0][name] for block in blocks])[:rows].numpy() for name in model.task_names},
-        gates=torch.cat([block[1] for block in blocks])[:rows].numpy(),
+        outputs={name: joined[f"task/{name}"] for name in names},
+        gates=joined["gates"],
+        u={} if u is None else {name: np.ascontiguousarray(u[:, i]) for i, name in enumerate(names)},
     )
 
 
-def _block(
-    model: PLEClusterAdaTT, inputs: Inputs, start: int, device: torch.device
-) -> tuple[dict[str, Tensor], Tensor]:
+def _block(model: PLEClusterAdaTT, inputs: Inputs, start: int, device: torch.device) -> dict[str, Tensor]:
     part = inputs.index(torch.arange(start, start + BLOCK).clamp(max=len(inputs) - 1)).to(device)
-    if part.txn_seq is not None:
-        part = replace(part, txn_seq=part.txn_seq.float())
     outputs = model(part)
-    return {
-        name: _raw(model, name, raw).cpu() for name, raw in outputs.predictions.items()
-    }, outputs.gates.float().cpu()
+    found = {f"task/{name}": _raw(model, name, raw).cpu() for name, raw in outputs.predictions.items()}
+    found["gates"] = outputs.gates.float().cpu()
+    if model.evidential is not None:
+        found["u"] = model.evidential.uncertainty(outputs.evidence).float().cpu()
+    return found
 
 
 def _raw(model: PLEClusterAdaTT, name: str, raw: Tensor) -> Tensor:

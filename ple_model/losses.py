@@ -1,17 +1,21 @@
 """Losses of tasks and their weighted total. A masked label contributes nothing, to no value and to no gradient.
 
-All are computed in float32. Source: MODEL §9.
+All are computed in float32. The order is that of MODEL §9: fixed weight and weighting, evidential loss, adaTT, then the
+regularisers. Source: MODEL §9, §11, §12.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ple_model.adatt import AdaTT
 from ple_model.config import ModelConfig, TaskConfig
+from ple_model.conflict import ConflictWeights
 from ple_model.inputs import Targets
 from ple_model.model import Outputs, PLEClusterAdaTT
 from ple_model.weighting import build_weighting
@@ -28,6 +32,23 @@ class LossResult:
     regularisation: dict[str, Tensor]
 
 
+#: Takes plain losses [T] with their graph and which tasks have labels [T].
+Observe = Callable[[Tensor, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What share of a step's batch one call sees, where the batch is computed in parts or by several processes.
+
+    rows: of the batch's rows. labels [T]: of each task's labels, over all processes. whole: sums a tensor over
+    processes, outside of the graph.
+    """
+
+    rows: float
+    labels: Tensor
+    whole: Callable[[Tensor], Tensor] | None = None
+
+
 def focal(logits: Tensor, labels: Tensor, gamma: float, alpha: float) -> Tensor:
     """−α_t (1 − p_t)^γ log p_t for each row from logits [B] and labels 0/1 [B]; α for label 1, 1 − α for label 0.
 
@@ -40,30 +61,67 @@ def focal(logits: Tensor, labels: Tensor, gamma: float, alpha: float) -> Tensor:
 
 
 class MultiTaskLoss(nn.Module):
-    """Holds the learnt weights of tasks, so its parameters belong to the optimizer and its state to the checkpoint."""
+    """Holds what is learnt beside the model (weights of tasks, adaTT), so its parameters belong to the optimizer and
+    its state to the checkpoint."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.weighting = build_weighting(config.weighting, config.tasks)
+        conflict = config.weighting.conflict is not None
+        self.conflict = ConflictWeights(config.weighting, len(config.tasks)) if conflict else None
+        self.adatt = AdaTT(config.adatt, config.tasks) if config.adatt.enabled else None
 
-    def forward(self, outputs: Outputs, targets: Targets, model: PLEClusterAdaTT) -> LossResult:
-        losses, counts = [], []
-        for task in self.config.tasks:
-            rows, mask = self._rows(task, outputs.predictions[task.name], targets, model)
-            count = mask.sum()
-            losses.append(torch.where(mask, rows, 0.0).sum() / count.clamp(min=1))
-            counts.append(count)
-        stacked, labels = torch.stack(losses), torch.stack(counts)
+    def forward(
+        self,
+        outputs: Outputs,
+        targets: Targets,
+        model: PLEClusterAdaTT,
+        part: Part | None = None,
+        observe: Observe | None = None,
+    ) -> LossResult:
+        """`observe` is called with the plain losses and which tasks have labels, before these are put together: what
+        it measures (affinities, norms, conflicts) counts in this very step."""
+        whole = None if part is None else part.whole
+        losses, counts, everywhere = self.plain(outputs, targets, model, whole)
+        labelled = everywhere > 0
+        if observe is not None:
+            observe(losses, labelled)
+        weighted = losses if self.conflict is None else self.conflict(losses)
+        contributions = self.weighting(weighted, labelled)
+        if model.evidential is not None and model.training:
+            own = model.evidential.loss(outputs.evidence, targets, lambda task, y: model.scale(task).standardise(y))
+            contributions = contributions + _over_processes(own * counts / everywhere.clamp(min=1), whole)
+        if self.adatt is not None and model.training:
+            contributions = self.adatt.transfer(contributions, labelled)
         regularisation = model.regularisation(outputs)
-        total = self.weighting(stacked, labels > 0).sum() + sum(regularisation.values(), start=stacked.new_zeros(()))
+        added = sum(regularisation.values(), start=losses.new_zeros(()))
+        total = contributions.sum() + added if part is None else (contributions * part.labels).sum() + part.rows * added
         names = [task.name for task in self.config.tasks]
         return LossResult(
             total=total,
-            per_task=dict(zip(names, stacked.detach().unbind(), strict=True)),
-            counts=dict(zip(names, labels.unbind(), strict=True)),
+            per_task=dict(zip(names, losses.detach().unbind(), strict=True)),
+            counts=dict(zip(names, everywhere.unbind(), strict=True)),
             regularisation={name: term.detach() for name, term in regularisation.items()},
         )
+
+    def plain(
+        self,
+        outputs: Outputs,
+        targets: Targets,
+        model: PLEClusterAdaTT,
+        whole: Callable[[Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean unweighted loss of each task [T], its labels here [T] and in all processes [T]. The mean is over all
+        processes, its gradient that of the rows here, so that the processes' gradients add up to the whole."""
+        losses, counts = [], []
+        for task in self.config.tasks:
+            rows, mask = self._rows(task, outputs.predictions[task.name], targets, model)
+            losses.append(torch.where(mask, rows, 0.0).sum())
+            counts.append(mask.sum())
+        here = torch.stack(counts)
+        everywhere = here if whole is None else whole(here)
+        return _over_processes(torch.stack(losses) / everywhere.clamp(min=1), whole), here, everywhere
 
     def _rows(self, task: TaskConfig, raw: Tensor, targets: Targets, model: PLEClusterAdaTT) -> tuple[Tensor, Tensor]:
         """Loss of each row [B] and the mask of labelled rows [B]. Masked labels are never read."""
@@ -87,3 +145,8 @@ class MultiTaskLoss(nn.Module):
         else:
             rows = F.mse_loss(raw.float(), value, reduction="none")
         return rows.mean(1), mask
+
+
+def _over_processes(share: Tensor, whole: Callable[[Tensor], Tensor] | None) -> Tensor:
+    """The sum of every process's share, with the gradient of this process's own."""
+    return share if whole is None else share + (whole(share.detach()) - share.detach())

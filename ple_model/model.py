@@ -1,11 +1,12 @@
-"""PLE-Cluster-adaTT, the main path: experts → CGC attention → group baskets → logit transfer → towers.
+"""PLE-Cluster-adaTT: experts → CGC attention → baskets → logit transfer → towers, and the heads beside that path.
 
 - Experts are of different kinds and read different inputs; one whose input a row lacks has gate weight exactly 0.
+- Rows of customers without a history get their blocks from the auxiliary path.
 - All gates are one Linear; the first layer behind them uses the identity of MODEL §4.2.
 - Towers of one topological level run as one batch.
 - The model holds what turns raw outputs into label units: regression scales (buffers) and candidate tables.
 
-Losses are in `losses.py`, training in `ple_model.training`.
+A part that is switched off is not built and costs nothing. Losses are in `losses.py`, training in `ple_model.training`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ple_model.autoencoder import SparseAutoencoder
+from ple_model.auxiliary import AuxiliaryPath
 from ple_model.basket import GroupTaskExpertBasket
 from ple_model.closed import nearest
-from ple_model.config import ModelConfig
+from ple_model.cluster_basket import ClusterTaskExpertBasket
+from ple_model.config import ModelConfig, SideName
 from ple_model.contrastive import CandidateTable
+from ple_model.evidential import EvidentialHeads
 from ple_model.experts import Expert, build_experts
 from ple_model.gates import CGCAttention
+from ple_model.hmm_routing import HMMRouting
 from ple_model.inputs import Inputs
 from ple_model.logit_transfer import LogitTransfer
 from ple_model.towers import TowerLevel
@@ -30,10 +36,16 @@ from ple_model.towers import TowerLevel
 @dataclass
 class Outputs:
     """predictions: task → raw output [B, out] (logits, standardised value, or query); gates [B, T, N] in the order of
-    the configuration's tasks and of `expert_names`; interpretation: expert → name → tensor, when asked for."""
+    the configuration's tasks and of `expert_names`; shared [B, D], h_shared before the gates; mixed [B, T, H], what
+    the first layer behind the gates gave (`BasketOutput.mixed`); evidence: as `EvidentialHeads` gives it;
+    losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when asked for."""
 
     predictions: dict[str, Tensor]
     gates: Tensor
+    shared: Tensor
+    mixed: Tensor | None = None
+    evidence: dict[str, Tensor] = field(default_factory=dict)
+    losses: dict[str, Tensor] = field(default_factory=dict)
     interpretation: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
 
@@ -63,6 +75,8 @@ class PLEClusterAdaTT(nn.Module):
     `expert_names` are the experts that were built, in the order of the gates' last axis.
     """
 
+    shared_frozen: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -70,13 +84,21 @@ class PLEClusterAdaTT(nn.Module):
         self.experts = build_experts(config)
         self.expert_names = tuple(self.experts)
         widths = [expert.width for expert in self._experts()]
+        self.auxiliary = AuxiliaryPath(config.auxiliary, config.inputs, widths) if _has_auxiliary(config) else None
         self.gate = CGCAttention(config.gate, config.tasks, self.expert_names, widths)
-        self.basket = GroupTaskExpertBasket(config.basket, config.tasks, widths, config.inputs.clusters)
+        self.routing = HMMRouting(config.routing, config.inputs) if _has_modes(config) else None
+        hmm_width = 0 if self.routing is None else config.routing.width
+        basket = GroupTaskExpertBasket if config.basket.kind == "group" else ClusterTaskExpertBasket
+        self.basket = basket(config.basket, config.tasks, widths, hmm_width, config.inputs.clusters)
         self.transfer = LogitTransfer(config.transfer, config.tasks, config.basket.width)
         self.towers = nn.ModuleList(
             TowerLevel(config.tower, [config.task(name) for name in level], config.basket.width)
             for level in self.transfer.levels
         )
+        heads = config.evidential
+        self.evidential = EvidentialHeads(heads, config.tasks, config.basket.width) if heads.enabled else None
+        codes = config.autoencoder
+        self.autoencoder = SparseAutoencoder(sum(widths), codes) if codes.enabled else None
         self.scales = nn.ModuleDict({t.name: TargetScale(t.out) for t in config.tasks if t.kind == "regression"})
         self.tables = nn.ModuleDict(
             {
@@ -85,7 +107,8 @@ class PLEClusterAdaTT(nn.Module):
                 if t.candidates is not None and t.temperature is not None
             }
         )
-        self.register_load_state_dict_post_hook(_apply_frozen_flag)
+        self.register_buffer("shared_frozen", torch.tensor(False))
+        self.register_load_state_dict_post_hook(_apply_frozen_flags)
 
     def _experts(self) -> list[Expert]:
         return [expert for expert in self.experts.values() if isinstance(expert, Expert)]
@@ -94,9 +117,13 @@ class PLEClusterAdaTT(nn.Module):
         results = [expert(inputs, interpret) for expert in self._experts()]
         present = torch.stack([expert.present(inputs) for expert in self._experts()], dim=1)  # [B, N]
         blocks = [result.output * present[:, i, None] for i, result in enumerate(results)]
-        gates = self.gate(torch.cat(blocks, dim=1), present)  # [B, T, N]
-        vectors = self.basket(blocks, gates * self.gate.scales, inputs.cluster_probs).unbind(1)  # T × [B, width]
-        by_name = dict(zip(self.task_names, vectors, strict=True))
+        if self.auxiliary is not None:
+            blocks, present = self.auxiliary(blocks, present, inputs)
+        shared = torch.cat(blocks, dim=1)
+        gates = self.gate(shared, present)  # [B, T, N]
+        modes = None if self.routing is None else self.routing(inputs)
+        behind = self.basket(blocks, gates * self.gate.scales, modes, inputs.cluster_probs)
+        by_name = dict(zip(self.task_names, behind.vectors.unbind(1), strict=True))
         predictions: dict[str, Tensor] = {}
         for level, tower in zip(self.transfer.levels, self.towers, strict=True):
             tower_in = self.transfer.level_inputs(level, [by_name[name] for name in level], predictions)
@@ -104,14 +131,26 @@ class PLEClusterAdaTT(nn.Module):
         return Outputs(
             predictions={name: predictions[name] for name in self.task_names},
             gates=gates,
+            shared=shared,
+            mixed=behind.mixed,
+            evidence={} if self.evidential is None else self.evidential(behind.vectors),
+            losses={
+                f"{n}_{k}": v for n, r in zip(self.expert_names, results, strict=True) for k, v in r.losses.items()
+            },
             interpretation={n: r.interpretation for n, r in zip(self.expert_names, results, strict=True) if interpret},
         )
 
     def regularisation(self, outputs: Outputs) -> dict[str, Tensor]:
-        """Terms to add to the loss, by name: the gates' entropy, while training and not frozen (MODEL §4.3)."""
-        if not self.training or bool(self.gate.frozen):
+        """Terms to add to the loss, by name, while training: those of the experts, the autoencoder's, and the gates'
+        entropy; the gates' and the experts' only while these are not frozen (MODEL §4.3, §9)."""
+        if not self.training:
             return {}
-        return {"gate_entropy": self.gate.regularisation(outputs.gates)}
+        terms = {} if bool(self.shared_frozen) else dict(outputs.losses)
+        if not bool(self.gate.frozen):
+            terms["gate_entropy"] = self.gate.regularisation(outputs.gates)
+        if self.autoencoder is not None:
+            terms["autoencoder"] = self.autoencoder(outputs.shared.detach()).loss
+        return terms
 
     def scale(self, task: str) -> TargetScale:
         """The label scale of a regression task. Raises ValueError for another task."""
@@ -163,10 +202,32 @@ class PLEClusterAdaTT(nn.Module):
         scale.std.copy_(torch.as_tensor(std).expand_as(scale.std))
 
     def freeze_shared(self, frozen: bool = True) -> None:
-        """Stops (or resumes) the training of shared experts and gates; the flag is kept in a checkpoint (§4.4, §13)."""
+        """Stops (or resumes) the training of shared experts and gates, and of the auxiliary path beside them; the flag
+        is kept in a checkpoint (MODEL §13)."""
+        self.shared_frozen.fill_(frozen)
         self.gate.frozen.fill_(frozen)
-        for module in (self.experts, self.gate):
-            module.requires_grad_(not frozen)
+        self._apply_frozen()
+
+    def freeze_gates(self) -> None:
+        """Stops the training of the gates alone, for good; kept in a checkpoint (MODEL §4.4)."""
+        self.gate.frozen.fill_(True)
+        self._apply_frozen()
+
+    def _apply_frozen(self) -> None:
+        self.gate.requires_grad_(not bool(self.gate.frozen))
+        self.experts.requires_grad_(not bool(self.shared_frozen))
+        if self.auxiliary is not None:
+            self.auxiliary.requires_grad_(not bool(self.shared_frozen))
+
+
+def _has_auxiliary(config: ModelConfig) -> bool:
+    sides = config.inputs
+    return config.auxiliary.enabled and sides.has("segment") and (sides.has("coldstart") or sides.has("anonymous"))
+
+
+def _has_modes(config: ModelConfig) -> bool:
+    modes: tuple[SideName, ...] = ("hmm_journey", "hmm_lifecycle", "hmm_behavior")
+    return config.routing.enabled and any(config.inputs.has(mode) for mode in modes)
 
 
 Held = TypeVar("Held", bound=nn.Module)
@@ -179,9 +240,9 @@ def _held(modules: nn.ModuleDict, task: str, kind: str, of: type[Held]) -> Held:
     return module
 
 
-def _apply_frozen_flag(model: nn.Module, _: object) -> None:
+def _apply_frozen_flags(model: nn.Module, _: object) -> None:
     if isinstance(model, PLEClusterAdaTT):
-        model.freeze_shared(bool(model.gate.frozen))
+        model._apply_frozen()
 
 
 def parameter_counts(model: nn.Module, depth: int = 2) -> dict[str, int]:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ple_model._frames import inputs_from_frame
+from ple_model._frames import inputs_from_frame, side_columns
 from ple_model.bundle import Bundle, load_bundle
 from ple_model.evaluation.metrics import EPSILON
 from ple_model.inference import BLOCK, raw_outputs
@@ -22,7 +22,7 @@ from ple_model.inputs import Inputs
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TOP_BRANDS", "TOP_EXPERTS", "LoadedModel", "Predicted", "Scorer", "inputs_from_frame"]
+__all__ = ["TOP_BRANDS", "TOP_EXPERTS", "LoadedModel", "Predicted", "Scorer", "inputs_from_frame", "side_columns"]
 
 TOP_BRANDS = 10
 TOP_EXPERTS = 3
@@ -93,7 +93,8 @@ class Scorer:
         predictions, u, fallback = {}, {}, {}
         for task in self.config.tasks:
             fitted = self.bundle.calibration[task.name]
-            judged = fitted.uncertainty.judge(fitted.calibrator, raw.outputs[task.name], posterior)
+            own = raw.u.get(task.name)
+            judged = fitted.uncertainty.judge(fitted.calibrator, raw.outputs[task.name], posterior, own)
             finite = np.isfinite(judged.predictions).all(axis=tuple(range(1, judged.predictions.ndim)))
             if not finite.all():
                 raise ValueError(f"{task.name}: predictions of rows {np.flatnonzero(~finite)[:5]} are not finite")

@@ -15,6 +15,7 @@ from ple_model.closed import ClosedModel, nearest
 
 Kind = Literal["binary", "multiclass", "regression", "contrastive"]
 Loss = Literal["focal", "nll", "mse", "huber", "infonce"]
+Mode = Literal["journey", "lifecycle", "behavior"]
 
 #: Experts of MODEL §3. A task may prefer one that this model does not build: the preference then waits for it.
 EXPERT_NAMES = (
@@ -46,9 +47,9 @@ _SETTINGS_OF_LOSS: dict[str, dict[str, float | int]] = {
 class TaskConfig(ClosedModel):
     """One task. `out` is the width of its tower's output: 1, the number of classes, or the width of the query.
 
-    `experts` are preferred: their gate starts with the high bias. `focal_*`, `huber_delta`, `temperature`, `candidates`
-    (rows of the learnt table) and `negatives` (sampled for each step; 0 = the full table) belong to one loss each and
-    are None for the others. Source: MODEL §2, §9.
+    `experts` are preferred: their gate starts with the high bias. `hmm`: the mode of MODEL §5 that it
+    reads. `focal_*`, `huber_delta`, `temperature`, `candidates` (rows of the learnt table) and `negatives` (sampled for
+    each step; 0 = the full table) belong to one loss each and are None for the others. Source: MODEL §2, §9.
     """
 
     name: str
@@ -58,6 +59,7 @@ class TaskConfig(ClosedModel):
     out: int = Field(default=1, ge=1)
     weight: float = Field(default=1.0, ge=0)
     experts: tuple[str, ...] = ()
+    hmm: Mode = "behavior"
     focal_gamma: float | None = Field(default=None, ge=0)
     focal_alpha: float | None = Field(default=None, gt=0, lt=1)
     huber_delta: float | None = Field(default=None, gt=0)
@@ -115,9 +117,24 @@ class Relation(ClosedModel):
     kind: Literal["sequential", "feature", "inverse"]
 
 
+_MODES: dict[str, Mode] = {
+    "engagement": "journey",
+    "lifecycle": "lifecycle",
+    "value": "behavior",
+    "consumption": "behavior",
+}
+
+
 def _task(name: str, group: str, kind: Kind, loss: Loss, weight: float, experts: str, **more: Any) -> TaskConfig:
     return TaskConfig(
-        name=name, group=group, kind=kind, loss=loss, weight=weight, experts=tuple(experts.split()), **more
+        name=name,
+        group=group,
+        kind=kind,
+        loss=loss,
+        weight=weight,
+        experts=tuple(experts.split()),
+        hmm=_MODES[group],
+        **more,
     )
 
 

@@ -232,12 +232,13 @@ class Tracking(dg.ConfigurableResource):
 
 
 def _signature(example: "pl.DataFrame", outputs: "pl.DataFrame") -> Any:
-    """Every column by name; numbers of the feature matrix may be missing, so they are optional."""
+    """Every column by name; numbers and side inputs of the feature matrix may be missing, so they are optional."""
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Schema
 
     return ModelSignature(
-        inputs=Schema(_columns(example, required=("customer_id",))), outputs=Schema(_columns(outputs, outputs.columns))
+        inputs=Schema(_columns(example, required=("customer_id", "cluster_probs"))),
+        outputs=Schema(_columns(outputs, outputs.columns)),
     )
 
 
@@ -256,7 +257,4 @@ def _columns(frame: "pl.DataFrame", required: Sequence[str]) -> list[Any]:
             return DataType.datetime
         return DataType.double if dtype.is_float() else DataType.long
 
-    lists = {name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)}
-    return [
-        ColSpec(kind(dtype), name, required=name in required or name in lists) for name, dtype in frame.schema.items()
-    ]
+    return [ColSpec(kind(dtype), name, required=name in required) for name, dtype in frame.schema.items()]

@@ -1,15 +1,15 @@
 """u in [0, 1] of each row and task, and what a row carries where u is too high.
 
-u is the entropy of the calibrated prediction over its largest possible value (binary, multiclass, contrastive over the
-brand table), or the conformal half-width over the label's range (regression; the range from the 1 % to the 99 %
-quantile of the training labels), clipped to [0, 1].
+u is that of the model's evidential heads. Where a model has none it is the entropy of the calibrated prediction over
+its largest possible value (binary, multiclass, contrastive over the brand table), or the conformal half-width over the
+label's range (regression; the range from the 1 % to the 99 % quantile of the training labels), clipped to [0, 1].
 
 A row with u above the task's threshold is a *fallback*: its prediction is replaced by the base rates of the clusters,
 weighted by the row's posterior. The threshold is set on validation rows, so that at least a stated share of them keeps
-its own prediction. Regression has one half-width a bin of its prediction: where the widest bin holds more rows than may
-fall back, none of them does.
+its own prediction. A half-width has one value a bin of predictions: where the widest bin holds more rows than may fall
+back, none of them does.
 
-Source: MODEL §11 (threshold, fallback); entropy and half-width stand in for evidential uncertainty.
+Source: MODEL §11.
 """
 
 from collections.abc import Mapping
@@ -71,10 +71,13 @@ class TaskUncertainty:
         total += rest[:, None] * np.asarray(self.population)
         return total[:, 0] if self.kind in ("binary", "regression") else total
 
-    def judge(self, calibrator: Calibrator, outputs: NDArray, cluster_probs: NDArray) -> Judged:
-        """Calibrate raw outputs (as for `calibration.fit_calibrator`), measure u, replace the rows that fall back."""
+    def judge(
+        self, calibrator: Calibrator, outputs: NDArray, cluster_probs: NDArray, evidential: NDArray | None = None
+    ) -> Judged:
+        """Calibrate raw outputs (as for `calibration.fit_calibrator`), measure u or take the evidential one [n], and
+        replace the rows that fall back."""
         predictions = calibrator.apply(outputs)
-        u = measure(calibrator, predictions, self.label_range)
+        u = _u(calibrator, predictions, self.label_range, evidential)
         fallback = u > self.threshold
         predictions[fallback] = self.base_rate(np.asarray(cluster_probs)[fallback])
         return Judged(predictions, u, fallback)
@@ -88,6 +91,12 @@ class TaskUncertainty:
         fields["population"] = tuple(fields["population"])
         fields["clusters"] = tuple(tuple(row) for row in fields["clusters"])
         return cls(**fields)
+
+
+def _u(calibrator: Calibrator, predictions: Floats, label_range: float, evidential: NDArray | None) -> Floats:
+    if evidential is None:
+        return measure(calibrator, predictions, label_range)
+    return np.clip(np.asarray(evidential, dtype=np.float64), 0.0, 1.0)
 
 
 def measure(calibrator: Calibrator, predictions: Floats, label_range: float) -> NDArray[np.float64]:
@@ -117,11 +126,13 @@ def fit_uncertainty(
     train_cluster_probs: NDArray,
     width: int,
     coverage: float = COVERAGE,
+    evidential: NDArray | None = None,
 ) -> TaskUncertainty:
     """Threshold from validation rows, base rates from training rows.
 
     `validation_outputs`: raw outputs of the rows that the coverage is stated for; `train_labels` [n] or [n, P],
-    `train_mask` [n], `train_cluster_probs` [n, C]; `width`: number of classes or brands, 1 for the other kinds.
+    `train_mask` [n], `train_cluster_probs` [n, C]; `width`: number of classes or brands, 1 for the other kinds;
+    `evidential`: u of the validation rows where the model has evidential heads.
 
     Raises
         ValueError: no training row has a label, or coverage outside (0, 1].
@@ -138,7 +149,7 @@ def fit_uncertainty(
     if kind == "regression":
         low, high = np.quantile(labels.astype(np.float64), [0.01, 0.99])
         label_range = float(high - low) or float(np.ptp(labels))
-    u = measure(calibrator, calibrator.apply(validation_outputs), label_range)
+    u = _u(calibrator, calibrator.apply(validation_outputs), label_range, evidential)
     if len(u):
         threshold = float(np.sort(u)[int(np.ceil(coverage * len(u) - 1e-9)) - 1])
         kept, note = float((u <= threshold).mean()), ""

@@ -18,10 +18,12 @@ from ple_model.inputs import Inputs
 
 @dataclass
 class ExpertOutput:
-    """output [B, width]; interpretation: name → tensor [B, …], empty unless it was asked for."""
+    """output [B, width]; interpretation: name → detached tensor ([B, …], or one for all rows), empty unless asked for;
+    losses: name → weighted scalar term of the total loss, in training only."""
 
     output: Tensor
     interpretation: dict[str, Tensor] = field(default_factory=dict)
+    losses: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Expert(nn.Module):
@@ -32,6 +34,7 @@ class Expert(nn.Module):
 
     name: ClassVar[str]
     reads: ClassVar[str]
+    """What it reads, in words, for the message that the data set has none."""
     width: int
 
     @classmethod

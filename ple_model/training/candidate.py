@@ -42,7 +42,8 @@ def calibrate(
     The threshold is set over all validation rows, labelled or not, since every customer is scored.
     Raises ValueError for a task without a single training label.
     """
-    raw = raw_outputs(model, valid.inputs).outputs
+    found = raw_outputs(model, valid.inputs)
+    raw = found.outputs
     posterior = train.inputs.cluster_probs.numpy()
     fitted = {}
     for task in model.config.tasks:
@@ -56,6 +57,7 @@ def calibrate(
             posterior,
             {"multiclass": task.out, "contrastive": task.candidates or 0}.get(task.kind, 1),
             coverage,
+            found.u.get(task.name),
         )
         fitted[task.name] = TaskCalibration(calibrator, uncertainty)
     return fitted

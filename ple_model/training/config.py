@@ -35,10 +35,13 @@ class TrainingConfig(ClosedModel):
     patience: int = Field(7, ge=1, description="epochs without a better validation score that end a phase")
     batch_size_gpu: int = Field(16_384, ge=2)
     batch_size_cpu: int = Field(1_024, ge=2)
+    accumulate: int = Field(1, ge=1, description="parts of a batch that are computed one after the other")
     min_steps: int = Field(32, ge=1, description="on few rows the batch shrinks until an epoch has this many steps")
     precision: Literal["auto", "float32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the GPU has it, else fp16 with a scaler; float32 on a CPU"
     )
+    compile: bool = Field(False, description="torch.compile the network: takes a minute, pays in long runs")
+    deterministic: bool = Field(True, description="deterministic kernels on a GPU; a CPU always is")
     tf32: bool = Field(True, description="TF32 matrix products on a GPU")
     device: str = Field("auto", description="auto takes CUDA where there is one; else a name torch knows")
     seed: int = Field(0, ge=0)

@@ -1,7 +1,7 @@
 """Rows to train and validate on, held as tensors and cut into batches by index.
 
 Sampling row by row in Python caps at some 15 thousand rows a second; a permutation and `index_select` on contiguous
-tensors do not (PERFORMANCE §2). Daily steps rest in float16, half the memory, and leave as float32.
+tensors do not (PERFORMANCE §2). Daily sequences rest in float16, half the memory; `Inputs.read` gives float32.
 """
 
 import hashlib
@@ -18,11 +18,12 @@ from ple_model.config import TaskConfig
 from ple_model.inputs import Inputs, Targets
 
 _FLOAT16_MAX = 65_504.0
+_HALF = ("txn_seq", "session_seq")
 
 
 @dataclass(frozen=True)
 class TensorTable:
-    """`inputs` and `targets` of the same R rows; `inputs.txn_seq` is float16 where its values fit."""
+    """`inputs` and `targets` of the same R rows; daily sequences are float16 where their values fit."""
 
     inputs: Inputs
     targets: Targets
@@ -37,12 +38,8 @@ class TensorTable:
         for name, values in targets.values.items():
             if len(values) != len(inputs):
                 raise ValueError(f"targets of {name} have {len(values)} rows, the inputs {len(inputs)}")
-        sequence = inputs.txn_seq
-        if sequence is not None and sequence.dtype == torch.float32 and sequence.numel():
-            low, high = torch.aminmax(sequence)
-            if max(-low.item(), high.item()) <= _FLOAT16_MAX:
-                inputs = replace(inputs, txn_seq=sequence.half())
-        return cls(inputs, targets)
+        sides = {name: _compact(values) if name in _HALF else values for name, values in inputs.sides.items()}
+        return cls(replace(inputs, sides=sides), targets)
 
     @classmethod
     def concat(cls, parts: "Sequence[TensorTable]") -> "TensorTable":
@@ -60,21 +57,14 @@ class TensorTable:
         return TensorTable(self.inputs.index(index), self.targets.index(index))
 
     def batch(self, rows: Tensor, device: torch.device) -> tuple[Inputs, Targets]:
-        """Rows by int64 index on a device, in float32."""
-        inputs = self.inputs.index(rows).to(device)
-        if inputs.txn_seq is not None:
-            inputs = replace(inputs, txn_seq=inputs.txn_seq.float())
-        return inputs, self.targets.index(rows).to(device)
+        """Rows by int64 index on a device."""
+        return self.inputs.index(rows).to(device), self.targets.index(rows).to(device)
 
     def digest(self) -> str:
         """SHA-256 over every tensor: two tables with one digest train the same model."""
-        inputs, targets = self.inputs, self.targets
-        tensors = {"features": inputs.features, "mask": inputs.features_mask, "clusters": inputs.cluster_probs}
-        if inputs.txn_seq is not None and inputs.txn_seq_mask is not None:
-            tensors |= {"txn_seq": inputs.txn_seq, "txn_seq_mask": inputs.txn_seq_mask}
-        tensors |= {f"present/{name}": mask for name, mask in inputs.present.items()}
-        tensors |= {f"label/{name}": values for name, values in targets.values.items()}
-        tensors |= {f"labelled/{name}": mask for name, mask in targets.mask.items()}
+        tensors = self.inputs.tensors()
+        tensors |= {f"label/{name}": values for name, values in self.targets.values.items()}
+        tensors |= {f"labelled/{name}": mask for name, mask in self.targets.mask.items()}
         return digest_of_tensors(tensors)
 
 
@@ -148,22 +138,25 @@ def _padded_lists(column: pl.Series) -> np.ndarray:
     return padded
 
 
+def _compact(values: Tensor) -> Tensor:
+    """float16 where every value fits its range."""
+    if values.dtype != torch.float32 or not values.numel():
+        return values
+    low, high = torch.aminmax(values)
+    return values.half() if max(-low.item(), high.item()) <= _FLOAT16_MAX else values
+
+
 def _concat_inputs(parts: Sequence[Inputs]) -> Inputs:
-    first = parts[0]
-    sequences = [part.txn_seq for part in parts if part.txn_seq is not None]
-    masks = [part.txn_seq_mask for part in parts if part.txn_seq_mask is not None]
-    if len(sequences) not in (0, len(parts)) or any(part.present.keys() != first.present.keys() for part in parts):
+    tensors = [part.tensors() for part in parts]
+    if any(part.keys() != tensors[0].keys() for part in tensors):
         raise ValueError("parts of one table must hold the same inputs")
-    if len({sequence.dtype for sequence in sequences}) > 1:
-        sequences = [sequence.float() for sequence in sequences]
-    return Inputs(
-        features=torch.cat([part.features for part in parts]),
-        features_mask=torch.cat([part.features_mask for part in parts]),
-        cluster_probs=torch.cat([part.cluster_probs for part in parts]),
-        txn_seq=torch.cat(sequences) if sequences else None,
-        txn_seq_mask=torch.cat(masks) if masks else None,
-        present={name: torch.cat([part.present[name] for part in parts]) for name in first.present},
-    )
+    joined: dict[str, Tensor] = {}
+    for name in tensors[0]:
+        pieces = [part[name] for part in tensors]
+        if len({piece.dtype for piece in pieces}) > 1:  # a part that does not fit float16
+            pieces = [piece.float() for piece in pieces]
+        joined[name] = torch.cat(pieces)
+    return Inputs.of_tensors(joined)
 
 
 def _concat_targets(parts: Sequence[Targets]) -> Targets:

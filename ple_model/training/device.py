@@ -43,7 +43,7 @@ def choose_precision(config: TrainingConfig, device: torch.device) -> torch.dtyp
 
 @contextmanager
 def reproducible(config: TrainingConfig, device: torch.device) -> Iterator[None]:
-    """Draws that leave the caller's generators as they were; on CUDA, TF32 as set and deterministic kernels.
+    """Draws that leave the caller's generators as they were; on CUDA, TF32 and deterministic kernels as set.
 
     A CUDA kernel without a deterministic form warns, and a resumed run may then differ in its last bits.
     """
@@ -56,7 +56,7 @@ def reproducible(config: TrainingConfig, device: torch.device) -> Iterator[None]
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.tf32
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(config.deterministic, warn_only=True)
     try:
         with torch.random.fork_rng(devices=[device]):
             yield

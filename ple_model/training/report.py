@@ -15,7 +15,8 @@ class EpochReport:
     train_loss, valid_loss: task → its plain loss, before any weighting, over labelled rows; None where it is not
     finite. weights: task → what its loss was multiplied with at the end of the epoch. skill: task → part of the score
     (`ple_model.training.score`), score their mean. gates: task → expert → mean weight over validation rows;
-    gate_entropy the mean entropy of a row's gate and mean_gate_entropy that of the mean gate, in nats.
+    gate_entropy the mean entropy of a row's gate and mean_gate_entropy that of the mean gate, in nats. adatt: an
+    `AdaTTReport` as a mapping, in phase 1 where it is on.
     """
 
     phase: int
@@ -35,6 +36,7 @@ class EpochReport:
     rows_per_second: float
     skipped_steps: int = 0
     culprits: dict[str, int] = field(default_factory=dict)
+    adatt: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

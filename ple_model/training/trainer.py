@@ -5,7 +5,10 @@
 - Each phase has its own optimizer, schedule, scaler and early stopping, and counts its own epochs. It ends with the
   weights of its best epoch; phase 2 keeps those it started from unless it finds better ones.
 - A step whose loss or gradient is not finite is skipped, counted by task, and too many stop the run.
-- Out of memory cuts batches in two, once.
+- Out of memory cuts batches in two, once. `accumulate` cuts them from the start. Losses are means over the labels of
+  the whole batch either way.
+- adaTT works in phase 1 only, and is restored whatever happens; when it freezes, the gates freeze with it.
+- Under `torchrun` each process takes its share of every batch: same losses, same steps as one process.
 
 Source: MODEL §13.
 """
@@ -15,6 +18,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +27,15 @@ import torch
 from torch import Tensor, nn
 
 from ple_model._files import digest_of_json, digest_of_tensors
-from ple_model.losses import LossResult, MultiTaskLoss
-from ple_model.model import PLEClusterAdaTT
+from ple_model.inputs import Inputs
+from ple_model.losses import LossResult, MultiTaskLoss, Part
+from ple_model.model import Outputs, PLEClusterAdaTT
+from ple_model.training.affinity import AffinityMeter
 from ple_model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ple_model.training.config import TrainingConfig
 from ple_model.training.data import TensorTable, derived_seed, permuted_batches, steps_in
 from ple_model.training.device import choose_device, choose_precision, reproducible
+from ple_model.training.distributed import World
 from ple_model.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
 from ple_model.training.report import EpochReport, Progress
 from ple_model.training.schedule import rate_factor
@@ -133,6 +140,9 @@ class _Run:
         self.modules = nn.ModuleDict({"model": model, "loss": self.loss})
         self.identity = self._identity() if checkpoint_dir else {}
         self.modules.to(self.device)
+        self.world = World.current()
+        self.meter = AffinityMeter(model, self.loss, self.world)
+        self.forward: Callable[[Inputs], Outputs] = torch.compile(model) if config.compile else model
         limit = config.batch_size_gpu if self.device.type == "cuda" else config.batch_size_cpu
         self.batch_size = max(min(limit, len(train) // config.min_steps), 2)
         self.steps = steps_in(len(train), self.batch_size)
@@ -147,7 +157,8 @@ class _Run:
             if self.state.phase < phase:
                 self._begin(phase)
             if self.state.phase == phase and epochs:
-                self._train_phase(epochs, on_epoch, progress)
+                with nullcontext() if phase == 1 or self.loss.adatt is None else self.loss.adatt.suspended():
+                    self._train_phase(epochs, on_epoch, progress)
                 stopped_by[phase] = "patience" if self.state.waited >= self.config.patience else "epochs"
                 self.modules.load_state_dict(self.best)
             else:
@@ -176,14 +187,14 @@ class _Run:
 
     def _train_phase(self, epochs: int, on_epoch: Callable[[EpochReport], None] | None, progress: bool) -> None:
         state = self.state
-        bar = Progress(state.phase, epochs, self.steps, state.epoch, progress)
+        bar = Progress(state.phase, epochs, self.steps, state.epoch, progress and self.world.first)
         try:
             while state.epoch < epochs and state.waited < self.config.patience:
                 report = self._epoch(bar)
                 state.history.append(report.to_dict())
                 self._save()
                 bar.epoch(report)
-                if on_epoch is not None:
+                if on_epoch is not None and self.world.first:
                     on_epoch(report)
         finally:
             bar.close()
@@ -191,7 +202,8 @@ class _Run:
     def _epoch(self, bar: Progress) -> EpochReport:
         state, started = self.state, time.perf_counter()
         state.epoch += 1
-        torch.manual_seed(derived_seed(self.config.seed, "draws", state.phase, state.epoch))
+        torch.manual_seed(derived_seed(self.config.seed, "draws", state.phase, state.epoch, self.world.rank))
+        self._enter_epoch()
         self.modules.train()
         if state.phase == 2:  # what is frozen answers as it will when it scores
             self.model.experts.eval()
@@ -201,6 +213,8 @@ class _Run:
             total += self._step(rows, (state.epoch - 1) * self.steps + step, means)
             bar.step()
         trained = time.perf_counter() - started
+        losses = means.losses()
+        self.loss.weighting.epoch(torch.tensor([losses.get(task, 0.0) for task in self.model.task_names]))
         valid_loss, gates = validate(self.model, self.loss, self.valid, self.batch_size, self.device, self.precision)
         skill = skills(valid_loss, self.constant)
         found = score(skill)
@@ -208,14 +222,14 @@ class _Run:
         state.waited = 0 if better else state.waited + 1
         if better:
             state.best_score, state.best, self.best = found, (state.phase, state.epoch), self._weights()
-        skipped = state.skipped_steps - skipped
+        skipped, adatt = state.skipped_steps - skipped, self.loss.adatt
         return EpochReport(
             phase=state.phase,
             epoch=state.epoch,
             score=found,
             best=better,
             loss=total / max(self.steps - skipped, 1),
-            train_loss=_finite(means.losses()),
+            train_loss=_finite(losses),
             valid_loss=_finite(valid_loss),
             skill=skill,
             weights=task_weights(self.loss),
@@ -227,7 +241,19 @@ class _Run:
             rows_per_second=len(self.train) / trained,
             skipped_steps=skipped,
             culprits=dict(state.culprits),
+            adatt=None if adatt is None or not adatt.enabled else adatt.report(trained).to_dict(),
         )
+
+    def _enter_epoch(self) -> None:
+        """Tell what changes with the epochs, counted over both phases."""
+        state = self.state
+        if self.model.evidential is not None:
+            before = self.config.phase1_epochs if state.phase == 2 else 0
+            self.model.evidential.begin_epoch(before + state.epoch - 1)
+        if self.loss.adatt is not None and state.phase == 1:
+            self.loss.adatt.begin_epoch(state.epoch)
+            if self.loss.adatt.phase == "frozen":
+                self.model.freeze_gates()
 
     def _step(self, rows: Tensor, step: int, means: LossMeans) -> float:
         """One optimizer step; the total loss, 0 where the step was skipped."""
@@ -235,7 +261,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * group["multiple"] * factor
         try:
-            total, results = self._backward(rows)
+            total, results = self._backward(rows, step)
         except torch.OutOfMemoryError:
             if self.state.micro_batches > 1:
                 raise
@@ -243,11 +269,11 @@ class _Run:
         if total is None:
             self.state.micro_batches = 2
             log.warning(
-                "out of memory at %d rows: from here on batches are computed in two halves and their gradients added",
+                "out of memory at %d rows: from here on batches are computed in twice as many parts, gradients added",
                 len(rows),
             )
             torch.cuda.empty_cache()
-            total, results = self._backward(rows)
+            total, results = self._backward(rows, step)
         culprits = _culprits(total, results)
         if not culprits:
             self.scaler.unscale_(self.optimizer)
@@ -262,21 +288,45 @@ class _Run:
         self._skip(culprits)
         return 0.0
 
-    def _backward(self, rows: Tensor) -> tuple[float, list[LossResult]]:
-        """Gradients of a batch, in micro-batches weighted by their rows; the sum of their losses."""
+    def _backward(self, rows: Tensor, step: int) -> tuple[float, list[LossResult]]:
+        """Gradients of a batch over all parts and processes; the sum of this process's losses."""
         self.optimizer.zero_grad(set_to_none=True)
         total, results = 0.0, []
-        for part in rows.tensor_split(self.state.micro_batches):
+        batch, rows = len(rows), self.world.share(rows)
+        labels = self._labels(rows)
+        for i, part in enumerate(rows.tensor_split(self.config.accumulate * self.state.micro_batches)):
             inputs, targets = self.train.batch(part, self.device)
+            first = i == 0 and self.state.phase == 1
+            if first and step % self.steps == 0:
+                self.meter.compare(inputs, targets)
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-                result = self.loss(self.model(inputs), targets, self.model)
-            share = len(part) / len(rows)
+                outputs = self.forward(inputs)
+                observe = self.meter.observer(step, inputs, targets, outputs) if first else None
+                share = self._part(part, batch, labels)
+                result = self.loss(outputs, targets, self.model, share, observe)
             results.append(result)
-            total += share * result.total.item()
-            if not math.isfinite(total):
+            total += result.total.item()
+            if not math.isfinite(total) and self.world.size == 1:
                 break
-            self.scaler.scale(share * result.total).backward()
+            self.scaler.scale(result.total).backward()
+        if self.world.size > 1:  # all processes skip a step, or none
+            total = float(self.world.sum(torch.tensor(total, device=self.device)))
+            self.world.sum_gradients(list(self.model.parameters()), list(self.loss.parameters()))
         return total, results
+
+    def _labels(self, rows: Tensor) -> Tensor:
+        """Labels of each task among these rows of all processes, [T]."""
+        masks = self.train.targets.mask
+        none = torch.zeros((), dtype=torch.int64)
+        counts = [masks[task][rows].sum() if task in masks else none for task in self.model.task_names]
+        return self.world.sum(torch.stack(counts).to(self.device))
+
+    def _part(self, part: Tensor, batch: int, labels: Tensor) -> Part | None:
+        """What share of a batch the rows are; None for the whole of it."""
+        if len(part) == batch:
+            return None
+        share = self._labels(part) / labels.clamp(min=1)
+        return Part(len(part) / batch, share, self.world.sum if self.world.size > 1 else None)
 
     def _skip(self, culprits: list[str]) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -308,12 +358,16 @@ class _Run:
     def _save(self) -> None:
         if self.directory is None:
             return
+        if not self.world.first:
+            self.world.wait()
+            return
         self.state.scaler = self.scaler.state_dict()
         tensors = {f"now/{name}": value for name, value in self.modules.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         tensors |= {f"optimizer/{name}": value for name, value in optimizer_tensors(self.modules, self.optimizer)}
         name = f"phase{self.state.phase}-epoch{self.state.epoch:03d}"
         save_checkpoint(self.directory, name, Checkpoint(tensors, asdict(self.state)), self.identity)
+        self.world.wait()
 
     def _resume(self) -> tuple[int, int] | None:
         found = load_checkpoint(self.directory, self.identity) if self.directory else None

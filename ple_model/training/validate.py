@@ -10,7 +10,6 @@ from ple_model.gates import entropy
 from ple_model.losses import LossResult, MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
 from ple_model.training.data import TensorTable
-from ple_model.weighting import UncertaintyWeighting
 
 
 class LossMeans:
@@ -75,9 +74,8 @@ def _gate_means(mean: Tensor, row_entropy: Tensor, model: PLEClusterAdaTT) -> Ga
 
 
 def task_weights(loss: MultiTaskLoss) -> dict[str, float]:
-    """Task → what its loss is multiplied with: the fixed weight, times exp(−s) under uncertainty weighting."""
-    weighting = loss.weighting
-    weights = weighting.weights.detach()
-    if isinstance(weighting, UncertaintyWeighting):
-        weights = weights * torch.exp(-weighting.log_variance.detach()).clamp(*weighting.precision_bounds)
+    """Task → what its loss is multiplied with now: the fixed weight, times what the strategy makes of it."""
+    weights = loss.weighting.multipliers().detach()
+    if loss.conflict is not None:
+        weights = weights * loss.conflict.weights
     return {task.name: weight for task, weight in zip(loss.config.tasks, weights.tolist(), strict=True)}

@@ -11,6 +11,7 @@ from ple_model.config import (
     ModelConfig,
     RawScaleConfig,
     Relation,
+    SideConfig,
     TemporalConfig,
     TransferConfig,
 )
@@ -25,14 +26,13 @@ PRESENT = tuple(i for i in range(24) if i not in (3, 17))
 TASKS = ("churn", "retention", "engagement", "ltv", "life_stage", "brand_prediction")
 CLASSES = {"life_stage": [f"stage {i}" for i in range(6)], "brand_prediction": [f"brand {i}" for i in range(15)]}
 STEPS, WIDTH, CLUSTERS = 28, 4, 3
+SIDES = (SideConfig(name="txn_seq", shape=(STEPS, WIDTH), masked=True), SideConfig(name="hmm_journey", shape=(4,)))
 
 
 def config(**changes: object) -> ModelConfig:
     """Two dozen columns, four weeks of daily steps, three small experts, one task of each kind of loss."""
     settings: dict[str, object] = {
-        "inputs": InputConfig(
-            columns=COLUMNS, present=PRESENT, normalised=16, clusters=CLUSTERS, seq_steps=STEPS, seq_width=WIDTH
-        ),
+        "inputs": InputConfig(columns=COLUMNS, present=PRESENT, normalised=16, clusters=CLUSTERS, sides=SIDES),
         "transfer": TransferConfig(relations=(Relation(source="churn", target="retention", kind="inverse"),)),
         "tasks": select(TASKS, {task: len(names) for task, names in CLASSES.items()}),
         "experts": (
@@ -45,7 +45,8 @@ def config(**changes: object) -> ModelConfig:
 
 
 def features(rows: int, seed: int = 0) -> pl.DataFrame:
-    """A feature matrix: a tenth of the values is missing, every seventh row has no daily steps."""
+    """A feature matrix: a tenth of the values is missing, every seventh row has no daily steps
+    and no HMM mode."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(rows, len(COLUMNS))).astype(np.float32)
     values[:, 16:] = np.exp(values[:, 16:])
@@ -61,11 +62,14 @@ def features(rows: int, seed: int = 0) -> pl.DataFrame:
             "cluster_probs": posterior.tolist(),
             "txn_seq": steps.tolist(),
             "txn_seq_mask": valid.tolist(),
+            "hmm_journey": rng.random((rows, 4)).astype(np.float32).tolist(),
         },
-        schema_overrides={"cluster_probs": pl.List(pl.Float32), "txn_seq": pl.List(pl.Float32)},
+        schema_overrides=dict.fromkeys(("cluster_probs", "txn_seq", "hmm_journey"), pl.List(pl.Float32)),
     )
     without = pl.int_range(pl.len()) % 7 == 0
-    return frame.with_columns(pl.when(~without).then(name).alias(name) for name in ("txn_seq", "txn_seq_mask"))
+    return frame.with_columns(
+        pl.when(~without).then(name).alias(name) for name in ("txn_seq", "txn_seq_mask", "hmm_journey")
+    )
 
 
 def labels(frame: pl.DataFrame, seed: int = 0) -> pl.DataFrame:

@@ -1,26 +1,38 @@
+import pytest
 import torch
 
-from ple_model.basket import GroupTaskExpertBasket
+from ple_model.basket import MODES, GroupTaskExpertBasket
 from ple_model.config import BasketConfig, TaskConfig
+from ple_model.tasks import default_tasks
 
 WIDTHS = (6, 4, 5)
 GROUPS = ("x", "y", "x", "z", "y")  # tasks of a group need not stand together
-TASKS = tuple(TaskConfig(name=f"t{i}", group=g, kind="binary", loss="focal") for i, g in enumerate(GROUPS))
+HMM = ("journey", "behavior", "journey", "lifecycle", "behavior")
+TASKS = tuple(
+    TaskConfig(name=f"t{i}", group=group, kind="binary", loss="focal", hmm=mode)
+    for i, (group, mode) in enumerate(zip(GROUPS, HMM, strict=True))
+)
 ROWS = 7
+Batch = tuple[list[torch.Tensor], torch.Tensor, torch.Tensor | None, torch.Tensor]
 
 
-def _basket(**settings: object) -> GroupTaskExpertBasket:
+def _basket(hmm_width: int = 2, **settings: object) -> GroupTaskExpertBasket:
     config = BasketConfig.from_dict({"hidden": (12, 8), "width": 3, "cluster_width": 2, "dropout": 0.0, **settings})
-    return GroupTaskExpertBasket(config, TASKS, WIDTHS, clusters=4)
+    return GroupTaskExpertBasket(config, TASKS, WIDTHS, hmm_width=hmm_width, clusters=4)
 
 
-def _batch() -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+def _batch() -> Batch:
     blocks = [torch.randn(ROWS, width, requires_grad=True) for width in WIDTHS]
-    return blocks, torch.rand(ROWS, len(TASKS), len(WIDTHS)), torch.rand(ROWS, 4).softmax(-1)
+    modes = torch.randn(ROWS, 3, 2, requires_grad=True)
+    return blocks, torch.rand(ROWS, len(TASKS), len(WIDTHS)), modes, torch.rand(ROWS, 4).softmax(-1)
 
 
 def _by_loop(
-    basket: GroupTaskExpertBasket, blocks: list[torch.Tensor], weights: torch.Tensor, probs: torch.Tensor
+    basket: GroupTaskExpertBasket,
+    blocks: list[torch.Tensor],
+    weights: torch.Tensor,
+    modes: torch.Tensor | None,
+    probs: torch.Tensor,
 ) -> torch.Tensor:
     """Scales the blocks first, then multiplies, for every task on its own."""
     outputs = []
@@ -29,16 +41,21 @@ def _by_loop(
         scaled = torch.cat([weights[:, t, i, None] * h for i, h in enumerate(blocks)], dim=1)
         cluster = torch.stack([sum(p * e for p, e in zip(row, basket.cluster_embedding, strict=True)) for row in probs])
         span = slice(g * 12, (g + 1) * 12)
-        first = torch.cat([scaled, cluster], dim=1) @ basket.first.weight[span].T + basket.first.bias[span]
+        mode = [] if modes is None else [modes[:, MODES.index(HMM[t])]]
+        first = torch.cat([scaled, *mode, cluster], dim=1) @ basket.first.weight[span].T + basket.first.bias[span]
         outputs.append(basket.encoders[g](first))
     return torch.stack(outputs, dim=1)
 
 
-def test_equals_scaling_first_and_a_loop_over_tasks() -> None:
-    basket, (blocks, weights, probs) = _basket(), _batch()
-    got, want = basket(blocks, weights, probs), _by_loop(basket, blocks, weights, probs)
+@pytest.mark.parametrize("with_modes", [True, False])
+def test_equals_scaling_first_and_a_loop_over_tasks(with_modes: bool) -> None:
+    basket, (blocks, weights, modes, probs) = _basket(2 if with_modes else 0), _batch()
+    modes = modes if with_modes else None
+    got = basket(blocks, weights, modes, probs).vectors
+    want = _by_loop(basket, blocks, weights, modes, probs)
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
-    gradients = [torch.autograd.grad(out.square().sum(), [*blocks, basket.first.weight]) for out in (got, want)]
+    leaves = [*blocks, basket.first.weight, *([] if modes is None else [modes])]
+    gradients = [torch.autograd.grad(out.square().sum(), leaves) for out in (got, want)]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
@@ -46,15 +63,21 @@ def test_equals_scaling_first_and_a_loop_over_tasks() -> None:
 def test_hard_routing_takes_the_likeliest_cluster() -> None:
     soft, hard = _basket(), _basket(routing="hard")
     hard.load_state_dict(soft.state_dict())
-    blocks, weights, probs = _batch()
-    assert not torch.allclose(soft(blocks, weights, probs), hard(blocks, weights, probs))
+    *others, probs = _batch()
+    assert not torch.allclose(soft(*others, probs).vectors, hard(*others, probs).vectors)
     certain = torch.nn.functional.one_hot(probs.argmax(1), 4).float()
-    torch.testing.assert_close(soft(blocks, weights, certain), hard(blocks, weights, probs))
+    torch.testing.assert_close(soft(*others, certain).vectors, hard(*others, probs).vectors)
+
+
+def test_a_task_reads_the_mode_of_its_own_only() -> None:
+    basket, (blocks, weights, modes, probs) = _basket(), _batch()
+    assert modes is not None
+    for t, mode in enumerate(HMM):
+        grad = torch.autograd.grad(basket(blocks, weights, modes, probs).vectors[:, t].sum(), modes)[0]
+        assert [bool(grad[:, m].any()) for m in range(3)] == [name == mode for name in MODES]
 
 
 def test_parameters_of_the_seven_expert_model() -> None:
-    from ple_model.tasks import default_tasks
-
-    basket = GroupTaskExpertBasket(BasketConfig(), default_tasks(), [128] + [64] * 6, clusters=20)
+    basket = GroupTaskExpertBasket(BasketConfig(), default_tasks(), [128] + [64] * 6, hmm_width=32, clusters=20)
     count = sum(p.numel() for p in basket.parameters())
-    assert 0.7 * 362_000 < count < 1.3 * 362_000  # MODEL §6, less the HMM's 32 of 576 columns
+    assert 0.9 * 362_000 < count < 1.1 * 362_000  # MODEL §6

@@ -3,7 +3,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from ple_model.config import InputConfig, ModelConfig, TransformerBranchConfig, WeightingConfig
+from ple_model.config import AdaTTConfig, InputConfig, ModelConfig, TransformerBranchConfig, WeightingConfig
 
 
 def test_survives_json(model_config: ModelConfig) -> None:
@@ -33,7 +33,7 @@ def test_unknown_setting_of_an_expert_and_of_the_model(model_config: ModelConfig
         ModelConfig.from_dict({**data, "experts": [{"name": "deepfm", "embeding": 4}]})
     with pytest.raises(ValidationError, match="did you mean 'experts'"):
         ModelConfig.from_dict({**data, "expert": []})
-    with pytest.raises(ValidationError, match="'deepfm', 'temporal', 'raw_scale'"):
+    with pytest.raises(ValidationError, match="'unified_hgcn', 'perslay', 'deepfm'"):
         ModelConfig.from_dict({**data, "experts": [{"name": "deepfn"}]})
 
 
@@ -49,8 +49,10 @@ def test_settings_are_frozen(model_config: ModelConfig) -> None:
         ({"present": (3, 1)}, "ascending"),
         ({"present": (12,)}, r"\[0, 12\)"),
         ({"normalised": 13}, "exceeds"),
-        ({"seq_channels": (4,)}, r"\[0, 4\)"),
-        ({"seq_channels": ()}, "empty"),
+        ({"sides": [{"name": "txn_seq", "shape": (5, 4), "channels": (4,)}]}, r"\[0, 4\)"),
+        ({"sides": [{"name": "txn_seq", "shape": (5, 4), "channels": ()}]}, "empty"),
+        ({"sides": [{"name": "txn_seq", "shape": (0, 4)}]}, "without places"),
+        ({"sides": [{"name": "hierarchy", "shape": (20,)}] * 2}, "twice"),
         ({"columns": ("a", "a"), "normalised": 1, "present": (0,)}, "twice"),
     ],
 )
@@ -62,7 +64,17 @@ def test_impossible_inputs_are_refused(input_config: InputConfig, change: dict, 
 def test_present_columns_split_at_the_normalised_ones(input_config: InputConfig) -> None:
     assert input_config.present_normalised == (0, 1, 2, 3, 5, 6)
     assert input_config.present_raw == (8, 9, 11)
-    assert InputConfig(columns=("a",), present=(0,), normalised=1, seq_width=3).channels == (0, 1, 2)
+    assert input_config.present_of("merchant", "epidemic", "raw_power_law") == (2, 3)
+
+
+def test_side_inputs_by_name(input_config: InputConfig) -> None:
+    assert input_config.side("txn_seq").present_channels == (0, 1, 3)
+    assert input_config.side("session_seq").present_channels == (0, 1, 2)
+    assert input_config.has("hierarchy", "txn_seq")
+    fewer = InputConfig.from_dict({**input_config.to_dict(), "sides": []})
+    assert not fewer.has("hierarchy")
+    with pytest.raises(KeyError, match="no side input 'hierarchy'"):
+        fewer.side("hierarchy")
 
 
 def test_names_given_twice_and_bad_bounds_are_refused(model_config: ModelConfig) -> None:
@@ -73,6 +85,8 @@ def test_names_given_twice_and_bad_bounds_are_refused(model_config: ModelConfig)
         ModelConfig.from_dict({**data, "experts": [{"name": "deepfm"}, {"name": "deepfm"}]})
     with pytest.raises(ValidationError, match="not a multiple"):
         TransformerBranchConfig(model_width=30, heads=4)
+    with pytest.raises(ValidationError, match="freeze_epoch 5 is not behind"):
+        AdaTTConfig(warmup_epochs=5, freeze_epoch=5)
     with pytest.raises(ValidationError, match="lower bound"):
         WeightingConfig(precision=(1.0, 0.5))
 

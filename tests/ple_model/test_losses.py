@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ple_model.config import ModelConfig
+from ple_model.config import AdaTTConfig, EvidentialConfig, ModelConfig
 from ple_model.contrastive import CandidateTable
 from ple_model.inputs import Inputs, Targets
 from ple_model.losses import MultiTaskLoss, focal
@@ -92,16 +92,16 @@ def test_frequency_is_checked() -> None:
 def parts(
     model_config: ModelConfig, make_inputs: Callable[..., Inputs], make_targets: Callable[..., Targets]
 ) -> tuple[PLEClusterAdaTT, MultiTaskLoss, Outputs, Targets]:
-    """A model with leaf outputs, so that gradients of single rows can be looked at."""
+    """A model with leaf outputs, so that gradients of single rows can be looked at. Without the heads
+    beside and adaTT."""
+    model_config = model_config.model_copy(
+        update={"evidential": EvidentialConfig(enabled=False), "adatt": AdaTTConfig(enabled=False)}
+    )
     model = PLEClusterAdaTT(model_config)
     outputs = model(make_inputs())
     leaves = {name: p.detach().clone().requires_grad_() for name, p in outputs.predictions.items()}
-    return (
-        model,
-        MultiTaskLoss(model_config),
-        Outputs(leaves, outputs.gates.detach()),
-        make_targets(model_config.tasks),
-    )
+    fixed = Outputs(leaves, outputs.gates.detach(), outputs.shared.detach())
+    return model, MultiTaskLoss(model_config), fixed, make_targets(model_config.tasks)
 
 
 Parts = tuple[PLEClusterAdaTT, MultiTaskLoss, Outputs, Targets]
@@ -178,11 +178,11 @@ def test_no_label_at_all_gives_zero_and_can_be_differentiated(parts: Parts) -> N
     assert result.total.item() == 0.0
 
 
-def test_total_holds_the_gate_entropy_while_training_only(parts: Parts) -> None:
+def test_total_holds_the_regularisers_while_training_only(parts: Parts) -> None:
     model, loss, outputs, targets = parts
     training = loss(outputs, targets, model)
     model.eval()
     still = loss(outputs, targets, model)
-    assert set(training.regularisation) == {"gate_entropy"}
+    assert set(training.regularisation) == {"gate_entropy", "autoencoder"}
     assert still.regularisation == {}
-    torch.testing.assert_close(training.total, still.total + training.regularisation["gate_entropy"])
+    torch.testing.assert_close(training.total, still.total + sum(training.regularisation.values()))

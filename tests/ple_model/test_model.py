@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from ple_model.config import InputConfig, ModelConfig
+from ple_model.config import AuxiliaryConfig, InputConfig, ModelConfig
 from ple_model.inputs import Inputs, Targets
 from ple_model.losses import LossResult, MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT, parameter_counts, summary
@@ -26,10 +26,28 @@ def _step(config: ModelConfig, inputs: Inputs, targets: Targets) -> tuple[LossRe
     model.fit_inputs(inputs)
     torch.nn.init.normal_(model.gate.linear.weight, std=0.1)
     torch.manual_seed(1)
+    _live_through_epochs(model, loss)
     result = loss(model(inputs), targets, model)
     result.total.backward()
     grads = {n: p.grad for m in (model, loss) for n, p in m.named_parameters() if p.grad is not None}
     return result, grads
+
+
+def _live_through_epochs(model: PLEClusterAdaTT, loss: MultiTaskLoss) -> None:
+    """What two epochs would have left in everything that measures or counts."""
+    count, labelled = len(model.task_names), torch.ones(len(model.task_names), dtype=torch.bool)
+    for epoch in (1, 2):
+        gradients = torch.randn(count, 3) + 0.3
+        gram, losses = gradients @ gradients.T, torch.rand(count) + 0.5
+        if loss.adatt is not None:
+            loss.adatt.begin_epoch(epoch)
+            loss.adatt.measure(gram, labelled)
+        if loss.conflict is not None:
+            loss.conflict.measure(gram, labelled)
+        if model.evidential is not None:
+            model.evidential.begin_epoch(epoch)
+        loss.weighting.measure(gram.diagonal().sqrt(), losses, labelled)
+        loss.weighting.epoch(losses)
 
 
 def test_shapes_units_and_order(model_config: ModelConfig, make_inputs: Make) -> None:
@@ -37,9 +55,9 @@ def test_shapes_units_and_order(model_config: ModelConfig, make_inputs: Make) ->
     model.set_target_scale("ltv", 100.0, 0.001)
     inputs = make_inputs(9)
     outputs, predictions = model(inputs), model.predict(inputs)
-    assert model.expert_names == ("deepfm", "temporal", "raw_scale")
+    assert model.expert_names == tuple(expert.name for expert in model_config.experts)
     assert tuple(outputs.predictions) == tuple(predictions) == model.task_names
-    assert outputs.gates.shape == (9, 16, 3)
+    assert outputs.gates.shape == (9, 16, 8)
     assert outputs.interpretation == {}
     for task in model_config.tasks:
         assert outputs.predictions[task.name].shape == (9, task.out)
@@ -60,23 +78,37 @@ def test_shapes_units_and_order(model_config: ModelConfig, make_inputs: Make) ->
 
 def test_first_gates_are_the_prior_and_the_summary_adds_up(model_config: ModelConfig, make_inputs: Make) -> None:
     model, _ = _build(model_config)
-    gates = model(make_inputs()).gates
-    prior = torch.tensor([-1.0, 1.0, -1.0]).softmax(0)
-    torch.testing.assert_close(gates[:, model.task_names.index("churn")], prior.expand(len(gates), 3))
+    inputs = make_inputs()
+    outputs = model(inputs)
+    present = torch.stack([expert.present(inputs) for expert in model.experts.values()], dim=1)
+    everything = present.all(1)
+    prior = torch.tensor([1.0 if n in ("perslay", "temporal") else -1.0 for n in model.expert_names]).softmax(0)
+    gates = outputs.gates[everything, model.task_names.index("churn")]
+    assert len(gates) > 5
+    torch.testing.assert_close(gates, prior.expand(len(gates), 8))
     total = sum(p.numel() for p in model.parameters())
     assert sum(parameter_counts(model).values()) == total
     assert f"{total:,}" in summary(model).splitlines()[-1]
     assert "experts.deepfm" in summary(model)
 
 
+SIDE_NAMES = (
+    *("hierarchy", "tda_short", "tda_long", "tda_global", "hmm_journey", "hmm_lifecycle", "hmm_behavior"),
+    *("txn_seq", "session_seq", "collaborative", "segment", "coldstart", "anonymous"),
+)
+INPUT_NAMES = ("all columns", "normalised", "raw", *SIDE_NAMES, "all side inputs")
+
+
 def _without(inputs: Inputs, name: str, rows: torch.Tensor) -> Inputs:
     """The same rows with one input missing for some: its mask False and its values not numbers."""
-    if name == "txn_seq":
-        assert inputs.txn_seq is not None
-        assert inputs.txn_seq_mask is not None
-        mask = inputs.txn_seq_mask & ~rows[:, None]
-        sequence = torch.where(mask.unsqueeze(-1), inputs.txn_seq, torch.nan)
-        return replace(inputs, txn_seq=sequence, txn_seq_mask=mask, present={})
+    names = SIDE_NAMES if name == "all side inputs" else (name,)
+    if set(names) <= set(SIDE_NAMES):
+        sides, present = dict(inputs.sides), dict(inputs.present)
+        for side in names:
+            places = rows.view(-1, *[1] * (sides[side].dim() - 1))
+            sides[side] = torch.where(places, torch.nan, sides[side])
+            present[side] = present[side] & ~rows
+        return replace(inputs, sides=sides, present=present)
     columns = torch.arange(12) < 8 if name == "normalised" else torch.arange(12) >= 8
     if name == "all columns":
         columns = torch.ones(12, dtype=torch.bool)
@@ -84,36 +116,49 @@ def _without(inputs: Inputs, name: str, rows: torch.Tensor) -> Inputs:
     return replace(inputs, features=torch.where(mask, inputs.features, torch.nan), features_mask=mask)
 
 
-@pytest.mark.parametrize(
-    ("name", "share"), product(["normalised", "raw", "txn_seq", "all columns"], ["every row", "a random half"])
-)
+#: Input → experts that have nothing to read without it.
+BLIND = {
+    "all columns": ("deepfm", "causal", "optimal_transport", "raw_scale"),
+    "normalised": ("deepfm", "causal", "optimal_transport"),
+    "raw": ("raw_scale",),
+    "collaborative": ("lightgcn",),
+    "all side inputs": ("temporal", "lightgcn"),
+}
+
+
+@pytest.mark.parametrize(("name", "share"), product(INPUT_NAMES, ["every row", "a random half"]))
 def test_absent_inputs_give_weight_zero_and_no_nan(
     model_config: ModelConfig, make_inputs: Make, make_targets: Make, name: str, share: str
 ) -> None:
-    model, loss = _build(model_config)
+    model, loss = _build(model_config.model_copy(update={"auxiliary": AuxiliaryConfig(enabled=False)}))
     torch.nn.init.normal_(model.gate.linear.weight)
     inputs, targets = make_inputs(), make_targets(model_config.tasks)
+    model.fit_inputs(inputs)
     rows = torch.ones(len(inputs), dtype=torch.bool) if share == "every row" else torch.rand(len(inputs)) < 0.5
     outputs = model(_without(inputs, name, rows))
-    masked = {"normalised": [0], "txn_seq": [1], "raw": [2], "all columns": [0, 2]}[name]
-    assert bool((outputs.gates[rows][:, :, masked] == 0).all())
-    assert bool((outputs.gates[~rows] > 0).all())
+    blind = [model.expert_names.index(expert) for expert in BLIND.get(name, ())]
+    assert bool((outputs.gates[rows][:, :, blind] == 0).all())
+    assert bool((outputs.gates[~rows][:, :, blind] > 0).all())
     result = loss(outputs, targets, model)
     result.total.backward()
     assert bool(result.total.isfinite())
     for parameter in (*model.parameters(), *loss.parameters()):
         assert parameter.grad is None or bool(parameter.grad.isfinite().all())
+    with_auxiliary, _ = _build(model_config)
+    predictions = with_auxiliary.predict(_without(inputs, name, rows))
+    assert all(bool(p.isfinite().all()) for p in predictions.values())
 
 
 def test_a_row_with_nothing_but_its_cluster_is_finite(model_config: ModelConfig, make_inputs: Make) -> None:
     model, rows = _build(model_config)[0], torch.ones(48, dtype=torch.bool)
-    inputs = _without(_without(make_inputs(), "all columns", rows), "txn_seq", rows)
-    outputs = model(inputs)
+    inputs = _without(make_inputs(), "all columns", rows)
+    nothing = _without(inputs, "all side inputs", rows)
+    outputs = model(nothing)
     assert not outputs.gates.any()
     assert all(bool(p.isfinite().all()) for p in outputs.predictions.values())
-    assert all(
-        bool(p.isfinite().all()) for p in model.predict(replace(inputs, txn_seq=None, txn_seq_mask=None)).values()
-    )
+    bare = inputs.without(*SIDE_NAMES)
+    for name, prediction in model.predict(bare).items():
+        torch.testing.assert_close(prediction, model.predict(nothing)[name])
 
 
 def test_one_row_does_not_read_another(model_config: ModelConfig, make_inputs: Make) -> None:
@@ -129,13 +174,15 @@ def test_one_row_does_not_read_another(model_config: ModelConfig, make_inputs: M
 @pytest.mark.filterwarnings("ignore:relation", "ignore:expert")
 def test_an_expert_without_its_input_in_the_data_set_is_left_out(input_config: InputConfig, make_inputs: Make) -> None:
     config = ModelConfig(
-        inputs=input_config.model_copy(update={"has_txn_seq": False, "present": (0, 1, 2)}), tasks=select(["churn"])
+        inputs=input_config.model_copy(update={"sides": (), "present": (0, 1)}), tasks=select(["churn"])
     )
-    with pytest.warns(UserWarning, match="left out: the data set has no txn_seq"):
+    with pytest.warns(UserWarning, match="temporal left out: the data set has no "):
         model = PLEClusterAdaTT(config)
-    assert model.expert_names == ("deepfm",)
+    assert model.expert_names == ("deepfm", "causal", "optimal_transport")
+    assert model.routing is None
+    assert model.auxiliary is None
     inputs = make_inputs()
-    assert model(Inputs(inputs.features, inputs.features_mask, inputs.cluster_probs)).gates.shape == (48, 1, 1)
+    assert model(Inputs(inputs.features, inputs.features_mask, inputs.cluster_probs)).gates.shape == (48, 1, 3)
     data = config.to_dict()
     with pytest.warns(UserWarning, match="left out"), pytest.raises(ValueError, match="no expert is left"):
         PLEClusterAdaTT(ModelConfig.from_dict({**data, "experts": [{"name": "raw_scale"}]}))
@@ -170,14 +217,14 @@ def test_half_precision_keeps_gates_and_losses_in_float32(
 SWITCHES: dict[str, Any] = {
     "inputs.present": [0, 1, 2, 8, 9],
     "inputs.normalised": 9,
-    "inputs.seq_channels": [0, 1],
-    "inputs.has_txn_seq": False,
+    "inputs.sides": [{"name": "txn_seq", "shape": [30, 4], "masked": True, "channels": [0, 1]}],
     "tasks.kind+loss+out": {
         "retention": {"kind": "multiclass", "loss": "nll", "out": 2, "focal_gamma": None, "focal_alpha": None}
     },
     "tasks.group": {"churn": {"group": "engagement"}},
     "tasks.weight": {"churn": {"weight": 3.0}},
     "tasks.experts": {"churn": {"experts": ["deepfm"]}},
+    "tasks.hmm": {"churn": {"hmm": "journey"}},
     "tasks.loss": {"engagement": {"loss": "huber"}},
     "tasks.focal_gamma": {"churn": {"focal_gamma": 1.0}},
     "tasks.focal_alpha": {"churn": {"focal_alpha": 0.5}},
@@ -187,6 +234,22 @@ SWITCHES: dict[str, Any] = {
     "tasks.negatives": {"brand_prediction": {"negatives": 6}},
     "tasks.out": {"brand_prediction": {"out": 64}},
     "experts.order": ["raw_scale", "deepfm", "temporal"],
+    "experts.unified_hgcn.width": 48,
+    "experts.unified_hgcn.balls": [10, 10],
+    "experts.unified_hgcn.covisit": [],
+    "experts.unified_hgcn.fit_rows": 7,
+    "experts.unified_hgcn.hidden": [24],
+    "experts.unified_hgcn.curvature": 0.5,
+    "experts.unified_hgcn.curvature_span": 2.0,
+    "experts.unified_hgcn.max_norm": 0.1,
+    "experts.unified_hgcn.dropout": 0.4,
+    "experts.perslay.width": 32,
+    "experts.perslay.points": 12,
+    "experts.perslay.weight_power": 0.5,
+    "experts.perslay.spread": 1.0,
+    "experts.perslay.fit_rows": 7,
+    "experts.perslay.hidden": [24],
+    "experts.perslay.dropout": 0.4,
     "experts.deepfm.width": 32,
     "experts.deepfm.bins": 5,
     "experts.deepfm.fit_rows": 7,
@@ -195,19 +258,60 @@ SWITCHES: dict[str, Any] = {
     "experts.deepfm.dropout": 0.4,
     "experts.temporal.width": 32,
     "experts.temporal.fit_rows": 7,
-    "experts.temporal.branches": [{"kind": "transformer"}, {"kind": "transformer"}],
-    "experts.temporal.branches.patch_days": [{"patch_days": 5}],
-    "experts.temporal.branches.model_width": [{"model_width": 16}],
-    "experts.temporal.branches.layers": [{"layers": 1}],
-    "experts.temporal.branches.heads": [{"heads": 4}],
-    "experts.temporal.branches.feedforward": [{"feedforward": 16}],
-    "experts.temporal.branches.dropout": [{"dropout": 0.4}],
+    "experts.temporal.hidden": [48],
+    "experts.temporal.dropout": 0.4,
+    "experts.temporal.branches": [{"kind": "transformer"}, {"kind": "liquid"}],
+    "experts.temporal.branches.mamba.patch_days": 5,
+    "experts.temporal.branches.mamba.model_width": 8,
+    "experts.temporal.branches.mamba.layers": 2,
+    "experts.temporal.branches.mamba.state": 4,
+    "experts.temporal.branches.mamba.expand": 2,
+    "experts.temporal.branches.mamba.heads": 4,
+    "experts.temporal.branches.mamba.taps": 3,
+    "experts.temporal.branches.mamba.chunk": 7,
+    "experts.temporal.branches.mamba.dropout": 0.4,
+    "experts.temporal.branches.liquid.patch_days": 5,
+    "experts.temporal.branches.liquid.model_width": 8,
+    "experts.temporal.branches.liquid.backbone": 8,
+    "experts.temporal.branches.liquid.dropout": 0.4,
+    "experts.temporal.branches.transformer.patch_days": 5,
+    "experts.temporal.branches.transformer.model_width": 8,
+    "experts.temporal.branches.transformer.layers": 2,
+    "experts.temporal.branches.transformer.heads": 4,
+    "experts.temporal.branches.transformer.feedforward": 8,
+    "experts.temporal.branches.transformer.dropout": 0.4,
+    "experts.lightgcn.width": 32,
+    "experts.lightgcn.fit_rows": 7,
+    "experts.lightgcn.hidden": [24],
+    "experts.lightgcn.dropout": 0.4,
+    "experts.causal.width": 32,
+    "experts.causal.variables": 5,
+    "experts.causal.encoding": 4,
+    "experts.causal.fit_rows": 7,
+    "experts.causal.factors": 2,
+    "experts.causal.acyclicity": 1.0,
+    "experts.causal.sparsity": 0.1,
+    "experts.causal.reconstruction": 1.0,
+    "experts.causal.dropout": 0.4,
+    "experts.optimal_transport.width": 32,
+    "experts.optimal_transport.support": 8,
+    "experts.optimal_transport.prototypes": 4,
+    "experts.optimal_transport.dimension": 3,
+    "experts.optimal_transport.spread": 1.0,
+    "experts.optimal_transport.epsilon": 0.5,
+    "experts.optimal_transport.iterations": 2,
+    "experts.optimal_transport.hidden": [24],
+    "experts.optimal_transport.dropout": 0.4,
     "experts.raw_scale.width": 32,
     "experts.raw_scale.hidden": [32],
     "experts.raw_scale.dropout": 0.4,
     "gate.prior_bias": 0.0,
     "gate.dim_normalize": False,
     "gate.entropy_weight": 0.1,
+    "routing.enabled": False,
+    "routing.width": 16,
+    "basket.kind": "cluster",
+    "basket.cluster_hidden": [8],
     "basket.hidden": [64],
     "basket.width": 16,
     "basket.cluster_width": 8,
@@ -221,9 +325,53 @@ SWITCHES: dict[str, Any] = {
     "weighting.strategy": "fixed",
     "weighting.log_variance": [1.0, 2.0],
     "weighting.precision": [2.0, 3.0],
+    "weighting.restoring": 0.5,
+    "weighting.rate": 0.5,
+    "weighting.temperature": 0.5,
+    "weighting.conflict": "upgrad",
+    "weighting.cagrad_radius": 0.8,
+    "evidential.enabled": False,
+    "evidential.weight": 0.5,
+    "evidential.kl_weight": 0.1,
+    "evidential.kl_epochs": 3,
+    "evidential.buckets": 8,
+    "autoencoder.enabled": False,
+    "autoencoder.expansion": 2,
+    "autoencoder.sparsity": 0.1,
+    "autoencoder.weight": 0.1,
+    "autoencoder.share": 0.5,
+    "auxiliary.enabled": False,
+    "auxiliary.hidden": [8],
+    "adatt.enabled": False,
+    "adatt.momentum": 0.5,
+    "adatt.conflict": 0.5,
+    "adatt.prior": [0.9, 0.1],
+    "adatt.temperature": 0.2,
+    "adatt.strength": 0.3,
+    "adatt.limit": 0.001,
+    "adatt.warmup_epochs": 4,
+    "adatt.freeze_epoch": 50,
+    "adatt.intra": {"engagement": 0.1, "lifecycle": 0.7, "value": 0.6, "consumption": 0.7},
+    "adatt.inter": 0.9,
 }
-# What the settings above cannot be turned to one by one: names, and sizes that the inputs fix.
-FIXED = {"inputs.columns", "inputs.clusters", "inputs.seq_steps", "inputs.seq_width", "tasks.name"}
+# What another setting must be for a setting to count.
+BESIDE: dict[str, tuple[str, Any]] = {
+    "gate.dim_normalize": ("experts.deepfm.width", 32),  # with experts of one width every scale is 1
+    "basket.cluster_hidden": ("basket.kind", "cluster"),
+    "weighting.restoring": ("weighting.strategy", "gradnorm"),
+    "weighting.rate": ("weighting.strategy", "gradnorm"),
+    "weighting.temperature": ("weighting.strategy", "dwa"),
+    "weighting.cagrad_radius": ("weighting.conflict", "cagrad"),
+    "experts.unified_hgcn.max_norm": ("experts.unified_hgcn.curvature", 2.0),
+}
+# What a single step cannot show: names and sizes that the inputs fix, and settings with a test of their own.
+FIXED = {
+    *("inputs.columns", "inputs.clusters", "tasks.name"),
+    "experts.causal.edge",  # of the report: test_causal.py
+    "experts.causal.dual_rate",  # of the next step: test_causal.py
+    "experts.temporal.branches.mamba.kernel",  # the same numbers on a GPU: test_temporal_mamba.py
+    *("adatt.every", "adatt.sub_batch", "adatt.affinity"),  # of a run: test_affinity.py
+}
 
 
 def _turned(config: ModelConfig, switch: str, value: Any) -> ModelConfig:
@@ -234,8 +382,12 @@ def _turned(config: ModelConfig, switch: str, value: Any) -> ModelConfig:
     elif switch == "experts.order":
         data["experts"] = [next(e for e in data["experts"] if e["name"] == name) for name in value]
     elif section == "experts":
-        name, key = rest.split(".")[:2]
-        data["experts"] = [{**e, key: value} if e["name"] == name else e for e in data["experts"]]
+        name, key, *branch = rest.split(".")
+        for expert in data["experts"]:
+            if expert["name"] == name and branch:
+                expert[key] = [{**b, branch[1]: value} if b["kind"] == branch[0] else b for b in expert[key]]
+            elif expert["name"] == name:
+                expert[key] = value
     else:
         data[section][rest.split(".")[0]] = value
     return ModelConfig.from_dict(data)
@@ -246,8 +398,8 @@ def _turned(config: ModelConfig, switch: str, value: Any) -> ModelConfig:
 def test_every_setting_changes_a_step(
     model_config: ModelConfig, make_inputs: Make, make_targets: Make, switch: str
 ) -> None:
-    if switch == "gate.dim_normalize":  # with experts of one width every scale is 1
-        model_config = _turned(model_config, "experts.deepfm.width", 32)
+    if switch in BESIDE:
+        model_config = _turned(model_config, *BESIDE[switch])
     turned = _turned(model_config, switch, SWITCHES[switch])
     inputs, targets = make_inputs(), make_targets(model_config.tasks)
     before, grads = _step(model_config, inputs, targets)
@@ -270,8 +422,9 @@ def test_the_table_of_settings_is_complete(model_config: ModelConfig) -> None:
         elif section == "experts":
             for expert in content:
                 names |= {f"experts.{expert['name']}.{key}" for key in expert if key != "name"}
-                branches = expert.get("branches", [{}])[0]
-                names |= {f"experts.temporal.branches.{key}" for key in branches if key != "kind"}
+                for branch in expert.get("branches", []):
+                    kind = f"experts.temporal.branches.{branch['kind']}"
+                    names |= {f"{kind}.{key}" for key in branch if key != "kind"}
         else:
             names |= {f"{section}.{key}" for key in content}
     assert names - covered == set()
@@ -287,12 +440,14 @@ def _parts(switch: str) -> list[str]:
 def test_everything_learns(model_config: ModelConfig, make_inputs: Make, make_targets: Make) -> None:
     model, loss = _build(model_config)
     inputs, targets = make_inputs(), make_targets(model_config.tasks, share=1.0)
+    for mode in ("journey", "lifecycle", "behavior"):  # some rows read the learnt default
+        inputs = _without(inputs, f"hmm_{mode}", torch.arange(len(inputs)) % 5 == 0)
     model.fit_inputs(inputs)
     parameters = [*model.parameters(), *loss.parameters()]
     start = {n: p.detach().clone() for n, p in (*model.named_parameters(), *loss.named_parameters())}
     optimizer = torch.optim.AdamW(parameters, lr=2e-3)
     totals = []
-    for _ in range(40):
+    for _ in range(100):
         optimizer.zero_grad()
         result = loss(model(inputs), targets, model)
         result.total.backward()
@@ -301,9 +456,8 @@ def test_everything_learns(model_config: ModelConfig, make_inputs: Make, make_ta
     assert totals[-1] < totals[0]
     for name, parameter in (*model.named_parameters(), *loss.named_parameters()):
         assert parameter.grad is not None, name
-        assert bool(parameter.grad.any()), name
         assert not torch.equal(parameter, start[name]), name
-    moved = (model.gate.linear.bias.detach() - start["gate.linear.bias"]).view(16, 3).abs().amin(1)
+    moved = (model.gate.linear.bias.detach() - start["gate.linear.bias"]).view(16, 8).abs().amin(1)
     assert bool((moved > 0).all())  # every gate of every task
     for name in model.expert_names:
         norm = sum(float(p.grad.norm()) for p in model.experts[name].parameters() if p.grad is not None)
@@ -316,16 +470,21 @@ def test_frozen_shared_part_does_not_move_and_survives_a_checkpoint(
     model, loss = _build(model_config)
     model.freeze_shared()
     outputs = model(make_inputs())
-    assert model.regularisation(outputs) == {}
+    assert set(model.regularisation(outputs)) == {"autoencoder"}
     loss(outputs, make_targets(model_config.tasks), model).total.backward()
     for name, parameter in model.named_parameters():
-        assert (parameter.grad is None) == name.startswith(("experts.", "gate.")), name
+        assert (parameter.grad is None) == name.startswith(("experts.", "gate.", "auxiliary.")), name
     other, _ = _build(model_config)
     other.load_state_dict(model.state_dict())
     assert not any(p.requires_grad for p in (*other.experts.parameters(), *other.gate.parameters()))
     other.freeze_shared(False)
     assert all(p.requires_grad for p in other.parameters())
-    assert set(other.regularisation(other(make_inputs()))) == {"gate_entropy"}
+    assert "gate_entropy" in other.regularisation(other(make_inputs()))
+    other.freeze_gates()
+    again, _ = _build(model_config)
+    again.load_state_dict(other.state_dict())
+    assert not any(p.requires_grad for p in again.gate.parameters())
+    assert all(p.requires_grad for p in again.experts.parameters())
 
 
 def test_state_holds_all_that_was_fitted(model_config: ModelConfig, make_inputs: Make) -> None:

@@ -31,15 +31,13 @@ def test_inputs_hold_each_value_under_its_name_and_its_mask(frame: pl.DataFrame)
         assert inputs.features_mask[:, index].tolist() == [value is not None for value in values]
         assert inputs.features[:, index].tolist() == [value or 0.0 for value in values]
     assert inputs.cluster_probs.tolist() == frame["cluster_probs"].to_list()
-    assert inputs.txn_seq is not None
-    assert inputs.txn_seq_mask is not None
     for row in (0, 1, 8):
         steps, valid = frame["txn_seq"][row], frame["txn_seq_mask"][row]
         assert inputs.present["txn_seq"][row].item() == (steps is not None)
         if steps is not None:
             expected = np.where(valid.to_numpy()[:, None], steps.to_numpy().reshape(samples.STEPS, samples.WIDTH), 0)
-            assert np.array_equal(inputs.txn_seq[row].numpy(), expected)
-            assert inputs.txn_seq_mask[row].tolist() == valid.to_list()
+            assert np.array_equal(inputs.sides["txn_seq"][row].numpy(), expected)
+            assert inputs.masks["txn_seq"][row].tolist() == valid.to_list()
 
 
 def test_order_of_columns_extra_columns_and_the_library_do_not_matter(frame: pl.DataFrame) -> None:
@@ -63,7 +61,7 @@ def test_order_of_columns_extra_columns_and_the_library_do_not_matter(frame: pl.
         (lambda f: f.with_columns(cluster_probs=pl.lit([0.5, 0.5])), "have .* values, not 3"),
         (lambda f: f.with_columns(cluster_probs=pl.lit(0.5)), "cluster_probs is Float64"),
         (lambda f: f.with_columns(txn_seq=pl.lit([0.0] * 9)), "column txn_seq: rows .* not 112"),
-        (lambda f: f.with_columns(txn_seq=pl.lit([float("nan")] * 112)), "not finite on valid days"),
+        (lambda f: f.with_columns(txn_seq=pl.lit([float("nan")] * 112)), "txn_seq holds values that are not finite"),
     ],
 )
 def test_a_matrix_that_does_not_fit_is_refused_by_name(frame: pl.DataFrame, change: object, message: str) -> None:
@@ -120,15 +118,12 @@ def test_empty_and_missing_brand_lists_are_masked() -> None:
 
 def test_steps_rest_in_half_precision_and_leave_in_single() -> None:
     table = samples.table(20)
-    assert table.inputs.txn_seq is not None
-    assert table.inputs.txn_seq.dtype == torch.float16
+    assert table.inputs.sides["txn_seq"].dtype == torch.float16
     inputs, targets = table.batch(torch.tensor([3, 4]), CPU)
-    assert inputs.txn_seq is not None
-    assert inputs.txn_seq.dtype == torch.float32
+    assert inputs.read(samples.SIDES[0])[0].dtype == torch.float32
     assert len(inputs) == len(targets.values["churn"]) == 2
-    huge = TensorTable.of(inputs._map(lambda t: t * 1e6 if t.dtype == torch.float32 else t), targets)
-    assert huge.inputs.txn_seq is not None
-    assert huge.inputs.txn_seq.dtype == torch.float32
+    huge = TensorTable.of(inputs.map(lambda t: t.float() * 1e6 if t.is_floating_point() else t), targets)
+    assert huge.inputs.sides["txn_seq"].dtype == torch.float32
 
 
 def test_parts_put_together_are_the_whole() -> None:
