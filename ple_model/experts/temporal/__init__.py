@@ -104,7 +104,8 @@ class Temporal(Expert):
     def fit(self, inputs: Inputs) -> None:
         """The channels' scales from training rows."""
         rows = spread_rows(len(inputs), self.config.fit_rows).to(inputs.features.device)
-        sample = inputs.index(rows)
+        read = {sequence.side.name for sequence in self.daily}
+        sample = inputs.without(*(inputs.sides.keys() - read)).index(rows)
         for sequence in self.daily:
             sequence.fit(sample)
 
