@@ -56,14 +56,14 @@ class DAG(nn.Module):
         return self.weight.float() * self.off_diagonal
 
     def acyclicity(self, penalty: float) -> Tensor:
-        """penalty·(h + h²/2) + multiplier·h, a scalar ≥ 0 that is 0 for a DAG. The multiplier rises after it.
+        """penalty·(h + h²/2 + multiplier·h), a scalar ≥ 0 that is 0 for a DAG. The multiplier rises after it.
 
         The first term, linear in h, is what removes the last, weak cycles: h² alone has no slope there.
         """
         h = acyclicity(self.edges())
-        term = penalty * (h + 0.5 * h.square()) + self.multiplier.clone() * h
+        term = penalty * (h + 0.5 * h.square() + self.multiplier.clone() * h)
         with torch.no_grad():
-            self.multiplier.add_(self.dual_rate * penalty * h)
+            self.multiplier.add_(self.dual_rate * h)
         return term
 
     def sparsity(self) -> Tensor:
