@@ -171,7 +171,7 @@ class CausalConfig(ClosedModel):
     variables: int = Field(default=32, ge=2)
     encoding: Width = 12
     acyclicity: float = Field(default=0.1, ge=0)
-    dual_rate: float = Field(default=0.01, ge=0)
+    dual_rate: float = Field(default=5.0, ge=0)
     sparsity: float = Field(default=0.01, ge=0)
     reconstruction: float = Field(default=0.1, ge=0)
     fit_rows: int = Field(default=8_000, ge=2)
@@ -185,7 +185,7 @@ class OptimalTransportConfig(ClosedModel):
 
     dimension: of the points. spread: standard deviation of the weights' logits at the start. epsilon: entropic
     regularisation as a share of the largest cost. iterations: of Sinkhorn; with these settings four
-    leave 1e-3 of the mean divergence at most, and 1 % of the gradient.
+    leave an error of 1e-3 of the mean divergence, and of about 1 % of the gradient.
     """
 
     name: Literal["optimal_transport"] = "optimal_transport"

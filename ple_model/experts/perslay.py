@@ -1,10 +1,10 @@
 """PersLay over raw persistence diagrams, with the pre-computed topology columns where a row has none.
 
-Source: Carrière et al., "PersLay" (AISTATS 2020), §3: Σ w(p)·φ(p) over a diagram's points, here with their Gaussian
-point transformation φ_i(p) = exp(−(birth − b_i)²/2σ_i² − (death − d_i)²/2τ_i²) and w(p) = (death − birth)^power; MODEL §3.
-One block for each (window, homology dimension), then log(1 + Σ): sums over four and over ninety points meet in
-one linear layer. Departure: widths and power are learnt beside the reference points, all in the scale of the training
-diagrams.
+Source: Carrière et al., "PersLay" (AISTATS 2020), §3: Σ w(p)·φ(p) over a diagram's points p, here with their Gaussian
+point transformation φ_i(p) = exp(−(birth − b_i)²/2σ_i² − (death − d_i)²/2τ_i²) and w(p) = (death − birth)^power;
+MODEL §3. One block for each (window, homology dimension), then log(1 + Σ): sums over four and over ninety points meet
+in one linear layer. Departure: widths and power are learnt beside the reference points, all in the scale of the
+training diagrams.
 
 log(w·φ) is a quadratic of (birth, death) plus a multiple of log persistence: one GEMM of six numbers a point gives it
 for all reference points, and only real points of a block are gathered, since most places of a diagram are padding.
