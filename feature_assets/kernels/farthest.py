@@ -56,22 +56,40 @@ def _sample(cloud: np.ndarray, most: int, sampled: np.ndarray, at: int) -> int:
     for i in range(1, n):
         if _smaller(cloud, i, chosen):
             chosen = i
-    nearest = np.full(n, np.inf)
+    columns = cloud.T.copy()
+    nearest, away = np.full(n, np.inf), np.empty(n)
     for _ in range(most):
         for k in range(width):
             sampled[at, k] = cloud[chosen, k]
         at += 1
-        farthest, following = 0.0, -1
-        for i in range(n):
-            total = 0.0
-            for k in range(width):
-                difference = cloud[i, k] - sampled[at - 1, k]
-                total += difference * difference
-            if total < nearest[i]:
-                nearest[i] = total
-            if nearest[i] > farthest or (nearest[i] == farthest and following >= 0 and _smaller(cloud, i, following)):
-                farthest, following = nearest[i], i
-        if following < 0:
+        _approach(columns, chosen, away, nearest)
+        farthest, following = _largest(nearest), -1
+        if farthest == 0.0:
             break  # every point is chosen, or equal to one that is
+        for i in range(n):
+            if nearest[i] == farthest and (following < 0 or _smaller(cloud, i, following)):
+                following = i
         chosen = following
     return at
+
+
+@njit(cache=True)
+def _approach(columns: np.ndarray, chosen: int, away: np.ndarray, nearest: np.ndarray) -> None:
+    """`nearest` [n], squared distances to those chosen before, with one more; `columns` [D, n], `away` scratch."""
+    away[:] = 0.0
+    for k in range(columns.shape[0]):
+        column, here = columns[k], columns[k, chosen]
+        for i in range(away.size):
+            difference = column[i] - here
+            away[i] += difference * difference
+    for i in range(away.size):
+        nearest[i] = away[i] if away[i] < nearest[i] else nearest[i]
+
+
+@njit(cache=True, fastmath={"nnan", "nsz"})
+def _largest(values: np.ndarray) -> float:
+    """The largest of numbers ≥ 0, in whatever order they are compared."""
+    largest = 0.0
+    for i in range(values.size):
+        largest = values[i] if values[i] > largest else largest
+    return largest

@@ -103,23 +103,42 @@ def bottleneck(first: np.ndarray, second: np.ndarray) -> float:
     """Bottleneck distance: the least possible longest edge of a matching.
 
     A length ε will do when the pairs of each diagram whose half persistence exceeds ε can all be matched along edges of
-    at most ε; each side may be checked apart (Mendelsohn & Dulmage 1958). Binary search over the lengths that occur.
+    at most ε; each side may be checked apart (Mendelsohn & Dulmage 1958). Binary search over the lengths that occur,
+    from what the pair that is hardest to place needs to what it costs to match the diagrams in their order.
     """
     n, m = first.shape[0], second.shape[0]
-    lengths = np.empty(n * m + n + m + 1)
-    lengths[0] = 0.0
-    at = 1
+    nearest = np.empty(n + m)  # of each pair: to the diagonal or a pair of the other diagram
+    ordered = 0.0
     for i in range(n):
-        lengths[at] = _half(first, i)
-        at += 1
+        nearest[i] = _half(first, i)
+        if i >= m:
+            ordered = max(ordered, nearest[i])
     for j in range(m):
-        lengths[at] = _half(second, j)
-        at += 1
+        nearest[n + j] = _half(second, j)
+        if j >= n:
+            ordered = max(ordered, nearest[n + j])
+        else:
+            ordered = max(ordered, min(_ground(first, second, j, j), max(nearest[j], nearest[n + j])))
+    lengths, most = np.empty(n * m + n + m + 1), 0
+    for k in range(n + m):
+        lengths[k] = nearest[k]
+    at = n + m
     for i in range(n):
         for j in range(m):
-            lengths[at] = _ground(first, second, i, j)
+            length = _ground(first, second, i, j)
+            lengths[at] = length
             at += 1
-    lengths = np.sort(lengths)
+            nearest[i] = min(nearest[i], length)
+            nearest[n + j] = min(nearest[n + j], length)
+    lengths[at] = 0.0
+    needed = 0.0
+    for k in range(n + m):
+        needed = max(needed, nearest[k])
+    for k in range(lengths.size):
+        if needed <= lengths[k] <= ordered:
+            lengths[most] = lengths[k]
+            most += 1
+    lengths = np.sort(lengths[:most])
     low, high = 0, lengths.size - 1
     while low < high:
         middle = (low + high) // 2

@@ -131,11 +131,14 @@ def _purchases(
 def _coordinates(facts: np.ndarray) -> np.ndarray:
     """(amount, rank, weekday, hour) → the six coordinates, one point after the other: the same bits in any shard."""
     points = np.empty((facts.shape[0], 6))
+    week = np.empty((7, 2))
+    for d in range(7):
+        week[d, 0], week[d, 1] = np.sin(d * (2 * np.pi / 7)), np.cos(d * (2 * np.pi / 7))
     for i in range(facts.shape[0]):
-        day, hour = facts[i, 2] * (2 * np.pi / 7), facts[i, 3] * (2 * np.pi / 24)
+        day, hour = int(facts[i, 2]), facts[i, 3] * (2 * np.pi / 24)
         points[i, 0] = np.log1p(max(facts[i, 0], 0.0))
         points[i, 1] = facts[i, 1]
-        points[i, 2], points[i, 3] = np.sin(day), np.cos(day)
+        points[i, 2], points[i, 3] = week[day, 0], week[day, 1]
         points[i, 4], points[i, 5] = np.sin(hour), np.cos(hour)
     return points
 
