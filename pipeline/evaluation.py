@@ -5,7 +5,7 @@ for brands the customer's own past purchases.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,12 @@ from pipeline.resources.tracking import Tracking
 if TYPE_CHECKING:
     from pipeline.candidate import Candidate
     from ple_model.evaluation.compare import Comparison
+    from ple_model.model import PLEClusterAdaTT
     from ple_model.training.data import TensorTable
 
 MODEL, CONSTANT, BOOSTING, OWN_PAST = "model", "constant", "LightGBM", "own past"
 PAST_DAYS = 180
+IMPORTANCE_ROWS = 2_000
 
 Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Task → (predicted probability [n], whether it happened [n])."""
@@ -38,7 +40,7 @@ class Evaluation:
 
     table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → better, level,
     worse or unknown, of the model. gates: task → expert → mean weight. reliability: task → bins of (predicted,
-    observed, rows).
+    observed, rows). inputs: what shuffling an input adds to a task's loss (`permutation_importance`).
     """
 
     table: list[dict[str, str]]
@@ -47,6 +49,7 @@ class Evaluation:
     gates: dict[str, dict[str, float]]
     reliability: dict[str, list[tuple[float, float, int]]]
     notes: dict[str, str]
+    inputs: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -55,6 +58,7 @@ class Evaluation:
         gates: Mapping[str, Mapping[str, float]],
         curves: "Curves",
         notes: Mapping[str, str],
+        inputs: Sequence[dict[str, Any]],
     ) -> "Evaluation":
         """From the comparisons by task."""
         from ple_model.evaluation.compare import table
@@ -80,6 +84,7 @@ class Evaluation:
             gates={task: dict(weights) for task, weights in gates.items()},
             reliability={task: plots.reliability_bins(*curve) for task, curve in curves.items()},
             notes={task: note for task, note in notes.items() if note},
+            inputs=list(inputs),
         )
 
     def summary(self) -> str:
@@ -102,6 +107,7 @@ class Evaluation:
             "all metrics": markdown(pl.DataFrame(self.metrics, infer_schema_length=None), rows=500),
             "reliability": plots.as_markdown(plots.reliability(self.reliability)),
             "gates": plots.as_markdown(plots.gate_heatmap(self.gates)),
+            **({"inputs": plots.as_markdown(plots.input_heatmap(self.inputs))} if self.inputs else {}),
         }
 
     def log(self, tracking: Tracking, run_id: str) -> None:
@@ -115,6 +121,7 @@ class Evaluation:
         figures = {
             "plots/calibration.png": plots.reliability(self.reliability),
             "plots/gates.png": plots.gate_heatmap(self.gates),
+            "plots/inputs.png": plots.input_heatmap(self.inputs),
         }
         tracking.log_figures(run_id, figures)
 
@@ -154,9 +161,19 @@ def evaluate_candidate(work: "Candidate") -> Evaluation:
         )
         if task.kind in ("binary", "multiclass") and mask.any():
             curves[task.name] = _curve(task.kind, predictions[MODEL][mask], labels[mask])
-    result = Evaluation.of(comparisons, found.gates, curves, notes)
+    result = Evaluation.of(comparisons, found.gates, curves, notes, input_importance(scorer.bundle.model, test, work))
     publish_json(asdict(result), work.folder / "evaluation.json")
     return result
+
+
+def input_importance(model: "PLEClusterAdaTT", test: "TensorTable", work: "Candidate") -> list[dict[str, Any]]:
+    """Rows of `permutation_importance` over a spread of the test rows."""
+    from ple_model.evaluation.permutation import permutation_importance
+    from ple_model.experts.base import spread_rows
+
+    part = test.select(spread_rows(len(test), IMPORTANCE_ROWS))
+    work.log(f"shuffling each input over {len(part):,} test rows")
+    return permutation_importance(model, part.inputs, part.targets, repeats=2, seed=work.settings.seed).to_dicts()
 
 
 def fit_baselines(

@@ -32,6 +32,15 @@ def log_epoch(work: Candidate, tracking: Tracking, run_id: str, report: EpochRep
         "weight": report.weights,
     }
     values |= {f"{part}/{task}": value for part, found in parts.items() for task, value in found.items()}
+    if report.adatt is not None:
+        values |= {
+            "adatt/prior_share": report.adatt["prior_share"],
+            "adatt/share_of_time": report.adatt["share"],
+            "adatt/correlation_of_spaces": report.adatt["correlation"],
+            "adatt/pairs_in_conflict": sum(len(others) for others in report.adatt["conflicts"].values()),
+        }
+        picture = plots.transfer_heatmaps(report.adatt)
+        tracking.log_figures(run_id, {f"plots/adatt_epoch_{step:02d}.png": picture})
     tracking.log_metrics(run_id, values, step)
 
 
@@ -78,6 +87,19 @@ def training_facts(work: Candidate, result: FitResult) -> dict[str, Any]:
         "rows": work.labels.filter(pl.col("role") == "train").height,
         "rows per second": round(max(report.rows_per_second for report in result.history)),
         "device": f"{result.device}, {result.precision}",
+        **_transfer_facts(result),
+    }
+
+
+def _transfer_facts(result: FitResult) -> dict[str, Any]:
+    """Picture and conflicts of adaTT at the end of phase 1, where it is on."""
+    reports = [report.adatt for report in result.history if report.adatt is not None]
+    if not reports:
+        return {}
+    conflicts = [f"{task}: {', '.join(others)}" for task, others in reports[-1]["conflicts"].items()]
+    return {
+        "adaTT": plots.as_markdown(plots.transfer_heatmaps(reports[-1])),
+        "tasks in conflict": "; ".join(conflicts) or "none",
     }
 
 

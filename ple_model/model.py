@@ -4,15 +4,12 @@
 - Rows of customers without a history get their blocks from the auxiliary path.
 - All gates are one Linear; the first layer behind them uses the identity of MODEL §4.2.
 - Towers of one topological level run as one batch.
-- The model holds what turns raw outputs into label units: regression scales (buffers) and candidate tables.
+- What turns raw outputs into label units is that of every multi-task network (`multitask.py`).
 
 A part that is switched off is not built and costs nothing. Losses are in `losses.py`, training in `ple_model.training`.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass, field
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,67 +17,28 @@ from torch import Tensor, nn
 from ple_model.autoencoder import SparseAutoencoder
 from ple_model.auxiliary import AuxiliaryPath
 from ple_model.basket import GroupTaskExpertBasket
-from ple_model.closed import nearest
 from ple_model.cluster_basket import ClusterTaskExpertBasket
 from ple_model.config import ModelConfig, SideName
-from ple_model.contrastive import CandidateTable
 from ple_model.evidential import EvidentialHeads
 from ple_model.experts import Expert, build_experts
 from ple_model.gates import CGCAttention
 from ple_model.hmm_routing import HMMRouting
 from ple_model.inputs import Inputs
 from ple_model.logit_transfer import LogitTransfer
+from ple_model.multitask import MultiTaskNetwork, Outputs
 from ple_model.towers import TowerLevel
 
 
-@dataclass
-class Outputs:
-    """predictions: task → raw output [B, out] (logits, standardised value, or query); gates [B, T, N] in the order of
-    the configuration's tasks and of `expert_names`; shared [B, D], h_shared before the gates; mixed [B, T, H], what
-    the first layer behind the gates gave (`BasketOutput.mixed`); evidence: as `EvidentialHeads` gives it;
-    losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when asked for."""
-
-    predictions: dict[str, Tensor]
-    gates: Tensor
-    shared: Tensor
-    mixed: Tensor | None = None
-    evidence: dict[str, Tensor] = field(default_factory=dict)
-    losses: dict[str, Tensor] = field(default_factory=dict)
-    interpretation: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-
-
-class TargetScale(nn.Module):
-    """Mean and standard deviation of one regression task's label, [out] each; 0 and 1 until they are set."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, out: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(out))
-        self.register_buffer("std", torch.ones(out))
-
-    def standardise(self, label: Tensor) -> Tensor:
-        """Label unit → what the tower predicts. [B] or [B, out] → [B, out]."""
-        return (label.reshape(-1, self.mean.shape[0]).float() - self.mean) / self.std
-
-    def restore(self, value: Tensor) -> Tensor:
-        """What the tower predicts → label unit, [B, out]."""
-        return value.float() * self.std + self.mean
-
-
-class PLEClusterAdaTT(nn.Module):
+class PLEClusterAdaTT(MultiTaskNetwork):
     """The multi-task network. Source: MODEL §1–§8.
 
     `expert_names` are the experts that were built, in the order of the gates' last axis.
     """
 
-    shared_frozen: Tensor
+    config: ModelConfig
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.task_names = tuple(task.name for task in config.tasks)
+        super().__init__(config)
         self.experts = build_experts(config)
         self.expert_names = tuple(self.experts)
         widths = [expert.width for expert in self._experts()]
@@ -99,16 +57,7 @@ class PLEClusterAdaTT(nn.Module):
         self.evidential = EvidentialHeads(heads, config.tasks, config.basket.width) if heads.enabled else None
         codes = config.autoencoder
         self.autoencoder = SparseAutoencoder(sum(widths), codes) if codes.enabled else None
-        self.scales = nn.ModuleDict({t.name: TargetScale(t.out) for t in config.tasks if t.kind == "regression"})
-        self.tables = nn.ModuleDict(
-            {
-                t.name: CandidateTable(t.candidates, t.out, t.temperature)
-                for t in config.tasks
-                if t.candidates is not None and t.temperature is not None
-            }
-        )
-        self.register_buffer("shared_frozen", torch.tensor(False))
-        self.register_load_state_dict_post_hook(_apply_frozen_flags)
+        self.add_units()
 
     def _experts(self) -> list[Expert]:
         return [expert for expert in self.experts.values() if isinstance(expert, Expert)]
@@ -120,6 +69,7 @@ class PLEClusterAdaTT(nn.Module):
         if self.auxiliary is not None:
             blocks, present = self.auxiliary(blocks, present, inputs)
         shared = torch.cat(blocks, dim=1)
+        blocks = list(shared.split([expert.width for expert in self._experts()], dim=1))  # all that follows reads it
         gates = self.gate(shared, present)  # [B, T, N]
         modes = None if self.routing is None else self.routing(inputs)
         behind = self.basket(blocks, gates * self.gate.scales, modes, inputs.cluster_probs)
@@ -152,68 +102,24 @@ class PLEClusterAdaTT(nn.Module):
             terms["autoencoder"] = self.autoencoder(outputs.shared.detach()).loss
         return terms
 
-    def scale(self, task: str) -> TargetScale:
-        """The label scale of a regression task. Raises ValueError for another task."""
-        return _held(self.scales, task, "regression", TargetScale)
-
-    def table(self, task: str) -> CandidateTable:
-        """The candidate table of a contrastive task. Raises ValueError for another task."""
-        return _held(self.tables, task, "contrastive", CandidateTable)
-
-    @torch.no_grad()
-    def predict(self, inputs: Inputs) -> dict[str, Tensor]:
-        """Predictions in final units before calibration, without dropout.
-
-        binary [B] probability; multiclass [B, classes] probabilities; regression [B] or [B, out] in the label's unit;
-        contrastive [B, candidates] logits over the table.
-        """
-        was_training = self.training
-        self.eval()
-        try:
-            outputs = self(inputs)
-        finally:
-            self.train(was_training)
-        return {name: self.to_units(name, raw) for name, raw in outputs.predictions.items()}
-
-    def to_units(self, task: str, raw: Tensor) -> Tensor:
-        """A raw output [B, out] of `forward` in the final unit of its task: see `predict`."""
-        kind = self.config.task(task).kind
-        if kind == "binary":
-            return raw.float().squeeze(-1).sigmoid()
-        if kind == "multiclass":
-            return raw.float().softmax(-1)
-        if kind == "contrastive":
-            return self.table(task).scores(raw)
-        value = self.scale(task).restore(raw)
-        return value.squeeze(-1) if value.shape[-1] == 1 else value
-
     def fit_inputs(self, inputs: Inputs) -> None:
         """Takes bin edges and channel scales (buffers) from training rows. Call it once before training."""
         for expert in self._experts():
             expert.fit(inputs)
-
-    @torch.no_grad()
-    def set_target_scale(self, task: str, mean: float | Tensor, std: float | Tensor) -> None:
-        """Mean and standard deviation of a regression task's training labels. Raises ValueError unless std > 0."""
-        scale = self.scale(task)
-        if not bool((torch.as_tensor(std) > 0).all()):
-            raise ValueError(f"task {task!r}: standard deviation {std} is not positive")
-        scale.mean.copy_(torch.as_tensor(mean).expand_as(scale.mean))
-        scale.std.copy_(torch.as_tensor(std).expand_as(scale.std))
 
     def freeze_shared(self, frozen: bool = True) -> None:
         """Stops (or resumes) the training of shared experts and gates, and of the auxiliary path beside them; the flag
         is kept in a checkpoint (MODEL §13)."""
         self.shared_frozen.fill_(frozen)
         self.gate.frozen.fill_(frozen)
-        self._apply_frozen()
+        self.apply_frozen()
 
     def freeze_gates(self) -> None:
         """Stops the training of the gates alone, for good; kept in a checkpoint (MODEL §4.4)."""
         self.gate.frozen.fill_(True)
-        self._apply_frozen()
+        self.apply_frozen()
 
-    def _apply_frozen(self) -> None:
+    def apply_frozen(self) -> None:
         self.gate.requires_grad_(not bool(self.gate.frozen))
         self.experts.requires_grad_(not bool(self.shared_frozen))
         if self.auxiliary is not None:
@@ -228,21 +134,6 @@ def _has_auxiliary(config: ModelConfig) -> bool:
 def _has_modes(config: ModelConfig) -> bool:
     modes: tuple[SideName, ...] = ("hmm_journey", "hmm_lifecycle", "hmm_behavior")
     return config.routing.enabled and any(config.inputs.has(mode) for mode in modes)
-
-
-Held = TypeVar("Held", bound=nn.Module)
-
-
-def _held(modules: nn.ModuleDict, task: str, kind: str, of: type[Held]) -> Held:
-    module = dict(modules.items()).get(task)
-    if not isinstance(module, of):
-        raise ValueError(f"task {task!r} is not a {kind} task of this model; {nearest(task, modules)}")
-    return module
-
-
-def _apply_frozen_flags(model: nn.Module, _: object) -> None:
-    if isinstance(model, PLEClusterAdaTT):
-        model._apply_frozen()
 
 
 def parameter_counts(model: nn.Module, depth: int = 2) -> dict[str, int]:

@@ -1,9 +1,12 @@
-"""Figures of a training: learning curve, reliability, gates. For the Dagster UI (embedded) and MLflow (artifacts)."""
+"""Figures of a training: learning curve, reliability, gates, inputs, task transfer.
+
+For the Dagster UI (embedded) and MLflow (artifacts).
+"""
 
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
@@ -97,4 +100,45 @@ def gate_heatmap(gates: Mapping[str, Mapping[str, float]]) -> "Figure":
         )
     axis.set_title("mean gate weight on test rows", fontsize=9)
     figure.colorbar(image, ax=axis)
+    return figure
+
+
+def input_heatmap(importance: Sequence[Mapping[str, Any]]) -> "Figure":
+    """What shuffling an input (rows) adds to the loss of a task (columns), as a share of that loss."""
+    from matplotlib.colors import SymLogNorm
+
+    inputs = list(dict.fromkeys(row["input"] for row in importance))
+    tasks = list(dict.fromkeys(row["task"] for row in importance))
+    found = {(row["input"], row["task"]): row["increase"] / max(abs(row["loss"]), 1e-9) for row in importance}
+    values = np.array([[found[name, task] for task in tasks] for name in inputs])
+    figure, (axis,) = new_figure(3 + 0.55 * len(tasks), 1.8 + 0.28 * len(inputs))
+    most = max(float(np.abs(values).max(initial=0)), 1e-9)
+    image = axis.imshow(values, cmap="RdBu_r", norm=SymLogNorm(1e-3, vmin=-most, vmax=most), aspect="auto")
+    axis.set_xticks(range(len(tasks)), tasks, rotation=60, ha="right", fontsize=8)
+    axis.set_yticks(range(len(inputs)), inputs, fontsize=8)
+    for (row, column), value in np.ndenumerate(values):
+        axis.text(column, row, f"{100 * value:.1f}", ha="center", va="center", fontsize=6)
+    axis.set_title("loss added by shuffling one input across rows, % of the task's loss", fontsize=9)
+    figure.colorbar(image, ax=axis)
+    return figure
+
+
+def transfer_heatmaps(report: Mapping[str, Any]) -> "Figure":
+    """adaTT at the end of an epoch (`AdaTTReport.to_dict`): affinity, and what each task (row) takes of each other."""
+    tasks = report["tasks"]
+    figure, axes = new_figure(2 * (2.2 + 0.3 * len(tasks)), 2 + 0.28 * len(tasks), columns=2)
+    parts = (("affinity", "cosine of gradients", "RdBu_r", (-1, 1)), ("weights", "transfer weights", "viridis", None))
+    for axis, (key, title, colours, limits) in zip(axes, parts, strict=True):
+        low, high = limits or (0.0, None)
+        image = axis.imshow(np.array(report[key]), cmap=colours, vmin=low, vmax=high, aspect="auto")
+        axis.set_xticks(range(len(tasks)), tasks, rotation=60, ha="right", fontsize=7)
+        axis.set_yticks(range(len(tasks)), tasks, fontsize=7)
+        axis.set_title(title, fontsize=9)
+        figure.colorbar(image, ax=axis)
+    conflicts = sum(len(others) for others in report["conflicts"].values())
+    figure.suptitle(
+        f"adaTT, epoch {report['epoch']} ({report['phase']}): r = {report['prior_share']:.2f}, {conflicts} pairs in "
+        f"conflict, {report['share']:.1%} of the epoch's time",
+        fontsize=9,
+    )
     return figure

@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 
 from ple_model.config import (
+    AdaTTConfig,
+    AutoencoderConfig,
     DeepFMConfig,
     InputConfig,
     ModelConfig,
@@ -13,6 +15,7 @@ from ple_model.config import (
     Relation,
     SideConfig,
     TemporalConfig,
+    TowerConfig,
     TransferConfig,
 )
 from ple_model.config import TransformerBranchConfig as Branch
@@ -127,3 +130,18 @@ def ready(rows: int = 512) -> tuple:
     """(model, training table, validation table)."""
     train, valid = table(rows, 0), table(200, 1)
     return build(config(), train, seed=0), train, valid
+
+
+def without_dropout(rows: int) -> tuple:
+    """As `ready`, of a model without any draw while it trains, and with nothing that only a whole batch can tell."""
+    settings = config(
+        experts=(
+            DeepFMConfig(width=16, bins=4, embedding=4, hidden=(16,), dropout=0.0),
+            RawScaleConfig(width=16, hidden=(16,), dropout=0.0),
+        ),
+        tower=TowerConfig(dropout=0.0),
+        autoencoder=AutoencoderConfig(share=1.0),
+        adatt=AdaTTConfig(warmup_epochs=1, freeze_epoch=4, every=2),
+    )
+    train, valid = table(rows, 0, settings), table(100, 1, settings)
+    return build(settings, train, seed=0), train, valid

@@ -1,0 +1,62 @@
+"""Two processes on halves of each batch take the steps of one process on the whole batch."""
+
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from safetensors.torch import load_file
+
+SAMPLES = Path(__file__).with_name("samples.py")
+samples = SimpleNamespace(**runpy.run_path(str(SAMPLES)))
+
+TRAINS = """
+import json, runpy, sys
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+torch.set_num_threads(1)
+samples = SimpleNamespace(**runpy.run_path(sys.argv[1]))
+from safetensors.torch import save_file
+from ple_model.training.distributed import process_group
+from ple_model.training.trainer import fit
+with process_group() as world:
+    model, train, valid = samples.without_dropout(320)
+    epochs = {"phase1_epochs": 4, "phase2_epochs": 0, "warmup_epochs": 0}
+    settings = samples.training(**epochs, batch_size_cpu=64, **json.loads(sys.argv[3]))
+    result = fit(model, train, valid, settings, None, progress=False)
+    if world.first:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, sys.argv[2])
+"""
+
+
+def _train(folder: Path, processes: int, **settings: object) -> dict[str, torch.Tensor]:
+    script, out = folder / "trains.py", folder / f"{processes}.safetensors"
+    script.write_text(TRAINS)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [sys.executable]
+    if processes > 1:
+        where = ["--nproc-per-node", str(processes), "--master-addr", "127.0.0.1", "--master-port", str(port)]
+        launch += ["-m", "torch.distributed.run", *where]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SAMPLES.parents[2])}
+    arguments = [str(script), str(SAMPLES), str(out), json.dumps(settings)]
+    done = subprocess.run([*launch, *arguments], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return load_file(out)
+
+
+def test_two_processes_and_parts_of_a_batch_end_where_one_process_does(tmp_path: Path) -> None:
+    one, two = _train(tmp_path, 1), _train(tmp_path, 2)  # 20 steps
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=0, msg=name)
+    parts = _train(tmp_path, 2, accumulate=2)
+    for name, value in one.items():  # the order of a sum changes, and Adam enlarges the rounding of small gradients
+        torch.testing.assert_close(parts[name], value, atol=2e-4, rtol=0, msg=name)

@@ -1,0 +1,51 @@
+"""Permutation importance: an input that is read costs loss when it is shuffled, one that is not read costs nothing."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ple_model.evaluation.permutation import bundles, permutation_importance, shuffled
+from ple_model.model import PLEClusterAdaTT
+from ple_model.training.data import TensorTable
+
+samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
+Parts = tuple[PLEClusterAdaTT, TensorTable]
+
+
+@pytest.fixture(scope="module")
+def trained() -> Parts:
+    from ple_model.training.trainer import fit
+
+    model, train, valid = samples.ready(1024)
+    fit(model, train, valid, samples.training(phase1_epochs=6, learning_rate=0.01), None, progress=False)
+    return model, valid
+
+
+def test_every_input_of_the_configuration_is_shuffled(trained: Parts) -> None:
+    model, table = trained
+    names = bundles(model.config.inputs)
+    assert names == ("features_normalised", "features_raw", "cluster_probs", "txn_seq", "hmm_journey")
+    order = torch.randperm(len(table))
+    for name in names:
+        before, after = table.inputs.tensors(), shuffled(table.inputs, name, order, model.config.inputs).tensors()
+        changed = {key for key in before if not torch.equal(before[key], after[key])}
+        assert changed
+        if name == "txn_seq":
+            assert changed == {"side/txn_seq", "mask/txn_seq", "present/txn_seq"}
+            assert torch.equal(after["side/txn_seq"], before["side/txn_seq"][order])
+
+
+def test_columns_that_carry_the_labels_matter_and_the_answer_repeats(trained: Parts) -> None:
+    model, table = trained
+    found = permutation_importance(model, table.inputs, table.targets, repeats=2, seed=3)
+    assert found.height == len(bundles(model.config.inputs)) * len(model.task_names)
+    by = {(row["input"], row["task"]): row for row in found.to_dicts()}
+    for task in ("churn", "ltv", "life_stage"):  # their labels follow from the columns
+        assert by["features_normalised", task]["increase"] > 3 * abs(by["txn_seq", task]["increase"])
+        assert by["features_normalised", task]["increase"] > 0
+    assert by["txn_seq", "churn"]["share"] == pytest.approx(6 / 7, abs=0.01)
+    again = permutation_importance(model, table.inputs, table.targets, repeats=2, seed=3)
+    assert found.equals(again)
