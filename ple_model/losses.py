@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from ple_model.adatt import AdaTT
 from ple_model.config import ModelConfig, TaskConfig
+from ple_model.config.baselines import BaselineConfig
 from ple_model.conflict import ConflictWeights
 from ple_model.inputs import Targets
-from ple_model.model import Outputs, PLEClusterAdaTT
+from ple_model.multitask import MultiTaskNetwork, Outputs
 from ple_model.weighting import build_weighting
 
 
@@ -64,7 +65,7 @@ class MultiTaskLoss(nn.Module):
     """Holds what is learnt beside the model (weights of tasks, adaTT), so its parameters belong to the optimizer and
     its state to the checkpoint."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig | BaselineConfig) -> None:
         super().__init__()
         self.config = config
         self.weighting = build_weighting(config.weighting, config.tasks)
@@ -76,7 +77,7 @@ class MultiTaskLoss(nn.Module):
         self,
         outputs: Outputs,
         targets: Targets,
-        model: PLEClusterAdaTT,
+        model: MultiTaskNetwork,
         part: Part | None = None,
         observe: Observe | None = None,
     ) -> LossResult:
@@ -109,7 +110,7 @@ class MultiTaskLoss(nn.Module):
         self,
         outputs: Outputs,
         targets: Targets,
-        model: PLEClusterAdaTT,
+        model: MultiTaskNetwork,
         whole: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mean unweighted loss of each task [T], its labels here [T] and in all processes [T]. The mean is over all
@@ -123,7 +124,7 @@ class MultiTaskLoss(nn.Module):
         everywhere = here if whole is None else whole(here)
         return _over_processes(torch.stack(losses) / everywhere.clamp(min=1), whole), here, everywhere
 
-    def _rows(self, task: TaskConfig, raw: Tensor, targets: Targets, model: PLEClusterAdaTT) -> tuple[Tensor, Tensor]:
+    def _rows(self, task: TaskConfig, raw: Tensor, targets: Targets, model: MultiTaskNetwork) -> tuple[Tensor, Tensor]:
         """Loss of each row [B] and the mask of labelled rows [B]. Masked labels are never read."""
         if task.name not in targets.values:
             none = torch.zeros(len(raw), dtype=torch.bool, device=raw.device)

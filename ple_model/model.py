@@ -36,6 +36,7 @@ class PLEClusterAdaTT(MultiTaskNetwork):
     """
 
     config: ModelConfig
+    experts: nn.ModuleDict
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)

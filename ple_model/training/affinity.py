@@ -16,17 +16,18 @@ from ple_model.basket import GroupTaskExpertBasket
 from ple_model.gram import RepresentationGram, gradient_gram
 from ple_model.inputs import Inputs, Targets
 from ple_model.losses import MultiTaskLoss, Observe
-from ple_model.model import Outputs, PLEClusterAdaTT
+from ple_model.model import PLEClusterAdaTT
+from ple_model.multitask import MultiTaskNetwork, Outputs
 from ple_model.training.distributed import World
 
 
 class AffinityMeter:
     """Feeds what `loss` holds (adaTT, GradNorm, conflict weights) with Gram matrices of `model`'s tasks."""
 
-    def __init__(self, model: PLEClusterAdaTT, loss: MultiTaskLoss, world: World) -> None:
+    def __init__(self, model: MultiTaskNetwork, loss: MultiTaskLoss, world: World) -> None:
         self.model, self.loss, self.world = model, loss, world
         self.closed_form: RepresentationGram | None = None
-        if isinstance(model.basket, GroupTaskExpertBasket):
+        if isinstance(model, PLEClusterAdaTT) and isinstance(model.basket, GroupTaskExpertBasket):
             self.closed_form = RepresentationGram(model.basket, model.gate, model.transfer)
 
     def observer(self, step: int, inputs: Inputs, targets: Targets, outputs: Outputs) -> Observe | None:

@@ -16,13 +16,13 @@ from torch.nn import functional as F
 from ple_model.config import TaskConfig
 from ple_model.inputs import Targets
 from ple_model.losses import focal
-from ple_model.model import PLEClusterAdaTT
+from ple_model.multitask import MultiTaskNetwork
 
 _GRID = 1001
 _LOGITS = 12.0  # p from 6e-6 to 1 − 6e-6
 
 
-def constant_losses(model: PLEClusterAdaTT, targets: Targets) -> dict[str, float]:
+def constant_losses(model: MultiTaskNetwork, targets: Targets) -> dict[str, float]:
     """Task → loss of its best constant prediction on these labels, in the unit of `MultiTaskLoss`.
 
     Class shares for NLL, the mean for MSE, a grid search for focal and Huber, popularity (log odds of a brand being
@@ -54,7 +54,7 @@ def score(found: Mapping[str, float]) -> float:
     return sum(found.values()) / len(found)
 
 
-def _constant_loss(model: PLEClusterAdaTT, task: TaskConfig, labels: Tensor) -> float:
+def _constant_loss(model: MultiTaskNetwork, task: TaskConfig, labels: Tensor) -> float:
     if task.kind == "binary":
         grid = torch.linspace(-_LOGITS, _LOGITS, _GRID)
         gamma, alpha, share = task.focal_gamma or 0.0, task.focal_alpha or 0.5, labels.float().mean()

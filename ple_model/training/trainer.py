@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from ple_model._files import digest_of_json, digest_of_tensors
 from ple_model.inputs import Inputs
 from ple_model.losses import LossResult, MultiTaskLoss, Part
-from ple_model.model import Outputs, PLEClusterAdaTT
+from ple_model.multitask import MultiTaskNetwork, Outputs
 from ple_model.training.affinity import AffinityMeter
 from ple_model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ple_model.training.config import TrainingConfig
@@ -83,7 +83,7 @@ class _State:
 
 
 def fit(
-    model: PLEClusterAdaTT,
+    model: MultiTaskNetwork,
     train: TensorTable,
     valid: TensorTable,
     config: TrainingConfig,
@@ -122,7 +122,7 @@ def fit(
 class _Run:
     def __init__(
         self,
-        model: PLEClusterAdaTT,
+        model: MultiTaskNetwork,
         train: TensorTable,
         valid: TensorTable,
         config: TrainingConfig,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ple_model.gates import entropy
 from ple_model.losses import LossResult, MultiTaskLoss
-from ple_model.model import PLEClusterAdaTT
+from ple_model.multitask import MultiTaskNetwork
 from ple_model.training.data import TensorTable
 
 
@@ -43,7 +43,7 @@ class GateMeans:
 
 @torch.no_grad()
 def validate(
-    model: PLEClusterAdaTT,
+    model: MultiTaskNetwork,
     loss: MultiTaskLoss,
     table: TensorTable,
     batch_size: int,
@@ -65,7 +65,7 @@ def validate(
     return means.losses(), _gate_means(gate_sum / len(table), entropy_sum / len(table), model)
 
 
-def _gate_means(mean: Tensor, row_entropy: Tensor, model: PLEClusterAdaTT) -> GateMeans:
+def _gate_means(mean: Tensor, row_entropy: Tensor, model: MultiTaskNetwork) -> GateMeans:
     by_task = {
         task: dict(zip(model.expert_names, weights, strict=True))
         for task, weights in zip(model.task_names, mean.tolist(), strict=True)

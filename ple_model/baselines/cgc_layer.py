@@ -1,0 +1,93 @@
+"""Customized gate control, stage 1: softmax over the experts of a task and those that all share.
+
+h_k = Σ_i g_{k,i} e_i over the task's own and the shared experts of equal width, g_k = softmax(W_k x_k). A layer of
+progressive extraction also has a shared gate, over all experts of all tasks, whose mixture feeds the shared experts of
+the next layer. Source: Tang et al., "Progressive Layered Extraction" (RecSys 2020), eq. 1–5; MODEL §4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ple_model.baselines.stacked import Activation, StackedMLP
+from ple_model.towers import StackedLinear
+
+
+class CGCLayer(nn.Module):
+    """x → (mixtures [B, K, last], gates [B, K, E]).
+
+    K = tasks, and one more for the shared gate where there is one. E = tasks·specific + shared, experts of the first
+    task first; a gate is 0 at experts that are not its own. With `streams`, x [B, T + 1, in] has an input for each task
+    and one for the shared experts, as a layer below gives them; else x [B, in] is read by all.
+    """
+
+    own: Tensor
+
+    def __init__(
+        self,
+        tasks: int,
+        width: int,
+        hidden: Sequence[int],
+        specific: int,
+        shared: int,
+        dropout: float,
+        streams: bool = False,
+        shared_gate: bool = False,
+    ) -> None:
+        super().__init__()
+        self.tasks, self.specific, self.shared, self.streams = tasks, specific, shared, streams
+        self.experts = tasks * specific + shared
+        choices = specific + shared
+        own = torch.eye(tasks).repeat_interleave(specific, dim=1)  # [T, T·specific]
+        self.register_buffer("own", own, persistent=False)
+        if streams:
+            self.first_specific = StackedLinear(tasks, width, specific * hidden[0]) if specific else None
+            self.first_shared = nn.Linear(width, shared * hidden[0])
+            self.task_gates = StackedLinear(tasks, width, choices)
+        else:
+            self.first = nn.Linear(width, self.experts * hidden[0])
+            self.gates = nn.Linear(width, tasks * choices)
+        self.shared_gate = nn.Linear(width, self.experts) if shared_gate else None
+        self.activation = Activation(dropout)
+        self.rest = StackedMLP(self.experts, hidden[0], hidden[1:], dropout) if hidden[1:] else None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        gates = self._placed(self._task_logits(x).float().softmax(-1))
+        if self.shared_gate is not None:
+            common = self.shared_gate(x[:, -1] if self.streams else x).float().softmax(-1)
+            gates = torch.cat([gates, common.unsqueeze(1)], dim=1)
+        outputs = self._experts(x)
+        return torch.bmm(gates.to(outputs.dtype), outputs), gates
+
+    def _task_logits(self, x: Tensor) -> Tensor:
+        """[B, T, specific + shared]."""
+        if self.streams:
+            return self.task_gates(x[:, :-1].transpose(0, 1)).transpose(0, 1)
+        return self.gates(x).unflatten(1, (self.tasks, -1))
+
+    def _placed(self, chosen: Tensor) -> Tensor:
+        """A task's weights [B, T, specific + shared] at the places of its experts among all, [B, T, E]."""
+        if not self.specific:
+            return chosen
+        repeated = chosen[..., : self.specific].repeat(1, 1, self.tasks)
+        return torch.cat([repeated * self.own, chosen[..., self.specific :]], dim=-1)
+
+    def _experts(self, x: Tensor) -> Tensor:
+        """[B, E, last]."""
+        if self.streams:
+            h = self.first_shared(x[:, -1])
+            if self.first_specific is not None:
+                own = self.first_specific(x[:, :-1].transpose(0, 1))  # [T, B, specific·h]
+                h = torch.cat([own.transpose(0, 1).flatten(1), h], dim=1)
+        else:
+            h = self.first(x)
+        h = self.activation(h).unflatten(1, (self.experts, -1))
+        return h if self.rest is None else self.rest(h.transpose(0, 1)).transpose(0, 1)
+
+    def gate_parameters(self) -> list[nn.Parameter]:
+        """Of all gates of the layer."""
+        own = self.task_gates if self.streams else self.gates
+        return [*own.parameters(), *([] if self.shared_gate is None else self.shared_gate.parameters())]

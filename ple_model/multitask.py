@@ -1,0 +1,174 @@
+"""What every multi-task network of this library is to its losses and its trainer: the model of MODEL §1–§8 and the
+baselines of MODEL §14 alike.
+
+It holds what turns raw outputs into label units: regression scales (buffers) and candidate tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ple_model.closed import nearest
+from ple_model.contrastive import CandidateTable
+from ple_model.evidential import EvidentialHeads
+from ple_model.inputs import Inputs
+
+if TYPE_CHECKING:
+    from ple_model.config import ModelConfig
+    from ple_model.config.baselines import BaselineConfig
+
+
+@dataclass
+class Outputs:
+    """predictions: task → raw output [B, out] (logits, standardised value, or query); gates [B, T, N] in the order of
+    the configuration's tasks and of `expert_names`; shared [B, D], h_shared before the gates; mixed [B, T, H], what
+    the first layer behind the gates gave (`BasketOutput.mixed`); evidence: as `EvidentialHeads` gives it;
+    losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when asked for."""
+
+    predictions: dict[str, Tensor]
+    gates: Tensor
+    shared: Tensor
+    mixed: Tensor | None = None
+    evidence: dict[str, Tensor] = field(default_factory=dict)
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    interpretation: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+
+class TargetScale(nn.Module):
+    """Mean and standard deviation of one regression task's label, [out] each; 0 and 1 until they are set."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, out: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(out))
+        self.register_buffer("std", torch.ones(out))
+
+    def standardise(self, label: Tensor) -> Tensor:
+        """Label unit → what the tower predicts. [B] or [B, out] → [B, out]."""
+        return (label.reshape(-1, self.mean.shape[0]).float() - self.mean) / self.std
+
+    def restore(self, value: Tensor) -> Tensor:
+        """What the tower predicts → label unit, [B, out]."""
+        return value.float() * self.std + self.mean
+
+
+class MultiTaskNetwork(nn.Module):
+    """A subclass sets the attributes below, calls `add_units`, and implements the methods that raise.
+
+    experts: what phase 2 freezes and whose gradients tasks are compared by. expert_names: the last axis of the gates.
+    evidential: heads beside the towers, or None. shared_frozen: buffer, whether phase 2 holds `experts` still.
+    """
+
+    config: ModelConfig | BaselineConfig
+    task_names: tuple[str, ...]
+    expert_names: tuple[str, ...]
+    experts: nn.Module
+    evidential: EvidentialHeads | None
+    shared_frozen: Tensor
+
+    def __init__(self, config: ModelConfig | BaselineConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.task_names = tuple(task.name for task in config.tasks)
+
+    def add_units(self) -> None:
+        """Build scales and candidate tables, and the flag of phase 2."""
+        tasks = self.config.tasks
+        self.scales = nn.ModuleDict({t.name: TargetScale(t.out) for t in tasks if t.kind == "regression"})
+        self.tables = nn.ModuleDict(
+            {
+                t.name: CandidateTable(t.candidates, t.out, t.temperature)
+                for t in tasks
+                if t.candidates is not None and t.temperature is not None
+            }
+        )
+        self.register_buffer("shared_frozen", torch.tensor(False))
+        self.register_load_state_dict_post_hook(_apply_frozen_flags)
+
+    def forward(self, inputs: Inputs, interpret: bool = False) -> Outputs:
+        raise NotImplementedError
+
+    def regularisation(self, outputs: Outputs) -> dict[str, Tensor]:
+        """Terms to add to the loss, by name; none outside of training."""
+        raise NotImplementedError
+
+    def fit_inputs(self, inputs: Inputs) -> None:
+        """Takes bin edges and scales of inputs (buffers) from training rows. Call it once before training."""
+        raise NotImplementedError
+
+    def freeze_shared(self, frozen: bool = True) -> None:
+        """Stops (or resumes) the training of all that phase 2 holds still; the flag is kept in a checkpoint."""
+        raise NotImplementedError
+
+    def freeze_gates(self) -> None:
+        """Stops the training of the gates alone, for good; kept in a checkpoint (MODEL §4.4)."""
+        raise NotImplementedError
+
+    def apply_frozen(self) -> None:
+        """Sets what trains by the flags."""
+        raise NotImplementedError
+
+    def scale(self, task: str) -> TargetScale:
+        """The label scale of a regression task. Raises ValueError for another task."""
+        return _held(self.scales, task, "regression", TargetScale)
+
+    def table(self, task: str) -> CandidateTable:
+        """The candidate table of a contrastive task. Raises ValueError for another task."""
+        return _held(self.tables, task, "contrastive", CandidateTable)
+
+    @torch.no_grad()
+    def predict(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Predictions in final units before calibration, without dropout.
+
+        binary [B] probability; multiclass [B, classes] probabilities; regression [B] or [B, out] in the label's unit;
+        contrastive [B, candidates] logits over the table.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            outputs = self(inputs)
+        finally:
+            self.train(was_training)
+        return {name: self.to_units(name, raw) for name, raw in outputs.predictions.items()}
+
+    def to_units(self, task: str, raw: Tensor) -> Tensor:
+        """A raw output [B, out] of `forward` in the final unit of its task: see `predict`."""
+        kind = self.config.task(task).kind
+        if kind == "binary":
+            return raw.float().squeeze(-1).sigmoid()
+        if kind == "multiclass":
+            return raw.float().softmax(-1)
+        if kind == "contrastive":
+            return self.table(task).scores(raw)
+        value = self.scale(task).restore(raw)
+        return value.squeeze(-1) if value.shape[-1] == 1 else value
+
+    @torch.no_grad()
+    def set_target_scale(self, task: str, mean: float | Tensor, std: float | Tensor) -> None:
+        """Mean and standard deviation of a regression task's training labels. Raises ValueError unless std > 0."""
+        scale = self.scale(task)
+        if not bool((torch.as_tensor(std) > 0).all()):
+            raise ValueError(f"task {task!r}: standard deviation {std} is not positive")
+        scale.mean.copy_(torch.as_tensor(mean).expand_as(scale.mean))
+        scale.std.copy_(torch.as_tensor(std).expand_as(scale.std))
+
+
+Held = TypeVar("Held", bound=nn.Module)
+
+
+def _held(modules: nn.ModuleDict, task: str, kind: str, of: type[Held]) -> Held:
+    module = dict(modules.items()).get(task)
+    if not isinstance(module, of):
+        raise ValueError(f"task {task!r} is not a {kind} task of this model; {nearest(task, modules)}")
+    return module
+
+
+def _apply_frozen_flags(model: nn.Module, _: object) -> None:
+    if isinstance(model, MultiTaskNetwork):
+        model.apply_frozen()
