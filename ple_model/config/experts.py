@@ -62,8 +62,8 @@ class DeepFMConfig(ClosedModel):
     width: Width = 64
     bins: int = Field(default=16, ge=1)
     fit_rows: int = Field(default=20_000, ge=1)
-    embedding: Width = 8
-    hidden: tuple[Width, ...] = (64, 64)
+    embedding: Width = 4
+    hidden: tuple[Width, ...] = (48, 64)
     dropout: Dropout = 0.1
 
 

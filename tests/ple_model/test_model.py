@@ -253,7 +253,7 @@ SWITCHES: dict[str, Any] = {
     "experts.deepfm.width": 32,
     "experts.deepfm.bins": 5,
     "experts.deepfm.fit_rows": 7,
-    "experts.deepfm.embedding": 4,
+    "experts.deepfm.embedding": 3,
     "experts.deepfm.hidden": [16],
     "experts.deepfm.dropout": 0.4,
     "experts.temporal.width": 32,
