@@ -182,7 +182,9 @@ class _Run:
         self.state.phase, self.state.epoch, self.state.waited = phase, 0, 0
         self.model.freeze_shared(phase == 2)
         self.modules.zero_grad(set_to_none=True)  # what is frozen now must not count in the norm that clips the rest
-        self.optimizer = build_optimizer(self.modules, self.config, self.model.expert_names)
+        self.optimizer = build_optimizer(
+            self.modules, self.config, [name for name, _ in self.model.experts.named_children()]
+        )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
 
     def _train_phase(self, epochs: int, on_epoch: Callable[[EpochReport], None] | None, progress: bool) -> None:
