@@ -159,6 +159,21 @@ def base_rates_command(as_of: str, data_dir: Path | None) -> None:
     click.echo(dataset.notice)
 
 
+@main.command("model")
+def model_command() -> None:
+    """Print the network's parameters by module, beside what the design allows for them (all 734 columns, 16 tasks)."""
+    from feature_assets import schema
+    from ple_model.config import InputConfig, ModelConfig
+    from ple_model.model import PLEClusterAdaTT
+    from ple_model.parameters import table
+
+    network = load_settings().network.to_dict()
+    inputs = InputConfig(
+        columns=schema.names(), present=tuple(range(len(schema.names()))), normalised=schema.normalised
+    )
+    click.echo(table(PLEClusterAdaTT(ModelConfig.from_dict({"inputs": inputs, **network}))))
+
+
 main.add_command(features)
 
 

@@ -135,23 +135,3 @@ def _has_auxiliary(config: ModelConfig) -> bool:
 def _has_modes(config: ModelConfig) -> bool:
     modes: tuple[SideName, ...] = ("hmm_journey", "hmm_lifecycle", "hmm_behavior")
     return config.routing.enabled and any(config.inputs.has(mode) for mode in modes)
-
-
-def parameter_counts(model: nn.Module, depth: int = 2) -> dict[str, int]:
-    """Trainable and frozen parameters by module, names cut at `depth` parts, in order."""
-    counts: dict[str, int] = {}
-    for name, parameter in model.named_parameters():
-        key = ".".join(name.split(".")[:depth])
-        counts[key] = counts.get(key, 0) + parameter.numel()
-    return counts
-
-
-def summary(model: nn.Module, depth: int = 2) -> str:
-    """A text table of parameters by module, with their share and the total."""
-    counts = parameter_counts(model, depth)
-    total = sum(counts.values())
-    width = max(len(name) for name in [*counts, "total"])
-    lines = [f"{name:<{width}}  {n:>10,}  {n / max(total, 1):>6.1%}" for name, n in counts.items()]
-    return "\n".join(
-        [f"{'module':<{width}}  {'parameters':>10}  {'share':>6}", *lines, f"{'total':<{width}}  {total:>10,}"]
-    )

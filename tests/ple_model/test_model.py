@@ -9,7 +9,7 @@ import torch
 from ple_model.config import AuxiliaryConfig, InputConfig, ModelConfig
 from ple_model.inputs import Inputs, Targets
 from ple_model.losses import LossResult, MultiTaskLoss
-from ple_model.model import PLEClusterAdaTT, parameter_counts, summary
+from ple_model.model import PLEClusterAdaTT
 from ple_model.tasks import DEFAULT_RELATIONS, select
 
 Make = Callable[..., Any]
@@ -76,7 +76,7 @@ def test_shapes_units_and_order(model_config: ModelConfig, make_inputs: Make) ->
     assert set(model(inputs, interpret=True).interpretation) == set(model.expert_names)
 
 
-def test_first_gates_are_the_prior_and_the_summary_adds_up(model_config: ModelConfig, make_inputs: Make) -> None:
+def test_first_gates_are_the_prior(model_config: ModelConfig, make_inputs: Make) -> None:
     model, _ = _build(model_config)
     inputs = make_inputs()
     outputs = model(inputs)
@@ -86,10 +86,6 @@ def test_first_gates_are_the_prior_and_the_summary_adds_up(model_config: ModelCo
     gates = outputs.gates[everything, model.task_names.index("churn")]
     assert len(gates) > 5
     torch.testing.assert_close(gates, prior.expand(len(gates), 8))
-    total = sum(p.numel() for p in model.parameters())
-    assert sum(parameter_counts(model).values()) == total
-    assert f"{total:,}" in summary(model).splitlines()[-1]
-    assert "experts.deepfm" in summary(model)
 
 
 SIDE_NAMES = (

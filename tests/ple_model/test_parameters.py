@@ -1,0 +1,34 @@
+"""The full layout's parameters lie within what MODEL allows; the table adds up."""
+
+import warnings
+
+import pytest
+
+from feature_assets import schema
+from ple_model.config import DEFAULT_EXPERTS, InputConfig, ModelConfig, RawScaleConfig
+from ple_model.model import PLEClusterAdaTT
+from ple_model.parameters import BUDGETS, lines, table
+
+
+def _model(*more: RawScaleConfig) -> PLEClusterAdaTT:
+    names = schema.names()
+    inputs = InputConfig(columns=names, present=tuple(range(len(names))), normalised=schema.normalised)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is left out
+        return PLEClusterAdaTT(ModelConfig(inputs=inputs, experts=(*DEFAULT_EXPERTS, *more)))
+
+
+@pytest.mark.parametrize("more", [(), (RawScaleConfig(),)])
+def test_every_module_fits_its_budget(more: tuple[RawScaleConfig, ...]) -> None:
+    found = lines(_model(*more))
+    assert [line.module for line in found if not line.fits] == []
+    assert set(BUDGETS) - {line.module for line in found} == (set() if more else {"experts.raw_scale"})
+
+
+def test_the_table_counts_every_parameter_once() -> None:
+    model = _model(RawScaleConfig())
+    total = sum(p.numel() for p in model.parameters())
+    found = lines(model)
+    assert sum(line.parameters for line in found[:-1]) == total
+    assert found[-1].parameters == total - sum(p.numel() for p in model.autoencoder.parameters())  # type: ignore[union-attr]
+    assert f"{found[-1].parameters:,}" in table(model).splitlines()[-1]
