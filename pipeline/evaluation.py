@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MODEL, CONSTANT, BOOSTING, OWN_PAST = "model", "constant", "LightGBM", "own past"
 PAST_DAYS = 180
 IMPORTANCE_ROWS = 2_000
+CONCEPT_CUSTOMERS, CONCEPTS_SHOWN = 1_000, 40
 
 Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Task → (predicted probability [n], whether it happened [n])."""
@@ -41,6 +42,7 @@ class Evaluation:
     table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → better, level,
     worse or unknown, of the model. gates: task → expert → mean weight. reliability: task → bins of (predicted,
     observed, rows). inputs: what shuffling an input adds to a task's loss (`permutation_importance`).
+    concepts: latents of the autoencoder, most frequent first, as text; concept_statistics: `Decomposition`.
     """
 
     table: list[dict[str, str]]
@@ -50,6 +52,8 @@ class Evaluation:
     reliability: dict[str, list[tuple[float, float, int]]]
     notes: dict[str, str]
     inputs: list[dict[str, Any]] = field(default_factory=list)
+    concepts: list[dict[str, Any]] = field(default_factory=list)
+    concept_statistics: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -59,6 +63,7 @@ class Evaluation:
         curves: "Curves",
         notes: Mapping[str, str],
         inputs: Sequence[dict[str, Any]],
+        concepts: tuple[list[dict[str, Any]], dict[str, float]],
     ) -> "Evaluation":
         """From the comparisons by task."""
         from ple_model.evaluation.compare import table
@@ -85,6 +90,8 @@ class Evaluation:
             reliability={task: plots.reliability_bins(*curve) for task, curve in curves.items()},
             notes={task: note for task, note in notes.items() if note},
             inputs=list(inputs),
+            concepts=concepts[0],
+            concept_statistics=concepts[1],
         )
 
     def summary(self) -> str:
@@ -108,6 +115,7 @@ class Evaluation:
             "reliability": plots.as_markdown(plots.reliability(self.reliability)),
             "gates": plots.as_markdown(plots.gate_heatmap(self.gates)),
             **({"inputs": plots.as_markdown(plots.input_heatmap(self.inputs))} if self.inputs else {}),
+            **({"concepts": markdown(pl.DataFrame(self.concepts)), **self.concept_statistics} if self.concepts else {}),
         }
 
     def log(self, tracking: Tracking, run_id: str) -> None:
@@ -161,7 +169,9 @@ def evaluate_candidate(work: "Candidate") -> Evaluation:
         )
         if task.kind in ("binary", "multiclass") and mask.any():
             curves[task.name] = _curve(task.kind, predictions[MODEL][mask], labels[mask])
-    result = Evaluation.of(comparisons, found.gates, curves, notes, input_importance(scorer.bundle.model, test, work))
+    model = scorer.bundle.model
+    importance, latents = input_importance(model, test, work), concept_rows(model, test, rows)
+    result = Evaluation.of(comparisons, found.gates, curves, notes, importance, latents)
     publish_json(asdict(result), work.folder / "evaluation.json")
     return result
 
@@ -174,6 +184,38 @@ def input_importance(model: "PLEClusterAdaTT", test: "TensorTable", work: "Candi
     part = test.select(spread_rows(len(test), IMPORTANCE_ROWS))
     work.log(f"shuffling each input over {len(part):,} test rows")
     return permutation_importance(model, part.inputs, part.targets, repeats=2, seed=work.settings.seed).to_dicts()
+
+
+def concept_rows(
+    model: "PLEClusterAdaTT", test: "TensorTable", rows: pl.DataFrame
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """What the most frequent latents of the autoencoder stand for, each customer at her last test date, as text."""
+    import torch
+
+    from ple_model.concepts import concepts
+    from ple_model.experts.base import spread_rows
+
+    if model.autoencoder is None:
+        return [], {}
+    last = rows.with_row_index("at").group_by("customer_id", maintain_order=True).agg(pl.col("at").last())
+    chosen = last[spread_rows(len(last), CONCEPT_CUSTOMERS).tolist()]
+    at = torch.from_numpy(chosen["at"].to_numpy().astype(np.int64))
+    found, statistics = concepts(model, test.inputs.index(at), chosen["customer_id"].to_list())
+
+    def text(pairs: list[dict[str, Any]]) -> str:
+        return ", ".join(f"{pair['name']} {pair['correlation']:+.2f}" for pair in pairs[:3])
+
+    table = [
+        {
+            "latent": row["latent"],
+            "customers": f"{row['frequency']:.1%}",
+            "features": text(row["features"]),
+            "tasks": text(row["tasks"]),
+            "strongest in": ", ".join(pair["customer_id"] for pair in row["top_customers"][:3]),
+        }
+        for row in found.head(CONCEPTS_SHOWN).to_dicts()
+    ]
+    return table, statistics
 
 
 def fit_baselines(

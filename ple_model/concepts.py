@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from ple_model.config import InputConfig
+from ple_model.inference import BLOCK
 from ple_model.inputs import Inputs
+from ple_model.model import PLEClusterAdaTT
 
 
 class _Correlations:
@@ -158,3 +160,31 @@ class ConceptReport:
     def _top(self, latent: int) -> list[dict[str, object]]:
         pairs = zip(self.top_rows[:, latent].tolist(), self.top_values[:, latent].tolist(), strict=True)
         return [{"customer_id": self.customers[row], "activation": value} for row, value in pairs if value > 0]
+
+
+@torch.inference_mode()
+def concepts(model: PLEClusterAdaTT, inputs: Inputs, customers: Sequence[str]) -> tuple[pl.DataFrame, dict[str, float]]:
+    """The report over rows of different customers, and the autoencoder's statistics over them (`Decomposition`).
+
+    Raises ValueError where the model has no autoencoder.
+    """
+    if model.autoencoder is None:
+        raise ValueError("the model has no autoencoder: switch `autoencoder.enabled` on")
+    was_training = model.training
+    model.eval()
+    try:
+        report, shared = ConceptReport(model.config.inputs), []
+        for rows in torch.arange(len(inputs)).split(BLOCK):
+            part = inputs.index(rows)
+            outputs = model(part)
+            shared.append(outputs.shared)
+            tasks = {
+                name: model.to_units(name, raw)
+                for name, raw in outputs.predictions.items()
+                if model.config.task(name).kind != "contrastive"
+            }
+            report.add(model.autoencoder.encode(outputs.shared), part, tasks, [customers[i] for i in rows.tolist()])
+        statistics = model.autoencoder(torch.cat(shared)).statistics
+    finally:
+        model.train(was_training)
+    return report.frame(), {name: float(value) for name, value in statistics.items()}

@@ -39,11 +39,11 @@ def shuffled(inputs: Inputs, name: str, order: Tensor, config: InputConfig) -> I
             features=torch.where(columns, inputs.features[order], inputs.features),
             features_mask=torch.where(columns, inputs.features_mask[order], inputs.features_mask),
         )
-    changed = {
-        kind: {k: (v[order] if k == name else v) for k, v in getattr(inputs, kind).items()}
-        for kind in ("sides", "masks", "present")
-    }
-    return replace(inputs, **changed)
+
+    def dealt(given: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {k: (v[order] if k == name else v) for k, v in given.items()}
+
+    return replace(inputs, sides=dealt(inputs.sides), masks=dealt(inputs.masks), present=dealt(inputs.present))
 
 
 @torch.inference_mode()
