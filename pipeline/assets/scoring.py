@@ -41,11 +41,7 @@ def score_meanings(tasks: Sequence[dict[str, str]]) -> dict[str, str]:
         meanings[name] = f"{values[kind]}{unit}: {task.get('meaning', name)}"
         meanings[f"{name}__p"] = "calibrated probability of each class, in the order of the bundle's classes; sums to 1"
         meanings[f"{name}__top"] = "brands, most likely first"
-        meanings[f"{name}__u"] = (
-            "conformal half-width (90 %) over the label's range, 0 to 1"
-            if kind == "regression"
-            else "normalised entropy of the calibrated prediction, 0 (certain) to 1 (knows nothing)"
-        )
+        meanings[f"{name}__u"] = "uncertainty by the task's evidential head, 0 (certain) to 1 (knows nothing)"
         meanings[f"{name}__fallback"] = "true where the prediction was too uncertain: the cluster's base rate stands in"
     return meanings
 

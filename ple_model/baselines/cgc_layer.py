@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ple_model.baselines.mixing import expert_mixture
 from ple_model.baselines.stacked import Activation, StackedMLP
 from ple_model.towers import StackedLinear
 
@@ -48,19 +49,29 @@ class CGCLayer(nn.Module):
             self.first_shared = nn.Linear(width, shared * hidden[0])
             self.task_gates = StackedLinear(tasks, width, choices)
         else:
-            self.first = nn.Linear(width, self.experts * hidden[0])
+            self.first = StackedLinear(1, width, self.experts * hidden[0])
             self.gates = nn.Linear(width, tasks * choices)
         self.shared_gate = nn.Linear(width, self.experts) if shared_gate else None
         self.activation = Activation(dropout)
         self.rest = StackedMLP(self.experts, hidden[0], hidden[1:], dropout) if hidden[1:] else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        gates = self._placed(self._task_logits(x).float().softmax(-1))
+        chosen = self._task_logits(x).float().softmax(-1)
+        common = None
         if self.shared_gate is not None:
             common = self.shared_gate(x[:, -1] if self.streams else x).float().softmax(-1)
-            gates = torch.cat([gates, common.unsqueeze(1)], dim=1)
-        outputs = self._experts(x)
+        if self._in_blocks(x):
+            rate = self.activation.dropout.rate if self.training else 0.0
+            weight, bias = self.first.weight[0], self.first.bias[0, 0]
+            mixed = expert_mixture(x, weight, bias, chosen, common, self.specific, rate)
+            return mixed, self._shown(chosen.detach(), common)
+        gates, outputs = self._placed(chosen, common), self._experts(x)
         return torch.bmm(gates.to(outputs.dtype), outputs), gates
+
+    def _in_blocks(self, x: Tensor) -> bool:
+        """Whether `expert_mixture` computes the layer: experts of one layer that all read the same, on a CPU."""
+        plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        return plain and not self.streams and self.rest is None
 
     def _task_logits(self, x: Tensor) -> Tensor:
         """[B, T, specific + shared]."""
@@ -68,12 +79,25 @@ class CGCLayer(nn.Module):
             return self.task_gates(x[:, :-1].transpose(0, 1)).transpose(0, 1)
         return self.gates(x).unflatten(1, (self.tasks, -1))
 
-    def _placed(self, chosen: Tensor) -> Tensor:
-        """A task's weights [B, T, specific + shared] at the places of its experts among all, [B, T, E]."""
-        if not self.specific:
-            return chosen
-        repeated = chosen[..., : self.specific].repeat(1, 1, self.tasks)
-        return torch.cat([repeated * self.own, chosen[..., self.specific :]], dim=-1)
+    def _placed(self, chosen: Tensor, common: Tensor | None) -> Tensor:
+        """All gates over all experts, [B, K, E]: a task's weights [B, T, specific + shared] at its own experts and the
+        shared ones, then the shared gate."""
+        if self.specific:
+            repeated = chosen[..., : self.specific].repeat(1, 1, self.tasks)
+            chosen = torch.cat([repeated * self.own, chosen[..., self.specific :]], dim=-1)
+        return chosen if common is None else torch.cat([chosen, common.unsqueeze(1)], dim=1)
+
+    def _shown(self, chosen: Tensor, common: Tensor | None) -> Tensor:
+        """The same without a graph, in a third of the time where tasks are many."""
+        own = self.tasks * self.specific
+        gates = chosen.new_zeros(len(chosen), self.tasks + (common is not None), self.experts)
+        if self.specific:
+            of_tasks = gates[:, : self.tasks, :own].unflatten(2, (self.tasks, self.specific))
+            of_tasks.diagonal(dim1=1, dim2=2).transpose(1, 2).copy_(chosen[..., : self.specific])
+        gates[:, : self.tasks, own:] = chosen[..., self.specific :]
+        if common is not None:
+            gates[:, -1] = common.detach()
+        return gates
 
     def _experts(self, x: Tensor) -> Tensor:
         """[B, E, last]."""
@@ -83,7 +107,7 @@ class CGCLayer(nn.Module):
                 own = self.first_specific(x[:, :-1].transpose(0, 1))  # [T, B, specific·h]
                 h = torch.cat([own.transpose(0, 1).flatten(1), h], dim=1)
         else:
-            h = self.first(x)
+            h = self.first(x.unsqueeze(0)).squeeze(0)
         h = self.activation(h).unflatten(1, (self.experts, -1))
         return h if self.rest is None else self.rest(h.transpose(0, 1)).transpose(0, 1)
 

@@ -107,7 +107,7 @@ def expert(layer: CGCLayer, i: int, x: Tensor) -> Tensor:
     size = HIDDEN[0]
     if not layer.streams:
         part = slice(i * size, (i + 1) * size)
-        x = x @ layer.first.weight[part].T + layer.first.bias[part]
+        x = x @ layer.first.weight[0][:, part] + layer.first.bias[0, 0, part]
     elif i < T * layer.specific:
         task, j = divmod(i, layer.specific)
         part = slice(j * size, (j + 1) * size)
