@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 
 export AS_OF DATASET DATA_DIR CUSTOMERS
 
-.PHONY: help setup nightly test ui bench bench-features lint
+.PHONY: help setup nightly test ui bench bench-features bench-model lint
 
 help:  ## what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -36,6 +36,10 @@ bench: $(STAMP)  ## time and memory of a first night and of a scoring night
 
 bench-features: $(STAMP)  ## CPU, memory and growth of every feature group, beside the plain libraries
 	@$(BIN)/python benchmarks/features.py
+
+bench-model: $(STAMP)  ## speed of the model: published PLE beside its peers, loops, adaTT, scoring, GPU floors
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/model.py
 
 lint: $(STAMP)  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

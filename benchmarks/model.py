@@ -1,0 +1,168 @@
+"""Speed of the model and of published PLE, as ratios of two sides that take turns in one process.
+
+    python benchmarks/model.py [--threads 1] [--rounds 5] [--only published|behind|adatt|scoring|gpu]
+
+Budgets (PERFORMANCE §2, §3): published PLE at equal shapes against the faster of torch-rechub and DeepCTR-Torch (extra
+`[bench]`), a step at least 1.2× with 2 tasks and 1.4× with 16, an epoch with each side's own loader at least 1.4×,
+and at least 70 % of the measured rate of matrix products; all behind the experts at least 2× its loops; adaTT at most
+1.15× a plain step; scoring at least 2.5× the rows a second of training. On a GPU the step stands beside two floors: its
+operations at the measured rate of matrix products, its bytes at the measured bandwidth.
+
+One thread is timed by CPU time, more by the clock on the wall. The best of all rounds counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from collections.abc import Callable, Mapping
+
+import peers
+import torch
+import whole
+
+from ple_model.inference import raw_outputs
+from ple_model.training.data import TensorTable
+
+MATRIX = 1_024
+
+
+class Timer:
+    """Best seconds of each of several sides over rounds in which they take turns."""
+
+    def __init__(self, threads: int) -> None:
+        self.clock = time.process_time if threads == 1 else time.perf_counter
+
+    def best(self, sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+        found = dict.fromkeys(sides, float("inf"))
+        for turn in range(rounds + 1):
+            for name, side in sides.items():
+                gc.collect()
+                started = self.clock()
+                side()
+                if turn:  # the first warms up
+                    found[name] = min(found[name], self.clock() - started)
+        return found
+
+
+def report(what: str, value: float, budget: float, at_most: bool = False, unit: str = "×") -> None:
+    """One line: what was measured, the budget, and whether it is met."""
+    met = value <= budget if at_most else value >= budget
+    shown, wanted = (f"{value:.0%}", f"{budget:.0%}") if unit == "%" else (f"{value:.2f}{unit}", f"{budget:g}{unit}")
+    print(
+        f"{what:<66}{shown:>8}  {'at most' if at_most else 'at least'} {wanted:<6}{'' if met else '  MISSED'}",
+        flush=True,
+    )
+
+
+def published(timer: Timer, rounds: int) -> None:
+    """PLE with 2 and with 16 tasks against the faster peer."""
+    a, b = torch.randn(2, MATRIX, MATRIX).unbind(0)
+    for tasks, budget in ((2, 1.2), (16, 1.4)):
+        shape = peers.Shape(tasks)
+        rows = peers.Rows.drawn(4 * shape.rows if tasks == 2 else shape.rows, tasks)
+        sides = [make(shape, rows) for make in (peers.ours, peers.rechub, peers.deepctr)]
+        steps = timer.best({side.name: side.step for side in sides} | {"product": lambda: a @ b}, rounds)
+        rate = 2 * MATRIX**3 / steps.pop("product")
+        shown = ", ".join(f"{name} {shape.rows / seconds:,.0f}" for name, seconds in steps.items())
+        print(f"\n{tasks} tasks, 8 + 8 experts, rows/s in a step: {shown}")
+        mine = steps.pop("ours")
+        report(f"a step against the faster peer, {tasks} tasks", min(steps.values()) / mine, budget)
+        report(f"share of {rate / 1e9:.0f} GFLOP/s, {tasks} tasks", shape.products / mine / rate, 0.7, unit="%")
+        if tasks == 2:
+            epochs = timer.best({side.name: side.epoch for side in sides}, max(rounds // 2, 1))
+            shown = ", ".join(f"{name} {len(rows.labels) / seconds:,.0f}" for name, seconds in epochs.items())
+            print(f"end to end, rows/s: {shown}")
+            mine = epochs.pop("ours")
+            report("end to end against the faster peer", min(epochs.values()) / mine, 1.4)
+
+
+def behind(timer: Timer, rounds: int, data: TensorTable, rows: int) -> None:
+    """Gates, basket, transfer and towers against loops over tasks, forward and backward."""
+    model = whole.Learner(whole.model_config(), data, rows).model
+    stacked, loops = whole.Behind(model), whole.BehindInLoops(model)
+    given = whole.behind_inputs(model, rows)
+    stacked.eval(), loops.eval()
+    with torch.no_grad():
+        for name, raw in stacked(*given).items():
+            torch.testing.assert_close(raw, loops(*given)[name], atol=1e-4, rtol=1e-4)
+
+    def side(module: whole.Behind | whole.BehindInLoops) -> Callable[[], None]:
+        def run() -> None:
+            module.zero_grad(set_to_none=True)
+            module.train()
+            torch.stack([raw.square().mean() for raw in module(*given).values()]).sum().backward()
+
+        return run
+
+    found = timer.best({"stacked": side(stacked), "loops": side(loops)}, 4 * rounds)
+    print(
+        f"\nbehind the experts, {rows} rows: {found['stacked'] * 1e3:.1f} ms, its loops {found['loops'] * 1e3:.1f} ms"
+    )
+    report("all behind the experts against its loops", found["loops"] / found["stacked"], 2.0)
+
+
+def adatt(timer: Timer, rounds: int, data: TensorTable, rows: int) -> None:
+    """Ten steps, one of which measures, with adaTT and without it."""
+    sides = {
+        name: whole.Learner(whole.model_config(on), data, rows) for name, on in (("with", True), ("without", False))
+    }
+
+    def ten(learner: whole.Learner) -> Callable[[], None]:
+        return lambda: [learner.step() for _ in range(10)] and None
+
+    found = timer.best({name: ten(learner) for name, learner in sides.items()}, max(rounds // 2, 1))
+    once = timer.best({"compare": sides["with"].compare}, 1)["compare"]
+    print(f"\na step of the full model, {rows} rows: {found['without'] * 100:.0f} ms; ", end="")
+    print(f"adaTT's comparison of its two spaces, once an epoch: {once * 1e3:.0f} ms")
+    report("adaTT against a plain step", found["with"] / found["without"], 1.15, at_most=True)
+
+
+def scoring(timer: Timer, rounds: int, data: TensorTable, rows: int) -> None:
+    """Rows a second of scoring against those of training."""
+    learner = whole.Learner(whole.model_config(), data, rows)
+    sides = {"training": learner.step, "scoring": lambda: raw_outputs(learner.model, learner.inputs)}
+    found = timer.best(sides, 2 * rounds)
+    rates = {name: rows / seconds for name, seconds in found.items()}
+    print(f"\nfull model, rows/s: training {rates['training']:,.0f}, scoring {rates['scoring']:,.0f}")
+    report("scoring against training", rates["scoring"] / rates["training"], 2.5)
+
+
+def gpu(rounds: int, rows: int = 16_384) -> None:
+    """A step in bf16 and in fp32 beside its two floors."""
+    if not torch.cuda.is_available():
+        print("\nno CUDA device here: the floors of a GPU are left out")
+        return
+    import gpu_floors
+
+    gpu_floors.show(whole.model_config(), whole.table(whole.model_config(), rows), rows, rounds)
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=512, help="of a batch of the full model")
+    parser.add_argument("--only", choices=("published", "behind", "adatt", "scoring", "gpu"))
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    timer, wanted = Timer(given.threads), given.only
+    print(
+        f"{given.threads} thread(s), {'CPU time' if given.threads == 1 else 'wall time'}, best of {given.rounds} rounds"
+    )
+    if wanted in (None, "published"):
+        published(timer, given.rounds)
+    if wanted in (None, "behind", "adatt", "scoring"):
+        data = whole.table(whole.model_config(), given.rows)
+        for name, part in (("behind", behind), ("adatt", adatt), ("scoring", scoring)):
+            if wanted in (None, name):
+                part(timer, given.rounds, data, given.rows)
+    if wanted in (None, "gpu"):
+        gpu(given.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""The full model on random rows of every input, and what stands behind its experts as loops over tasks: its oracle."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from feature_assets import schema
+from ple_model.basket import MODES, GroupTaskExpertBasket
+from ple_model.config import AdaTTConfig, InputConfig, ModelConfig, SideConfig
+from ple_model.inputs import Inputs, Targets
+from ple_model.losses import MultiTaskLoss
+from ple_model.model import PLEClusterAdaTT
+from ple_model.tasks import TaskConfig
+from ple_model.towers import StackedLayerNorm, StackedLinear, TowerLevel
+from ple_model.training.affinity import AffinityMeter
+from ple_model.training.candidate import build
+from ple_model.training.data import TensorTable
+from ple_model.training.distributed import World
+
+
+def model_config(adatt: bool = True) -> ModelConfig:
+    """Every column, every side input, 16 tasks, seven experts; adaTT dynamic from its first epoch."""
+    names = schema.names()
+    inputs = InputConfig(columns=names, present=tuple(range(len(names))), normalised=schema.normalised)
+    return ModelConfig(inputs=inputs, adatt=AdaTTConfig(enabled=adatt, warmup_epochs=0))
+
+
+def _side(side: SideConfig, rows: int, generator: torch.Generator) -> Tensor:
+    """Values of the kind that the side input has."""
+    values = torch.randn(rows, *side.shape, generator=generator)
+    if side.name == "hierarchy":  # inside of the ball
+        return 0.3 * values.tanh()
+    if side.name == "segment":
+        return torch.randint(0, 3, (rows, 1), generator=generator).float()
+    if side.name in ("tda_short", "tda_long"):
+        birth = values[..., 0].abs()
+        dimension = torch.randint(0, 3 if side.name == "tda_long" else 2, birth.shape, generator=generator)
+        return torch.stack([birth, birth + values[..., 1].abs(), dimension.float()], dim=-1)
+    return values
+
+
+def _labels(task: TaskConfig, rows: int, generator: torch.Generator) -> Tensor:
+    if task.kind == "binary":
+        return torch.randint(0, 2, (rows,), generator=generator).float()
+    if task.kind == "multiclass":
+        return torch.randint(0, task.out, (rows,), generator=generator)
+    if task.kind == "contrastive":
+        return torch.randint(0, task.candidates or 1, (rows, 4), generator=generator)
+    return torch.randn(rows, generator=generator)
+
+
+def table(config: ModelConfig, rows: int) -> TensorTable:
+    """Rows with every input, a tenth of the values missing, a tenth of the labels masked."""
+    generator, inputs = torch.Generator().manual_seed(1), config.inputs
+    mask = torch.rand(rows, len(inputs.columns), generator=generator) > 0.1
+    features = torch.randn(mask.shape, generator=generator)
+    features[:, inputs.normalised :] = features[:, inputs.normalised :].exp()
+    masks = {
+        side.name: torch.arange(side.shape[0]) >= torch.randint(0, side.shape[0], (rows, 1), generator=generator)
+        for side in inputs.sides
+        if side.masked
+    }
+    bundle = Inputs(
+        features=torch.where(mask, features, 0.0),
+        features_mask=mask,
+        cluster_probs=torch.randn(rows, inputs.clusters, generator=generator).mul(3).softmax(-1),
+        sides={side.name: _side(side, rows, generator) for side in inputs.sides},
+        masks=masks,
+    )
+    values = {task.name: _labels(task, rows, generator) for task in config.tasks}
+    labelled = {name: torch.rand(rows, generator=generator) > 0.1 for name in values}
+    return TensorTable.of(bundle, Targets(values, labelled))
+
+
+class Learner:
+    """The full model with its loss and optimizer: one training step, as the trainer takes it."""
+
+    def __init__(self, config: ModelConfig, data: TensorTable, rows: int, device: str = "cpu") -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.model = build(config, data, seed=0).to(device)
+        self.loss = MultiTaskLoss(config).to(device)
+        self.meter = AffinityMeter(self.model, self.loss, World.current())
+        self.parameters = [*self.model.parameters(), *self.loss.parameters()]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, fused=True)
+        self.inputs, self.targets = data.batch(torch.arange(rows), torch.device(device))
+        self.steps, self.precision = 0, torch.float32
+        if self.loss.adatt is not None:
+            self.loss.adatt.begin_epoch(2)
+
+    def total(self) -> Tensor:
+        """The loss of a step, with what it measures."""
+        self.model.train()
+        enabled = self.precision != torch.float32
+        with torch.autocast(self.inputs.features.device.type, self.precision, enabled=enabled):
+            outputs = self.model(self.inputs)
+            observe = self.meter.observer(self.steps, self.inputs, self.targets, outputs)
+            return self.loss(outputs, self.targets, self.model, None, observe).total
+
+    def step(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        self.total().backward()
+        nn.utils.clip_grad_norm_(self.parameters, 5.0)
+        self.optimizer.step()
+        self.steps += 1
+
+    def compare(self) -> None:
+        """What adaTT does once an epoch."""
+        self.meter.compare(self.inputs, self.targets)
+
+
+class Behind(nn.Module):
+    """Gates, basket, transfer and towers of a model: blocks → raw outputs by task."""
+
+    def __init__(self, model: PLEClusterAdaTT) -> None:
+        super().__init__()
+        self.gate, self.basket, self.transfer = model.gate, model.basket, model.transfer
+        self.towers, self.names = model.towers, model.task_names
+
+    def forward(self, blocks: Sequence[Tensor], present: Tensor, modes: Tensor, clusters: Tensor) -> dict[str, Tensor]:
+        gates = self.gate(torch.cat(list(blocks), dim=1), present)
+        vectors = self.basket(blocks, gates * self.gate.scales, modes, clusters).vectors
+        by_name = dict(zip(self.names, vectors.unbind(1), strict=True))
+        found: dict[str, Tensor] = {}
+        for level, tower in zip(self.transfer.levels, self.towers, strict=True):
+            found.update(tower(self.transfer.level_inputs(level, [by_name[name] for name in level], found)))
+        return found
+
+
+class BehindInLoops(nn.Module):
+    """The same, task by task: a gate, the blocks scaled and joined, the group's encoder, and a tower of its own."""
+
+    def __init__(self, model: PLEClusterAdaTT) -> None:
+        super().__init__()
+        basket = model.basket
+        assert isinstance(basket, GroupTaskExpertBasket)
+        self.tasks, self.scales = model.config.tasks, model.gate.scales
+        experts = len(model.expert_names)
+        self.gates = nn.ModuleList(
+            _linear(
+                model.gate.linear.weight[t * experts : (t + 1) * experts].T, model.gate.linear.bias.view(-1, experts)[t]
+            )
+            for t in range(len(self.tasks))
+        )
+        self.groups = basket.groups
+        firsts = zip(basket.first.weight.split(basket.hidden), basket.first.bias.split(basket.hidden), strict=True)
+        self.encoders = nn.ModuleList(
+            nn.Sequential(_linear(weight.T, bias), copy.deepcopy(encoder))
+            for (weight, bias), encoder in zip(firsts, basket.encoders, strict=True)
+        )
+        self.embedding = nn.Parameter(basket.cluster_embedding.detach().clone())
+        self.transfer = copy.deepcopy(model.transfer)
+        self.towers = nn.ModuleDict()
+        for level, tower in zip(model.transfer.levels, model.towers, strict=True):
+            assert isinstance(tower, TowerLevel)
+            self.towers.update({name: _tower(tower, i, name) for i, name in enumerate(level)})
+
+    def forward(self, blocks: Sequence[Tensor], present: Tensor, modes: Tensor, clusters: Tensor) -> dict[str, Tensor]:
+        shared, vectors, found = torch.cat(list(blocks), dim=1), {}, {}
+        for t, task in enumerate(self.tasks):
+            weights = self.gates[t](shared).masked_fill(~present, -torch.inf).softmax(-1) * self.scales
+            scaled = [h * weights[:, i : i + 1] for i, h in enumerate(blocks)]
+            read = torch.cat([*scaled, modes[:, MODES.index(task.hmm)], clusters @ self.embedding], dim=1)
+            vectors[task.name] = self.encoders[self.groups.index(task.group)](read)
+        for level in self.transfer.levels:
+            for name in level:
+                found[name] = self.towers[name](self.transfer(name, vectors[name], found))
+        return found
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A layer with the values of a weight [in, out] and a bias [out]."""
+    layer = nn.Linear(*weight.shape)
+    with torch.no_grad():
+        layer.weight.copy_(weight.T)
+        layer.bias.copy_(bias)
+    return layer
+
+
+def _tower(level: TowerLevel, place: int, name: str) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for layer in level.hidden:
+        if isinstance(layer, StackedLinear):
+            layers.append(_linear(layer.weight[place], layer.bias[place, 0]))
+        elif isinstance(layer, StackedLayerNorm):
+            norm = nn.LayerNorm(layer.weight.shape[-1])
+            with torch.no_grad():
+                norm.weight.copy_(layer.weight[place, 0])
+                norm.bias.copy_(layer.bias[place, 0])
+            layers.append(norm)
+        else:
+            layers.append(layer)
+    return nn.Sequential(*layers, copy.deepcopy(level.output[name]))
+
+
+def behind_inputs(model: PLEClusterAdaTT, rows: int) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+    """Random blocks (with gradients, as the experts want them), all present, modes and cluster posteriors."""
+    widths = model.basket.widths[: len(model.expert_names)]
+    blocks = [torch.randn(rows, width, requires_grad=True) for width in widths]
+    modes = torch.randn(rows, len(MODES), model.config.routing.width)
+    clusters = torch.randn(rows, model.config.inputs.clusters).softmax(-1)
+    return blocks, torch.ones(rows, len(widths), dtype=torch.bool), modes, clusters
