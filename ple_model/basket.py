@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import get_args
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from ple_model.config import BasketConfig, TaskConfig
 from ple_model.dropout import Dropout
 from ple_model.experts.base import mlp
+from ple_model.gated_layer import gated_layer, runs_here
 from ple_model.tasks import Mode
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -53,12 +55,22 @@ class GroupTaskExpertBasket(nn.Module):
         self.register_buffer("in_group", torch.tensor(in_group), persistent=False)  # [T, G], tasks by group
         in_mode = [[float(tasks[i].hmm == mode) for mode in MODES] for i in self.order] if hmm_width else []
         self.register_buffer("in_mode", torch.tensor(in_mode).view(len(tasks), -1), persistent=False)  # [T, 3]
+        ends = list(accumulate(map(len, self.members)))
+        self.tasks_of = [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
+        """Of each group its tasks, in the order of `order`."""
+        self.columns = self._columns(len(widths), bool(hmm_width))
         self.cluster_embedding = nn.Parameter(torch.empty(clusters, config.cluster_width))
         self.hidden = config.hidden[0]
         # First layers of all groups in one: rows by group, columns by expert, then HMM mode, then cluster.
         self.first = nn.Linear(sum(self.widths), len(self.groups) * self.hidden)
         self.encoders = nn.ModuleList(self._encoder(config) for _ in self.groups)
         nn.init.normal_(self.cluster_embedding, std=config.cluster_width**-0.5)
+
+    def _columns(self, blocks: int, has_modes: bool) -> list[slice]:
+        """Of each input its columns of the first layer: blocks, the three modes (the same ones), the cluster."""
+        ends = list(accumulate(self.widths))
+        columns = [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
+        return [*columns[:blocks], *([columns[blocks]] * len(MODES) if has_modes else []), columns[-1]]
 
     @staticmethod
     def _encoder(config: BasketConfig) -> nn.Sequential:
@@ -87,17 +99,20 @@ class GroupTaskExpertBasket(nn.Module):
         """The first layer of each task's group over its gated blocks, its mode and the cluster, [B, T, H], tasks by
         group.
 
-        Modes and cluster are more blocks, whose weights are 1 for the tasks that read them. A task's weights stand at
-        its group's products and 0 at those of other groups, so that one bmm mixes all tasks.
+        Modes and cluster are more blocks, whose weights are 1 for the tasks that read them. Where `gated_layer` does
+        not run, a task's weights stand at its group's products and 0 at others': one bmm mixes all tasks.
         """
+        weights = weights[:, self.order].to(cluster.dtype)
+        weights = torch.cat([weights, self.in_mode.to(weights).expand(len(cluster), -1, -1)], dim=-1)
+        weights = F.pad(weights, (0, 1), value=1.0)  # [B, T, N + 3 + 1]
+        if runs_here(cluster):
+            inputs = [*blocks, *([] if modes is None else modes.unbind(1)), cluster]
+            return gated_layer(self.first.weight, self.first.bias, weights, self.tasks_of, inputs, self.columns)
         parts = self.first.weight.split(self.widths, dim=1)
         products = [F.linear(h, a) for h, a in zip(blocks, parts, strict=False)]  # [B, G·H] each
         if modes is not None:
             products += F.linear(modes, parts[-2]).unbind(1)
         products.append(F.linear(cluster, parts[-1], self.first.bias))
         stacked = torch.stack(products, dim=1).view(len(cluster), -1, self.hidden)  # [B, (N + 3 + 1)·G, H]
-        weights = weights[:, self.order].to(stacked.dtype)
-        weights = torch.cat([weights, self.in_mode.to(weights).expand(len(cluster), -1, -1)], dim=-1)
-        weights = F.pad(weights, (0, 1), value=1.0)
         placed = (weights.unsqueeze(-1) * self.in_group.unsqueeze(1)).flatten(2)  # [B, T, (N + 3 + 1)·G]
         return torch.bmm(placed, stacked)

@@ -21,9 +21,9 @@ def dim_scales(widths: Sequence[int]) -> Tensor:
 
 def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last axis in float32 with weight exactly 0 outside `mask`; all 0 where nothing is inside."""
-    logits = logits.float().masked_fill(~mask, -torch.inf)
-    weights = logits.masked_fill(~mask.any(-1, keepdim=True), 0.0).softmax(-1)
-    return weights * mask
+    open_or_empty = mask | ~mask.any(-1, keepdim=True)
+    closed = torch.zeros(mask.shape, device=mask.device).masked_fill_(~open_or_empty, -torch.inf)
+    return (logits.float() + closed).softmax(-1) * mask
 
 
 def entropy(weights: Tensor) -> Tensor:

@@ -16,7 +16,11 @@ from ple_model.dropout import Dropout
 
 
 class StackedLinear(nn.Module):
-    """T independent linear layers of one shape: [T, B, in] → [T, B, out]."""
+    """T independent linear layers of one shape: [T, B, in] → [T, B, out].
+
+    Widths are rounded up to a multiple of 4 and cut again: at others the BLAS of a CPU may round a row's last bits by
+    where in the batch it stands, and a row's scores are to depend on that row alone.
+    """
 
     def __init__(self, stack: int, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -27,7 +31,11 @@ class StackedLinear(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x, self.weight)
+        width = self.weight.shape[2]
+        spare = -width % 4
+        if not spare:
+            return torch.baddbmm(self.bias, x, self.weight)
+        return torch.baddbmm(F.pad(self.bias, (0, spare)), x, F.pad(self.weight, (0, spare)))[..., :width]
 
 
 class StackedLayerNorm(nn.Module):

@@ -53,7 +53,8 @@ class AffinityMeter:
         return observe
 
     def representation(self, losses: Tensor, outputs: Outputs) -> Tensor:
-        """Gram of the gradients with respect to h_shared, over all processes."""
+        """Gram of the gradients with respect to h_shared, over all processes. The closed form leaves out the blocks of
+        absent experts."""
         if self.closed_form is not None and outputs.mixed is not None:
             return self.world.sum(self.closed_form(losses, outputs.mixed, outputs.gates))
         return self.world.sum(gradient_gram(losses, [outputs.shared], retain_graph=True))

@@ -132,7 +132,7 @@ def ready(rows: int = 512) -> tuple:
     return build(config(), train, seed=0), train, valid
 
 
-def without_dropout(rows: int) -> tuple:
+def without_dropout(rows: int, adatt: bool = True) -> tuple:
     """As `ready`, of a model without any draw while it trains, and with nothing that only a whole batch can tell."""
     settings = config(
         experts=(
@@ -141,7 +141,7 @@ def without_dropout(rows: int) -> tuple:
         ),
         tower=TowerConfig(dropout=0.0),
         autoencoder=AutoencoderConfig(share=1.0),
-        adatt=AdaTTConfig(warmup_epochs=1, freeze_epoch=4, every=2),
+        adatt=AdaTTConfig(enabled=adatt, warmup_epochs=1, freeze_epoch=4, every=2),
     )
     train, valid = table(rows, 0, settings), table(100, 1, settings)
     return build(settings, train, seed=0), train, valid

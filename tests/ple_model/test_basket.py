@@ -24,7 +24,7 @@ def _basket(hmm_width: int = 2, **settings: object) -> GroupTaskExpertBasket:
 def _batch() -> Batch:
     blocks = [torch.randn(ROWS, width, requires_grad=True) for width in WIDTHS]
     modes = torch.randn(ROWS, 3, 2, requires_grad=True)
-    return blocks, torch.rand(ROWS, len(TASKS), len(WIDTHS)), modes, torch.rand(ROWS, 4).softmax(-1)
+    return blocks, torch.rand(ROWS, len(TASKS), len(WIDTHS)).requires_grad_(), modes, torch.rand(ROWS, 4).softmax(-1)
 
 
 def _by_loop(
@@ -47,14 +47,21 @@ def _by_loop(
     return torch.stack(outputs, dim=1)
 
 
+@pytest.mark.parametrize("way", ["blocks of rows", "one block", "one product"])
 @pytest.mark.parametrize("with_modes", [True, False])
-def test_equals_scaling_first_and_a_loop_over_tasks(with_modes: bool) -> None:
+def test_equals_scaling_first_and_a_loop_over_tasks(
+    with_modes: bool, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "one product":  # as on a GPU
+        monkeypatch.setattr("ple_model.basket.runs_here", lambda _: False)
+    elif way == "blocks of rows":
+        monkeypatch.setattr("ple_model.gated_layer.ROWS", 3)
     basket, (blocks, weights, modes, probs) = _basket(2 if with_modes else 0), _batch()
     modes = modes if with_modes else None
     got = basket(blocks, weights, modes, probs).vectors
     want = _by_loop(basket, blocks, weights, modes, probs)
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
-    leaves = [*blocks, basket.first.weight, *([] if modes is None else [modes])]
+    leaves = [*blocks, weights, basket.first.weight, basket.first.bias, *([] if modes is None else [modes])]
     gradients = [torch.autograd.grad(out.square().sum(), leaves) for out in (got, want)]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)

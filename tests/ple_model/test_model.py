@@ -264,7 +264,7 @@ SWITCHES: dict[str, Any] = {
     "experts.temporal.branches.mamba.expand": 2,
     "experts.temporal.branches.mamba.heads": 4,
     "experts.temporal.branches.mamba.taps": 3,
-    "experts.temporal.branches.mamba.chunk": 7,
+    "experts.temporal.branches.mamba.chunk": 2,
     "experts.temporal.branches.mamba.dropout": 0.4,
     "experts.temporal.branches.liquid.patch_days": 5,
     "experts.temporal.branches.liquid.model_width": 8,
