@@ -1,7 +1,8 @@
 """GroupTaskExpertBasket: tasks of a group share one encoder of their gated experts, HMM mode and customer's cluster.
 
 The first layer stands behind the gate and is linear, so A·concat(w_i s_i h_i) = Σ_i w_i s_i (A_i h_i): the products
-A_i h_i are formed once for a group and mixed for each of its tasks. Exact, and a quarter of the work.
+A_i h_i are formed once for a group and mixed for each of its tasks. Exact, and a quarter of the work. What mode and
+cluster add is the same for all tasks of a group with one mode.
 Source: MODEL §4.2, §5, §6.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import chain, groupby
 from typing import get_args
 
 import torch
@@ -40,25 +41,26 @@ class GroupTaskExpertBasket(nn.Module):
     vectors [B, T, width]."""
 
     in_group: Tensor
-    in_mode: Tensor
+    in_run: Tensor
 
     def __init__(
         self, config: BasketConfig, tasks: Sequence[TaskConfig], widths: Sequence[int], hmm_width: int, clusters: int
     ) -> None:
         super().__init__()
         self.widths, self.routing = [*widths, *([hmm_width] if hmm_width else []), config.cluster_width], config.routing
+        self.others = hmm_width + config.cluster_width
         self.groups = list(dict.fromkeys(task.group for task in tasks))
-        self.members = [[i for i, task in enumerate(tasks) if task.group == group] for group in self.groups]
-        self.order = [i for members in self.members for i in members]
+        # What a task reads beside the experts; tasks of a group that read the same stand together.
+        self.modes = [MODES.index(task.hmm) if hmm_width else 0 for task in tasks]
+        members = [[i for i, task in enumerate(tasks) if task.group == group] for group in self.groups]
+        self.members = [sorted(tasks_of_group, key=lambda i: self.modes[i]) for tasks_of_group in members]
+        self.order = [i for tasks_of_group in self.members for i in tasks_of_group]
         self.restore = [self.order.index(i) for i in range(len(self.order))]
+        self.runs = self._runs()
         in_group = [[float(task in members) for members in self.members] for task in self.order]
         self.register_buffer("in_group", torch.tensor(in_group), persistent=False)  # [T, G], tasks by group
-        in_mode = [[float(tasks[i].hmm == mode) for mode in MODES] for i in self.order] if hmm_width else []
-        self.register_buffer("in_mode", torch.tensor(in_mode).view(len(tasks), -1), persistent=False)  # [T, 3]
-        ends = list(accumulate(map(len, self.members)))
-        self.tasks_of = [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
-        """Of each group its tasks, in the order of `order`."""
-        self.columns = self._columns(len(widths), bool(hmm_width))
+        in_run = [i for i, run in enumerate(chain(*self.runs)) for _ in range(run.start, run.stop)]
+        self.register_buffer("in_run", torch.tensor(in_run), persistent=False)  # [T], tasks by group
         self.cluster_embedding = nn.Parameter(torch.empty(clusters, config.cluster_width))
         self.hidden = config.hidden[0]
         # First layers of all groups in one: rows by group, columns by expert, then HMM mode, then cluster.
@@ -66,11 +68,16 @@ class GroupTaskExpertBasket(nn.Module):
         self.encoders = nn.ModuleList(self._encoder(config) for _ in self.groups)
         nn.init.normal_(self.cluster_embedding, std=config.cluster_width**-0.5)
 
-    def _columns(self, blocks: int, has_modes: bool) -> list[slice]:
-        """Of each input its columns of the first layer: blocks, the three modes (the same ones), the cluster."""
-        ends = list(accumulate(self.widths))
-        columns = [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
-        return [*columns[:blocks], *([columns[blocks]] * len(MODES) if has_modes else []), columns[-1]]
+    def _runs(self) -> list[list[slice]]:
+        """Of each group its tasks, by places in `order`, in runs of those that read the same mode."""
+        found: list[list[slice]] = []
+        stop = 0
+        for tasks_of_group in self.members:
+            found.append([])
+            for _, alike in groupby(tasks_of_group, key=lambda i: self.modes[i]):
+                start, stop = stop, stop + len(list(alike))
+                found[-1].append(slice(start, stop))
+        return found
 
     @staticmethod
     def _encoder(config: BasketConfig) -> nn.Sequential:
@@ -99,20 +106,31 @@ class GroupTaskExpertBasket(nn.Module):
         """The first layer of each task's group over its gated blocks, its mode and the cluster, [B, T, H], tasks by
         group.
 
-        Modes and cluster are more blocks, whose weights are 1 for the tasks that read them. Where `gated_layer` does
-        not run, a task's weights stand at its group's products and 0 at others': one bmm mixes all tasks.
+        Where `gated_layer` does not run, a task's weights stand at its group's products and 0 at those of others, so
+        that one bmm mixes all tasks.
         """
         weights = weights[:, self.order].to(cluster.dtype)
-        weights = torch.cat([weights, self.in_mode.to(weights).expand(len(cluster), -1, -1)], dim=-1)
-        weights = F.pad(weights, (0, 1), value=1.0)  # [B, T, N + 3 + 1]
+        of_blocks, of_others = self.first.weight.split([sum(h.shape[1] for h in blocks), self.others], dim=1)
+        added = self._added(of_others, modes, cluster)  # [B, runs, H]
         if runs_here(cluster):
-            inputs = [*blocks, *([] if modes is None else modes.unbind(1)), cluster]
-            return gated_layer(self.first.weight, self.first.bias, weights, self.tasks_of, inputs, self.columns)
-        parts = self.first.weight.split(self.widths, dim=1)
-        products = [F.linear(h, a) for h, a in zip(blocks, parts, strict=False)]  # [B, G·H] each
-        if modes is not None:
-            products += F.linear(modes, parts[-2]).unbind(1)
-        products.append(F.linear(cluster, parts[-1], self.first.bias))
-        stacked = torch.stack(products, dim=1).view(len(cluster), -1, self.hidden)  # [B, (N + 3 + 1)·G, H]
-        placed = (weights.unsqueeze(-1) * self.in_group.unsqueeze(1)).flatten(2)  # [B, T, (N + 3 + 1)·G]
-        return torch.bmm(placed, stacked)
+            return gated_layer(of_blocks, weights, added, self.runs, blocks)
+        parts = of_blocks.split(self.widths[: len(blocks)], dim=1)
+        products = [F.linear(h, a) for h, a in zip(blocks, parts, strict=True)]  # [B, G·H] each
+        stacked = torch.stack(products, dim=1).view(len(cluster), -1, self.hidden)  # [B, N·G, H]
+        placed = (weights.unsqueeze(-1) * self.in_group.unsqueeze(1)).flatten(2)  # [B, T, N·G]
+        return torch.bmm(placed, stacked) + added[:, self.in_run]
+
+    def _added(self, weight: Tensor, modes: Tensor | None, cluster: Tensor) -> Tensor:
+        """What mode and cluster add to the tasks of each run, and the bias, [B, runs, H]."""
+        groups = zip(self.runs, weight.split(self.hidden), self.first.bias.split(self.hidden), strict=True)
+        return torch.stack(
+            [
+                F.linear(cluster if modes is None else torch.cat([modes[:, self._mode(run)], cluster], dim=1), a, b)
+                for runs, a, b in groups
+                for run in runs
+            ],
+            dim=1,
+        )
+
+    def _mode(self, run: slice) -> int:
+        return self.modes[self.order[run.start]]

@@ -1,12 +1,13 @@
 """The first linear layers of all groups behind the gates, forward and backward group by group, for a CPU.
 
 What a group needs stays in the cache, its tasks are mixed with its own products alone, and every product is written
-where the mixture reads it. Half the time of the same lines left to autograd. Source: PERFORMANCE §2; MODEL §4.2.
+where the mixture reads it. Source: PERFORMANCE §2; MODEL §4.2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -15,78 +16,72 @@ from torch.autograd.function import once_differentiable
 
 ROWS = 512
 """Rows of a block."""
+Groups = Sequence[Sequence[slice]]
+"""Of each group its tasks, in runs of those that share what is added to them; tasks by group, without a gap."""
 
 
 def _blocks_of(rows: int) -> Iterator[slice]:
     return (slice(start, start + ROWS) for start in range(0, rows, ROWS))
 
 
+def _columns(inputs: Sequence[Tensor]) -> list[slice]:
+    return [slice(*ends) for ends in pairwise(accumulate((h.shape[1] for h in inputs), initial=0))]
+
+
 class _GatedLayer(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        weight: Tensor,
-        bias: Tensor,
-        gates: Tensor,
-        groups: Sequence[slice],
-        columns: Sequence[slice],
-        *inputs: Tensor,
-    ) -> Tensor:
-        rows, hidden = len(gates), len(bias) // len(groups)
+    def forward(ctx: Any, weight: Tensor, gates: Tensor, added: Tensor, groups: Groups, *inputs: Tensor) -> Tensor:
+        rows, hidden, columns = len(gates), added.shape[2], _columns(inputs)
         mixed = gates.new_empty(rows, gates.shape[1], hidden)
-        products = gates.new_empty(len(groups), rows, len(inputs), hidden)
-        for g, tasks in enumerate(groups):
-            units = slice(g * hidden, (g + 1) * hidden)
-            for block in _blocks_of(rows):
-                made = products[g, block]
-                for i, h in enumerate(inputs):
-                    torch.mm(h[block], weight[units, columns[i]].T, out=made[:, i])
-                made[:, -1] += bias[units]
-                mixed[block, tasks] = torch.bmm(gates[block, tasks], made)
+        products = gates.new_empty(rows, len(inputs), len(groups), hidden)
+        for block in _blocks_of(rows):
+            for i, h in enumerate(inputs):
+                torch.mm(h[block], weight[:, columns[i]].T, out=products[block, i].flatten(1))
+            kind = 0
+            for g, runs in enumerate(groups):
+                first = runs[0].start
+                of_tasks = torch.bmm(gates[block, first : runs[-1].stop], products[block, :, g])
+                for run in runs:
+                    own = of_tasks[:, run.start - first : run.stop - first]
+                    torch.add(own, added[block, kind, None], out=mixed[block, run])
+                    kind += 1
         ctx.save_for_backward(weight, gates, products, *inputs)
-        ctx.groups, ctx.columns = groups, columns
+        ctx.groups = groups
         return mixed
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, gates, products, *inputs = ctx.saved_tensors
-        hidden = grad.shape[2]
-        of_weight, of_bias, of_gates = torch.zeros_like(weight), weight.new_zeros(len(weight)), torch.empty_like(gates)
-        of_inputs = [h.new_zeros(h.shape) if ctx.needs_input_grad[5 + i] else None for i, h in enumerate(inputs)]
-        for g, tasks in enumerate(ctx.groups):
-            units = slice(g * hidden, (g + 1) * hidden)
-            for block in _blocks_of(len(grad)):
+        groups, hidden, columns = ctx.groups, grad.shape[2], _columns(inputs)
+        of_weight, of_gates = torch.zeros_like(weight), torch.empty_like(gates)
+        of_added = [grad[:, run].sum(1) for runs in groups for run in runs]
+        of_inputs = [torch.zeros_like(h) if ctx.needs_input_grad[4 + i] else None for i, h in enumerate(inputs)]
+        for block in _blocks_of(len(grad)):
+            for g, runs in enumerate(groups):
+                units, tasks = slice(g * hidden, (g + 1) * hidden), slice(runs[0].start, runs[-1].stop)
                 above = grad[block, tasks]
-                of_gates[block, tasks] = torch.bmm(above, products[g, block].transpose(1, 2))
-                of_made = torch.bmm(gates[block, tasks].transpose(1, 2), above)  # [rows, inputs, H]
-                of_bias[units] += of_made[:, -1].sum(0)
+                of_gates[block, tasks] = torch.bmm(above, products[block, :, g].transpose(1, 2))
+                of_made = torch.bmm(gates[block, tasks].transpose(1, 2), above)  # [rows, N, H]
                 for i, of_input in enumerate(of_inputs):
-                    part = (units, ctx.columns[i])
+                    part = (units, columns[i])
                     of_weight[part].addmm_(of_made[:, i].T, inputs[i][block])
                     if of_input is not None:
                         of_input[block].addmm_(of_made[:, i], weight[part])
-        return of_weight, of_bias, of_gates, None, None, *of_inputs
+        return of_weight, of_gates, torch.stack(of_added, dim=1), None, *of_inputs
 
 
-def gated_layer(
-    weight: Tensor,
-    bias: Tensor,
-    gates: Tensor,
-    groups: Sequence[slice],
-    inputs: Sequence[Tensor],
-    columns: Sequence[slice],
-) -> Tensor:
-    """Σ_i g_ti (A_i^group(t) h_i) + g_tN b^group(t) for every task t, [B, T, H]. The last input carries the bias.
+def gated_layer(weight: Tensor, gates: Tensor, added: Tensor, groups: Groups, inputs: Sequence[Tensor]) -> Tensor:
+    """Σ_i g_ti (A_i^group(t) h_i) + the row of `added` of t's run, for every task t, [B, T, H].
 
     Args:
-        weight, bias: [G·H, D] and [G·H], rows by group.
+        weight: [G·H, Σ d_i], rows by group, columns by input.
         gates: [B, T, N], tasks by group.
-        groups: of each group its tasks.
+        added: [B, runs, H].
+        groups: of each group its runs of tasks.
         inputs: N of [B, d_i].
-        columns: of each input its columns of the weight; inputs may share them.
     """
-    mixed: Tensor = _GatedLayer.apply(weight, bias, gates, groups, columns, *inputs)
+    mixed: Tensor = _GatedLayer.apply(weight, gates, added, groups, *inputs)
     return mixed
 
 
