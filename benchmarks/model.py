@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import time
 from collections.abc import Callable, Mapping
 
@@ -78,8 +79,9 @@ def published(timer: Timer, rounds: int) -> None:
             report("end to end against the faster peer", min(epochs.values()) / mine, 1.4)
 
 
-def behind(timer: Timer, rounds: int, data: TensorTable, rows: int) -> None:
-    """Gates, basket, transfer and towers against loops over tasks, forward and backward."""
+def behind(_: Timer, rounds: int, data: TensorTable, rows: int) -> None:
+    """Gates, basket, transfer and towers against loops over tasks, forward and backward, on one core and on all that a
+    night has."""
     model = whole.Learner(whole.model_config(), data, rows).model
     stacked, loops = whole.Behind(model), whole.BehindInLoops(model)
     given = whole.behind_inputs(model, rows)
@@ -96,11 +98,14 @@ def behind(timer: Timer, rounds: int, data: TensorTable, rows: int) -> None:
 
         return run
 
-    found = timer.best({"stacked": side(stacked), "loops": side(loops)}, 4 * rounds)
-    print(
-        f"\nbehind the experts, {rows} rows: {found['stacked'] * 1e3:.1f} ms, its loops {found['loops'] * 1e3:.1f} ms"
-    )
-    report("all behind the experts against its loops", found["loops"] / found["stacked"], 2.0)
+    given_threads = torch.get_num_threads()
+    for threads in sorted({given_threads, os.cpu_count() or 1}):
+        torch.set_num_threads(threads)
+        found = Timer(threads).best({"stacked": side(stacked), "loops": side(loops)}, 8 * rounds)
+        ours, theirs = (1e3 * found[name] for name in ("stacked", "loops"))
+        print(f"\nbehind the experts, {rows} rows, {threads} thread(s): {ours:.1f} ms, its loops {theirs:.1f} ms")
+        report("all behind the experts against its loops", theirs / ours, 2.0)
+    torch.set_num_threads(given_threads)
 
 
 def adatt(timer: Timer, rounds: int, data: TensorTable, rows: int) -> None:
@@ -144,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=512, help="of a batch of the full model")
+    parser.add_argument("--rows", type=int, default=256, help="of a batch of the full model; 256 is a night's")
     parser.add_argument("--only", choices=("published", "behind", "adatt", "scoring", "gpu"))
     given = parser.parse_args()
     torch.set_num_threads(given.threads)

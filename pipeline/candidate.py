@@ -36,11 +36,13 @@ from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from ple_model.config import InputConfig, ModelConfig, SideConfig
+    from ple_model.evaluation.parts import Parts
     from ple_model.training.data import TensorTable
     from ple_model.training.report import EpochReport
     from ple_model.training.trainer import FitResult
 
 ROLES = ("train", "validation", "test")
+EXAMINED_ROWS = 512
 UNITS = {
     "engagement": "log1p days",
     "ltv": "log1p of the currency",
@@ -273,8 +275,10 @@ class Candidate:
             parts.append(frame.join(labels.select("customer_id"), on="customer_id", how="semi", maintain_order="left"))
         return pl.concat(parts)
 
-    def train(self, on_epoch: "Callable[[EpochReport], None]") -> "FitResult":
-        """Fit the network, calibrate it on validation rows, write the bundle."""
+    def train(self, on_epoch: "Callable[[EpochReport], None]") -> "tuple[FitResult, Parts]":
+        """Fit the network, see whether all its parts take part, calibrate it on validation rows, write the bundle."""
+        from ple_model.evaluation.parts import examine
+        from ple_model.experts.base import spread_rows
         from ple_model.training.candidate import build, finish
         from ple_model.training.trainer import fit
 
@@ -301,7 +305,8 @@ class Candidate:
         finish(model, train, valid, beside, classes, self._meta(), units=UNITS)
         self._complete_bundle(beside)
         publish_folder(beside, self.folder / "bundle")
-        return result
+        some = train.batch(spread_rows(len(train), EXAMINED_ROWS), next(model.parameters()).device)
+        return result, examine(model, *some)
 
     def _meta(self) -> dict[str, Any]:
         return {

@@ -7,9 +7,10 @@ On a night that only scores, each asset says so and keeps what stands. The work 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import polars as pl
 
 from feature_assets.dataset import DatasetConfig
 from pipeline.assets.common import TRAINING, asset_options, checked
@@ -21,6 +22,9 @@ from pipeline.reports.describe import markdown
 from pipeline.resources.lake import Lake, publish_json
 from pipeline.resources.tracking import CHALLENGER, CHAMPION, Tracking
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from ple_model.evaluation.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,23 @@ def decide(tracking: Tracking, as_of: date, retrain_after_days: int) -> Decision
         return Decision(True, f"the champion is {age} days old (limit {retrain_after_days})", name)
     why = f"{age} days old" if age >= 0 else "trained on later events: tonight is a hindsight run"
     return Decision(False, f"the champion is {why}", name)
+
+
+def parts_check(parts: "Parts") -> dg.AssetCheckResult:
+    """A warning where an expert gets no gradient, a gate stands where it started, or an absent input breaks outputs."""
+    experts = pl.DataFrame({"expert": list(parts.gradients), "norm of its gradient": list(parts.gradients.values())})
+    gates = pl.DataFrame({"task": list(parts.moved), "its gate moved by": list(parts.moved.values())})
+    return dg.AssetCheckResult(
+        check_name="every_part_learns",
+        passed=not parts.idle and not parts.not_finite,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "takes no part": ", ".join(parts.idle) or "none",
+            "outputs are not finite without": ", ".join(parts.not_finite) or "none",
+            "experts": markdown(experts),
+            "gates": markdown(gates),
+        },
+    )
 
 
 def key(name: str) -> dg.AssetKey:
@@ -164,22 +185,26 @@ def training_assets(
         [key("training_set")],
         kinds=("pytorch",),
         pool="gpu",
+        check_specs=[dg.AssetCheckSpec("every_part_learns", asset=key("model"))],
     )
-    def model(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
+    def model(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> Iterator[dg.MaterializeResult]:
         if not trains_tonight(context, lake):
-            return dg.MaterializeResult(metadata=kept(tracking))
+            passed = checked("every_part_learns", True, tonight="not trained")
+            yield dg.MaterializeResult(metadata=kept(tracking), check_results=[passed])
+            return
         from pipeline.training_log import log_epoch, log_training, training_facts
 
         work = candidate(context, lake)
         run_id = work.open_run(tracking, {"dagster_run_id": context.run_id, "dataset": dataset.name})
-        result = work.train(on_epoch=lambda report: log_epoch(work, tracking, run_id, report))
+        result, parts = work.train(on_epoch=lambda report: log_epoch(work, tracking, run_id, report))
         log_training(work, tracking, run_id, result)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata={
                 **training_facts(work, result),
                 "mlflow run": run_id,
                 "validation score by epoch": plots.as_markdown(plots.learning_curve(result.history)),
-            }
+            },
+            check_results=[parts_check(parts)],
         )
 
     @training_asset(

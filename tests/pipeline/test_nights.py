@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 from running import EARLIER, LAST, PLE, MakeHome, night, score_file, start
@@ -50,6 +51,17 @@ def test_the_first_night_trains_registers_and_scores(first: tuple[Path, str], sm
         assert word in printed, printed
     for line in ("model_version", "state_version", "run_id"):
         assert scores[line].n_unique() == 1
+
+
+def test_every_part_of_the_model_of_the_first_night_learns(first: tuple[Path, str]) -> None:
+    """After more than a hundred steps on real data: experts, gates, and outputs without any one input."""
+    home, _ = first
+    check = dg.AssetCheckKey(dg.AssetKey(["training", "model"]), "every_part_learns")
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        found = instance.event_log_storage.get_latest_asset_check_execution_by_key([check])[check]
+    evaluation = found.evaluation
+    assert evaluation is not None
+    assert evaluation.passed, {name: value.value for name, value in evaluation.metadata.items()}
 
 
 def test_the_same_command_again_changes_no_byte(first: tuple[Path, str], small_delivery: Path) -> None:

@@ -14,7 +14,6 @@ from feature_assets.sources.bank_simulation.customers import Customers
 from feature_assets.sources.bank_simulation.paths import Paths
 from feature_assets.sources.bank_simulation.world import World
 
-MOST_IMPRESSIONS = 4
 IMPRESSION_SHARES = (0.35, 0.30, 0.20, 0.15)
 FATIGUE = -0.25  # logit of a click, for each earlier impression of the campaign
 JOURNEY_CLICK = (-0.6, 0.3, 1.0, 0.5, -0.7)

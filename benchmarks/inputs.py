@@ -1,0 +1,75 @@
+"""What a trained model of the bank simulation loses when one input is dealt out anew among the rows.
+
+    python benchmarks/inputs.py HOME
+
+Reads the newest evaluation of a home (`PLE_HOME` of `DATASET=bank_simulation make nightly`), where every input was
+shuffled over the test rows. The simulation planted the cause of some tasks in each input (docs/bank_simulation.md); a
+model that uses it loses there. Losses differ in size, so an increase counts as a share of the task's loss. A home of
+another data set has nothing planted: its table is printed as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import polars as pl
+
+PLANTED = {
+    "features_normalised": ("engagement", "churn", "ltv", "balance_util", "channel", "spending_category"),
+    "features_raw": ("ltv", "balance_util", "nba", "spending_bucket"),
+    "cluster_probs": ("ltv", "channel", "nba", "spending_category"),
+    "txn_seq": ("engagement", "churn", "timing", "consumption_cycle"),
+    "session_seq": ("ctr", "engagement"),
+    "hmm_journey": ("ctr", "cvr", "engagement"),
+    "hmm_lifecycle": ("churn", "retention", "life_stage"),
+    "hmm_behavior": ("channel", "spending_category"),
+    "tda_short": ("churn", "retention", "timing", "spending_category"),
+    "tda_long": ("churn", "retention", "timing", "spending_category"),
+    "tda_global": ("churn", "retention", "timing", "spending_category"),
+    "hierarchy": ("spending_category", "brand_prediction"),
+    "collaborative": ("spending_category", "brand_prediction", "merchant_affinity"),
+    "segment": ("engagement", "life_stage", "ltv"),
+    "coldstart": ("engagement", "life_stage", "ltv"),
+    "anonymous": ("engagement",),
+}
+"""Input → tasks with a cause that it carries (numbers of docs/bank_simulation.md: segments and money 1, 2, 11, 12;
+chains 4–6; shape 7; habits 9; trees and communities 3; who is new 14)."""
+
+
+def newest_evaluation(home: Path) -> dict[str, list[dict[str, object]]]:
+    """The evaluation of the home's newest training."""
+    found = sorted(home.glob("lake/training/as_of=*/evaluation.json"))
+    if not found:
+        raise SystemExit(f"no evaluation under {home}/lake/training: run a night that trains first")
+    evaluation: dict[str, list[dict[str, object]]] = json.loads(found[-1].read_text())
+    return evaluation
+
+
+def shares(rows: list[dict[str, object]]) -> pl.DataFrame:
+    """Rows of `permutation_importance` with `percent`: the increase in per cent of the task's loss."""
+    return pl.DataFrame(rows).with_columns(percent=100 * pl.col("increase") / pl.col("loss").abs())
+
+
+def main() -> None:
+    """Print the table and, for the simulation, whether each input is used where it was planted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("home", type=Path)
+    given = parser.parse_args()
+    table = shares(newest_evaluation(given.home)["inputs"])
+    print("increase of a task's loss in per cent when an input is shuffled")
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=250, float_precision=2, tbl_hide_dataframe_shape=True):
+        print(table.pivot("task", index="input", values="percent"))
+    if not (given.home / "simulations").is_dir():
+        return
+    print(f"\n{'input':<22}{'rows with it':>12}{'increase':>12}  planted for")
+    for name, tasks in PLANTED.items():
+        part = table.filter(pl.col("input") == name, pl.col("task").is_in(tasks))
+        mean, share = part["percent"].mean(), part["share"].mean()
+        verdict = "" if mean > 0 else "  NOT USED"
+        print(f"{name:<22}{share:>12.0%}{mean:>11.3f}%  {', '.join(tasks)}{verdict}")
+
+
+if __name__ == "__main__":
+    main()
