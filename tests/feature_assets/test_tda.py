@@ -261,6 +261,19 @@ def test_cross_dimension_statistics_are_free_of_scale() -> None:
         assert found[0, d, 5] == pytest.approx(-(share * np.log(share)).sum() / np.log(1 + counts[0].sum()))
 
 
+@pytest.mark.parametrize("only", [False, True])
+def test_a_loop_that_lives_less_than_a_float32_apart_leaves_every_statistic_finite(only: bool) -> None:
+    loops = [(0.4, 0.4)] if only else [(0.3, 0.5), (0.4, 0.4)]
+    pairs = np.zeros((1, 8, 3), np.float32)
+    pairs[0, :2, 1] = 0.2, 0.6
+    pairs[0, 2 : 2 + len(loops), :2] = loops
+    counts = np.array([[2, len(loops)]])
+    found, rest = statistics.across(pairs, counts), statistics.statistics(pairs, counts, np.ones((2, 2)))
+    assert np.isfinite(found).all()
+    assert np.isfinite(rest[0, 1, 5])
+    assert found[0, 1, 5] == rest[0, 1, 5] == 0  # one loop, or none, holds all of the persistence
+
+
 @lru_cache(maxsize=1)
 def fitted() -> dict[str, GroupState]:
     tables = synthetic.training_tables(synthetic.tables())

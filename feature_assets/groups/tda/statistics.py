@@ -144,10 +144,12 @@ def statistics(pairs: np.ndarray, counts: np.ndarray, levels: np.ndarray) -> np.
 
 @njit(cache=True)
 def _entropy(lengths: np.ndarray, total: float) -> float:
+    """−Σ p log p of the shares; a pair whose birth and death are one float32 number has no share."""
     entropy = 0.0
     for i in range(lengths.size):
-        share = lengths[i] / total
-        entropy -= share * np.log(share)
+        if lengths[i] > 0.0:
+            share = lengths[i] / total
+            entropy -= share * np.log(share)
     return max(entropy, 0.0)
 
 
@@ -176,7 +178,7 @@ def across(pairs: np.ndarray, counts: np.ndarray) -> np.ndarray:
             for i in range(n):
                 square += (part[i] - total / n) ** 2
             out[0], out[1], out[2] = part.max() / last, total / n / last, np.sqrt(square / n) / last
-            out[3] = middle / total / last
+            out[3] = middle / total / last if total > 0.0 else ends.mean() / last
             out[4] = _quantile(np.sort(ends), 0.5) / last
             out[5] = _entropy(part, total) / np.log(1.0 + found)
     return result
