@@ -3,9 +3,9 @@
     python benchmarks/inputs.py HOME
 
 Reads the newest evaluation of a home (`PLE_HOME` of `DATASET=bank_simulation make nightly`), where every input was
-shuffled over the test rows. The simulation planted the cause of some tasks in each input (docs/bank_simulation.md); a
-model that uses it loses there. Losses differ in size, so an increase counts as a share of the task's loss. A home of
-another data set has nothing planted: its table is printed as it is.
+shuffled over the test rows that read it. The simulation planted the cause of some tasks in each input
+(docs/bank_simulation.md); a model that uses it loses there. Losses differ in size, so an increase counts as a share of
+the task's loss. A home of another data set has nothing planted: its table is printed as it is.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 PLANTED = {
     "features_normalised": ("engagement", "churn", "ltv", "balance_util", "channel", "spending_category"),
-    "features_raw": ("ltv", "balance_util", "nba", "spending_bucket"),
-    "cluster_probs": ("ltv", "channel", "nba", "spending_category"),
+    "features_raw": ("life_stage", "channel", "spending_category", "spending_bucket"),
+    "cluster_probs": (
+        *("ctr", "cvr", "engagement", "churn", "ltv", "balance_util", "channel", "nba", "spending_category"),
+        "spending_bucket",
+    ),
     "txn_seq": ("engagement", "churn", "timing", "consumption_cycle"),
     "session_seq": ("ctr", "engagement"),
     "hmm_journey": ("ctr", "cvr", "engagement"),
@@ -63,10 +67,10 @@ def main() -> None:
         print(table.pivot("task", index="input", values="percent"))
     if not (given.home / "simulations").is_dir():
         return
-    print(f"\n{'input':<22}{'rows with it':>12}{'increase':>12}  planted for")
+    print(f"\n{'input':<22}{'rows reading':>12}{'increase':>12}  planted for")
     for name, tasks in PLANTED.items():
         part = table.filter(pl.col("input") == name, pl.col("task").is_in(tasks))
-        mean, share = part["percent"].mean(), part["share"].mean()
+        mean, share = float(np.mean(part["percent"].fill_nan(0.0))), part["share"][0]
         verdict = "" if mean > 0 else "  NOT USED"
         print(f"{name:<22}{share:>12.0%}{mean:>11.3f}%  {', '.join(tasks)}{verdict}")
 

@@ -179,11 +179,12 @@ def evaluate_candidate(work: "Candidate") -> Evaluation:
 def input_importance(model: "PLEClusterAdaTT", test: "TensorTable", work: "Candidate") -> list[dict[str, Any]]:
     """Rows of `permutation_importance` over a spread of the test rows."""
     from ple_model.evaluation.permutation import permutation_importance
-    from ple_model.experts.base import spread_rows
 
-    part = test.select(spread_rows(len(test), IMPORTANCE_ROWS))
-    work.log(f"shuffling each input over {len(part):,} test rows")
-    return permutation_importance(model, part.inputs, part.targets, repeats=2, seed=work.settings.seed).to_dicts()
+    work.log(f"shuffling each input over at most {IMPORTANCE_ROWS:,} test rows that read it")
+    found = permutation_importance(
+        model, test.inputs, test.targets, IMPORTANCE_ROWS, repeats=3, seed=work.settings.seed
+    )
+    return found.to_dicts()
 
 
 def concept_rows(

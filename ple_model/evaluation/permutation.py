@@ -1,7 +1,7 @@
 """Which inputs a trained model uses for which task: the loss when one input is dealt out anew among the rows.
 
-An input is shuffled across rows with its mask and its presence, so each row gets another customer's; everything else
-stays. A task that reads the input then loses. Source: Breiman (2001), permutation importance; Fisher, Rudin and
+An input is shuffled, with its mask, across the rows that read it, so each gets another customer's; everything else
+stays. A task that uses the input then loses there. Source: Breiman (2001), permutation importance; Fisher, Rudin and
 Dominici (2019), model reliance, the difference form.
 """
 
@@ -13,7 +13,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from ple_model.auxiliary import SEGMENTS
 from ple_model.config import InputConfig
+from ple_model.experts.base import spread_rows
 from ple_model.inference import BLOCK
 from ple_model.inputs import Inputs, Targets
 from ple_model.losses import MultiTaskLoss
@@ -46,33 +48,51 @@ def shuffled(inputs: Inputs, name: str, order: Tensor, config: InputConfig) -> I
     return replace(inputs, sides=dealt(inputs.sides), masks=dealt(inputs.masks), present=dealt(inputs.present))
 
 
+def readers(inputs: Inputs, name: str) -> Tensor:
+    """[B] bool: rows that read input `name`. Columns and clusters: all; a side input: where it is present; the static
+    columns of new customers: those of their segment."""
+    if name not in inputs.sides:
+        return torch.ones(len(inputs), dtype=torch.bool, device=inputs.features.device)
+    there = inputs.present_rows(name)
+    if name in SEGMENTS and "segment" in inputs.sides:
+        there = there & inputs.present_rows("segment") & (inputs.sides["segment"][:, 0] == SEGMENTS[name])
+    return there
+
+
 @torch.inference_mode()
 def permutation_importance(
-    model: PLEClusterAdaTT, inputs: Inputs, targets: Targets, repeats: int = 3, seed: int = 0
+    model: PLEClusterAdaTT, inputs: Inputs, targets: Targets, rows: int = 2_000, repeats: int = 3, seed: int = 0
 ) -> pl.DataFrame:
     """One row an input and task: input, task, loss (of the rows as they are), increase (mean over repeats of what the
-    shuffle adds to it), spread (standard deviation over repeats), share (rows that have the input).
+    shuffle adds to it), spread (standard deviation over repeats), share (rows that read the input).
 
-    Losses are the unweighted ones of training, without dropout.
+    Of the rows that read an input, at most `rows` are looked at, spread evenly. Losses are the unweighted ones of
+    training, without dropout; 0 of a task without a label among them, or where no two rows read the input.
     """
     was_training = model.training
     model.eval()
     try:
         loss = MultiTaskLoss(model.config)
-        base = _losses(model, loss, inputs, targets)
         found = []
+        bases: dict[tuple[int, ...], Tensor] = {}
         for name in bundles(model.config.inputs):
+            reading = readers(inputs, name)
+            chosen = reading.nonzero()[:, 0]
+            chosen = chosen[spread_rows(len(chosen), rows)]
+            some, labels = inputs.index(chosen), targets.index(chosen)
+            key = tuple(chosen.tolist())
+            if key not in bases:
+                bases[key] = _losses(model, loss, some, labels)
             generator = torch.Generator().manual_seed(seed)
             added = []
             for _ in range(repeats):
-                order = torch.randperm(len(inputs), generator=generator)
-                other = shuffled(inputs, name, order, model.config.inputs)
-                added.append(_losses(model, loss, other, targets) - base)
-            increase = torch.stack(added)
-            share = inputs.present_rows(name).float().mean().item() if name in inputs.sides else 1.0
+                order = torch.randperm(len(some), generator=generator)
+                other = shuffled(some, name, order, model.config.inputs)
+                added.append(_losses(model, loss, other, labels) - bases[key])
+            increase, share = torch.stack(added), reading.float().mean().item()
             for t, task in enumerate(model.task_names):
-                values = increase[:, t]
-                found.append((name, task, base[t].item(), values.mean().item(), values.std(correction=0).item(), share))
+                values, base = increase[:, t], bases[key][t].item()
+                found.append((name, task, base, values.mean().item(), values.std(correction=0).item(), share))
     finally:
         model.train(was_training)
     return pl.DataFrame(found, schema=["input", "task", "loss", "increase", "spread", "share"], orient="row")

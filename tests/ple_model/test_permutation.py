@@ -1,6 +1,7 @@
 """Permutation importance: an input that is read costs loss when it is shuffled, one that is not read costs nothing."""
 
 import runpy
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,8 @@ import polars as pl
 import pytest
 import torch
 
-from ple_model.evaluation.permutation import bundles, permutation_importance, shuffled
+from ple_model.evaluation.permutation import bundles, permutation_importance, readers, shuffled
+from ple_model.inputs import Inputs
 from ple_model.model import PLEClusterAdaTT
 from ple_model.training.data import TensorTable
 
@@ -51,3 +53,13 @@ def test_columns_that_carry_the_labels_matter_and_the_answer_repeats(trained: Pa
     assert found.filter(pl.col("input") == "txn_seq")["share"][0] == pytest.approx(6 / 7, abs=0.01)
     again = permutation_importance(model, table.inputs, table.targets, repeats=2, seed=3)
     assert found.equals(again)
+
+
+def test_an_input_is_dealt_out_among_the_rows_that_read_it(make_inputs: Callable[..., Inputs]) -> None:
+    inputs = make_inputs()
+    segment = inputs.sides["segment"][:, 0]
+    for name, code in (("anonymous", 0), ("coldstart", 1)):
+        assert torch.equal(readers(inputs, name), inputs.present[name] & inputs.present["segment"] & (segment == code))
+        assert readers(inputs, name).any()
+    assert torch.equal(readers(inputs, "txn_seq"), inputs.present["txn_seq"])
+    assert readers(inputs, "features_raw").all()
