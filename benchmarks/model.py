@@ -72,7 +72,7 @@ def published(timer: Timer, rounds: int) -> None:
         report(f"a step against the faster peer, {tasks} tasks", min(steps.values()) / mine, budget)
         report(f"share of {rate / 1e9:.0f} GFLOP/s, {tasks} tasks", shape.products / mine / rate, 0.7, unit="%")
         if tasks == 2:
-            epochs = timer.best({side.name: side.epoch for side in sides}, max(rounds // 2, 1))
+            epochs = timer.best({side.name: side.epoch for side in sides}, rounds)
             shown = ", ".join(f"{name} {len(rows.labels) / seconds:,.0f}" for name, seconds in epochs.items())
             print(f"end to end, rows/s: {shown}")
             mine = epochs.pop("ours")

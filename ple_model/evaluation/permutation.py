@@ -51,7 +51,7 @@ def shuffled(inputs: Inputs, name: str, order: Tensor, config: InputConfig) -> I
 def readers(inputs: Inputs, name: str) -> Tensor:
     """[B] bool: rows that read input `name`. Columns and clusters: all; a side input: where it is present; the static
     columns of new customers: those of their segment."""
-    if name not in inputs.sides:
+    if name == "cluster_probs" or name.startswith("features_"):
         return torch.ones(len(inputs), dtype=torch.bool, device=inputs.features.device)
     there = inputs.present_rows(name)
     if name in SEGMENTS and "segment" in inputs.sides:
@@ -67,7 +67,7 @@ def permutation_importance(
     shuffle adds to it), spread (standard deviation over repeats), share (rows that read the input).
 
     Of the rows that read an input, at most `rows` are looked at, spread evenly. Losses are the unweighted ones of
-    training, without dropout; 0 of a task without a label among them, or where no two rows read the input.
+    training, without dropout; 0 of a task without a label among these rows.
     """
     was_training = model.training
     model.eval()
@@ -99,10 +99,11 @@ def permutation_importance(
 
 
 def _losses(model: PLEClusterAdaTT, loss: MultiTaskLoss, inputs: Inputs, targets: Targets) -> Tensor:
-    """Mean loss of each task [T] over labelled rows."""
+    """Mean loss of each task [T] over labelled rows; 0 without one."""
     sums = torch.zeros(len(model.task_names), dtype=torch.float64)
     counts = torch.zeros_like(sums)
-    for rows in torch.arange(len(inputs)).split(4 * BLOCK):
+    for start in range(0, len(inputs), 4 * BLOCK):
+        rows = torch.arange(start, min(start + 4 * BLOCK, len(inputs)))
         losses, here, _ = loss.plain(model(inputs.index(rows)), targets.index(rows), model)
         sums += losses.double() * here
         counts += here

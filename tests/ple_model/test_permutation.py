@@ -63,3 +63,11 @@ def test_an_input_is_dealt_out_among_the_rows_that_read_it(make_inputs: Callable
         assert readers(inputs, name).any()
     assert torch.equal(readers(inputs, "txn_seq"), inputs.present["txn_seq"])
     assert readers(inputs, "features_raw").all()
+
+
+def test_an_input_that_no_row_reads_costs_nothing(trained: Parts) -> None:
+    model, table = trained
+    found = permutation_importance(model, table.inputs.without("hmm_journey"), table.targets, repeats=1)
+    of_input = found.filter(pl.col("input") == "hmm_journey")
+    assert of_input.height == len(model.task_names)
+    assert of_input.select("increase", "spread", "share").sum().row(0) == (0.0, 0.0, 0.0)
