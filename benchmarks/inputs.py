@@ -14,7 +14,6 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 PLANTED = {
@@ -70,7 +69,7 @@ def main() -> None:
     print(f"\n{'input':<22}{'rows reading':>12}{'increase':>12}  planted for")
     for name, tasks in PLANTED.items():
         part = table.filter(pl.col("input") == name, pl.col("task").is_in(tasks))
-        mean, share = float(np.mean(part["percent"].fill_nan(0.0))), part["share"][0]
+        mean, share = sum(part["percent"].fill_nan(0.0)) / part.height, part["share"][0]
         verdict = "" if mean > 0 else "  NOT USED"
         print(f"{name:<22}{share:>12.0%}{mean:>11.3f}%  {', '.join(tasks)}{verdict}")
 
