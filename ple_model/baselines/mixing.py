@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from ple_model.dropout import LEVELS, fast_dropout
 
-ROWS = 256
+ROWS = 1024
 """Rows of a block."""
 COLUMNS = 512
 """About as many units do the experts of a group have."""

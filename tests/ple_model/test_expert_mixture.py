@@ -79,7 +79,10 @@ def test_a_layer_gives_the_same_in_blocks_and_without(
     specific: int, shared_gate: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer, x = CGCLayer(3, 7, (4,), specific, 3, 0.0, shared_gate=shared_gate), torch.randn(37, 7)
+    training, _ = layer(x)
+    layer.eval()
     mixed, gates = layer(x)
+    torch.testing.assert_close(mixed, training)
     monkeypatch.setattr(layer, "_in_blocks", lambda _: False)
     expected, expected_gates = layer(x)
     torch.testing.assert_close(mixed, expected, atol=1e-6, rtol=1e-5)
