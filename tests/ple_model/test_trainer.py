@@ -7,6 +7,7 @@ import runpy
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -358,3 +359,17 @@ def test_an_empty_training_table_is_refused() -> None:
     nothing = train.select(torch.zeros(len(train), dtype=torch.bool))
     with pytest.raises(ValueError, match="no rows"):
         fit(model, nothing, valid, samples.training(), None, progress=False)
+
+
+def test_a_compiled_network_takes_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captured and differentiated by the compiler, its kernels left out: these take a minute and a C++ compiler."""
+    compiled = partial(torch.compile, backend="aot_eager")
+    monkeypatch.setattr(torch, "compile", compiled)
+    weights = []
+    for compile_it in (False, True):
+        model, train, valid = samples.without_dropout(128)
+        settings = samples.training(phase1_epochs=1, phase2_epochs=0, batch_size_cpu=64, compile=compile_it)
+        fit(model, train, valid, settings, None, progress=False)
+        weights.append(model.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=1e-4, rtol=0, msg=name)
