@@ -18,6 +18,7 @@ from ple_model.config import InputConfig
 from ple_model.inference import BLOCK
 from ple_model.inputs import Inputs
 from ple_model.model import PLEClusterAdaTT
+from ple_model.multitask import evaluating
 
 
 class _Correlations:
@@ -170,9 +171,7 @@ def concepts(model: PLEClusterAdaTT, inputs: Inputs, customers: Sequence[str]) -
     """
     if model.autoencoder is None:
         raise ValueError("the model has no autoencoder: switch `autoencoder.enabled` on")
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         report, shared = ConceptReport(model.config.inputs), []
         for rows in torch.arange(len(inputs)).split(BLOCK):
             part = inputs.index(rows)
@@ -185,6 +184,4 @@ def concepts(model: PLEClusterAdaTT, inputs: Inputs, customers: Sequence[str]) -
             }
             report.add(model.autoencoder.encode(outputs.shared), part, tasks, [customers[i] for i in rows.tolist()])
         statistics = model.autoencoder(torch.cat(shared)).statistics
-    finally:
-        model.train(was_training)
     return report.frame(), {name: float(value) for name, value in statistics.items()}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ple_model.inputs import Inputs
 from ple_model.model import PLEClusterAdaTT
+from ple_model.multitask import evaluating
 
 BLOCK = 512
 
@@ -32,12 +33,8 @@ class RawOutputs:
 def raw_outputs(model: PLEClusterAdaTT, inputs: Inputs) -> RawOutputs:
     """Raw outputs of R rows, without dropout, on the model's device."""
     rows, device = len(inputs), next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         blocks = [_block(model, inputs, start, device) for start in range(0, rows, BLOCK)]
-    finally:
-        model.train(was_training)
     names = model.task_names
     if not blocks:
         shapes = {task.name: _empty(task.kind, task.out, task.candidates or 0) for task in model.config.tasks}

@@ -6,6 +6,8 @@ It holds what turns raw outputs into label units: regression scales (buffers) an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,6 +38,17 @@ class Outputs:
     evidence: dict[str, Tensor] = field(default_factory=dict)
     losses: dict[str, Tensor] = field(default_factory=dict)
     interpretation: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network without dropout for the block, then in the mode that it was in, whatever happens."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
 
 
 class TargetScale(nn.Module):
@@ -129,12 +142,8 @@ class MultiTaskNetwork(nn.Module):
         binary [B] probability; multiclass [B, classes] probabilities; regression [B] or [B, out] in the label's unit;
         contrastive [B, candidates] logits over the table.
         """
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             outputs = self(inputs)
-        finally:
-            self.train(was_training)
         return {name: self.to_units(name, raw) for name, raw in outputs.predictions.items()}
 
     def to_units(self, task: str, raw: Tensor) -> Tensor:

@@ -118,7 +118,7 @@ def input_heatmap(importance: Sequence[Mapping[str, Any]]) -> "Figure":
     axis.set_yticks(range(len(inputs)), inputs, fontsize=8)
     for (row, column), value in np.ndenumerate(values):
         axis.text(column, row, f"{100 * value:.1f}", ha="center", va="center", fontsize=6)
-    axis.set_title("loss added by shuffling one input across rows, % of the task's loss", fontsize=9)
+    axis.set_title("loss added by shuffling one input across the rows that read it, % of the task's loss", fontsize=9)
     figure.colorbar(image, ax=axis)
     return figure
 

@@ -20,6 +20,7 @@ from ple_model.inference import BLOCK
 from ple_model.inputs import Inputs, Targets
 from ple_model.losses import MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
+from ple_model.multitask import evaluating
 
 
 def bundles(config: InputConfig) -> tuple[str, ...]:
@@ -69,9 +70,7 @@ def permutation_importance(
     Of the rows that read an input, at most `rows` are looked at, spread evenly. Losses are the unweighted ones of
     training, without dropout; 0 of a task without a label among these rows.
     """
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         loss = MultiTaskLoss(model.config)
         found = []
         bases: dict[tuple[int, ...], Tensor] = {}
@@ -93,8 +92,6 @@ def permutation_importance(
             for t, task in enumerate(model.task_names):
                 values, base = increase[:, t], bases[key][t].item()
                 found.append((name, task, base, values.mean().item(), values.std(correction=0).item(), share))
-    finally:
-        model.train(was_training)
     return pl.DataFrame(found, schema=["input", "task", "loss", "increase", "spread", "share"], orient="row")
 
 
