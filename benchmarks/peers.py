@@ -40,8 +40,9 @@ class Shape:
 
     @property
     def products(self) -> float:
-        """Operations of the matrix products of one step: two a weight and row, forward, and twice that backward."""
-        experts = (self.tasks + 1) * self.experts * WIDTH * self.unit
+        """Operations of the matrix products that one step needs: two a weight and row, forward and for the weight's
+        gradient, and for the input's, but that of the experts' dense columns, which nothing learns."""
+        experts = (self.tasks + 1) * self.experts * (WIDTH - DENSE / 3) * self.unit
         gates = self.tasks * 2 * self.experts * (WIDTH + self.unit)
         towers = self.tasks * (self.unit * self.tower + self.tower)
         return 6.0 * self.rows * (experts + gates + towers)
@@ -89,8 +90,8 @@ class Published(nn.Module):
         self.tower = TowerLevel(TowerConfig(hidden=(shape.tower,), dropout=0.0), tasks, shape.unit)
 
     def forward(self, dense: Tensor, sparse: Tensor) -> Tensor:
-        x = torch.cat([dense, self.embedding(sparse + self.offsets).flatten(1)], dim=1)
-        return torch.cat(list(self.tower(self.network(x).vectors).values()), dim=1)
+        embedded = self.embedding(sparse + self.offsets).flatten(1)
+        return torch.cat(list(self.tower(self.network([dense, embedded]).vectors).values()), dim=1)
 
 
 def ours(shape: Shape, rows: Rows) -> Side:

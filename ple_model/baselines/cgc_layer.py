@@ -22,7 +22,8 @@ class CGCLayer(nn.Module):
 
     K = tasks, and one more for the shared gate where there is one. E = tasks·specific + shared, experts of the first
     task first; a gate is 0 at experts that are not its own. With `streams`, x [B, T + 1, in] has an input for each task
-    and one for the shared experts, as a layer below gives them; else x [B, in] is read by all.
+    and one for the shared experts, as a layer below gives them; else x [B, in] is read by all. It may come in parts,
+    side by side: where some of them are data, which nothing learns, their gradient is not computed.
     """
 
     own: Tensor
@@ -55,7 +56,9 @@ class CGCLayer(nn.Module):
         self.activation = Activation(dropout)
         self.rest = StackedMLP(self.experts, hidden[0], hidden[1:], dropout) if hidden[1:] else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        parts = [x] if isinstance(x, Tensor) else list(x)
+        x = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         chosen = self._task_logits(x).float().softmax(-1)
         common = None
         if self.shared_gate is not None:
@@ -63,7 +66,7 @@ class CGCLayer(nn.Module):
         if self._in_blocks(x):
             rate = self.activation.dropout.rate if self.training else 0.0
             weight, bias = self.first.weight[0], self.first.bias[0, 0]
-            mixed = expert_mixture(x, weight, bias, chosen, common, self.specific, rate)
+            mixed = expert_mixture(parts, weight, bias, chosen, common, self.specific, rate)
             return mixed, self._shown(chosen.detach(), common)
         gates, outputs = self._placed(chosen, common), self._experts(x)
         return torch.bmm(gates.to(outputs.dtype), outputs), gates

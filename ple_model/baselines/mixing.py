@@ -8,6 +8,7 @@ every product has the shape that runs fastest. Source: PERFORMANCE §2 (a step =
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ple_model.dropout import LEVELS, fast_dropout
+from ple_model.gated_layer import columns_of
 
 ROWS = 1024
 """Rows of a block."""
@@ -84,14 +86,15 @@ class _ExpertMixture(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        x: Tensor,
         weight: Tensor,
         bias: Tensor,
         chosen: Tensor,
         common: Tensor | None,
         specific: int,
         dropout: float,
+        *parts: Tensor,
     ) -> Tensor:
+        x = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         tasks, shared = chosen.shape[1], chosen.shape[2] - specific
         width = weight.shape[1] // (tasks * specific + shared)
         groups = _groups(tasks, specific, shared, width, common is not None)
@@ -108,7 +111,7 @@ class _ExpertMixture(torch.autograd.Function):
                 gates = group.fill(memory, chosen[rows], None if common is None else common[rows], specific)
                 group.add(mixed[rows], torch.bmm(gates, h.view(len(h), group.size, width)))
         ctx.save_for_backward(x, weight, chosen, common, *outputs)
-        ctx.groups, ctx.specific, ctx.width = groups, specific, width
+        ctx.groups, ctx.specific, ctx.width, ctx.parts = groups, specific, width, columns_of(parts)
         ctx.scale = LEVELS / (LEVELS - round(dropout * LEVELS))
         return mixed
 
@@ -117,7 +120,10 @@ class _ExpertMixture(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, chosen, common, *outputs = ctx.saved_tensors
         grad, width = grad.contiguous(), ctx.width
-        of_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
+        wanted = ctx.needs_input_grad[6:]
+        of_parts = [
+            x.new_zeros(len(x), p.stop - p.start) if w else None for p, w in zip(ctx.parts, wanted, strict=True)
+        ]
         of_weight, of_bias = torch.zeros_like(weight), weight.new_zeros(weight.shape[1])
         of_chosen, of_common = torch.empty_like(chosen), None if common is None else torch.empty_like(common)
         for group, output in zip(ctx.groups, outputs, strict=True):
@@ -137,23 +143,30 @@ class _ExpertMixture(torch.autograd.Function):
                     of_h.mul_(ctx.scale)
                 of_weight[:, columns].addmm_(x[rows].T, of_h)
                 of_bias[columns] += of_h.sum(0)
-                if of_x is not None:
-                    of_x[rows].addmm_(of_h, own_weight.T)
-        return of_x, of_weight, of_bias, of_chosen, of_common, None, None
+                for part, of_part in zip(ctx.parts, of_parts, strict=True):
+                    if of_part is not None:
+                        of_part[rows].addmm_(of_h, own_weight[part].T)
+        return of_weight, of_bias, of_chosen, of_common, None, None, *of_parts
 
 
 def expert_mixture(
-    x: Tensor, weight: Tensor, bias: Tensor, chosen: Tensor, common: Tensor | None, specific: int, dropout: float = 0.0
+    parts: Sequence[Tensor],
+    weight: Tensor,
+    bias: Tensor,
+    chosen: Tensor,
+    common: Tensor | None,
+    specific: int,
+    dropout: float = 0.0,
 ) -> Tensor:
     """Σ_e g_ke · dropout(relu(x W_e + b_e)) for every gate k, [B, K, h].
 
     Args:
-        x: [B, in].
+        parts: x [B, in] in parts side by side; one that needs no gradient costs none.
         weight, bias: [in, E·h] and [E·h], a task's own experts first, task by task, then the shared ones.
         chosen: [B, T, specific + shared], gates of the tasks over their own and the shared experts.
         common: [B, E], a gate over all experts, or None. Its mixture comes last: K = T + 1.
         specific: experts of one task.
         dropout: rate, as in `fast_dropout`.
     """
-    mixed: Tensor = _ExpertMixture.apply(x, weight, bias, chosen, common, specific, dropout)
+    mixed: Tensor = _ExpertMixture.apply(weight, bias, chosen, common, specific, dropout, *parts)
     return mixed

@@ -72,7 +72,8 @@ class MLMMoE(Trunk):
 
 
 class PLE(Trunk):
-    """Extraction layers, each a CGC layer with a shared gate but the last, which has none."""
+    """Extraction layers, each a CGC layer with a shared gate but the last, which has none. The first takes its input in
+    parts as well (`CGCLayer`)."""
 
     def __init__(self, config: PLEConfig | CGCConfig, tasks: Sequence[TaskConfig], width: int) -> None:
         super().__init__()
@@ -93,9 +94,10 @@ class PLE(Trunk):
             for level in range(levels)
         )
 
-    def forward(self, x: Tensor) -> Mixed:
+    def forward(self, x: Tensor | Sequence[Tensor]) -> Mixed:
         for layer in self.layers:
             x, gates = layer(x)
+        assert isinstance(x, Tensor)
         return Mixed(x.transpose(0, 1), gates)
 
     def gate_parameters(self) -> list[nn.Parameter]:

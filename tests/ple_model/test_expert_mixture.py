@@ -43,7 +43,7 @@ def test_values_and_gradients_equal_autograds(specific: int, shared_gate: bool) 
     leaves = [tensor.requires_grad_() for tensor in given]
     common = leaves[4] if shared_gate else None
     up = torch.randn(rows, tasks + shared_gate, width)
-    got = mixing.expert_mixture(*leaves[:4], common, specific)
+    got = mixing.expert_mixture(leaves[0].split([3, 4], dim=1), *leaves[1:4], common, specific)
     expected = plain(*leaves[:4], common, specific)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
     of_got = torch.autograd.grad((got * up).sum(), leaves)
@@ -52,12 +52,22 @@ def test_values_and_gradients_equal_autograds(specific: int, shared_gate: bool) 
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
+def test_a_part_that_is_data_changes_nothing_for_the_others() -> None:
+    layer, data, learnt = CGCLayer(3, 7, (4,), 2, 3, 0.0), torch.randn(20, 3), torch.randn(20, 4, requires_grad=True)
+    wanted = [learnt, *layer.parameters()]
+    of_parts = torch.autograd.grad(layer([data, learnt])[0].square().sum(), wanted)
+    whole = torch.cat([data, learnt], dim=1)
+    of_whole = torch.autograd.grad(layer(whole)[0].square().sum(), wanted)
+    for one, other in zip(of_parts, of_whole, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
 def test_dropped_units_hand_nothing_back() -> None:
     """With one expert whose gate is 1, an output's gradient is its own scale where it was kept."""
     x, gates = torch.rand(40, 3) + 0.5, torch.ones(40, 1, 1)
     weight, bias = torch.rand(3, 8).requires_grad_(), torch.zeros(8, requires_grad=True)
-    whole = mixing.expert_mixture(x, weight, bias, gates, None, 0)
-    some = mixing.expert_mixture(x, weight, bias, gates, None, 0, dropout=0.5)
+    whole = mixing.expert_mixture([x], weight, bias, gates, None, 0)
+    some = mixing.expert_mixture([x], weight, bias, gates, None, 0, dropout=0.5)
     kept = some != 0
     assert 0.3 < kept.float().mean() < 0.7
     torch.testing.assert_close(some[kept], 2 * whole[kept])
