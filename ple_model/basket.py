@@ -29,11 +29,11 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 @dataclass
 class BasketOutput:
-    """vectors [B, T, width] in the order of the tasks; mixed [B, T, H]: what the first layer gave, in the order that
-    the basket keeps tasks in (`order`), or None where there is no shared first layer."""
+    """vectors [B, T, width] in the order of the tasks; mixed [B, T_group, H] of each group: what the first layer gave,
+    in the order that the basket keeps tasks in (`order`), or None where there is no shared first layer."""
 
     vectors: Tensor
-    mixed: Tensor | None
+    mixed: tuple[Tensor, ...] | None
 
 
 class GroupTaskExpertBasket(nn.Module):
@@ -96,15 +96,15 @@ class GroupTaskExpertBasket(nn.Module):
     def forward(
         self, blocks: Sequence[Tensor], weights: Tensor, modes: Tensor | None, cluster_probs: Tensor
     ) -> BasketOutput:
-        mixed = self.mix(blocks, weights, modes, self.cluster_vector(cluster_probs))  # [B, T, H], tasks by group
-        sizes = [len(members) for members in self.members]
-        vectors = [encoder(part) for encoder, part in zip(self.encoders, mixed.split(sizes, dim=1), strict=True)]
+        mixed = self.mix(blocks, weights, modes, self.cluster_vector(cluster_probs))
+        vectors = [encoder(part) for encoder, part in zip(self.encoders, mixed, strict=True)]
         joined = torch.cat(vectors, dim=1)
         return BasketOutput(joined if self.restore == sorted(self.restore) else joined[:, self.restore], mixed)
 
-    def mix(self, blocks: Sequence[Tensor], weights: Tensor, modes: Tensor | None, cluster: Tensor) -> Tensor:
-        """The first layer of each task's group over its gated blocks, its mode and the cluster, [B, T, H], tasks by
-        group.
+    def mix(
+        self, blocks: Sequence[Tensor], weights: Tensor, modes: Tensor | None, cluster: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The first layer of each group over its tasks' gated blocks, modes and the cluster, [B, T_group, H] each.
 
         Where `gated_layer` does not run, a task's weights stand at its group's products and 0 at those of others, so
         that one bmm mixes all tasks.
@@ -118,7 +118,8 @@ class GroupTaskExpertBasket(nn.Module):
         products = [F.linear(h, a) for h, a in zip(blocks, parts, strict=True)]  # [B, G·H] each
         stacked = torch.stack(products, dim=1).view(len(cluster), -1, self.hidden)  # [B, N·G, H]
         placed = (weights.unsqueeze(-1) * self.in_group.unsqueeze(1)).flatten(2)  # [B, T, N·G]
-        return torch.bmm(placed, stacked) + added[:, self.in_run]
+        mixed = torch.bmm(placed, stacked) + added[:, self.in_run]
+        return mixed.split([len(members) for members in self.members], dim=1)
 
     def _added(self, weight: Tensor, modes: Tensor | None, cluster: Tensor) -> Tensor:
         """What mode and cluster add to the tasks of each run, and the bias, [B, runs, H]."""

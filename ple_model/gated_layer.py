@@ -24,15 +24,18 @@ def _blocks_of(rows: int) -> Iterator[slice]:
     return (slice(start, start + ROWS) for start in range(0, rows, ROWS))
 
 
-def _columns(inputs: Sequence[Tensor]) -> list[slice]:
+def columns_of(inputs: Sequence[Tensor]) -> list[slice]:
+    """Where each of some tensors [B, d_i] stands once they are joined."""
     return [slice(*ends) for ends in pairwise(accumulate((h.shape[1] for h in inputs), initial=0))]
 
 
 class _GatedLayer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, gates: Tensor, added: Tensor, groups: Groups, *inputs: Tensor) -> Tensor:
-        rows, hidden, columns = len(gates), added.shape[2], _columns(inputs)
-        mixed = gates.new_empty(rows, gates.shape[1], hidden)
+    def forward(
+        ctx: Any, weight: Tensor, gates: Tensor, added: Tensor, groups: Groups, *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
+        rows, hidden, columns = len(gates), added.shape[2], columns_of(inputs)
+        mixed = [gates.new_empty(rows, runs[-1].stop - runs[0].start, hidden) for runs in groups]
         products = gates.new_empty(rows, len(inputs), len(groups), hidden)
         for block in _blocks_of(rows):
             for i, h in enumerate(inputs):
@@ -42,25 +45,29 @@ class _GatedLayer(torch.autograd.Function):
                 first = runs[0].start
                 of_tasks = torch.bmm(gates[block, first : runs[-1].stop], products[block, :, g])
                 for run in runs:
-                    own = of_tasks[:, run.start - first : run.stop - first]
-                    torch.add(own, added[block, kind, None], out=mixed[block, run])
+                    own = slice(run.start - first, run.stop - first)
+                    torch.add(of_tasks[:, own], added[block, kind, None], out=mixed[g][block, own])
                     kind += 1
         ctx.save_for_backward(weight, gates, products, *inputs)
         ctx.groups = groups
-        return mixed
+        return tuple(mixed)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         weight, gates, products, *inputs = ctx.saved_tensors
-        groups, hidden, columns = ctx.groups, grad.shape[2], _columns(inputs)
+        groups, hidden, columns = ctx.groups, grads[0].shape[2], columns_of(inputs)
         of_weight, of_gates = torch.zeros_like(weight), torch.empty_like(gates)
-        of_added = [grad[:, run].sum(1) for runs in groups for run in runs]
+        of_added = [
+            grad[:, run.start - runs[0].start : run.stop - runs[0].start].sum(1)
+            for grad, runs in zip(grads, groups, strict=True)
+            for run in runs
+        ]
         of_inputs = [torch.zeros_like(h) if ctx.needs_input_grad[4 + i] else None for i, h in enumerate(inputs)]
-        for block in _blocks_of(len(grad)):
+        for block in _blocks_of(len(gates)):
             for g, runs in enumerate(groups):
                 units, tasks = slice(g * hidden, (g + 1) * hidden), slice(runs[0].start, runs[-1].stop)
-                above = grad[block, tasks]
+                above = grads[g][block]
                 of_gates[block, tasks] = torch.bmm(above, products[block, :, g].transpose(1, 2))
                 of_made = torch.bmm(gates[block, tasks].transpose(1, 2), above)  # [rows, N, H]
                 for i, of_input in enumerate(of_inputs):
@@ -71,8 +78,10 @@ class _GatedLayer(torch.autograd.Function):
         return of_weight, of_gates, torch.stack(of_added, dim=1), None, *of_inputs
 
 
-def gated_layer(weight: Tensor, gates: Tensor, added: Tensor, groups: Groups, inputs: Sequence[Tensor]) -> Tensor:
-    """Σ_i g_ti (A_i^group(t) h_i) + the row of `added` of t's run, for every task t, [B, T, H].
+def gated_layer(
+    weight: Tensor, gates: Tensor, added: Tensor, groups: Groups, inputs: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Σ_i g_ti (A_i^group(t) h_i) + the row of `added` of t's run, for the tasks t of each group, [B, T_group, H] each.
 
     Args:
         weight: [G·H, Σ d_i], rows by group, columns by input.
@@ -81,7 +90,7 @@ def gated_layer(weight: Tensor, gates: Tensor, added: Tensor, groups: Groups, in
         groups: of each group its runs of tasks.
         inputs: N of [B, d_i].
     """
-    mixed: Tensor = _GatedLayer.apply(weight, gates, added, groups, *inputs)
+    mixed: tuple[Tensor, ...] = _GatedLayer.apply(weight, gates, added, groups, *inputs)
     return mixed
 
 

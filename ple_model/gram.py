@@ -129,7 +129,7 @@ class RepresentationGram:
             key=lambda path: path[1],
         )
 
-    def __call__(self, losses: Tensor, mixed: Tensor, gates: Tensor) -> Tensor:
+    def __call__(self, losses: Tensor, mixed: Sequence[Tensor], gates: Tensor) -> Tensor:
         """float32 [T, T]; the graph stays for the backward of the step.
 
         With equal denominators of the losses, the Gram of a batch is the sum of those of its parts.
@@ -137,19 +137,19 @@ class RepresentationGram:
         Args:
             losses: [T], the plain mean loss of each task, in the order of the configuration. One common factor (a
                 gradient scaler's) scales the result and leaves cosines alone.
-            mixed: [B, T, H], `Outputs.mixed`.
+            mixed: [B, T_group, H] of each group, `Outputs.mixed`.
             gates: [B, T, N], `Outputs.gates`.
         """
-        leaves = [mixed, gates] if gates.requires_grad else [mixed]
+        leaves = [*mixed, gates] if gates.requires_grad else list(mixed)
         found = [
             torch.autograd.grad(losses[members].sum(), leaves, retain_graph=True, allow_unused=True)
             for members in self.rounds
         ]
-        with torch.no_grad(), torch.autocast(mixed.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(gates.device.type, enabled=False):
             weights = gates.float()
-            handed = self._through_first([grads[0] for grads in found], weights)  # [paths, B, D]
+            handed = self._through_first([grads[: len(mixed)] for grads in found], weights)  # [paths, B, D]
             if gates.requires_grad:
-                self._add_through_gate(handed, [grads[1] for grads in found], weights)
+                self._add_through_gate(handed, [grads[-1] for grads in found], weights)
             _scale_blocks(handed, (weights > 0).any(1), self._widths(weights))  # an absent expert's block is a constant
             flat = handed.flatten(1)
             of_loss = flat.new_zeros(len(losses), len(self.paths))
@@ -160,16 +160,16 @@ class RepresentationGram:
         """Of the experts' blocks, which come first among those of the basket."""
         return self.basket.widths[: gates.shape[-1]]
 
-    def _through_first(self, found: Sequence[Tensor | None], gates: Tensor) -> Tensor:
-        """(w s)·(Aᵀ d) of each path, [paths, B, D]."""
+    def _through_first(self, found: Sequence[Sequence[Tensor | None]], gates: Tensor) -> Tensor:
+        """(w s)·(Aᵀ d) of each path, [paths, B, D], from the d of each round and group."""
         basket, widths = self.basket, self._widths(gates)
         first = basket.first.weight[:, : sum(widths)].float().split(basket.hidden)  # G × [H, D]
-        d = [_or_zeros(grad, (*gates.shape[:2], basket.hidden), gates) for grad in found]
         handed = gates.new_empty(len(self.paths), len(gates), sum(widths))
         start, begin = 0, 0  # the group's first place and its first path
-        for members, weight in zip(basket.members, first, strict=True):
+        for g, (members, weight) in enumerate(zip(basket.members, first, strict=True)):
+            d = [_or_zeros(grads[g], (len(gates), len(members), basket.hidden), gates) for grads in found]
+            own = [d[r][:, k - start] for r, k, _ in self.paths[begin:] if k < start + len(members)]
             start += len(members)
-            own = [d[r][:, k] for r, k, _ in self.paths[begin:] if k < start]
             out = handed[begin : begin + len(own)].view(-1, sum(widths))
             torch.mm(torch.cat(own), weight, out=out)
             begin += len(own)

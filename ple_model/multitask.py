@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 @dataclass
 class Outputs:
     """predictions: task → raw output [B, out] (logits, standardised value, or query); gates [B, T, N] in the order of
-    the configuration's tasks and of `expert_names`; shared [B, D], h_shared before the gates; mixed [B, T, H], what
-    the first layer behind the gates gave (`BasketOutput.mixed`); evidence: as `EvidentialHeads` gives it;
-    losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when asked for."""
+    the configuration's tasks and of `expert_names`; shared [B, D], h_shared before the gates; mixed [B, T_group, H] of
+    each group, what the first layer behind the gates gave (`BasketOutput.mixed`); evidence: as `EvidentialHeads` gives
+    it; losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when asked for."""
 
     predictions: dict[str, Tensor]
     gates: Tensor
     shared: Tensor
-    mixed: Tensor | None = None
+    mixed: tuple[Tensor, ...] | None = None
     evidence: dict[str, Tensor] = field(default_factory=dict)
     losses: dict[str, Tensor] = field(default_factory=dict)
     interpretation: dict[str, dict[str, Tensor]] = field(default_factory=dict)

@@ -21,7 +21,7 @@ WIDTHS, ROWS = (6, 3, 4), 20
 class Graph:
     losses: Tensor
     blocks: list[Tensor]
-    mixed: Tensor
+    mixed: tuple[Tensor, ...]
     gates: Tensor
 
 
