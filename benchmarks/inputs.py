@@ -5,7 +5,8 @@
 Reads the newest evaluation of a home (`PLE_HOME` of `DATASET=bank_simulation make nightly`), where every input was
 shuffled over the test rows that read it. The simulation planted the cause of some tasks in each input
 (docs/bank_simulation.md); a model that uses it loses there. Losses differ in size, so an increase counts as a share of
-the task's loss. A home of another data set has nothing planted: its table is printed as it is.
+the task's loss; its standard error, over rows, stands beside it. A home of another data set has nothing planted: its
+table is printed as it is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
+SHAPE = ("ctr", "cvr", "churn", "retention", "life_stage", "nba")
 PLANTED = {
     "features_normalised": ("engagement", "churn", "ltv", "balance_util", "channel", "spending_category"),
     "features_raw": ("life_stage", "channel", "spending_category", "spending_bucket"),
@@ -28,14 +30,14 @@ PLANTED = {
     "hmm_journey": ("ctr", "cvr", "engagement"),
     "hmm_lifecycle": ("churn", "retention", "life_stage"),
     "hmm_behavior": ("channel", "spending_category"),
-    "tda_short": ("churn", "retention", "timing", "spending_category"),
-    "tda_long": ("churn", "retention", "timing", "spending_category"),
-    "tda_global": ("churn", "retention", "timing", "spending_category"),
+    "tda_short": SHAPE,
+    "tda_long": SHAPE,
+    "tda_global": SHAPE,
     "hierarchy": ("spending_category", "brand_prediction"),
     "collaborative": ("spending_category", "brand_prediction", "merchant_affinity"),
     "segment": ("engagement", "life_stage", "ltv"),
     "coldstart": ("engagement", "life_stage", "ltv"),
-    "anonymous": ("engagement",),
+    "anonymous": ("engagement", "spending_category", "brand_prediction"),
 }
 """Input → tasks with a cause that it carries (numbers of docs/bank_simulation.md: segments and money 1, 2, 11, 12;
 chains 4–6; shape 7; habits 9; trees and communities 3; who is new 14)."""
@@ -51,8 +53,13 @@ def newest_evaluation(home: Path) -> dict[str, list[dict[str, object]]]:
 
 
 def shares(rows: list[dict[str, object]]) -> pl.DataFrame:
-    """Rows of `permutation_importance` with `percent`: the increase in per cent of the task's loss."""
-    return pl.DataFrame(rows).with_columns(percent=100 * pl.col("increase") / pl.col("loss").abs())
+    """Rows of `permutation_importance` with `percent` and `percent_error`: the increase and its standard error in per
+    cent of the task's loss; null where no row of the input has a label of the task."""
+    known = pl.when(pl.col("loss") != 0)
+    return pl.DataFrame(rows).with_columns(
+        percent=known.then(100 * pl.col("increase") / pl.col("loss").abs()),
+        percent_error=known.then(100 * pl.col("error") / pl.col("loss").abs()),
+    )
 
 
 def main() -> None:
@@ -66,12 +73,13 @@ def main() -> None:
         print(table.pivot("task", index="input", values="percent"))
     if not (given.home / "simulations").is_dir():
         return
-    print(f"\n{'input':<22}{'rows reading':>12}{'increase':>12}  planted for")
+    print("\nmean over the tasks that an input was planted for; its error, as if their errors were one")
+    print(f"{'input':<22}{'rows reading':>12}{'increase':>12}{'error':>9}  planted for")
     for name, tasks in PLANTED.items():
         part = table.filter(pl.col("input") == name, pl.col("task").is_in(tasks))
-        mean, share = sum(part["percent"].fill_nan(0.0)) / part.height, part["share"][0]
-        verdict = "" if mean > 0 else "  NOT USED"
-        print(f"{name:<22}{share:>12.0%}{mean:>11.3f}%  {', '.join(tasks)}{verdict}")
+        mean, error = (float(part[column].drop_nulls().to_numpy().mean()) for column in ("percent", "percent_error"))
+        verdict = "  NOT USED" if mean <= 0 else "" if mean > 2 * error else "  not beyond two errors"
+        print(f"{name:<22}{part['share'][0]:>12.0%}{mean:>11.3f}%{error:>8.3f}%  {', '.join(tasks)}{verdict}")
 
 
 if __name__ == "__main__":

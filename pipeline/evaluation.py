@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MODEL, CONSTANT, BOOSTING, OWN_PAST = "model", "constant", "LightGBM", "own past"
 PAST_DAYS = 180
-IMPORTANCE_ROWS = 2_000
+IMPORTANCE_ROWS = 6_000
 CONCEPT_CUSTOMERS, CONCEPTS_SHOWN = 1_000, 40
 
 Curves = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -181,9 +181,7 @@ def input_importance(model: "PLEClusterAdaTT", test: "TensorTable", work: "Candi
     from ple_model.evaluation.permutation import permutation_importance
 
     work.log(f"shuffling each input over at most {IMPORTANCE_ROWS:,} test rows that read it")
-    found = permutation_importance(
-        model, test.inputs, test.targets, IMPORTANCE_ROWS, repeats=3, seed=work.settings.seed
-    )
+    found = permutation_importance(model, test.inputs, test.targets, IMPORTANCE_ROWS, seed=work.settings.seed)
     return found.to_dicts()
 
 

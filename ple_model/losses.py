@@ -115,14 +115,15 @@ class MultiTaskLoss(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mean unweighted loss of each task [T], its labels here [T] and in all processes [T]. The mean is over all
         processes, its gradient that of the rows here, so that the processes' gradients add up to the whole."""
-        losses, counts = [], []
-        for task in self.config.tasks:
-            rows, mask = self._rows(task, outputs.predictions[task.name], targets, model)
-            losses.append(torch.where(mask, rows, 0.0).sum())
-            counts.append(mask.sum())
-        here = torch.stack(counts)
+        rows, mask = self.rows(outputs, targets, model)
+        here = mask.sum(1)
         everywhere = here if whole is None else whole(here)
-        return _over_processes(torch.stack(losses) / everywhere.clamp(min=1), whole), here, everywhere
+        return _over_processes(rows.sum(1) / everywhere.clamp(min=1), whole), here, everywhere
+
+    def rows(self, outputs: Outputs, targets: Targets, model: MultiTaskNetwork) -> tuple[Tensor, Tensor]:
+        """Unweighted loss of each task and row [T, B], 0 where not labelled, and the mask of what is [T, B]."""
+        found = [self._rows(task, outputs.predictions[task.name], targets, model) for task in self.config.tasks]
+        return torch.stack([torch.where(mask, rows, 0.0) for rows, mask in found]), torch.stack([m for _, m in found])
 
     def _rows(self, task: TaskConfig, raw: Tensor, targets: Targets, model: MultiTaskNetwork) -> tuple[Tensor, Tensor]:
         """Loss of each row [B] and the mask of labelled rows [B]. Masked labels are never read."""

@@ -22,6 +22,8 @@ from ple_model.losses import MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
 from ple_model.multitask import evaluating
 
+MOST_REPEATS = 10
+
 
 def bundles(config: InputConfig) -> tuple[str, ...]:
     """Names of the inputs that are shuffled one by one: the two kinds of columns, the clusters, each side input."""
@@ -62,18 +64,19 @@ def readers(inputs: Inputs, name: str) -> Tensor:
 
 @torch.inference_mode()
 def permutation_importance(
-    model: PLEClusterAdaTT, inputs: Inputs, targets: Targets, rows: int = 2_000, repeats: int = 3, seed: int = 0
+    model: PLEClusterAdaTT, inputs: Inputs, targets: Targets, rows: int = 6_000, seed: int = 0
 ) -> pl.DataFrame:
-    """One row an input and task: input, task, loss (of the rows as they are), increase (mean over repeats of what the
-    shuffle adds to it), spread (standard deviation over repeats), share (rows that read the input).
+    """One row an input and task: input, task, loss (of the rows as they are), increase (what the shuffle adds to it),
+    error (standard error of the increase, over rows), share (rows that read the input).
 
-    Of the rows that read an input, at most `rows` are looked at, spread evenly. Losses are the unweighted ones of
-    training, without dropout; 0 of a task without a label among these rows.
+    Of the rows that read an input, at most `rows` are looked at, spread evenly; fewer rows are shuffled more often, up
+    to `MOST_REPEATS` times, until the same number was looked at. Losses are the unweighted ones of training, without
+    dropout; 0 of a task without a label among these rows. The error takes rows as independent.
     """
     with evaluating(model):
         loss = MultiTaskLoss(model.config)
         found = []
-        bases: dict[tuple[int, ...], Tensor] = {}
+        bases: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
         for name in bundles(model.config.inputs):
             reading = readers(inputs, name)
             chosen = reading.nonzero()[:, 0]
@@ -82,26 +85,27 @@ def permutation_importance(
             key = tuple(chosen.tolist())
             if key not in bases:
                 bases[key] = _losses(model, loss, some, labels)
+            before, mask = bases[key]
             generator = torch.Generator().manual_seed(seed)
-            added = []
+            repeats = min(max(rows // max(len(chosen), 1), 1), MOST_REPEATS)
+            after = torch.zeros_like(before)
             for _ in range(repeats):
                 order = torch.randperm(len(some), generator=generator)
-                other = shuffled(some, name, order, model.config.inputs)
-                added.append(_losses(model, loss, other, labels) - bases[key])
-            increase, share = torch.stack(added), reading.float().mean().item()
+                after += _losses(model, loss, shuffled(some, name, order, model.config.inputs), labels)[0] / repeats
+            count = mask.sum(1).clamp(min=1)
+            base, increase = before.sum(1) / count, (after - before).sum(1) / count
+            apart = torch.where(mask, after - before - increase[:, None], 0.0)
+            error = apart.square().sum(1).sqrt() / count
+            share = reading.float().mean().item()
             for t, task in enumerate(model.task_names):
-                values, base = increase[:, t], bases[key][t].item()
-                found.append((name, task, base, values.mean().item(), values.std(correction=0).item(), share))
-    return pl.DataFrame(found, schema=["input", "task", "loss", "increase", "spread", "share"], orient="row")
+                found.append((name, task, base[t].item(), increase[t].item(), error[t].item(), share))
+    return pl.DataFrame(found, schema=["input", "task", "loss", "increase", "error", "share"], orient="row")
 
 
-def _losses(model: PLEClusterAdaTT, loss: MultiTaskLoss, inputs: Inputs, targets: Targets) -> Tensor:
-    """Mean loss of each task [T] over labelled rows; 0 without one."""
-    sums = torch.zeros(len(model.task_names), dtype=torch.float64)
-    counts = torch.zeros_like(sums)
-    for start in range(0, len(inputs), 4 * BLOCK):
+def _losses(model: PLEClusterAdaTT, loss: MultiTaskLoss, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
+    """Loss of each task and row [T, B], float64, 0 where not labelled, and the mask of what is [T, B]."""
+    parts = []
+    for start in range(0, max(len(inputs), 1), 4 * BLOCK):
         rows = torch.arange(start, min(start + 4 * BLOCK, len(inputs)))
-        losses, here, _ = loss.plain(model(inputs.index(rows)), targets.index(rows), model)
-        sums += losses.double() * here
-        counts += here
-    return sums / counts.clamp(min=1)
+        parts.append(loss.rows(model(inputs.index(rows)), targets.index(rows), model))
+    return torch.cat([losses for losses, _ in parts], dim=1).double(), torch.cat([mask for _, mask in parts], dim=1)

@@ -44,14 +44,14 @@ def test_every_input_of_the_configuration_is_shuffled(trained: Parts) -> None:
 
 def test_columns_that_carry_the_labels_matter_and_the_answer_repeats(trained: Parts) -> None:
     model, table = trained
-    found = permutation_importance(model, table.inputs, table.targets, repeats=2, seed=3)
+    found = permutation_importance(model, table.inputs, table.targets, seed=3)
     assert found.height == len(bundles(model.config.inputs)) * len(model.task_names)
     relative = found.with_columns(added=pl.col("increase") / pl.col("loss"))
     by_input = dict(relative.group_by("input").agg(pl.col("added").mean()).iter_rows())
     assert by_input["features_normalised"] > 0.02  # the labels follow from these columns
     assert by_input["features_normalised"] > 10 * abs(by_input["txn_seq"])  # and from no other input
     assert found.filter(pl.col("input") == "txn_seq")["share"][0] == pytest.approx(6 / 7, abs=0.01)
-    again = permutation_importance(model, table.inputs, table.targets, repeats=2, seed=3)
+    again = permutation_importance(model, table.inputs, table.targets, seed=3)
     assert found.equals(again)
 
 
@@ -67,7 +67,34 @@ def test_an_input_is_dealt_out_among_the_rows_that_read_it(make_inputs: Callable
 
 def test_an_input_that_no_row_reads_costs_nothing(trained: Parts) -> None:
     model, table = trained
-    found = permutation_importance(model, table.inputs.without("hmm_journey"), table.targets, repeats=1)
+    found = permutation_importance(model, table.inputs.without("hmm_journey"), table.targets)
     of_input = found.filter(pl.col("input") == "hmm_journey")
     assert of_input.height == len(model.task_names)
-    assert of_input.select("increase", "spread", "share").sum().row(0) == (0.0, 0.0, 0.0)
+    assert of_input.select("increase", "error", "share").sum().row(0) == (0.0, 0.0, 0.0)
+
+
+def test_increase_and_error_are_those_of_the_rows_differences(trained: Parts) -> None:
+    """By hand, for a regression: squared errors of each row before and after the shuffle."""
+    model, table = trained
+    found = permutation_importance(model, table.inputs, table.targets, rows=len(table), seed=5)
+    row = found.row(by_predicate=(pl.col("input") == "features_raw") & (pl.col("task") == "engagement"), named=True)
+    order = torch.randperm(len(table), generator=torch.Generator().manual_seed(5))
+    other = shuffled(table.inputs, "features_raw", order, model.config.inputs)
+    label = model.scale("engagement").standardise(table.targets.values["engagement"].float())[:, 0]
+    model.eval()
+    with torch.no_grad():
+        errors = [(model(x).predictions["engagement"][:, 0] - label).square() for x in (table.inputs, other)]
+    added = (errors[1] - errors[0])[table.targets.mask["engagement"]].double()
+    assert row["increase"] == pytest.approx(added.mean().item(), abs=1e-6)
+    assert row["error"] == pytest.approx(added.std(correction=0).item() / len(added) ** 0.5, rel=1e-4)
+
+
+def test_few_rows_are_shuffled_more_often(trained: Parts) -> None:
+    """Ten draws instead of one: the mean moves, and its error falls."""
+    model, table = trained
+    once, often = (
+        permutation_importance(model, table.inputs, table.targets, rows=rows, seed=5) for rows in (len(table), 10**6)
+    )
+    columns = pl.col("input") == "features_normalised"
+    assert (once.filter(columns)["increase"] != often.filter(columns)["increase"]).all()
+    assert (often.filter(columns)["error"] < once.filter(columns)["error"]).all()
