@@ -34,12 +34,13 @@ class _GatedLayer(torch.autograd.Function):
     def forward(
         ctx: Any, weight: Tensor, gates: Tensor, added: Tensor, groups: Groups, *inputs: Tensor
     ) -> tuple[Tensor, ...]:
-        rows, hidden, columns = len(gates), added.shape[2], columns_of(inputs)
+        rows, hidden = len(gates), added.shape[2]
+        parts = weight.T.split([h.shape[1] for h in inputs])  # [d_i, G·H] each
         mixed = [gates.new_empty(rows, runs[-1].stop - runs[0].start, hidden) for runs in groups]
         products = gates.new_empty(rows, len(inputs), len(groups), hidden)
         for block in _blocks_of(rows):
-            for i, h in enumerate(inputs):
-                torch.mm(h[block], weight[:, columns[i]].T, out=products[block, i].flatten(1))
+            for h, part, product in zip(inputs, parts, products[block].flatten(2).unbind(1), strict=True):
+                torch.mm(h[block], part, out=product)
             kind = 0
             for g, runs in enumerate(groups):
                 first = runs[0].start
@@ -56,7 +57,7 @@ class _GatedLayer(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         weight, gates, products, *inputs = ctx.saved_tensors
-        groups, hidden, columns = ctx.groups, grads[0].shape[2], columns_of(inputs)
+        groups, widths = ctx.groups, [h.shape[1] for h in inputs]
         of_weight, of_gates = torch.zeros_like(weight), torch.empty_like(gates)
         of_added = [
             grad[:, run.start - runs[0].start : run.stop - runs[0].start].sum(1)
@@ -64,17 +65,22 @@ class _GatedLayer(torch.autograd.Function):
             for run in runs
         ]
         of_inputs = [torch.zeros_like(h) if ctx.needs_input_grad[4 + i] else None for i, h in enumerate(inputs)]
+        by_group = [
+            list(zip(own.split(widths, 1), of_own.split(widths, 1), strict=True))
+            for own, of_own in zip(weight.chunk(len(groups)), of_weight.chunk(len(groups)), strict=True)
+        ]
         for block in _blocks_of(len(gates)):
-            for g, runs in enumerate(groups):
-                units, tasks = slice(g * hidden, (g + 1) * hidden), slice(runs[0].start, runs[-1].stop)
-                above = grads[g][block]
+            here = [
+                (h[block], None if of_h is None else of_h[block]) for h, of_h in zip(inputs, of_inputs, strict=True)
+            ]
+            for g, (runs, parts) in enumerate(zip(groups, by_group, strict=True)):
+                tasks, above = slice(runs[0].start, runs[-1].stop), grads[g][block]
                 of_gates[block, tasks] = torch.bmm(above, products[block, :, g].transpose(1, 2))
-                of_made = torch.bmm(gates[block, tasks].transpose(1, 2), above)  # [rows, N, H]
-                for i, of_input in enumerate(of_inputs):
-                    part = (units, columns[i])
-                    of_weight[part].addmm_(of_made[:, i].T, inputs[i][block])
-                    if of_input is not None:
-                        of_input[block].addmm_(of_made[:, i], weight[part])
+                of_products = torch.bmm(gates[block, tasks].transpose(1, 2), above).unbind(1)  # N × [rows, H]
+                for (h, of_h), of_product, (own, of_own) in zip(here, of_products, parts, strict=True):
+                    of_own.addmm_(of_product.T, h)
+                    if of_h is not None:
+                        of_h.addmm_(of_product, own)
         return of_weight, of_gates, torch.stack(of_added, dim=1), None, *of_inputs
 
 
