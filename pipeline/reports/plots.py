@@ -104,21 +104,26 @@ def gate_heatmap(gates: Mapping[str, Mapping[str, float]]) -> "Figure":
 
 
 def input_heatmap(importance: Sequence[Mapping[str, Any]]) -> "Figure":
-    """What shuffling an input (rows) adds to the loss of a task (columns), as a share of that loss."""
+    """What shuffling an input (rows) adds to the loss of a task (columns), as a share of that loss; numbers within two
+    standard errors of 0 are grey."""
     from matplotlib.colors import SymLogNorm
 
     inputs = list(dict.fromkeys(row["input"] for row in importance))
     tasks = list(dict.fromkeys(row["task"] for row in importance))
-    found = {(row["input"], row["task"]): row["increase"] / max(abs(row["loss"]), 1e-9) for row in importance}
-    values = np.array([[found[name, task] for task in tasks] for name in inputs])
+    found = {(row["input"], row["task"]): row for row in importance}
+    cells = [[found[name, task] for task in tasks] for name in inputs]
+    values = np.array([[cell["increase"] / max(abs(cell["loss"]), 1e-9) for cell in row] for row in cells])
+    noise = np.array([[abs(cell["increase"]) <= 2 * cell.get("error", 0.0) for cell in row] for row in cells])
     figure, (axis,) = new_figure(3 + 0.55 * len(tasks), 1.8 + 0.28 * len(inputs))
     most = max(float(np.abs(values).max(initial=0)), 1e-9)
     image = axis.imshow(values, cmap="RdBu_r", norm=SymLogNorm(1e-3, vmin=-most, vmax=most), aspect="auto")
     axis.set_xticks(range(len(tasks)), tasks, rotation=60, ha="right", fontsize=8)
     axis.set_yticks(range(len(inputs)), inputs, fontsize=8)
     for (row, column), value in np.ndenumerate(values):
-        axis.text(column, row, f"{100 * value:.1f}", ha="center", va="center", fontsize=6)
-    axis.set_title("loss added by shuffling one input across the rows that read it, % of the task's loss", fontsize=9)
+        colour = "grey" if noise[row, column] else "black"
+        axis.text(column, row, f"{100 * value:.1f}", ha="center", va="center", fontsize=6, color=colour)
+    title = "loss added by shuffling one input across the rows that read it, % of the task's loss (grey: noise)"
+    axis.set_title(title, fontsize=9)
     figure.colorbar(image, ax=axis)
     return figure
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ple_model.config import InputConfig
-from ple_model.evaluation.permutation import bundles
+from ple_model.evaluation.permutation import Bundle, bundles
 from ple_model.inputs import Inputs, Targets
 from ple_model.losses import MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
@@ -35,19 +34,18 @@ class Parts:
         return (*experts, *(f"gate of {task}" for task, distance in self.moved.items() if not distance > 0))
 
 
-def absent(inputs: Inputs, name: str, rows: Tensor, config: InputConfig) -> Inputs:
-    """The bundle with input `name` (of `permutation.bundles`) absent in these rows, [B] bool."""
-    if name == "cluster_probs":
-        return replace(inputs, cluster_probs=inputs.cluster_probs.masked_fill(rows.unsqueeze(1), 0.0))
-    if name.startswith("features_"):
-        columns = torch.arange(inputs.features.shape[1], device=rows.device) >= config.normalised
-        gone = rows.unsqueeze(1) & (columns == (name == "features_raw"))
-        return replace(
-            inputs, features=inputs.features.masked_fill(gone, 0.0), features_mask=inputs.features_mask & ~gone
-        )
-    if name not in inputs.sides:
-        return inputs
-    return replace(inputs, present={**inputs.present, name: inputs.present[name] & ~rows})
+def absent(inputs: Inputs, bundle: Bundle, rows: Tensor) -> Inputs:
+    """The inputs with what is in `bundle` (of `permutation.bundles`) absent in these rows, [B] bool."""
+    gone = rows.unsqueeze(1) & bundle.columns.to(rows.device)
+    present = {name: there & ~rows if name in bundle.sides else there for name, there in inputs.present.items()}
+    without = rows.unsqueeze(1) if bundle.clusters else torch.zeros_like(rows).unsqueeze(1)
+    return replace(
+        inputs,
+        features=inputs.features.masked_fill(gone, 0.0),
+        features_mask=inputs.features_mask & ~gone,
+        cluster_probs=inputs.cluster_probs.masked_fill(without, 0.0),
+        present=present,
+    )
 
 
 def examine(model: PLEClusterAdaTT, inputs: Inputs, targets: Targets) -> Parts:
@@ -68,8 +66,8 @@ def examine(model: PLEClusterAdaTT, inputs: Inputs, targets: Targets) -> Parts:
     with torch.inference_mode():
         broken = [
             name
-            for name in bundles(model.config.inputs)
-            if not all(_finite(model, absent(inputs, name, rows, model.config.inputs)) for rows in (every, half))
+            for name, bundle in bundles(model.config.inputs).items()
+            if not all(_finite(model, absent(inputs, bundle, rows)) for rows in (every, half))
         ]
     return Parts(gradients, moved, tuple(broken))
 

@@ -1,13 +1,16 @@
 """Which inputs a trained model uses for which task: the loss when one input is dealt out anew among the rows.
 
 An input is shuffled, with its mask, across the rows that read it, so each gets another customer's; everything else
-stays. A task that uses the input then loses there. Source: Breiman (2001), permutation importance; Fisher, Rudin and
-Dominici (2019), model reliance, the difference form.
+stays. A task that uses the input then loses there. Where other inputs tell the same, the model reads those instead and
+an input alone costs little; so what one thing gave (the topology of a customer's purchases: diagrams, their statistics,
+70 columns) is shuffled as a whole too, all of it from the same other customer.
+Source: Breiman (2001), permutation importance; Fisher, Rudin and Dominici (2019), model reliance, the difference form;
+Gregorutti, Michel and Saint-Pierre (2015), grouped importance.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import polars as pl
 import torch
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from ple_model.auxiliary import SEGMENTS
 from ple_model.config import InputConfig
+from ple_model.config.inputs import SideName
 from ple_model.experts.base import spread_rows
 from ple_model.inference import BLOCK
 from ple_model.inputs import Inputs, Targets
@@ -25,49 +29,83 @@ from ple_model.multitask import evaluating
 MOST_REPEATS = 10
 
 
-def bundles(config: InputConfig) -> tuple[str, ...]:
-    """Names of the inputs that are shuffled one by one: the two kinds of columns, the clusters, each side input."""
-    flat = ["features_normalised"] if config.present_normalised else []
-    flat += ["features_raw"] if config.present_raw else []
-    return (*flat, "cluster_probs", *(side.name for side in config.sides))
+@dataclass(frozen=True)
+class Bundle:
+    """What is shuffled at once: columns [C] bool of the feature matrix, side inputs, the cluster posterior."""
+
+    columns: Tensor
+    sides: tuple[SideName, ...] = ()
+    clusters: bool = False
 
 
-def shuffled(inputs: Inputs, name: str, order: Tensor, config: InputConfig) -> Inputs:
-    """The rows with input `name` (of `bundles`) taken from row `order[i]` at row i."""
-    if name == "cluster_probs":
-        return replace(inputs, cluster_probs=inputs.cluster_probs[order])
-    if name.startswith("features_"):
-        raw = name == "features_raw"
-        columns = (torch.arange(inputs.features.shape[1]) >= config.normalised) == raw
-        return replace(
-            inputs,
-            features=torch.where(columns, inputs.features[order], inputs.features),
-            features_mask=torch.where(columns, inputs.features_mask[order], inputs.features_mask),
-        )
+#: Bundle of several inputs → its side inputs, and the feature groups whose columns tell the same.
+TOGETHER: dict[str, tuple[tuple[SideName, ...], tuple[str, ...]]] = {
+    "topology": (("tda_short", "tda_long", "tda_global"), ("tda_short", "tda_long", "phase_transition")),
+    "clusters": ((), ("gmm",)),
+    "hidden_states": (("hmm_journey", "hmm_lifecycle", "hmm_behavior"), ("hmm_summary",)),
+    "sequences": (("txn_seq", "session_seq"), ("mamba",)),
+}
+
+
+def bundles(config: InputConfig) -> dict[str, Bundle]:
+    """What is shuffled, by name: the two kinds of columns, the clusters, each side input alone, then those of
+    `TOGETHER` that are more than one of these."""
+    count = len(config.columns)
+    none, normalised = torch.zeros(count, dtype=torch.bool), torch.arange(count) < config.normalised
+    found: dict[str, Bundle] = {}
+    if config.present_normalised:
+        found["features_normalised"] = Bundle(normalised)
+    if config.present_raw:
+        found["features_raw"] = Bundle(~normalised)
+    found["cluster_probs"] = Bundle(none, clusters=True)
+    found |= {side.name: Bundle(none, (side.name,)) for side in config.sides}
+    for name, (sides, groups) in TOGETHER.items():
+        known, columns = tuple(side for side in sides if config.has(side)), none.clone()
+        columns[list(config.present_of(*groups))] = True
+        if len(known) + (name == "clusters") + bool(columns.any()) > 1:
+            found[name] = Bundle(columns, known, clusters=name == "clusters")
+    return found
+
+
+def shuffled(inputs: Inputs, bundle: Bundle, order: Tensor) -> Inputs:
+    """The rows with what is in `bundle` taken from row `order[i]` at row i."""
+
+    columns = bundle.columns.to(inputs.features.device)
 
     def dealt(given: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {k: (v[order] if k == name else v) for k, v in given.items()}
+        return {name: (values[order] if name in bundle.sides else values) for name, values in given.items()}
 
-    return replace(inputs, sides=dealt(inputs.sides), masks=dealt(inputs.masks), present=dealt(inputs.present))
+    return replace(
+        inputs,
+        features=torch.where(columns, inputs.features[order], inputs.features),
+        features_mask=torch.where(columns, inputs.features_mask[order], inputs.features_mask),
+        cluster_probs=inputs.cluster_probs[order] if bundle.clusters else inputs.cluster_probs,
+        sides=dealt(inputs.sides),
+        masks=dealt(inputs.masks),
+        present=dealt(inputs.present),
+    )
 
 
-def readers(inputs: Inputs, name: str) -> Tensor:
-    """[B] bool: rows that read input `name`. Columns and clusters: all; a side input: where it is present; the static
-    columns of new customers: those of their segment."""
-    if name == "cluster_probs" or name.startswith("features_"):
+def readers(inputs: Inputs, bundle: Bundle) -> Tensor:
+    """[B] bool: rows that read any of `bundle`. Columns and clusters: all; a side input: where it is present; the
+    static columns of new customers: those of their segment."""
+    if bundle.clusters or bool(bundle.columns.any()):
         return torch.ones(len(inputs), dtype=torch.bool, device=inputs.features.device)
-    there = inputs.present_rows(name)
-    if name in SEGMENTS and "segment" in inputs.sides:
-        there = there & inputs.present_rows("segment") & (inputs.sides["segment"][:, 0] == SEGMENTS[name])
-    return there
+    found = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.features.device)
+    for name in bundle.sides:
+        there = inputs.present_rows(name)
+        if name in SEGMENTS and "segment" in inputs.sides:
+            there = there & inputs.present_rows("segment") & (inputs.sides["segment"][:, 0] == SEGMENTS[name])
+        found |= there
+    return found
 
 
 @torch.inference_mode()
 def permutation_importance(
     model: PLEClusterAdaTT, inputs: Inputs, targets: Targets, rows: int = 6_000, seed: int = 0
 ) -> pl.DataFrame:
-    """One row an input and task: input, task, loss (of the rows as they are), increase (what the shuffle adds to it),
-    error (standard error of the increase, over rows), share (rows that read the input).
+    """One row a bundle and task: input (its name), task, loss (of the rows as they are), increase (what the shuffle
+    adds to it), error (standard error of the increase, over rows), share (rows that read the input).
 
     Of the rows that read an input, at most `rows` are looked at, spread evenly; fewer rows are shuffled more often, up
     to `MOST_REPEATS` times, until the same number was looked at. Losses are the unweighted ones of training, without
@@ -77,8 +115,8 @@ def permutation_importance(
         loss = MultiTaskLoss(model.config)
         found = []
         bases: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
-        for name in bundles(model.config.inputs):
-            reading = readers(inputs, name)
+        for name, bundle in bundles(model.config.inputs).items():
+            reading = readers(inputs, bundle)
             chosen = reading.nonzero()[:, 0]
             chosen = chosen[spread_rows(len(chosen), rows)]
             some, labels = inputs.index(chosen), targets.index(chosen)
@@ -91,7 +129,7 @@ def permutation_importance(
             after = torch.zeros_like(before)
             for _ in range(repeats):
                 order = torch.randperm(len(some), generator=generator)
-                after += _losses(model, loss, shuffled(some, name, order, model.config.inputs), labels)[0] / repeats
+                after += _losses(model, loss, shuffled(some, bundle, order), labels)[0] / repeats
             count = mask.sum(1).clamp(min=1)
             base, increase = before.sum(1) / count, (after - before).sum(1) / count
             apart = torch.where(mask, after - before - increase[:, None], 0.0)

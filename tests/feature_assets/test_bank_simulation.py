@@ -161,7 +161,7 @@ def test_numbers_are_those_that_were_ordered(tables: Tables) -> None:
     assert 35 < sum(rate.values()) - rate["purchase"] - rate["refund"] < 80
     assert 45 < frames["sessions"].height / CUSTOMERS < 75
     assert 1.5 < frames["contacts"].height / CUSTOMERS < 4.5
-    assert 0.03 < (customers["segment"] == "anonymous").mean() < 0.07
+    assert 0.06 < (customers["segment"] == "anonymous").mean() < 0.10
     late = customers["joined_on"] >= DATASET.covers_until - timedelta(days=56)
     assert 0.06 < late.mean() < 0.11
     events = frames["campaign_events"]

@@ -61,16 +61,19 @@ def test_an_input_whose_absence_breaks_an_output_is_named(
 
     monkeypatch.setattr("copy.deepcopy", lambda model: model)
     monkeypatch.setattr(model.experts["temporal"], "forward", divides)
-    assert examine(model, inputs, targets).not_finite == ("txn_seq",)
+    assert examine(model, inputs, targets).not_finite == ("txn_seq", "sequences")
 
 
 def test_absent_rows_lose_that_input_alone(make_inputs: Callable[..., Inputs], model_config: ModelConfig) -> None:
     inputs, rows = make_inputs(), torch.arange(48) % 2 == 0
-    for name in bundles(model_config.inputs):
-        other = absent(inputs, name, rows, model_config.inputs)
+    for bundle in bundles(model_config.inputs).values():
+        other = absent(inputs, bundle, rows)
         changed = {key for key, value in other.tensors().items() if not torch.equal(value, inputs.tensors()[key])}
-        expected = {"cluster_probs": {"cluster_probs"}}.get(name, {f"present/{name}"})
-        assert changed <= (expected if not name.startswith("features_") else {"features", "features_mask"})
+        expected = {f"present/{name}" for name in bundle.sides}
+        expected |= {"cluster_probs"} if bundle.clusters else set()
+        expected |= {"features", "features_mask"} if bundle.columns.any() else set()
+        assert changed <= expected
+        assert changed
 
 
 def test_idle_names_what_has_no_gradient_or_did_not_move() -> None:

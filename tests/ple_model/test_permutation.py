@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 import torch
 
-from ple_model.evaluation.permutation import bundles, permutation_importance, readers, shuffled
+from ple_model.config import InputConfig
+from ple_model.evaluation.permutation import TOGETHER, bundles, permutation_importance, readers, shuffled
 from ple_model.inputs import Inputs
 from ple_model.model import PLEClusterAdaTT
 from ple_model.training.data import TensorTable
@@ -30,11 +31,11 @@ def trained() -> Parts:
 
 def test_every_input_of_the_configuration_is_shuffled(trained: Parts) -> None:
     model, table = trained
-    names = bundles(model.config.inputs)
-    assert names == ("features_normalised", "features_raw", "cluster_probs", "txn_seq", "hmm_journey")
+    found = bundles(model.config.inputs)
+    assert tuple(found) == ("features_normalised", "features_raw", "cluster_probs", "txn_seq", "hmm_journey")
     order = torch.randperm(len(table))
-    for name in names:
-        before, after = table.inputs.tensors(), shuffled(table.inputs, name, order, model.config.inputs).tensors()
+    for name, bundle in found.items():
+        before, after = table.inputs.tensors(), shuffled(table.inputs, bundle, order).tensors()
         changed = {key for key in before if not torch.equal(before[key], after[key])}
         assert changed
         if name == "txn_seq":
@@ -55,14 +56,47 @@ def test_columns_that_carry_the_labels_matter_and_the_answer_repeats(trained: Pa
     assert found.equals(again)
 
 
-def test_an_input_is_dealt_out_among_the_rows_that_read_it(make_inputs: Callable[..., Inputs]) -> None:
-    inputs = make_inputs()
+def test_an_input_is_dealt_out_among_the_rows_that_read_it(
+    make_inputs: Callable[..., Inputs], input_config: InputConfig
+) -> None:
+    inputs, found = make_inputs(), bundles(input_config)
     segment = inputs.sides["segment"][:, 0]
     for name, code in (("anonymous", 0), ("coldstart", 1)):
-        assert torch.equal(readers(inputs, name), inputs.present[name] & inputs.present["segment"] & (segment == code))
-        assert readers(inputs, name).any()
-    assert torch.equal(readers(inputs, "txn_seq"), inputs.present["txn_seq"])
-    assert readers(inputs, "features_raw").all()
+        mine = inputs.present[name] & inputs.present["segment"] & (segment == code)
+        assert torch.equal(readers(inputs, found[name]), mine)
+        assert mine.any()
+    assert torch.equal(readers(inputs, found["txn_seq"]), inputs.present["txn_seq"])
+    assert readers(inputs, found["features_raw"]).all()
+    assert readers(inputs, found["topology"]).all()
+
+
+def test_what_tells_the_same_is_shuffled_as_a_whole(
+    make_inputs: Callable[..., Inputs], input_config: InputConfig
+) -> None:
+    """All of it from one other customer, and nothing else."""
+    columns = (
+        "base__a",
+        "tda_long__a",
+        "phase_transition__a",
+        "gmm__a",
+        "hmm_summary__a",
+        "mamba__a",
+        "raw_power_law__0",
+    )
+    config = InputConfig(columns=columns, present=tuple(range(7)), normalised=6, clusters=5, sides=input_config.sides)
+    inputs, found = make_inputs(config=config), bundles(config)
+    assert set(TOGETHER) <= set(found)
+    order = torch.randperm(len(inputs))
+    for name, (sides, groups) in TOGETHER.items():
+        mine = torch.tensor([column.split("__")[0] in groups for column in config.columns])
+        assert mine.any(), name
+        after = shuffled(inputs, found[name], order)
+        assert torch.equal(after.features[:, mine], inputs.features[order][:, mine])
+        assert torch.equal(after.features[:, ~mine], inputs.features[:, ~mine])
+        for side, values in inputs.sides.items():
+            assert torch.equal(after.sides[side], values[order] if side in sides else values)
+        expected = inputs.cluster_probs[order] if name == "clusters" else inputs.cluster_probs
+        assert torch.equal(after.cluster_probs, expected)
 
 
 def test_an_input_that_no_row_reads_costs_nothing(trained: Parts) -> None:
@@ -79,7 +113,7 @@ def test_increase_and_error_are_those_of_the_rows_differences(trained: Parts) ->
     found = permutation_importance(model, table.inputs, table.targets, rows=len(table), seed=5)
     row = found.row(by_predicate=(pl.col("input") == "features_raw") & (pl.col("task") == "engagement"), named=True)
     order = torch.randperm(len(table), generator=torch.Generator().manual_seed(5))
-    other = shuffled(table.inputs, "features_raw", order, model.config.inputs)
+    other = shuffled(table.inputs, bundles(model.config.inputs)["features_raw"], order)
     label = model.scale("engagement").standardise(table.targets.values["engagement"].float())[:, 0]
     model.eval()
     with torch.no_grad():
@@ -97,4 +131,4 @@ def test_few_rows_are_shuffled_more_often(trained: Parts) -> None:
     )
     columns = pl.col("input") == "features_normalised"
     assert (once.filter(columns)["increase"] != often.filter(columns)["increase"]).all()
-    assert (often.filter(columns)["error"] < once.filter(columns)["error"]).all()
+    assert (often.filter(columns)["error"] / once.filter(columns)["error"]).mean() < 0.95

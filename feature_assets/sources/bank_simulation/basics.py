@@ -17,9 +17,9 @@ from feature_assets.sources.bank_simulation.intensity import subscription_chance
 from feature_assets.sources.bank_simulation.paths import Paths
 from feature_assets.sources.bank_simulation.world import BEHAVIOR_AMOUNT, LOG_AMOUNT, SPREAD_AMOUNT, World
 
-LOOP_MIX = 1.1  # how strongly a loop moves through the categories as the week goes by
-LOOP_AMOUNT = 0.45  # and through the amounts
-BRANCH_MIX, BRANCH_AMOUNT = 1.2, 0.5  # the two branches: many small things on workdays, few large ones at weekends
+LOOP_MIX = 1.8  # how strongly a loop moves through the categories as the week goes by
+LOOP_AMOUNT = 0.9  # and through the amounts
+BRANCH_MIX, BRANCH_AMOUNT = 1.6, 0.9  # the two branches: many small things on workdays, few large ones at weekends
 DEARER = 0.06  # log price level from which on a subscription costs a tenth more
 REFUND_DAYS = 14
 ONLINE_DRIFT = (0.85, 1.15, 1.15)  # factor of the channels' weights from the drift on
@@ -114,10 +114,9 @@ def _categories(
     for e, c in enumerate(world.epidemic):
         weights[:, c] *= adopted[:, e]
     kind = customers.routine[row]
-    loop = np.flatnonzero(kind == 1)
+    turns = np.flatnonzero(kind != 2)
     place = np.arange(len(CATEGORIES)) / len(CATEGORIES)
-    turn = _loop_table(place, LOOP_MIX)
-    weights[loop] *= turn[_turn(customers, row[loop], weekday[loop])]
+    weights[turns] *= _loop_table(place, LOOP_MIX)[_turn(rng, customers, row[turns], weekday[turns])]
     branch = np.flatnonzero(kind == 2)
     small = np.array(LOG_AMOUNT) < np.median(LOG_AMOUNT)
     tilt = np.exp(BRANCH_MIX * np.where(small, 0.5, -0.5)).astype(np.float32)
@@ -130,9 +129,11 @@ def _categories(
 TURNS = 64  # steps in which the phase of a loop is measured
 
 
-def _turn(customers: Customers, row: np.ndarray, weekday: np.ndarray) -> np.ndarray:
-    """How far a loop has come on a weekday, in 64ths of the week."""
-    return ((weekday / 7 + customers.phase[row]) * TURNS).astype(np.int64) % TURNS
+def _turn(rng: np.random.Generator, customers: Customers, row: np.ndarray, weekday: np.ndarray) -> np.ndarray:
+    """How far a loop has come on a weekday, in 64ths of the week. Plain habits are anywhere, at random: they vary as
+    much as loops do, but in no order, so that only the shape of the whole tells the two apart."""
+    come = np.where(customers.routine[row] == 1, weekday / 7, rng.random(len(row)))
+    return ((come + customers.phase[row]) * TURNS).astype(np.int64) % TURNS
 
 
 def _loop_table(place: np.ndarray, strength: float) -> np.ndarray:
@@ -158,9 +159,9 @@ def _amounts(
     log += np.array(BEHAVIOR_AMOUNT, np.float32)[paths.behavior[row, month - paths.month]]
     log += np.float32(0.2) * (abroad > 0)
     kind = customers.routine[row]
-    loop = np.flatnonzero(kind == 1)
+    turns = np.flatnonzero(kind != 2)
     cosine = np.cos(2 * np.pi * np.arange(TURNS) / TURNS).astype(np.float32)
-    log[loop] += np.float32(LOOP_AMOUNT) * cosine[_turn(customers, row[loop], weekday[loop])]
+    log[turns] += np.float32(LOOP_AMOUNT) * cosine[_turn(rng, customers, row[turns], weekday[turns])]
     log += np.float32(BRANCH_AMOUNT) * np.where(kind == 2, np.where(weekday < 5, np.float32(-0.6), np.float32(1.0)), 0)
     amount = np.maximum(np.exp(log.astype(np.float64)), 0.5)
     rounded = rng.random(len(row), dtype=np.float32) < customers.round_share[row]

@@ -16,6 +16,7 @@ from feature_assets.sources.bank_simulation.world import World
 
 IMPRESSION_SHARES = (0.35, 0.30, 0.20, 0.15)
 FATIGUE = -0.25  # logit of a click, for each earlier impression of the campaign
+MOST_INTEREST = 2.0  # beyond this an interest adds nothing to a click
 JOURNEY_CLICK = (-0.6, 0.3, 1.0, 0.5, -0.7)
 LIFECYCLE_CLICK = (0.4, 0.3, 0.0, -0.5, -1.6, 0.2)
 JOURNEY_CONVERT = (-0.5, -0.1, 0.7, 0.9, -0.6)
@@ -109,9 +110,11 @@ def click_chance(
     row, campaign, day = exposures.row[entries], exposures.campaign[entries], exposures.day[entries]
     journey = paths.journey[path_rows, day - paths.day]
     life = paths.lifecycle[path_rows, world.calendar.month[day] - paths.month]
+    interest = np.minimum(paths.interest[path_rows, day - paths.day], MOST_INTEREST)
     kind = world.campaigns.kind[campaign]
     logit = config.click_logit + customers.click[row] + world.campaigns.logit[campaign]
     logit = logit + np.array(JOURNEY_CLICK)[journey] + np.array(LIFECYCLE_CLICK)[life]
+    logit = logit + config.interest_click * interest
     logit = logit + FATIGUE * exposures.nth[entries] + np.array(KIND_DIGITAL)[kind] * (customers.digital[row] - 0.5)
     convert = config.conversion_logit + 0.5 * customers.click[row] + np.array(JOURNEY_CONVERT)[journey]
     return logistic(logit), logistic(convert)

@@ -27,6 +27,7 @@ CATEGORIES = (
 )
 REGIONS = ("north", "lakeside", "midland", "east", "alps", "south", "west")
 CHANNELS = ("pos", "online", "app")
+REFERRERS = ("search", "direct", "social", "partner", "email")
 OPENABLE = (
     "savings",
     "term_deposit",
@@ -122,6 +123,14 @@ class OpeningRates(Closed):
     travel: float = 0.18
 
 
+ROUTINE_OPENING = (
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+    (0.9, 0.8, 0.5, -0.6, -0.7, -0.9, 0.8, 0.6, 0.2, 0.6, -0.7),
+    (-0.7, -0.7, -0.3, 0.8, 0.9, 0.6, -0.6, -0.4, 0.4, -0.5, 0.9),
+)
+"""Routine × openable kind: loops save and insure themselves, branches borrow, trade and travel."""
+
+
 class SimulationConfig(Closed):
     """The bank and its customers.
 
@@ -136,9 +145,15 @@ class SimulationConfig(Closed):
         cold_share, cold_days: share of customers who joined in the last so many days.
         joining_share: share of customers who joined in the earlier days of data.
         anonymous_share: share of visitors without identity.
+        visitor_rate: purchases a day of a visitor. visitor_sessions: factor of the sessions of a
+            visitor, by referrer. visitor_purpose: factor of the two categories that a visitor comes for, in its mix.
         purchase_rate, session_rate: purchases and sessions a day of a typical customer.
         rate_spread, segment_spread: standard deviations of the log purchase rate within and between segments.
         concentration: of a customer's category mix around its segment's (Dirichlet).
+        routine_followed: share of the customers whose routine is their segment's; the others have any.
+        routine_attrition: factor of the attrition; routine_click: logit of a click; routine_loyalty: added to the
+            loyalty to a maker; each by routine (plain, loop, branches).
+        routine_opening: log factor of the opening rates, by routine and kind.
         epidemic: categories that are adopted through shared merchants (SIR by community).
         contact, recovery: largest monthly adoption hazard by infection pressure, and monthly hazard of losing interest.
         adoption: factor of a category's weight when susceptible, adopted, recovered.
@@ -147,6 +162,8 @@ class SimulationConfig(Closed):
         subscription_share: probability of each of two possible subscriptions.
         trips_a_year: mean number of trips abroad; foreign_share of the purchases on them is made there.
         shocks_a_year: mean number of spending peaks; each multiplies the rate by 1 + shock_size, decaying.
+        interests_a_year: mean number of interests (in a product, a plan); each multiplies the sessions by
+            1 + interest_size, decaying, and raises the logit of a click by interest_click for each unit, two at most.
         payday, payday_days: mean relative rise of purchases on payday and its decay in days.
         utilisation_memory, utilisation_noise: weekly AR(1) of the logit of card utilisation.
         opening_rates: how often the openable kinds are opened.
@@ -161,7 +178,7 @@ class SimulationConfig(Closed):
         oracle_weeks: how many dates, a week apart.
     """
 
-    version: str = "1"
+    version: str = "2"
     zone: str = "Europe/Zurich"
     first_day: date = date(2024, 1, 1)
     days: int = 540
@@ -175,12 +192,20 @@ class SimulationConfig(Closed):
     cold_share: float = 0.08
     cold_days: int = 56
     joining_share: float = 0.25
-    anonymous_share: float = 0.05
+    anonymous_share: float = 0.08
+    visitor_rate: float = 0.02
+    visitor_sessions: tuple[float, ...] = (0.3, 2.0, 0.1, 0.8, 4.0)
+    visitor_purpose: float = 20.0
     purchase_rate: float = 0.220
     rate_spread: float = 0.60
     segment_spread: float = 0.40
-    session_rate: float = 0.145
+    session_rate: float = 0.085
     concentration: float = 14.0
+    routine_followed: float = 0.2
+    routine_attrition: tuple[float, float, float] = (1.9, 0.35, 1.0)
+    routine_click: tuple[float, float, float] = (-0.7, 0.9, -0.1)
+    routine_loyalty: tuple[float, float, float] = (-0.05, 0.15, -0.05)
+    routine_opening: tuple[tuple[float, ...], ...] = ROUTINE_OPENING
     epidemic: tuple[str, ...] = ("electronics", "health", "leisure", "education")
     contact: float = 0.55
     recovery: float = 0.10
@@ -192,6 +217,9 @@ class SimulationConfig(Closed):
     foreign_share: float = 0.85
     shocks_a_year: float = 0.8
     shock_size: float = 2.5
+    interests_a_year: float = 5.0
+    interest_size: float = 4.0
+    interest_click: float = 0.5
     payday: float = 0.55
     payday_days: float = 3.0
     utilisation_memory: float = 0.90

@@ -17,12 +17,14 @@ from feature_assets.sources.bank_simulation.chances import (
     zipf,
 )
 from feature_assets.sources.bank_simulation.config import CATEGORIES, OPENABLE, REGIONS, SimulationConfig
+from feature_assets.sources.bank_simulation.segments import ROUTINES
 from feature_assets.sources.bank_simulation.world import World
 
 EMPLOYED, SELF_EMPLOYED, RETIRED, STUDENT, UNEMPLOYED = range(5)
 OCCUPATIONS = ("employed", "self_employed", "retired", "student", "unemployed")
 SUBSCRIPTIONS = 2  # at most, a customer
 SUBSCRIBED = (CATEGORIES.index("services"), CATEGORIES.index("leisure"))
+BRANCH_WEEK = (0.25, 1.5, 1.6, 1.5, 0.2, 1.75, 0.2)
 COLD_LIMIT = 20 * 365  # nobody joined earlier than that before day 0
 
 
@@ -35,7 +37,7 @@ class Customers:
         anonymous: bool [n], a visitor without identity.
         joined: int64 [n], day number, negative before day 0.
         age, income (a year), wealth, digital (0 to 1): float64 [n].
-        occupation: int64 [n], index into OCCUPATIONS.
+        occupation, referrer: int64 [n], indices into OCCUPATIONS and REFERRERS.
         rate: purchases a day; sessions: sessions a day; level: shift of the log amount.
         mix: float32 [n, 12], category shares. channel: float32 [n, 3].
         weekdays: float32 [n, 7], mean 1. hours: float32 [n, 2, 7, 4], share of each part of the day by weekday,
@@ -64,6 +66,7 @@ class Customers:
     wealth: np.ndarray
     digital: np.ndarray
     occupation: np.ndarray
+    referrer: np.ndarray
     rate: np.ndarray
     sessions: np.ndarray
     level: np.ndarray
@@ -121,12 +124,14 @@ def draw_customers(rng: np.random.Generator, world: World, n: int) -> Customers:
     income = np.exp(log_income)
     digital = logistic(seg.digital[z] - 0.035 * (age - 45) + 0.7 * rng.standard_normal(n))
     rate = np.exp(np.log(config.purchase_rate) + seg.rate[z] + rng.normal(0, config.rate_spread, n) + 0.2 * richness)
-    sessions = np.exp(np.log(config.session_rate) + seg.sessions[z] + 0.6 * rng.standard_normal(n)) * (0.4 + digital)
+    own = np.where(anonymous, 0.3, 0.6) * rng.standard_normal(n)
+    sessions = np.exp(np.log(config.session_rate) + seg.sessions[z] + own) * (0.4 + digital)
+    referrer = _referrers(rng, age)
     community = pick(rng, seg.communities[z])
     joined = _joined(rng, config, n)
     utilisation = seg.utilisation[z] + 0.35 * (np.log(rate / config.purchase_rate) - richness) + rng.normal(0, 0.6, n)
     wealth = income * np.exp(rng.normal(-0.9, 0.9, n) + 0.025 * (age - 45))
-    routine = seg.routine[z]
+    routine = np.where(rng.random(n) < config.routine_followed, seg.routine[z], rng.integers(0, len(ROUTINES), n))
     phase = rng.random(n)
     subscriptions = _subscriptions(rng, world, community, anonymous)
     payday_kind = np.array([1, 0, 2, 3, 4])[pick_shared(rng, np.array([0.1, 0.1, 0.5, 0.15, 0.15]), n)]
@@ -143,12 +148,13 @@ def draw_customers(rng: np.random.Generator, world: World, n: int) -> Customers:
         wealth=wealth,
         digital=digital,
         occupation=occupation,
-        rate=np.where(anonymous, 0.004, np.minimum(rate, 6.0)),
-        sessions=np.where(anonymous, sessions * 0.8, sessions),
+        referrer=referrer,
+        rate=np.where(anonymous, config.visitor_rate, np.minimum(rate, 6.0)),
+        sessions=np.where(anonymous, sessions * np.array(config.visitor_sessions)[referrer], sessions),
         level=seg.amount[z] + 0.30 * richness + rng.normal(0, 0.22, n),
-        mix=gamma_rows(rng, seg.mix[z], config.concentration),
+        mix=_mix(rng, world, z, anonymous),
         channel=gamma_rows(rng, seg.channel[z] * _digital_tilt(digital), 9.0),
-        weekdays=gamma_rows(rng, seg.weekdays[z] / 7, 18.0) * np.float32(7),
+        weekdays=_weekdays(rng, seg.weekdays[z], routine),
         hours=_hours(rng, world, z, routine, phase),
         phase=phase,
         salary_day=payday_kind,
@@ -160,15 +166,15 @@ def draw_customers(rng: np.random.Generator, world: World, n: int) -> Customers:
         favourite=_favourites(rng, world, community),
         favoured=np.clip(rng.normal(seg.favourite[z], 0.12), 0.05, 0.95),
         loyal=pick_shared(rng, world.catalogue.maker_shares, n * len(CATEGORIES)).reshape(n, len(CATEGORIES)),
-        loyalty=np.clip(rng.normal(seg.loyalty[z], 0.12), 0.0, 0.95),
+        loyalty=np.clip(rng.normal(seg.loyalty[z], 0.12) + np.array(config.routine_loyalty)[routine], 0.0, 0.95),
         near_repeat=seg.near_repeat[z],
         round_share=np.clip(rng.normal(seg.round_share[z], 0.08), 0.0, 0.7),
         cash=seg.cash[z] * np.exp(0.5 * rng.standard_normal(n)) * (1.4 - 0.8 * digital),
         trips=np.where(anonymous, 0.0, seg.trips[z] * np.exp(0.4 * richness + rng.normal(0, 0.4, n))) / 12,
-        click=seg.click[z] + 0.8 * rng.standard_normal(n) + 0.6 * (digital - 0.5),
+        click=seg.click[z] + np.array(config.routine_click)[routine] + rng.normal(0, 0.8, n) + 0.6 * (digital - 0.5),
         uplift=seg.uplift[z] + rng.normal(0, 0.08, n),
         **subscriptions,
-        products=_opening_rates(rng, world, z, age, richness, wealth, anonymous),
+        products=_opening_rates(rng, world, z, routine, age, richness, wealth, anonymous),
         utilisation=np.clip(utilisation, -3.5, 2.5),
         credit_limit=np.maximum(np.round(income / 12 * rng.uniform(0.5, 2.0, n), -2), 500.0),
         statement_day=rng.integers(0, 7, n),
@@ -184,6 +190,12 @@ def _occupations(rng: np.random.Generator, age: np.ndarray) -> np.ndarray:
     return np.where(old & (u < 0.92), RETIRED, np.where(young & (u < 0.45), STUDENT, working))
 
 
+def _referrers(rng: np.random.Generator, age: np.ndarray) -> np.ndarray:
+    young, old = age < 30, age > 66
+    weights = (0.8, 0.55, 0.1 + 0.9 * young, 0.08, 0.3 + 0.15 * old)
+    return pick(rng, np.stack([np.broadcast_to(weight, len(age)) for weight in weights], axis=1))
+
+
 def _joined(rng: np.random.Generator, config: SimulationConfig, n: int) -> np.ndarray:
     """Cold-start customers in the last days, others during the data, most of them before."""
     u = rng.random(n)
@@ -191,6 +203,22 @@ def _joined(rng: np.random.Generator, config: SimulationConfig, n: int) -> np.nd
     during = rng.integers(0, config.days - config.cold_days, n)
     before = -1 - np.minimum(rng.exponential(4 * 365, n).astype(np.int64), COLD_LIMIT)
     return np.where(u < config.cold_share, late, np.where(u < config.cold_share + config.joining_share, during, before))
+
+
+def _weekdays(rng: np.random.Generator, habit: np.ndarray, routine: np.ndarray) -> np.ndarray:
+    """Factor of the purchase rate by weekday, mean 1, float32 [n, 7]; branches keep to some workdays and a Saturday."""
+    drawn = gamma_rows(rng, habit / 7, 18.0)
+    drawn *= np.where((routine == 2)[:, None], np.array(BRANCH_WEEK, np.float32), np.float32(1.0))
+    return drawn / drawn.mean(axis=1, keepdims=True)
+
+
+def _mix(rng: np.random.Generator, world: World, z: np.ndarray, anonymous: np.ndarray) -> np.ndarray:
+    """Category shares around the segment's, float32 [n, 12]; a visitor comes for two neighbours among them."""
+    config, usual = world.config, world.segments.mix[z]
+    purpose = pick(rng, usual.reshape(len(z), -1, 2).sum(axis=2))
+    wanted = np.arange(usual.shape[1]) // 2 == purpose[:, None]
+    usual = usual * np.where(wanted & anonymous[:, None], np.float32(config.visitor_purpose), np.float32(1.0))
+    return gamma_rows(rng, usual / usual.sum(axis=1, keepdims=True), config.concentration)
 
 
 def _digital_tilt(digital: np.ndarray) -> np.ndarray:
@@ -201,18 +229,19 @@ def _digital_tilt(digital: np.ndarray) -> np.ndarray:
 def _hours(rng: np.random.Generator, world: World, z: np.ndarray, routine: np.ndarray, phase: np.ndarray) -> np.ndarray:
     """Share of each part of the day by weekday, float32 [n, 2, 7, 4].
 
-    A loop moves through the day as the week goes by; branches shop at one time on workdays and at another at weekends.
+    A loop moves through the day as the week goes by; plain habits have the hours of a whole loop on every day; branches
+    shop at one time on workdays and at another at weekends.
     From the drift on, a third of what was bought in one part is bought in the next.
     """
     seg = world.segments
     habit = gamma_rows(rng, seg.parts[z], 7.0)[:, None, :].repeat(7, axis=1)
     angle = np.arange(4)[None, None, :] / 4 - np.arange(7)[None, :, None] / 7 - phase[:, None, None]
-    loop = np.exp(1.3 * np.cos(2 * np.pi * angle)).astype(np.float32)
+    loop = np.exp(2.2 * np.cos(2 * np.pi * angle)).astype(np.float32)
     branch = np.ones((7, 4), np.float32)
-    branch[:5, 2], branch[:5, 3], branch[5:, 1] = 0.35, 2.5, 2.5
-    shape = np.where((routine == 1)[:, None, None], loop, np.where((routine == 2)[:, None, None], branch[None], 1.0))
-    before = habit * shape
+    branch[:5, :3], branch[:5, 3], branch[5:, 1] = 0.35, 4.0, 4.0
+    before = habit * np.where((routine == 2)[:, None, None], branch[None], loop)
     before = before / before.sum(axis=2, keepdims=True)
+    before = np.where((routine == 0)[:, None, None], before.mean(axis=1, keepdims=True), before)
     after = (2 / 3) * before + (1 / 3) * np.roll(before, 1, axis=2)
     return np.stack([before, after], axis=1).astype(np.float32)
 
@@ -248,12 +277,13 @@ def _opening_rates(
     rng: np.random.Generator,
     world: World,
     z: np.ndarray,
+    routine: np.ndarray,
     age: np.ndarray,
     richness: np.ndarray,
     wealth: np.ndarray,
     anonymous: np.ndarray,
 ) -> np.ndarray:
-    """Openings a day of each kind while not held and steady, float64 [n, 11]: income, wealth and age decide."""
+    """Openings a day of each kind while not held and steady, float64 [n, 11], by income, wealth, age and routine."""
     log = np.log([getattr(world.config.opening_rates, kind) / 365 for kind in OPENABLE]) + world.segments.products[z]
     rich = np.log(wealth / 30_000)
     effect = {
@@ -271,6 +301,7 @@ def _opening_rates(
     }
     for k, kind in enumerate(OPENABLE):
         log[:, k] += np.clip(effect[kind], -1.5, 1.5)
+    log += np.array(world.config.routine_opening)[routine]
     log += 0.35 * rng.standard_normal((len(z), len(OPENABLE)))
     return np.where(anonymous[:, None], 0.0, np.exp(log - 0.35))
 

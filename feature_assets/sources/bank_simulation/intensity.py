@@ -66,7 +66,8 @@ def path_session_factor(world: World, paths: Paths) -> np.ndarray:
     month = world.calendar.month[paths.day : paths.day + paths.journey.shape[1]] - paths.month
     life = np.array(config.lifecycle.sessions, np.float32)[paths.lifecycle]
     behave = np.array(config.behavior.sessions, np.float32)[paths.behavior]
-    return (life * behave)[:, month] * np.array(config.journey.sessions, np.float32)[paths.journey]
+    factor = (life * behave)[:, month] * np.array(config.journey.sessions, np.float32)[paths.journey]
+    return factor * (1 + paths.interest)
 
 
 def subscription_chance(world: World, customers: Customers, paths: Paths) -> np.ndarray:

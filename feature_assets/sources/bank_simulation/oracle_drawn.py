@@ -165,5 +165,5 @@ def at_least_one(c: Chunk, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _first_days(paths: Paths, days: int) -> Paths:
     """The same paths without what comes after the first `days` days."""
-    shorter = {name: getattr(paths, name)[:, :days] for name in ("journey", "trip", "shock")}
+    shorter = {name: getattr(paths, name)[:, :days] for name in ("journey", "trip", "shock", "interest")}
     return Paths(**(paths.__dict__ | shorter))

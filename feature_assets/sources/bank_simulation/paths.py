@@ -12,6 +12,7 @@ import numpy as np
 
 from feature_assets.sources.bank_simulation.config import LIFECYCLE
 from feature_assets.sources.bank_simulation.customers import Customers
+from feature_assets.sources.bank_simulation.segments import ROUTINES
 from feature_assets.sources.bank_simulation.world import World
 
 SUSCEPTIBLE, ADOPTED, RECOVERED = range(3)
@@ -28,7 +29,7 @@ class State:
         lifecycle, behavior, journey: uint8 [n], states on the day before (lifecycle and behavior: of its month).
         adoption: uint8 [n, E], SUSCEPTIBLE, ADOPTED or RECOVERED.
         trip_until: int64 [n], last day of the present trip (NEVER without one). country: int64 [n] of that trip.
-        shock: float32 [n], what is left of earlier spending peaks, relative to the usual rate.
+        shock, interest: float32 [n], what is left of earlier spending peaks and interests, relative to the usual rates.
     """
 
     lifecycle: np.ndarray
@@ -38,6 +39,7 @@ class State:
     trip_until: np.ndarray
     country: np.ndarray
     shock: np.ndarray
+    interest: np.ndarray
 
     def repeat(self, times: int) -> State:
         """Each row `times` times in a row."""
@@ -57,7 +59,7 @@ class Paths:
         lifecycle, behavior: uint8 [n, M]. adoption: uint8 [n, M, E].
         journey: uint8 [n, D].
         trip: int8 [n, D], country of a trip, 0 at home.
-        shock: float32 [n, D], excess of the purchase rate over its usual level.
+        shock, interest: float32 [n, D], excess of the rates of purchases and sessions over their usual level.
     """
 
     day: int
@@ -68,6 +70,7 @@ class Paths:
     journey: np.ndarray
     trip: np.ndarray
     shock: np.ndarray
+    interest: np.ndarray
 
     def take(self, rows: np.ndarray) -> Paths:
         """The paths `rows`, in that order."""
@@ -80,6 +83,7 @@ class Paths:
         month = world.calendar.month[day - 1] - self.month
         trip = self.trip[:, k - 1]
         still = np.where(trip > 0, day - 1 + _remaining(self.trip[:, k - 1 :]), NEVER)
+        left = 0.5 ** (1.0 / customers.patience)
         return State(
             lifecycle=self.lifecycle[:, month],
             behavior=self.behavior[:, month],
@@ -87,7 +91,8 @@ class Paths:
             adoption=self.adoption[:, month],
             trip_until=still,
             country=trip.astype(np.int64),
-            shock=(self.shock[:, k - 1] * 0.5 ** (1.0 / customers.patience)).astype(np.float32),
+            shock=(self.shock[:, k - 1] * left).astype(np.float32),
+            interest=(self.interest[:, k - 1] * left).astype(np.float32),
         )
 
 
@@ -115,6 +120,7 @@ def first_state(rng: np.random.Generator, world: World, customers: Customers) ->
         trip_until=np.full(n, NEVER),
         country=np.zeros(n, np.int64),
         shock=np.zeros(n, np.float32),
+        interest=np.zeros(n, np.float32),
     )
 
 
@@ -126,7 +132,7 @@ def draw_paths(
     Args:
         customers: n rows, those of `state`; the oracle repeats a customer for each of its draws.
     """
-    calendar, n = world.calendar, len(customers)
+    config, calendar, n = world.config, world.calendar, len(customers)
     last = day + days - 1
     before = int(calendar.month[day - 1]) if day else -1
     first, end = int(calendar.month[day]), int(calendar.month[last]) + 1
@@ -135,9 +141,10 @@ def draw_paths(
     behavior = np.empty((n, end - first), np.uint8)
     adoption = np.empty((n, end - first, len(world.epidemic)), np.uint8)
     life, behave, adopted = state.lifecycle, state.behavior, state.adoption
+    variant = customers.segment * len(ROUTINES) + customers.routine
     for m in range(first, end):
         if m != before:
-            life = world.lifecycle.step(rng, customers.segment, life)
+            life = world.lifecycle.step(rng, variant, life)
             behave = world.behavior.step(rng, customers.segment, behave)
             adopted = _adopt(rng, world, customers, adopted, m)
         life = np.where(m <= joined_month, 0, life).astype(np.uint8)
@@ -150,7 +157,8 @@ def draw_paths(
         adoption=adoption,
         journey=world.journey.path(rng, customers.journey, state.journey, days),
         trip=_trips(rng, world, customers, state, day, days),
-        shock=_shocks(rng, world, customers, state, days),
+        shock=_peaks(rng, customers, state.shock, config.shocks_a_year * ~customers.anonymous, config.shock_size, days),
+        interest=_peaks(rng, customers, state.interest, config.interests_a_year, config.interest_size, days),
     )
 
 
@@ -194,22 +202,27 @@ def _trips(
     return trip
 
 
-def _shocks(rng: np.random.Generator, world: World, customers: Customers, state: State, days: int) -> np.ndarray:
-    """Spending peaks: Poisson in time, then exponential decay with the customer's half-life. float32 [n, days]."""
+def _peaks(
+    rng: np.random.Generator, customers: Customers, left: np.ndarray, a_year: np.ndarray | float, size: float, days: int
+) -> np.ndarray:
+    """Peaks of `size`: Poisson in time, then exponential decay with the customer's half-life. float32 [n, days].
+
+    Args:
+        left: float32 [n], of earlier peaks. a_year: mean number of peaks, of all or of each customer.
+    """
     n, fall = len(customers), (np.log(2.0) / customers.patience).astype(np.float32)
-    expected = world.config.shocks_a_year / 365 * days
-    peaks = np.where(customers.anonymous, 0, rng.poisson(expected, n))
+    peaks = rng.poisson(np.broadcast_to(np.asarray(a_year) / 365 * days, n))
     who = np.repeat(np.arange(n), peaks)
     at = rng.integers(0, days, len(who))
     elapsed = np.arange(days, dtype=np.float32)
     out = np.zeros((n, days), np.float32)
-    left = np.flatnonzero(state.shock > 1e-3)
-    out[left] = state.shock[left, None] * np.exp(-fall[left, None] * elapsed)
+    some = np.flatnonzero(left > 1e-3)
+    out[some] = left[some, None] * np.exp(-fall[some, None] * elapsed)
     for chosen in _rounds(who):
         rows = who[chosen]
         age = elapsed[None, :] - at[chosen][:, None].astype(np.float32)
         wave = np.exp(-fall[rows][:, None] * np.maximum(age, 0)) * (age >= 0)
-        out[rows] += np.float32(world.config.shock_size) * wave
+        out[rows] += np.float32(size) * wave
     return out
 
 

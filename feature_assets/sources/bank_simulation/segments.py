@@ -20,7 +20,7 @@ class Segments:
     Attributes:
         share: [Z]. age, log_income, rate, digital, sessions, amount: means on their scales.
         mix: [Z, 12] categories. channel: [Z, 3]. weekdays: [Z, 7], mean 1. parts: [Z, 4] of the day.
-        routine: index into ROUTINES. journey: variant of the journey chain.
+        routine: index into ROUTINES, of those who follow their segment. journey: variant of the journey chain.
         attrition: factor of the moves to declining and dormant. behavior_pull: [Z, 6].
         communities: [Z, G] shares. regions: [Z, 7] shares.
         favourite, loyalty, near_repeat, round_share, cash: probabilities.
@@ -64,16 +64,14 @@ class Segments:
 
 
 def make_segments(rng: np.random.Generator, config: SimulationConfig, category_shares: np.ndarray) -> Segments:
-    """Draw the segments. Loops raise loyalty and lower attrition: the shape of a routine foretells who stays."""
+    """Draw the segments."""
     z = config.segments
     normal = rng.standard_normal
-    routine = np.arange(z) % len(ROUTINES)
     communities = gamma_rows(rng, np.tile(zipf(config.communities, 0.3), (z, 1)), 3.0)
     home = np.zeros((config.communities, len(REGIONS)))
     home[np.arange(config.communities), np.arange(config.communities) % len(REGIONS)] = 1.0
     regions = 0.7 * communities @ home + 0.3 * zipf(len(REGIONS), 0.7)
     weekdays = gamma_rows(rng, np.full((z, 7), 1 / 7), 25.0) * 7
-    loop = routine == 1
     return Segments(
         share=zipf(z, 0.5),
         age=rng.uniform(28, 62, z),
@@ -86,14 +84,14 @@ def make_segments(rng: np.random.Generator, config: SimulationConfig, category_s
         channel=gamma_rows(rng, np.tile([0.50, 0.27, 0.23], (z, 1)), 6.0),
         weekdays=weekdays,
         parts=gamma_rows(rng, np.tile([0.05, 0.30, 0.43, 0.22], (z, 1)), 14.0),
-        routine=routine,
+        routine=np.arange(z) % len(ROUTINES),
         journey=rng.integers(0, JOURNEY_VARIANTS, z),
-        attrition=np.exp(0.45 * normal(z) - 0.35 * loop),
+        attrition=np.exp(0.45 * normal(z)),
         behavior_pull=np.exp(0.55 * normal((z, len(BEHAVIOR)))),
         communities=communities,
         regions=regions,
         favourite=rng.uniform(0.25, 0.75, z),
-        loyalty=np.clip(rng.uniform(0.2, 0.7, z) + 0.15 * loop, 0, 0.9),
+        loyalty=rng.uniform(0.2, 0.7, z),
         near_repeat=config.near_repeat * rng.uniform(0.3, 1.9, z),
         round_share=rng.uniform(0.05, 0.35, z),
         cash=np.exp(0.6 * normal(z)),

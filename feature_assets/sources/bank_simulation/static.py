@@ -1,7 +1,8 @@
 """What the bank knows of its customers beside their events: the customers table. Latent traits stay behind.
 
 Each fact has its causes: age → marital status; income and age → housing; digital affinity → device, acquisition; region
-→ language; the first product → landing page; age → referrer. Of visitors hardly anything is known.
+→ language; the first product → landing page. Of visitors hardly anything is known, but their referrer says how often
+they come and their landing page what they come for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import polars as pl
 from feature_assets.sources.bank_simulation.block import Block
 from feature_assets.sources.bank_simulation.chances import pick, pick_shared
 from feature_assets.sources.bank_simulation.columns import days, text
-from feature_assets.sources.bank_simulation.config import REGIONS
+from feature_assets.sources.bank_simulation.config import REFERRERS, REGIONS
 from feature_assets.sources.bank_simulation.customers import OCCUPATIONS, Customers
 from feature_assets.sources.bank_simulation.holdings import NEVER
 from feature_assets.sources.bank_simulation.world import World
@@ -25,7 +26,7 @@ STATIC = {
     "device": ("ios", "android", "desktop", "none"),
     "language": ("de", "fr", "it", "en"),
     "acquisition_channel": ("branch", "web", "referral", "campaign", "partner"),
-    "referrer": ("search", "direct", "social", "partner", "email"),
+    "referrer": REFERRERS,
     "landing_page": ("home", "accounts", "cards", "invest", "loans", "insurance"),
     "card_brand": ("visa", "mastercard", "maestro", "amex"),
 }
@@ -86,10 +87,10 @@ def _static(rng: np.random.Generator, c: Customers, opened: np.ndarray) -> dict[
     device = pick(rng, weights(0.8 * c.digital + 0.2 * rich, 0.9 * c.digital, 0.35, 0.6 * (1 - c.digital)))
     language = pick(rng, weights(0.4 + (c.region < 4), 1.6 * (c.region == 6), 1.5 * (c.region == 5), 0.12))
     acquired = pick(rng, weights(1.2 - c.digital, 0.3 + c.digital, 0.35, 0.25, 0.12 + 0.2 * (c.routine == 2)))
-    referrer = pick(rng, weights(0.8, 0.7, 0.9 * young + 0.1, 0.2, 0.2 + 0.15 * old))
     first = np.where(opened.min(axis=1) < NEVER, opened.argmin(axis=1) + 1, 0)
     page = np.array([*PAGE_OF_KIND, 3, 3, 4, 1])[first]
     page = np.where(rng.random(n) < 0.35, rng.integers(0, 6, n), page)
+    page = np.where(c.anonymous, c.mix.reshape(n, 6, 2).sum(axis=2).argmax(axis=1), page)
     card = pick(rng, weights(0.9, 0.8, 0.25, 0.06 * rich))
     return {
         "marital_status": marital,
@@ -97,7 +98,7 @@ def _static(rng: np.random.Generator, c: Customers, opened: np.ndarray) -> dict[
         "device": device,
         "language": language,
         "acquisition_channel": acquired,
-        "referrer": referrer,
+        "referrer": c.referrer,
         "landing_page": page,
         "card_brand": card,
     }

@@ -156,11 +156,13 @@ def _tilt() -> np.ndarray:
 
 
 def _lifecycle(config: SimulationConfig, segments: Segments) -> np.ndarray:
-    """[Z, 6, 6]: attrition multiplies the moves to declining and dormant, loyalty those to growing."""
+    """[Z · 3, 6, 6], a segment's three routines in a row: attrition multiplies the moves to declining and dormant, its
+    opposite those to growing. The shape of a routine foretells who stays."""
     base = np.array(config.lifecycle.transition)
-    factor = np.ones((config.segments, 1, base.shape[1]))
-    factor[:, 0, 3] = factor[:, 0, 4] = segments.attrition
-    factor[:, 0, 1] = 1.0 / np.sqrt(segments.attrition)
+    attrition = (segments.attrition[:, None] * np.array(config.routine_attrition)).ravel()
+    factor = np.ones((len(attrition), 1, base.shape[1]))
+    factor[:, 0, 3] = factor[:, 0, 4] = attrition
+    factor[:, 0, 1] = 1.0 / np.sqrt(attrition)
     out = base[None] * factor
     return out / out.sum(axis=2, keepdims=True)
 
