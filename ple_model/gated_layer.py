@@ -7,7 +7,6 @@ where the mixture reads it. Source: PERFORMANCE §2; MODEL §4.2.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -22,11 +21,6 @@ Groups = Sequence[Sequence[slice]]
 
 def _blocks_of(rows: int) -> Iterator[slice]:
     return (slice(start, start + ROWS) for start in range(0, rows, ROWS))
-
-
-def columns_of(inputs: Sequence[Tensor]) -> list[slice]:
-    """Where each of some tensors [B, d_i] stands once they are joined."""
-    return [slice(*ends) for ends in pairwise(accumulate((h.shape[1] for h in inputs), initial=0))]
 
 
 class _GatedLayer(torch.autograd.Function):

@@ -9,6 +9,7 @@ every product has the shape that runs fastest. Source: PERFORMANCE §2 (a step =
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -16,12 +17,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ple_model.dropout import LEVELS, fast_dropout
-from ple_model.gated_layer import columns_of
 
 ROWS = 1024
 """Rows of a block."""
 COLUMNS = 512
 """About as many units do the experts of a group have."""
+
+
+def _columns(parts: Sequence[Tensor]) -> list[slice]:
+    """Where each of some tensors [B, d_i] stands once they are joined."""
+    return [slice(*ends) for ends in pairwise(accumulate((part.shape[1] for part in parts), initial=0))]
 
 
 class _Group:
@@ -111,7 +116,7 @@ class _ExpertMixture(torch.autograd.Function):
                 gates = group.fill(memory, chosen[rows], None if common is None else common[rows], specific)
                 group.add(mixed[rows], torch.bmm(gates, h.view(len(h), group.size, width)))
         ctx.save_for_backward(x, weight, chosen, common, *outputs)
-        ctx.groups, ctx.specific, ctx.width, ctx.parts = groups, specific, width, columns_of(parts)
+        ctx.groups, ctx.specific, ctx.width, ctx.parts = groups, specific, width, _columns(parts)
         ctx.scale = LEVELS / (LEVELS - round(dropout * LEVELS))
         return mixed
 
