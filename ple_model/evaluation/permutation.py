@@ -118,6 +118,9 @@ def permutation_importance(
         for name, bundle in bundles(model.config.inputs).items():
             reading = readers(inputs, bundle)
             chosen = reading.nonzero()[:, 0]
+            if not len(chosen):
+                found += [(name, task, 0.0, 0.0, 0.0, 0.0) for task in model.task_names]
+                continue
             chosen = chosen[spread_rows(len(chosen), rows)]
             some, labels = inputs.index(chosen), targets.index(chosen)
             key = tuple(chosen.tolist())
@@ -125,7 +128,7 @@ def permutation_importance(
                 bases[key] = _losses(model, loss, some, labels)
             before, mask = bases[key]
             generator = torch.Generator().manual_seed(seed)
-            repeats = min(max(rows // max(len(chosen), 1), 1), MOST_REPEATS)
+            repeats = min(max(rows // len(chosen), 1), MOST_REPEATS)
             after = torch.zeros_like(before)
             for _ in range(repeats):
                 order = torch.randperm(len(some), generator=generator)
@@ -143,7 +146,7 @@ def permutation_importance(
 def _losses(model: PLEClusterAdaTT, loss: MultiTaskLoss, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
     """Loss of each task and row [T, B], float64, 0 where not labelled, and the mask of what is [T, B]."""
     parts = []
-    for start in range(0, max(len(inputs), 1), 4 * BLOCK):
+    for start in range(0, len(inputs), 4 * BLOCK):
         rows = torch.arange(start, min(start + 4 * BLOCK, len(inputs)))
         parts.append(loss.rows(model(inputs.index(rows)), targets.index(rows), model))
     return torch.cat([losses for losses, _ in parts], dim=1).double(), torch.cat([mask for _, mask in parts], dim=1)
