@@ -56,6 +56,7 @@ class GroupTaskExpertBasket(nn.Module):
         self.members = [sorted(tasks_of_group, key=lambda i: self.modes[i]) for tasks_of_group in members]
         self.order = [i for tasks_of_group in self.members for i in tasks_of_group]
         self.restore = [self.order.index(i) for i in range(len(self.order))]
+        self.in_order = self.order == sorted(self.order)  # tasks of the configuration stand by group
         self.runs = self._runs()
         in_group = [[float(task in members) for members in self.members] for task in self.order]
         self.register_buffer("in_group", torch.tensor(in_group), persistent=False)  # [T, G], tasks by group
@@ -99,7 +100,7 @@ class GroupTaskExpertBasket(nn.Module):
         mixed = self.mix(blocks, weights, modes, self.cluster_vector(cluster_probs))
         vectors = [encoder(part) for encoder, part in zip(self.encoders, mixed, strict=True)]
         joined = torch.cat(vectors, dim=1)
-        return BasketOutput(joined if self.restore == sorted(self.restore) else joined[:, self.restore], mixed)
+        return BasketOutput(joined if self.in_order else joined[:, self.restore], mixed)
 
     def mix(
         self, blocks: Sequence[Tensor], weights: Tensor, modes: Tensor | None, cluster: Tensor
@@ -109,29 +110,26 @@ class GroupTaskExpertBasket(nn.Module):
         Where `gated_layer` does not run, a task's weights stand at its group's products and 0 at those of others, so
         that one bmm mixes all tasks.
         """
-        weights = weights[:, self.order].to(cluster.dtype)
+        weights = (weights if self.in_order else weights[:, self.order]).to(cluster.dtype)
         of_blocks, of_others = self.first.weight.split([sum(h.shape[1] for h in blocks), self.others], dim=1)
-        added = self._added(of_others, modes, cluster)  # [B, runs, H]
+        added = self._added(of_others, modes, cluster)
         if runs_here(cluster):
             return gated_layer(of_blocks, weights, added, self.runs, blocks)
         parts = of_blocks.split(self.widths[: len(blocks)], dim=1)
         products = [F.linear(h, a) for h, a in zip(blocks, parts, strict=True)]  # [B, G·H] each
         stacked = torch.stack(products, dim=1).view(len(cluster), -1, self.hidden)  # [B, N·G, H]
         placed = (weights.unsqueeze(-1) * self.in_group.unsqueeze(1)).flatten(2)  # [B, T, N·G]
-        mixed = torch.bmm(placed, stacked) + added[:, self.in_run]
+        mixed = torch.bmm(placed, stacked) + torch.stack(added, dim=1)[:, self.in_run]
         return mixed.split([len(members) for members in self.members], dim=1)
 
-    def _added(self, weight: Tensor, modes: Tensor | None, cluster: Tensor) -> Tensor:
-        """What mode and cluster add to the tasks of each run, and the bias, [B, runs, H]."""
+    def _added(self, weight: Tensor, modes: Tensor | None, cluster: Tensor) -> list[Tensor]:
+        """What mode and cluster add to the tasks of each run, and the bias, [B, H] each."""
         groups = zip(self.runs, weight.split(self.hidden), self.first.bias.split(self.hidden), strict=True)
-        return torch.stack(
-            [
-                F.linear(cluster if modes is None else torch.cat([modes[:, self._mode(run)], cluster], dim=1), a, b)
-                for runs, a, b in groups
-                for run in runs
-            ],
-            dim=1,
-        )
+        return [
+            F.linear(cluster if modes is None else torch.cat([modes[:, self._mode(run)], cluster], dim=1), a, b)
+            for runs, a, b in groups
+            for run in runs
+        ]
 
     def _mode(self, run: slice) -> int:
         return self.modes[self.order[run.start]]

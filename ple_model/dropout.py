@@ -27,7 +27,7 @@ def fast_dropout(x: Tensor, rate: float, training: bool, shared: int | None = No
     units = math.prod(shape)
     draws = torch.empty(-(-units // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
     keep = draws.view(torch.uint8)[:units].view(shape) >= threshold
-    return x * keep.to(x.dtype).mul_(LEVELS / (LEVELS - threshold))
+    return (x * keep).mul_(LEVELS / (LEVELS - threshold))
 
 
 class Dropout(nn.Module):

@@ -25,10 +25,10 @@ def _blocks_of(rows: int) -> Iterator[slice]:
 
 class _GatedLayer(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, weight: Tensor, gates: Tensor, added: Tensor, groups: Groups, *inputs: Tensor
-    ) -> tuple[Tensor, ...]:
-        rows, hidden = len(gates), added.shape[2]
+    def forward(ctx: Any, weight: Tensor, gates: Tensor, groups: Groups, *given: Tensor) -> tuple[Tensor, ...]:
+        count = sum(len(runs) for runs in groups)
+        added, inputs = given[:count], given[count:]
+        rows, hidden = len(gates), added[0].shape[1]
         parts = weight.T.split([h.shape[1] for h in inputs])  # [d_i, G·H] each
         mixed = [gates.new_empty(rows, runs[-1].stop - runs[0].start, hidden) for runs in groups]
         products = gates.new_empty(rows, len(inputs), len(groups), hidden)
@@ -41,7 +41,7 @@ class _GatedLayer(torch.autograd.Function):
                 of_tasks = torch.bmm(gates[block, first : runs[-1].stop], products[block, :, g])
                 for run in runs:
                     own = slice(run.start - first, run.stop - first)
-                    torch.add(of_tasks[:, own], added[block, kind, None], out=mixed[g][block, own])
+                    torch.add(of_tasks[:, own], added[kind][block, None], out=mixed[g][block, own])
                     kind += 1
         ctx.save_for_backward(weight, gates, products, *inputs)
         ctx.groups = groups
@@ -58,7 +58,8 @@ class _GatedLayer(torch.autograd.Function):
             for grad, runs in zip(grads, groups, strict=True)
             for run in runs
         ]
-        of_inputs = [torch.zeros_like(h) if ctx.needs_input_grad[4 + i] else None for i, h in enumerate(inputs)]
+        wanted = ctx.needs_input_grad[3 + len(of_added) :]
+        of_inputs = [torch.zeros_like(h) if yes else None for h, yes in zip(inputs, wanted, strict=True)]
         by_group = [
             list(zip(own.split(widths, 1), of_own.split(widths, 1), strict=True))
             for own, of_own in zip(weight.chunk(len(groups)), of_weight.chunk(len(groups)), strict=True)
@@ -75,22 +76,22 @@ class _GatedLayer(torch.autograd.Function):
                     of_own.addmm_(of_product.T, h)
                     if of_h is not None:
                         of_h.addmm_(of_product, own)
-        return of_weight, of_gates, torch.stack(of_added, dim=1), None, *of_inputs
+        return of_weight, of_gates, None, *of_added, *of_inputs
 
 
 def gated_layer(
-    weight: Tensor, gates: Tensor, added: Tensor, groups: Groups, inputs: Sequence[Tensor]
+    weight: Tensor, gates: Tensor, added: Sequence[Tensor], groups: Groups, inputs: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
-    """Σ_i g_ti (A_i^group(t) h_i) + the row of `added` of t's run, for the tasks t of each group, [B, T_group, H] each.
+    """Σ_i g_ti (A_i^group(t) h_i) + what is `added` to t's run, for the tasks t of each group, [B, T_group, H] each.
 
     Args:
         weight: [G·H, Σ d_i], rows by group, columns by input.
         gates: [B, T, N], tasks by group.
-        added: [B, runs, H].
+        added: [B, H] of each run.
         groups: of each group its runs of tasks.
         inputs: N of [B, d_i].
     """
-    mixed: tuple[Tensor, ...] = _GatedLayer.apply(weight, gates, added, groups, *inputs)
+    mixed: tuple[Tensor, ...] = _GatedLayer.apply(weight, gates, groups, *added, *inputs)
     return mixed
 
 
