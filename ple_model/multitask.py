@@ -42,13 +42,15 @@ class Outputs:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network without dropout for the block, then in the mode that it was in, whatever happens."""
-    was_training = network.training
+    """The network without dropout for the block, then every module in the mode that it was in, whatever happens: in
+    phase 2 of training the experts evaluate while the rest trains."""
+    modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
         yield
     finally:
-        network.train(was_training)
+        for module, training in modes:
+            module.training = training
 
 
 class TargetScale(nn.Module):

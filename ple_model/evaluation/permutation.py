@@ -38,10 +38,10 @@ class Bundle:
     clusters: bool = False
 
 
-#: Bundle of several inputs → its side inputs, and the feature groups whose columns tell the same.
-TOGETHER: dict[str, tuple[tuple[SideName, ...], tuple[str, ...]]] = {
+#: Bundle of several inputs → their bundles, and the feature groups whose columns tell the same.
+TOGETHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "topology": (("tda_short", "tda_long", "tda_global"), ("tda_short", "tda_long", "phase_transition")),
-    "clusters": ((), ("gmm",)),
+    "clusters": (("cluster_probs",), ("gmm",)),
     "hidden_states": (("hmm_journey", "hmm_lifecycle", "hmm_behavior"), ("hmm_summary",)),
     "sequences": (("txn_seq", "session_seq"), ("mamba",)),
 }
@@ -59,11 +59,12 @@ def bundles(config: InputConfig) -> dict[str, Bundle]:
         found["features_raw"] = Bundle(~normalised)
     found["cluster_probs"] = Bundle(none, clusters=True)
     found |= {side.name: Bundle(none, (side.name,)) for side in config.sides}
-    for name, (sides, groups) in TOGETHER.items():
-        known, columns = tuple(side for side in sides if config.has(side)), none.clone()
+    for name, (inputs, groups) in TOGETHER.items():
+        parts, columns = [found[part] for part in inputs if part in found], none.clone()
         columns[list(config.present_of(*groups))] = True
-        if len(known) + (name == "clusters") + bool(columns.any()) > 1:
-            found[name] = Bundle(columns, known, clusters=name == "clusters")
+        if len(parts) + bool(columns.any()) > 1:
+            sides = tuple(side for part in parts for side in part.sides)
+            found[name] = Bundle(columns, sides, clusters=any(part.clusters for part in parts))
     return found
 
 

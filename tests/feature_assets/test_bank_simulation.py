@@ -19,7 +19,7 @@ from feature_assets.labels.state import LabelState, fit_labels
 from feature_assets.labels.tasks import KINDS, windows
 from feature_assets.snapshots import plan
 from feature_assets.sources.bank_simulation import ingest, read, simulate
-from feature_assets.sources.bank_simulation.block import generator, simulate_block
+from feature_assets.sources.bank_simulation.block import Block, generator, simulate_block
 from feature_assets.sources.bank_simulation.chances import Chain
 from feature_assets.sources.bank_simulation.config import SimulationConfig
 from feature_assets.sources.bank_simulation.dirt import REPAIRABLE, added_faults
@@ -326,5 +326,20 @@ def test_the_process_holds_what_it_promises(world: World) -> None:
     assert (purchases.day >= customers.joined[purchases.row]).all()
     refunds = purchases.take(np.flatnonzero(purchases.refund))
     assert ((refunds.day - refunds.origin >= 1) & (refunds.day - refunds.origin <= 14)).all()
+    _causes_stand_in_single_inputs(block)
     first = world.infection[:, :, 0]
     assert (world.infection.max(axis=2) > 1.2 * first).any(), "epidemics rise before they fall"
+
+
+def _causes_stand_in_single_inputs(block: Block) -> None:
+    """Routine → attrition, clicks; referrer → a visitor's sessions; interest → sessions."""
+    customers, sessions, paths = block.customers, block.sessions, block.paths
+    dormant = (paths.lifecycle == 4).mean(axis=1)
+    plain, loop = (dormant[customers.routine == kind].mean() for kind in (0, 1))
+    assert plain > 1.3 * loop, "loops stay"
+    assert customers.click[customers.routine == 1].mean() > customers.click[customers.routine == 0].mean() + 0.5
+    visits = np.bincount(sessions.row, minlength=len(customers))
+    email, social = (visits[customers.anonymous & (customers.referrer == kind)].mean() for kind in (4, 2))
+    assert email > 5 * social
+    keen = paths.interest[sessions.row, sessions.day].mean()
+    assert keen > 1.5 * paths.interest.mean(), "who has an interest looks"

@@ -90,7 +90,7 @@ def test_a_layer_gives_the_same_in_blocks_and_without(
 ) -> None:
     layer, x = CGCLayer(3, 7, (4,), specific, 3, 0.0, shared_gate=shared_gate), torch.randn(37, 7)
     training, _ = layer(x)
-    layer.eval()
+    layer.eval()  # gates are shown outside of training alone; the rate of dropout is 0
     mixed, gates = layer(x)
     torch.testing.assert_close(mixed, training)
     monkeypatch.setattr(layer, "_in_blocks", lambda _: False)

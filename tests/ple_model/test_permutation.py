@@ -13,6 +13,7 @@ from ple_model.config import InputConfig, ModelConfig
 from ple_model.evaluation.permutation import TOGETHER, bundles, permutation_importance, readers, shuffled
 from ple_model.inputs import Inputs, Targets
 from ple_model.model import PLEClusterAdaTT
+from ple_model.multitask import evaluating
 from ple_model.training.data import TensorTable
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
@@ -120,8 +121,7 @@ def test_increase_and_error_are_those_of_the_rows_differences(trained: Parts) ->
     order = torch.randperm(len(table), generator=torch.Generator().manual_seed(5))
     other = shuffled(table.inputs, bundles(model.config.inputs)["features_raw"], order)
     label = model.scale("engagement").standardise(table.targets.values["engagement"].float())[:, 0]
-    model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model):
         errors = [(model(x).predictions["engagement"][:, 0] - label).square() for x in (table.inputs, other)]
     added = (errors[1] - errors[0])[table.targets.mask["engagement"]].double()
     assert row["increase"] == pytest.approx(added.mean().item(), abs=1e-6)
@@ -137,3 +137,13 @@ def test_few_rows_are_shuffled_more_often(trained: Parts) -> None:
     columns = pl.col("input") == "features_normalised"
     assert (once.filter(columns)["increase"] != often.filter(columns)["increase"]).all()
     assert (often.filter(columns)["error"] / once.filter(columns)["error"]).mean() < 0.95
+
+
+def test_every_module_keeps_its_mode(trained: Parts) -> None:
+    model, _ = trained
+    model.train()
+    model.experts.eval()
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+    assert model.training
+    assert not any(module.training for module in model.experts.modules())

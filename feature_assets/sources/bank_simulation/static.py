@@ -73,7 +73,7 @@ def _whole(index: np.ndarray) -> pl.Series:
 
 def _static(rng: np.random.Generator, c: Customers, opened: np.ndarray) -> dict[str, np.ndarray]:
     """Facts by cause: age → marital status; income and age → housing; digital affinity → device, acquisition; region →
-    language; interest in products → landing page; what drew a customer → referrer."""
+    language; interest in products, or a visitor's purpose → landing page."""
     n = len(c)
     young, old = c.age < 30, c.age > 66
 
