@@ -12,8 +12,8 @@ def poincare(view: Any, state: Any) -> None:
     import geoopt
     import torch
 
-    from feature_assets.groups.poincare import training
-    from feature_assets.groups.poincare.tree import Tree
+    from feature_assets.groups.embeddings.poincare import training
+    from feature_assets.groups.embeddings.poincare.tree import Tree
     from feature_assets.kernels.poincare import rsgd_epoch
 
     _ = view
@@ -53,8 +53,8 @@ def lightgcn(view: Any, state: Any) -> None:
     import torch
     from torch_geometric.nn import LGConv
 
-    from feature_assets.groups._embedding import line_starts, numbered
-    from feature_assets.groups._lines import window
+    from feature_assets.events.lines import window
+    from feature_assets.groups.embeddings.axes import line_starts, numbered
     from feature_assets.kernels.propagation import neighbour_sums
 
     fitted, part = state.groups["lightgcn"], window(view)
@@ -86,8 +86,8 @@ def lightgcn_training(view: Any, state: Any) -> None:
     import torch
     from torch_geometric.nn.models import LightGCN
 
-    from feature_assets.groups.lightgcn import training
-    from feature_assets.groups.lightgcn.graph import purchases_graph
+    from feature_assets.groups.embeddings.lightgcn import training
+    from feature_assets.groups.embeddings.lightgcn.graph import purchases_graph
 
     _ = state
     graph, merchants = purchases_graph([view], "merchant_id")

@@ -50,7 +50,7 @@ def shard_folders(simulation: Path, customers: int, shard: int, beside: Path) ->
 
 def read(folder: Path) -> Any:
     """Validated tables of a folder."""
-    from feature_assets.dataset import load_dataset
+    from feature_assets.data.dataset import load_dataset
     from feature_assets.sources import load_tables
 
     return load_tables(load_dataset("bank_simulation", Path(__file__).parents[1] / "data"), folder)
@@ -84,10 +84,10 @@ def measure(simulation: Path, state_folder: Path, customers: int, shard: int) ->
     from datetime import date
 
     from feature_assets import build
-    from feature_assets.groups._flows import flows, purchase_days
-    from feature_assets.groups._lines import window
+    from feature_assets.data.tables import Tables
+    from feature_assets.events.flows import flows, purchase_days
+    from feature_assets.events.lines import window
     from feature_assets.state import FeatureState
-    from feature_assets.tables import Tables
 
     state = FeatureState.load(state_folder)
     spent: dict[str, float] = {}
@@ -184,7 +184,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         simulation = given.simulation or Path(folder) / "simulation"
         if not simulation.exists():
-            from feature_assets.sources.bank_simulation import simulate
+            from feature_assets.simulation import simulate
 
             started = time.perf_counter()
             simulate(simulation, max(given.sizes), seed=0, workers=os.cpu_count() or 1)

@@ -106,7 +106,7 @@ def gmm(view: Any, state: Any) -> None:
 
     from feature_assets import normalise
     from feature_assets.build import compute_group
-    from feature_assets.groups import gmm
+    from feature_assets.groups.domain import gmm
 
     fitted = state.groups["gmm"]
     outputs = {name: compute_group(name, view, state, {}) for name in gmm.Gmm.needs}
@@ -129,7 +129,7 @@ def gmm(view: Any, state: Any) -> None:
 def persistence(view: Any, state: Any) -> None:
     """Diagrams of the 90-day clouds (H0, H1) and of the 12-month ones (H0–H2): GUDHI as usually called, and its binding
     of Ripser."""
-    from feature_assets.groups.tda.diagrams import LONG, SHORT, _points
+    from feature_assets.groups.domain.tda.diagrams import LONG, SHORT, _points
     from feature_assets.kernels.farthest import farthest_points
     from feature_assets.kernels.persistence import rips_diagrams
 
@@ -171,9 +171,9 @@ def _ordered(pairs: np.ndarray) -> np.ndarray:
 
 def hidden_markov(view: Any, state: Any) -> None:
     """Posteriors of every step of three modes: hmmlearn, sequence by sequence."""
-    from feature_assets.groups.hmm import restored
-    from feature_assets.groups.hmm.model import smooth
-    from feature_assets.groups.hmm.observations import MODES, steps
+    from feature_assets.groups.model_derived.hmm import restored
+    from feature_assets.groups.model_derived.hmm.model import smooth
+    from feature_assets.groups.model_derived.hmm.observations import MODES, steps
 
     for mode in MODES:
         observed, model, _ = restored(state.groups["hmm_summary"], mode)

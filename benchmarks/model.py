@@ -23,8 +23,8 @@ import peers
 import torch
 import whole
 
-from ple_model.inference import BLOCK, raw_outputs
 from ple_model.multitask import evaluating
+from ple_model.serving.inference import BLOCK, raw_outputs
 from ple_model.training.data import TensorTable
 
 MATRIX = 1_024

@@ -29,13 +29,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from feature_assets.build import assemble, compute_all, fit_state
-from feature_assets.dataset import load_dataset
+from feature_assets.data.dataset import load_dataset
+from feature_assets.data.tables import Tables
 from feature_assets.labels import KINDS, LabelState, compute_labels, fit_labels, windows
 from feature_assets.labels.tasks import NONE
+from feature_assets.simulation import simulate
 from feature_assets.snapshots import SnapshotPlan, plan
 from feature_assets.sources import load_tables
-from feature_assets.sources.bank_simulation import simulate
-from feature_assets.tables import Tables
 from ple_model.evaluation.boosting import BinnedMatrix, BoostingBudget, BoostingTask, fit_all
 from ple_model.evaluation.bootstrap import Interval, resample
 from ple_model.evaluation.constant import repeat

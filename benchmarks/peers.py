@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ple_model.baselines.mixtures import PLE
 from ple_model.config import TaskConfig, TowerConfig
 from ple_model.config.baselines import PLEConfig
-from ple_model.towers import TowerLevel
+from ple_model.layers.towers import TowerLevel
 from ple_model.training.data import permuted_batches
 
 DENSE, SPARSE, VOCABULARY, EMBEDDING = 100, 8, 1_000, 16

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import psutil
 
-from feature_assets.sources.bank_simulation import simulate
-from feature_assets.sources.bank_simulation.config import SimulationConfig
+from feature_assets.simulation import simulate
+from feature_assets.simulation.config import SimulationConfig
 
 MILLION, BUDGET_MS, BUDGET_MINUTES = 1_000_000, 3.6, 30.0
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from feature_assets import schema
-from ple_model.basket import MODES, GroupTaskExpertBasket
 from ple_model.config import AdaTTConfig, InputConfig, ModelConfig, SideConfig
 from ple_model.inputs import Inputs, Targets
-from ple_model.losses import MultiTaskLoss
+from ple_model.layers.basket import MODES, GroupTaskExpertBasket
+from ple_model.layers.towers import StackedLayerNorm, StackedLinear, TowerLevel
+from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
-from ple_model.tasks import TaskConfig
-from ple_model.towers import StackedLayerNorm, StackedLinear, TowerLevel
+from ple_model.tasks.config import TaskConfig
 from ple_model.training.affinity import AffinityMeter
 from ple_model.training.candidate import build
 from ple_model.training.data import TensorTable

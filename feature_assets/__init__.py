@@ -2,6 +2,6 @@
 
 from pathlib import Path
 
-from feature_assets._compiled import keep_apart
+from feature_assets.kernels.compiled import keep_apart
 
 keep_apart(Path(__file__).parent)

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from feature_assets import normalise, schema
+from feature_assets.data.tables import Tables, View
 from feature_assets.schema import Group
 from feature_assets.state import FeatureState, GroupState, StateError
-from feature_assets.tables import Tables, View
 
 MAX_DATES = 8  # training dates that the fit looks at: evenly spread, first and last included
 MAX_ROWS = 20_000  # (customer, date) rows of the fit, over all of its dates

@@ -15,8 +15,8 @@ import polars as pl
 
 from feature_assets import schema
 from feature_assets.build import assemble, compute_all
+from feature_assets.data.tables import View
 from feature_assets.state import FeatureState
-from feature_assets.tables import View
 
 COPY = 0.9999
 FEW = 20  # rows on which both columns of a pair must be known

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 import polars as pl
 
 if TYPE_CHECKING:
+    from feature_assets.data.tables import View
     from feature_assets.state import GroupState
-    from feature_assets.tables import View
 
 
 @dataclass(frozen=True)

@@ -26,17 +26,17 @@ import feature_assets
 import ple_model
 from feature_assets import schema
 from feature_assets.build import assemble, compute_all, fit_state, groups_of
+from feature_assets.data.tables import Tables
 from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check, windows
 from feature_assets.snapshots import SnapshotPlan, plan
 from feature_assets.state import FeatureState
-from feature_assets.tables import Tables
 from pipeline.resources.lake import publish, publish_folder, publish_json
 from pipeline.resources.tracking import BUNDLE, RegisteredVersion, Tracking
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from ple_model.config import InputConfig, ModelConfig, SideConfig
-    from ple_model.evaluation.parts import Parts
+    from ple_model.interpretation.parts import Parts
     from ple_model.training.data import TensorTable
     from ple_model.training.report import EpochReport
     from ple_model.training.trainer import FitResult
@@ -193,7 +193,7 @@ class Candidate:
 
     def _model_columns(self) -> list[str]:
         """What the model reads of a snapshot."""
-        from ple_model.serving import side_columns
+        from ple_model.serving.scorer import side_columns
 
         return ["customer_id", *self.state.present, *side_columns(self.input_config())]
 
@@ -243,7 +243,7 @@ class Candidate:
     def model_config(self) -> "ModelConfig":
         """The network for this data set's inputs and the tasks that are on."""
         from ple_model.config import ModelConfig
-        from ple_model.tasks import select
+        from ple_model.tasks.config import select
 
         counts = {task: len(names) for task, names in self.label_state.classes.items()}
         network = self.settings.network.to_dict()
@@ -253,7 +253,7 @@ class Candidate:
 
     def table(self, role: str) -> "TensorTable":
         """Inputs and targets of all rows of a role, snapshot by snapshot."""
-        from ple_model.serving import inputs_from_frame
+        from ple_model.serving.scorer import inputs_from_frame
         from ple_model.training.data import TensorTable, targets_from_frame
 
         config = self.model_config()
@@ -277,8 +277,8 @@ class Candidate:
 
     def train(self, on_epoch: "Callable[[EpochReport], None]") -> "tuple[FitResult, Parts]":
         """Fit the network, see whether all its parts take part, calibrate it on validation rows, write the bundle."""
-        from ple_model.evaluation.parts import examine
         from ple_model.experts.base import spread_rows
+        from ple_model.interpretation.parts import examine
         from ple_model.training.candidate import build, finish
         from ple_model.training.trainer import fit
 

@@ -164,8 +164,8 @@ def model_command() -> None:
     """Print the network's parameters by module, beside what the design allows for them (all 734 columns, 16 tasks)."""
     from feature_assets import schema
     from ple_model.config import InputConfig, ModelConfig
+    from ple_model.interpretation.parameters import table
     from ple_model.model import PLEClusterAdaTT
-    from ple_model.parameters import table
 
     network = load_settings().network.to_dict()
     inputs = InputConfig(

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from feature_assets.tables import Tables
+from feature_assets.data.tables import Tables
 from pipeline.reports import plots
 from pipeline.reports.describe import markdown
 from pipeline.resources.lake import publish_json
@@ -136,9 +136,9 @@ class Evaluation:
 
 def evaluate_candidate(work: "Candidate") -> Evaluation:
     """Predict the test rows with the bundle and with every baseline, and compare."""
-    from ple_model.bundle import load_bundle
     from ple_model.evaluation.compare import compare
-    from ple_model.serving import Scorer
+    from ple_model.serving.bundle import load_bundle
+    from ple_model.serving.scorer import Scorer
 
     scorer = Scorer(load_bundle(work.folder / "bundle"))
     train, validation, test = (work.table(role) for role in ("train", "validation", "test"))
@@ -178,7 +178,7 @@ def evaluate_candidate(work: "Candidate") -> Evaluation:
 
 def input_importance(model: "PLEClusterAdaTT", test: "TensorTable", work: "Candidate") -> list[dict[str, Any]]:
     """Rows of `permutation_importance` over a spread of the test rows."""
-    from ple_model.evaluation.permutation import permutation_importance
+    from ple_model.interpretation.permutation import permutation_importance
 
     work.log(f"shuffling each input over at most {IMPORTANCE_ROWS:,} test rows that read it")
     found = permutation_importance(model, test.inputs, test.targets, IMPORTANCE_ROWS, seed=work.settings.seed)
@@ -191,8 +191,8 @@ def concept_rows(
     """What the most frequent latents of the autoencoder stand for, each customer at her last test date, as text."""
     import torch
 
-    from ple_model.concepts import concepts
     from ple_model.experts.base import spread_rows
+    from ple_model.interpretation.concepts import concepts
 
     if model.autoencoder is None:
         return [], {}

@@ -74,7 +74,7 @@ def _check(dataset_name: str | None, data_dir: Path | None, customers: int, as_o
     from feature_assets import schema
     from feature_assets.build import fit_state
     from feature_assets.check import check
-    from feature_assets.contract import DeliveryError
+    from feature_assets.data.contract import DeliveryError
     from feature_assets.labels import windows
     from feature_assets.snapshots import NotEnoughHistory, plan
     from feature_assets.sources import load_tables

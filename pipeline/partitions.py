@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from feature_assets.dataset import DatasetConfig
+from feature_assets.data.dataset import DatasetConfig
 
 
 def as_of_partitions(dataset: DatasetConfig) -> dg.DailyPartitionsDefinition:

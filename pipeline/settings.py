@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from feature_assets.dataset import DatasetConfig, load_dataset
+from feature_assets.data.dataset import DatasetConfig, load_dataset
 from ple_model.config import DEFAULT_EXPERTS, AdaTTConfig, ClosedModel, NetworkConfig, RawScaleConfig
 from ple_model.evaluation.boosting import BoostingBudget
 from ple_model.training.config import TrainingConfig

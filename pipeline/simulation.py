@@ -1,6 +1,6 @@
 """Where a night's delivery comes from when the data set is generated: made once under the home, read like any other.
 
-The generator itself belongs to `feature_assets.sources.bank_simulation`.
+The generator itself belongs to `feature_assets.simulation`.
 """
 
 import os
@@ -22,7 +22,7 @@ def data_folder(settings: Settings, log: Callable[[str], None]) -> Path | None:
         return settings.data_dir
     folder = Home(settings.home).simulation(settings.customers, settings.seed)
     if not folder.exists():
-        from feature_assets.sources.bank_simulation import simulate
+        from feature_assets.simulation import simulate
 
         log(f"simulating {settings.customers:,} customers into {folder}")
         simulate(folder, settings.customers, seed=settings.seed, workers=os.cpu_count() or 1, progress=log)

@@ -14,19 +14,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ple_model.autoencoder import SparseAutoencoder
-from ple_model.auxiliary import AuxiliaryPath
-from ple_model.basket import GroupTaskExpertBasket
-from ple_model.cluster_basket import ClusterTaskExpertBasket
 from ple_model.config import ModelConfig, SideName
-from ple_model.evidential import EvidentialHeads
 from ple_model.experts import Expert, build_experts
-from ple_model.gates import CGCAttention
-from ple_model.hmm_routing import HMMRouting
 from ple_model.inputs import Inputs
-from ple_model.logit_transfer import LogitTransfer
+from ple_model.layers.autoencoder import SparseAutoencoder
+from ple_model.layers.auxiliary import AuxiliaryPath
+from ple_model.layers.basket import GroupTaskExpertBasket
+from ple_model.layers.cluster_basket import ClusterTaskExpertBasket
+from ple_model.layers.evidential import EvidentialHeads
+from ple_model.layers.gates import CGCAttention
+from ple_model.layers.hmm_routing import HMMRouting
+from ple_model.layers.logit_transfer import LogitTransfer
+from ple_model.layers.towers import TowerLevel
 from ple_model.multitask import MultiTaskNetwork, Outputs
-from ple_model.towers import TowerLevel
 
 
 class PLEClusterAdaTT(MultiTaskNetwork):

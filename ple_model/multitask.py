@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ple_model.closed import nearest
-from ple_model.contrastive import CandidateTable
-from ple_model.evidential import EvidentialHeads
 from ple_model.inputs import Inputs
+from ple_model.layers.contrastive import CandidateTable
+from ple_model.layers.evidential import EvidentialHeads
 
 if TYPE_CHECKING:
     from ple_model.config import ModelConfig

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from feature_assets.dataset import DatasetConfig, load_dataset
+from feature_assets.data.dataset import DatasetConfig, load_dataset
+from feature_assets.data.tables import Tables
 from feature_assets.sources import load_tables
-from feature_assets.tables import Tables
 
 DATA_ROOT = Path(__file__).parents[1] / "data"
 

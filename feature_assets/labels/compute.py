@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
+from feature_assets.data.tables import Tables
 from feature_assets.labels import facts
 from feature_assets.labels.state import LabelState, spend_ratio
 from feature_assets.labels.tasks import (
@@ -19,7 +20,6 @@ from feature_assets.labels.tasks import (
     STAGES,
     windows,
 )
-from feature_assets.tables import Tables
 
 CENSORED_DAYS = 28  # who is first seen in so few days after the data begin may be an old customer
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from feature_assets.data.tables import stable_shard
 from feature_assets.labels.tasks import KINDS
-from feature_assets.tables import stable_shard
 
 DEPTH = 4
 LEAVES_A_CLASS = 2  # a multiclass tree may have so many leaves for each class: rare classes are split off last

@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from feature_assets.data.tables import Tables
 from feature_assets.labels import facts
 from feature_assets.labels.tasks import KINDS
-from feature_assets.tables import Tables
 
 RATES_SCHEMA = {
     "task": pl.String,

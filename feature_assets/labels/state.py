@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from feature_assets.closed import Closed
+from feature_assets.data.tables import Tables
 from feature_assets.labels import facts
 from feature_assets.labels.tasks import (
     ACTIVE_DAYS,
@@ -23,7 +24,6 @@ from feature_assets.labels.tasks import (
     windows,
 )
 from feature_assets.snapshots import SnapshotPlan
-from feature_assets.tables import Tables
 
 KNOTS = 512  # quantiles of training spend between which spending_bucket interpolates
 MAX_ROWS = 200_000  # (customer, date) rows behind quantiles and edges; more training dates are thinned evenly

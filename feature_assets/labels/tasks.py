@@ -6,7 +6,7 @@ from typing import Literal
 
 import polars as pl
 
-from feature_assets.dataset import DatasetConfig
+from feature_assets.data.dataset import DatasetConfig
 
 Kind = Literal["binary", "regression", "multiclass", "contrastive"]
 

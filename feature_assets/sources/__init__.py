@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from feature_assets.dataset import DatasetConfig
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.tables import Tables
 from feature_assets.sources import completejourney
-from feature_assets.sources.bank_simulation import reader as bank_simulation
+from feature_assets.sources import contract_files as bank_simulation
 from feature_assets.sources.delivery import Delivery, Ingested
-from feature_assets.tables import Tables
 
 __all__ = ["Delivery", "Ingested", "ingest", "load_tables", "read_delivery"]
 

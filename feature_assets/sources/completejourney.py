@@ -15,14 +15,14 @@ from pathlib import Path
 
 import polars as pl
 
-from feature_assets.coercion import coerce, require_columns
-from feature_assets.contract import Declared, DeliveryError, Validated, conform
-from feature_assets.dataset import DatasetConfig
-from feature_assets.quarantine import validate
+from feature_assets.data.coercion import coerce, require_columns
+from feature_assets.data.contract import Declared, DeliveryError, Validated, conform
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.quarantine import validate
+from feature_assets.data.tables import Tables
 from feature_assets.sources.completejourney_tables import DECLARED, NEEDED_BY
 from feature_assets.sources.delivery import Delivery, Ingested
 from feature_assets.sources.files import collect, find_tables, scan
-from feature_assets.tables import Tables
 
 LARGEST_COUNT = 1_000  # a quantity above it is a volume or a weight (fuel), not a number of items
 NO_BRAND = (69, 2)  # manufacturers that stand for private label and unbranded

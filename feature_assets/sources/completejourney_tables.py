@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataframely as dy
 import polars as pl
 
-from feature_assets.contract import Declared, Reference
+from feature_assets.data.contract import Declared, Reference
 
 LARGEST_VALUE = 1_000_000  # no line of a grocery basket has more units, millilitres or dollars
 

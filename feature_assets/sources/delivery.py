@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from feature_assets.contract import DeliveryError, Validated
-from feature_assets.dataset import DatasetConfig
-from feature_assets.tables import Tables
+from feature_assets.data.contract import DeliveryError, Validated
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.tables import Tables
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from feature_assets.contract import DeliveryError
+from feature_assets.data.contract import DeliveryError
 
 
 def find_tables(directory: Path, required: list[str], optional: list[str]) -> tuple[dict[str, Path], list[str]]:

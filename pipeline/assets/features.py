@@ -10,9 +10,9 @@ import polars as pl
 
 from feature_assets import schema
 from feature_assets.build import assemble, compute_group, groups_of
-from feature_assets.dataset import DatasetConfig
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.tables import PARTS, View
 from feature_assets.state import FeatureState
-from feature_assets.tables import PARTS, View
 from pipeline.assets.common import FEATURES, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.reports.describe import frame_metadata, markdown

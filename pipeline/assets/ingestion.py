@@ -11,11 +11,11 @@ import dagster as dg
 import polars as pl
 
 import feature_assets
-from feature_assets.contract import CONTRACT, MEANINGS, DeliveryError
-from feature_assets.dataset import DatasetConfig
-from feature_assets.quarantine import QUARANTINE_SCHEMA
+from feature_assets.data.contract import CONTRACT, MEANINGS, DeliveryError
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.quarantine import QUARANTINE_SCHEMA
+from feature_assets.data.tables import Tables
 from feature_assets.sources import Delivery, Ingested, ingest, read_delivery
-from feature_assets.tables import Tables
 from pipeline.assets.common import INGESTION, asset_options, checked
 from pipeline.reports.describe import frame_metadata, markdown
 from pipeline.resources.lake import Lake, publish, publish_folder, publish_json

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from feature_assets.dataset import DatasetConfig
+from feature_assets.data.dataset import DatasetConfig
 from pipeline.assets.common import MONITORING, asset_options
 from pipeline.assets.scoring import SCORES
 from pipeline.reports.describe import markdown

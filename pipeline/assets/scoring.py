@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 
 from feature_assets import schema
-from feature_assets.dataset import DatasetConfig
+from feature_assets.data.dataset import DatasetConfig
 from pipeline.assets.common import SCORING, asset_options, checked
 from pipeline.assets.features import MATRIX, STATE_VERSION, champion_state
 from pipeline.reports.describe import frame_metadata, markdown
@@ -100,8 +100,8 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
 
 def score_matrix(matrix: pl.DataFrame, bundle: Path) -> pl.DataFrame:
     """Scores of a feature matrix with the bundle in a folder."""
-    from ple_model.bundle import load_bundle
-    from ple_model.serving import Scorer
+    from ple_model.serving.bundle import load_bundle
+    from ple_model.serving.scorer import Scorer
 
     return Scorer(load_bundle(bundle)).score(matrix)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from feature_assets.dataset import DatasetConfig
+from feature_assets.data.dataset import DatasetConfig
 from pipeline.assets.common import TRAINING, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.candidate import Candidate, material_digest
@@ -24,7 +24,7 @@ from pipeline.resources.tracking import CHALLENGER, CHAMPION, Tracking
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from ple_model.evaluation.parts import Parts
+    from ple_model.interpretation.parts import Parts
 
 
 @dataclass(frozen=True)

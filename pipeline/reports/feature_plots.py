@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from feature_assets import normalise
+from feature_assets.data.tables import View
 from feature_assets.state import FeatureState
-from feature_assets.tables import View
 from pipeline.reports.plots import new_figure
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def cluster_profile(
 def poincare_disks(view: View, state: FeatureState, frame: pl.DataFrame, needs: Mapping[str, pl.DataFrame]) -> "Figure":
     """Each fitted tree on the Poincaré disk: two levels, a line from each node to its parent."""
     del view, frame, needs
-    from feature_assets.groups.poincare.disk import TREES, disk
+    from feature_assets.groups.embeddings.poincare.disk import TREES, disk
 
     fitted = state.groups["poincare"]
     trees = {name: disk(fitted, name) for name in TREES if f"{name}_points" in fitted.arrays}
@@ -132,8 +132,8 @@ def state_paths(view: View, state: FeatureState, frame: pl.DataFrame, needs: Map
     del needs
     from matplotlib.dates import ConciseDateFormatter
 
-    from feature_assets.groups.hmm.observations import MODES
-    from feature_assets.groups.hmm.picture import state_path
+    from feature_assets.groups.model_derived.hmm.observations import MODES
+    from feature_assets.groups.model_derived.hmm.picture import state_path
 
     entropy = pl.col("hmm_summary__path_entropy")
     changed = (pl.col("hmm_summary__change_rate") > 0) & (pl.col("hmm_summary__dominant_duration") >= 90)

@@ -13,7 +13,7 @@ import polars as pl
 from dagster import UPathIOManager
 from upath import UPath
 
-from feature_assets.tables import Tables, View
+from feature_assets.data.tables import Tables, View
 
 Context = dg.InputContext | dg.OutputContext
 

@@ -164,7 +164,7 @@ class Tracking(dg.ConfigurableResource):
         with self._run(run_id):
             info = self._mlflow.pyfunc.log_model(
                 name="model",
-                loader_module="ple_model.serving",
+                loader_module="ple_model.serving.scorer",
                 data_path=str(bundle),
                 code_paths=[str(Path(ple_model.__file__).parent)],
                 signature=_signature(example, outputs),

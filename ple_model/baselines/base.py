@@ -11,8 +11,8 @@ from ple_model.baselines.encoder import InputEncoder
 from ple_model.baselines.stacked import Mixed, Trunk
 from ple_model.config.baselines import BaselineConfig
 from ple_model.inputs import Inputs
+from ple_model.layers.towers import TowerLevel
 from ple_model.multitask import MultiTaskNetwork, Outputs
-from ple_model.towers import TowerLevel
 
 
 class SharedPart(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ple_model.baselines.mixing import expert_mixture
 from ple_model.baselines.stacked import Activation, StackedMLP
-from ple_model.towers import StackedLinear
+from ple_model.layers.towers import StackedLinear
 
 
 class CGCLayer(nn.Module):

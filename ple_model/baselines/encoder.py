@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ple_model.channels import Channels
 from ple_model.config import InputConfig, SideConfig
 from ple_model.config.baselines import InputEncoderConfig
 from ple_model.experts.base import spread_rows
 from ple_model.experts.numeric import PiecewiseLinearEncoding, quantile_edges
 from ple_model.inputs import Inputs
-from ple_model.towers import StackedLayerNorm
+from ple_model.layers.channels import Channels
+from ple_model.layers.towers import StackedLayerNorm
 
 _LARGEST = 10.0  # a standardised value of a side input beyond it counts as it
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ple_model.dropout import LEVELS, fast_dropout
+from ple_model.layers.dropout import LEVELS, fast_dropout
 
 ROWS = 1024
 """Rows of a block."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ple_model.dropout import Dropout
-from ple_model.towers import StackedLinear
+from ple_model.layers.dropout import Dropout
+from ple_model.layers.towers import StackedLinear
 
 
 @dataclass

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ple_model.baselines.stacked import Activation, Mixed, Trunk
 from ple_model.config import TaskConfig
 from ple_model.config.baselines import CrossStitchConfig, SluiceConfig
-from ple_model.towers import StackedLinear
+from ple_model.layers.towers import StackedLinear
 
 
 def stitch(alpha: Tensor, x: Tensor) -> Tensor:

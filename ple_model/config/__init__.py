@@ -37,7 +37,7 @@ from ple_model.config.network import (
     TransferConfig,
     WeightingConfig,
 )
-from ple_model.tasks import (
+from ple_model.tasks.config import (
     Relation,
     TaskConfig,
     active_relations,

@@ -14,7 +14,7 @@ from ple_model.closed import ClosedModel, nearest
 from ple_model.config._types import Dropout, Width
 from ple_model.config.inputs import InputConfig
 from ple_model.config.network import AdaTTConfig, TowerConfig, WeightingConfig
-from ple_model.tasks import DEFAULT_RELATIONS, Relation, TaskConfig, active_relations, default_tasks
+from ple_model.tasks.config import DEFAULT_RELATIONS, Relation, TaskConfig, active_relations, default_tasks
 
 Hidden = Annotated[tuple[Width, ...], Field(min_length=1)]
 

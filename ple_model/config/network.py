@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ple_model.closed import ClosedModel
 from ple_model.config._types import Dropout, Width
-from ple_model.tasks import DEFAULT_RELATIONS, Relation
+from ple_model.tasks.config import DEFAULT_RELATIONS, Relation
 
 
 class GateConfig(ClosedModel):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ple_model.config import InputConfig
-from ple_model.dropout import Dropout
 from ple_model.inputs import Inputs
+from ple_model.layers.dropout import Dropout
 
 
 @dataclass

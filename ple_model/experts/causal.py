@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ple_model.config import CausalConfig, InputConfig
-from ple_model.dropout import Dropout
 from ple_model.experts.base import Expert, ExpertOutput, spread_rows
 from ple_model.experts.dag import DAG
 from ple_model.inputs import Inputs
+from ple_model.layers.dropout import Dropout
 
 #: Smallest variance of a variable: a compression that looks at columns which never vary divides by its root.
 LEAST_VARIANCE = 1e-6

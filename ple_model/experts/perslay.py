@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from ple_model.config import InputConfig, PersLayConfig, SideConfig
 from ple_model.config.inputs import SideName
-from ple_model.dropout import Dropout
 from ple_model.experts.base import Expert, ExpertOutput, mlp, spread_rows
 from ple_model.inputs import Inputs
+from ple_model.layers.dropout import Dropout
 
 #: Homology dimensions of each diagram: a block each.
 DIMENSIONS: dict[SideName, tuple[int, ...]] = {"tda_short": (0, 1), "tda_long": (0, 1, 2)}

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ple_model.config import InputConfig, UnifiedHGCNConfig
-from ple_model.dropout import fast_dropout
 from ple_model.experts.base import Expert, ExpertOutput, spread_rows
 from ple_model.experts.hyperbolic import Balls, Curvature, MobiusBias
 from ple_model.inputs import Inputs
+from ple_model.layers.dropout import fast_dropout
 
 
 class UnifiedHGCN(Expert):

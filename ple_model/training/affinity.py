@@ -12,10 +12,10 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from ple_model.basket import GroupTaskExpertBasket
-from ple_model.gram import RepresentationGram, gradient_gram
 from ple_model.inputs import Inputs, Targets
-from ple_model.losses import MultiTaskLoss, Observe
+from ple_model.layers.basket import GroupTaskExpertBasket
+from ple_model.losses.gram import RepresentationGram, gradient_gram
+from ple_model.losses.multitask import MultiTaskLoss, Observe
 from ple_model.model import PLEClusterAdaTT
 from ple_model.multitask import MultiTaskNetwork, Outputs
 from ple_model.training.distributed import World

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from ple_model.bundle import TaskCalibration, save_bundle
 from ple_model.config import ModelConfig
 from ple_model.evaluation.calibration import fit_calibrator
 from ple_model.evaluation.uncertainty import COVERAGE, fit_uncertainty
 from ple_model.experts.base import spread_rows
-from ple_model.inference import raw_outputs
 from ple_model.model import PLEClusterAdaTT
+from ple_model.serving.bundle import TaskCalibration, save_bundle
+from ple_model.serving.inference import raw_outputs
 from ple_model.training.data import TensorTable, derived_seed
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from ple_model._files import publish, sha256_of_file
+from ple_model.serving.files import publish, sha256_of_file
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from ple_model._files import digest_of_tensors
 from ple_model.config import TaskConfig
 from ple_model.inputs import Inputs, Targets
+from ple_model.serving.files import digest_of_tensors
 
 _FLOAT16_MAX = 65_504.0
 _HALF = ("txn_seq", "session_seq")

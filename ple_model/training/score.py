@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ple_model.config import TaskConfig
 from ple_model.inputs import Targets
-from ple_model.losses import focal
+from ple_model.losses.multitask import focal
 from ple_model.multitask import MultiTaskNetwork
 
 _GRID = 1001

@@ -26,10 +26,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ple_model._files import digest_of_json, digest_of_tensors
 from ple_model.inputs import Inputs
-from ple_model.losses import LossResult, MultiTaskLoss, Part
+from ple_model.losses.multitask import LossResult, MultiTaskLoss, Part
 from ple_model.multitask import MultiTaskNetwork, Outputs
+from ple_model.serving.files import digest_of_json, digest_of_tensors
 from ple_model.training.affinity import AffinityMeter
 from ple_model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ple_model.training.config import TrainingConfig

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ple_model.gates import entropy
-from ple_model.losses import LossResult, MultiTaskLoss
+from ple_model.layers.gates import entropy
+from ple_model.losses.multitask import LossResult, MultiTaskLoss
 from ple_model.multitask import MultiTaskNetwork
 from ple_model.training.data import TensorTable
 

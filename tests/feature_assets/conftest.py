@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets.dataset import DatasetConfig
-from feature_assets.tables import Tables
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.tables import Tables
 
 MakeTables = Callable[..., Tables]
 

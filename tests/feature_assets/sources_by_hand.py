@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from feature_assets.contract import CONTACT_KINDS, INFLOWS, OUTFLOWS, PRODUCT_FAMILIES
-from feature_assets.tables import Tables
+from feature_assets.data.contract import CONTACT_KINDS, INFLOWS, OUTFLOWS, PRODUCT_FAMILIES
+from feature_assets.data.tables import Tables
 
 NAN = math.nan
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from feature_assets.contract import (
+from feature_assets.data.contract import (
     BALANCE_KINDS,
     CONTACT_KINDS,
     INFLOWS,
@@ -21,8 +21,8 @@ from feature_assets.contract import (
     SESSION_EVENTS,
     conform,
 )
-from feature_assets.dataset import DatasetConfig
-from feature_assets.tables import Tables
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.tables import Tables
 
 FIRST, DAYS = date(2017, 1, 1), 200
 TRAIN = (date(2017, 4, 2), date(2017, 4, 30), date(2017, 5, 21))

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_assets.groups._lines import NEVER, encoded, window
+from feature_assets.data.tables import Tables
+from feature_assets.events.lines import NEVER, encoded, window
 from feature_assets.kernels.appearances import appearances
 from feature_assets.kernels.extremes import largest_three
-from feature_assets.tables import Tables
 
 MakeTables = Callable[..., Tables]
 CUSTOMERS = st.lists(st.lists(st.one_of(st.none(), st.integers(0, 2**64 - 1), st.integers(0, 4)), max_size=40))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from feature_assets.groups import bandit
+from feature_assets.groups.model_derived import bandit
 from feature_assets.kernels.bandit import (
     GRID,
     HORIZON,

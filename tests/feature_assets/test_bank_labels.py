@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets.contract import SPEND
-from feature_assets.dataset import load_dataset
+from feature_assets.data.contract import SPEND
+from feature_assets.data.dataset import load_dataset
+from feature_assets.data.tables import INSTANTS, Tables
 from feature_assets.labels import TASK_NAMES, LabelState, compute_labels, facts, fit_labels, windows
 from feature_assets.labels import state as label_state
 from feature_assets.labels.tasks import STAGES, TIMES
 from feature_assets.snapshots import SnapshotPlan
-from feature_assets.tables import INSTANTS, Tables
 from tests.conftest import DATA_ROOT
 from tests.feature_assets import synthetic
 

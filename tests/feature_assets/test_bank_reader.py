@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from feature_assets.contract import CONTRACT, OPTIONAL, DeliveryError
-from feature_assets.dataset import DatasetConfig, load_dataset
+from feature_assets.data.contract import CONTRACT, OPTIONAL, DeliveryError
+from feature_assets.data.dataset import DatasetConfig, load_dataset
+from feature_assets.data.tables import Tables
 from feature_assets.sources import Ingested, ingest, load_tables, read_delivery
-from feature_assets.sources.bank_simulation.declared import CHANNELS, DECLARED
-from feature_assets.tables import Tables
+from feature_assets.sources.contract_declared import CHANNELS, DECLARED
 from tests.conftest import DATA_ROOT
 from tests.feature_assets import synthetic
 

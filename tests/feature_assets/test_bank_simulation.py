@@ -11,26 +11,26 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets.contract import CONTRACT, OPTIONAL
-from feature_assets.contract import KINDS as KINDS_OF_TRANSACTIONS
-from feature_assets.dataset import load_dataset
+from feature_assets.data.contract import CONTRACT, OPTIONAL
+from feature_assets.data.contract import KINDS as KINDS_OF_TRANSACTIONS
+from feature_assets.data.dataset import load_dataset
+from feature_assets.data.tables import Tables
 from feature_assets.labels.compute import compute_labels
 from feature_assets.labels.state import LabelState, fit_labels
 from feature_assets.labels.tasks import KINDS, windows
+from feature_assets.simulation import ingest, read, simulate
+from feature_assets.simulation.block import Block, generator, simulate_block
+from feature_assets.simulation.chances import Chain
+from feature_assets.simulation.config import SimulationConfig
+from feature_assets.simulation.dirt import REPAIRABLE, added_faults
+from feature_assets.simulation.frames import make_naming
+from feature_assets.simulation.oracle.chunk import Chunk
+from feature_assets.simulation.oracle.constants import H, measure
+from feature_assets.simulation.oracle.drawn import at_least_one
+from feature_assets.simulation.oracle.exact import cycle, timing
+from feature_assets.simulation.static import STATIC
+from feature_assets.simulation.world import World, make_world
 from feature_assets.snapshots import plan
-from feature_assets.sources.bank_simulation import ingest, read, simulate
-from feature_assets.sources.bank_simulation.block import Block, generator, simulate_block
-from feature_assets.sources.bank_simulation.chances import Chain
-from feature_assets.sources.bank_simulation.config import SimulationConfig
-from feature_assets.sources.bank_simulation.dirt import REPAIRABLE, added_faults
-from feature_assets.sources.bank_simulation.frames import make_naming
-from feature_assets.sources.bank_simulation.oracle_chunk import Chunk
-from feature_assets.sources.bank_simulation.oracle_constants import H, measure
-from feature_assets.sources.bank_simulation.oracle_drawn import at_least_one
-from feature_assets.sources.bank_simulation.oracle_exact import cycle, timing
-from feature_assets.sources.bank_simulation.static import STATIC
-from feature_assets.sources.bank_simulation.world import World, make_world
-from feature_assets.tables import Tables
 
 ROOT = Path(__file__).parents[2]
 SMALL = SimulationConfig(block=60, oracle_customers=24, oracle_draws=6)

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets.groups.campaign import GROUP, HALF_LIFE, beta_prior
+from feature_assets.data.tables import View
+from feature_assets.groups.multi_source.campaign import GROUP, HALF_LIFE, beta_prior
 from feature_assets.state import GroupState
-from feature_assets.tables import View
 from tests.feature_assets import synthetic
 
 

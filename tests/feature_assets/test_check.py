@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from feature_assets import build, check, schema
+from feature_assets.data.tables import Tables, View
 from feature_assets.state import FeatureState
-from feature_assets.tables import Tables, View
 from tests.feature_assets import synthetic
 
 GROUPS = ("base", "campaign", "txn_seq")

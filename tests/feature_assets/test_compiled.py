@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_assets import _compiled
+from feature_assets.kernels import compiled as _compiled
 
 CALLED = "from numba import njit\n\n@njit(cache=True)\ndef inner():\n    return {}\n"
 CALLER = """
@@ -27,7 +27,8 @@ def test_an_edit_of_a_called_kernel_reaches_its_callers(tmp_path: Path) -> None:
     package.mkdir()
     root = Path(__file__).parents[2]
     (package / "__init__.py").write_text(
-        "from pathlib import Path\nfrom feature_assets._compiled import keep_apart\nkeep_apart(Path(__file__).parent)\n"
+        "from pathlib import Path\nfrom feature_assets.kernels.compiled import keep_apart\n"
+        "keep_apart(Path(__file__).parent)\n"
     )
     (package / "caller.py").write_text(CALLER)
     environment = {k: v for k, v in os.environ.items() if k != _compiled.VARIABLE}

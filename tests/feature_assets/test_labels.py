@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_assets.data.tables import Tables
 from feature_assets.labels import (
     KINDS,
     TASK_NAMES,
@@ -30,7 +31,6 @@ from feature_assets.labels import (
 from feature_assets.labels.state import ecdf
 from feature_assets.labels.tasks import CYCLES, STAGES, TIMES
 from feature_assets.snapshots import SnapshotPlan, plan
-from feature_assets.tables import Tables
 
 MakeTables = Callable[..., Tables]
 UNTIL = date(2018, 1, 1)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets.local_time import local_clock
+from feature_assets.data.local_time import local_clock
 
 ZONES = (
     "UTC",

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from feature_assets.groups import mamba
-from feature_assets.groups._days import CHANNELS, Days, days
-from feature_assets.groups.mamba import training
-from feature_assets.groups.mamba.encoder import STATE, WIDTH, Convolution, Encoder, Scan
-from feature_assets.groups.mamba.training import HORIZON, STEPS, Sequences
+from feature_assets.events.days import CHANNELS, Days, days
+from feature_assets.groups.embeddings import mamba
+from feature_assets.groups.embeddings.mamba import training
+from feature_assets.groups.embeddings.mamba.encoder import STATE, WIDTH, Convolution, Encoder, Scan
+from feature_assets.groups.embeddings.mamba.training import HORIZON, STEPS, Sequences
 from tests.feature_assets import synthetic
 
 

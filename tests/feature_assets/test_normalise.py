@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from feature_assets import build, normalise, schema
+from feature_assets.data.tables import Tables
 from feature_assets.state import FeatureState, GroupState, StateError
-from feature_assets.tables import Tables
 from tests.feature_assets import synthetic
 
 RNG = np.random.default_rng(0)

@@ -12,8 +12,10 @@ import polars as pl
 import pytest
 from scipy import integrate, optimize, special
 
-from feature_assets.contract import conform
-from feature_assets.dataset import DatasetConfig
+from feature_assets.data.contract import conform
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.tables import Tables
+from feature_assets.events.flows import offsets, purchase_days, visits
 from feature_assets.groups import (
     epidemic,
     financial_behaviour,
@@ -22,8 +24,6 @@ from feature_assets.groups import (
     reaction_kinetics,
     routine_activity,
 )
-from feature_assets.groups._flows import offsets, purchase_days, visits
-from feature_assets.tables import Tables
 from tests.feature_assets import synthetic
 
 FIRST = date(2020, 1, 1)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from scipy import linalg, stats
 
-from feature_assets.groups import series_dynamics
+from feature_assets.groups.model_derived import series_dynamics
 from feature_assets.kernels.series import DAYS, LJUNG_BOX_LAGS, MEASURES, SHORTEST_SEGMENT, series_measures
 from tests.feature_assets import synthetic
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_assets.dataset import DatasetConfig
+from feature_assets.data.dataset import DatasetConfig
 from feature_assets.labels import windows
 from feature_assets.snapshots import NotEnoughHistory, plan
 

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from feature_assets import schema
+from feature_assets.data.tables import Tables
 from feature_assets.state import GroupState
-from feature_assets.tables import Tables
 from tests.feature_assets import sources_by_hand, synthetic
 
 GROUPS = tuple(sources_by_hand.DEFINITIONS)

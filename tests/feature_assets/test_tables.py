@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_assets.tables import Tables, View, stable_shard
+from feature_assets.data.tables import Tables, View, stable_shard
 
 MakeTables = Callable[..., Tables]
 

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from feature_assets import schema
-from feature_assets.tables import PARTS
+from feature_assets.data.tables import PARTS
 from pipeline.definitions import build_definitions
 from pipeline.settings import Settings
 

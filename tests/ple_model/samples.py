@@ -19,7 +19,7 @@ from ple_model.config import (
     TransferConfig,
 )
 from ple_model.config import TransformerBranchConfig as Branch
-from ple_model.tasks import select
+from ple_model.tasks.config import select
 from ple_model.training.candidate import build
 from ple_model.training.config import TrainingConfig
 from ple_model.training.data import TensorTable, targets_from_frame
@@ -103,7 +103,7 @@ def labels(frame: pl.DataFrame, seed: int = 0) -> pl.DataFrame:
 
 def table(rows: int, seed: int = 0, settings: ModelConfig | None = None) -> TensorTable:
     """Inputs and targets of `features` and `labels`."""
-    from ple_model.serving import inputs_from_frame
+    from ple_model.serving.scorer import inputs_from_frame
 
     settings, frame = settings or config(), features(rows, seed)
     return TensorTable.of(

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ple_model.config import AdaTTConfig, BasketConfig, WeightingConfig
-from ple_model.gram import cosines, gradient_gram
-from ple_model.losses import MultiTaskLoss
+from ple_model.losses.gram import cosines, gradient_gram
+from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.training.affinity import AffinityMeter
 from ple_model.training.distributed import World
 from ple_model.training.trainer import FitResult, fit

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ple_model.autoencoder import SparseAutoencoder
 from ple_model.config import AutoencoderConfig
+from ple_model.layers.autoencoder import SparseAutoencoder
 
 
 def _model(width: int = 6, **changes: float) -> SparseAutoencoder:

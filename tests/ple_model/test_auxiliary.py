@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ple_model.auxiliary import AuxiliaryPath
 from ple_model.config import DEFAULT_SIDES, AuxiliaryConfig, InputConfig
 from ple_model.inputs import Inputs
+from ple_model.layers.auxiliary import AuxiliaryPath
 
 WIDTHS = (6, 4, 5)
 ROWS = 30

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from ple_model.basket import MODES, GroupTaskExpertBasket
 from ple_model.config import BasketConfig, TaskConfig
-from ple_model.tasks import default_tasks
+from ple_model.layers.basket import MODES, GroupTaskExpertBasket
+from ple_model.tasks.config import default_tasks
 
 WIDTHS = (6, 4, 5)
 GROUPS = ("x", "y", "x", "z", "y")  # tasks of a group need not stand together
@@ -53,9 +53,9 @@ def test_equals_scaling_first_and_a_loop_over_tasks(
     with_modes: bool, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way == "one product":  # as on a GPU
-        monkeypatch.setattr("ple_model.basket.runs_here", lambda _: False)
+        monkeypatch.setattr("ple_model.layers.basket.runs_here", lambda _: False)
     elif way == "blocks of rows":
-        monkeypatch.setattr("ple_model.gated_layer.ROWS", 3)
+        monkeypatch.setattr("ple_model.layers.gated_layer.ROWS", 3)
     basket, (blocks, weights, modes, probs) = _basket(2 if with_modes else 0), _batch()
     modes = modes if with_modes else None
     got = basket(blocks, weights, modes, probs).vectors

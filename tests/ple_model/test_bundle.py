@@ -10,9 +10,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from ple_model._files import digest_of_json, digest_of_tensors, sha256_of_file
-from ple_model.bundle import BundleError, TaskCalibration, load_bundle, save_bundle
 from ple_model.model import PLEClusterAdaTT
+from ple_model.serving.bundle import BundleError, TaskCalibration, load_bundle, save_bundle
+from ple_model.serving.files import digest_of_json, digest_of_tensors, sha256_of_file
 from ple_model.training.candidate import calibrate
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))

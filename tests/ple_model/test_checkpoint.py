@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ple_model._files import digest_of_tensors
+from ple_model.serving.files import digest_of_tensors
 from ple_model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 IDENTITY = {"model": "a", "training data": "b"}

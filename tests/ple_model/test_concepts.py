@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ple_model.concepts import ConceptReport
 from ple_model.config import InputConfig
 from ple_model.inputs import Inputs
+from ple_model.interpretation.concepts import ConceptReport
 
 CONFIG = InputConfig(columns=("a__x", "a__y", "b__z", "c__w", "c__raw"), present=(0, 1, 2, 4), normalised=4, sides=())
 PRESENT = (0, 1, 2, 4)

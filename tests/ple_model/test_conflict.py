@@ -7,7 +7,7 @@ from scipy import optimize
 from torchjd import aggregation as jd
 
 from ple_model.config import WeightingConfig
-from ple_model.conflict import ConflictWeights, nash_weights
+from ple_model.losses.conflict import ConflictWeights, nash_weights
 
 METHODS = ["upgrad", "pcgrad", "cagrad", "nash_mtl", "aligned_mtl", "mgda", "imtl_g"]
 ALL = torch.ones(5, dtype=torch.bool)

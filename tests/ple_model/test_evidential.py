@@ -4,8 +4,8 @@ from scipy import stats
 from torch.distributions import Dirichlet, kl_divergence
 
 from ple_model.config import EvidentialConfig, TaskConfig
-from ple_model.evidential import DirichletHeads, EvidentialHeads, dirichlet_kl, dirichlet_nll, nig_nll
 from ple_model.inputs import Targets
+from ple_model.layers.evidential import DirichletHeads, EvidentialHeads, dirichlet_kl, dirichlet_nll, nig_nll
 
 WIDTH, ROWS = 8, 40
 TASKS = (

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ple_model.config import GateConfig, TaskConfig
-from ple_model.gates import CGCAttention, dim_scales, entropy, masked_softmax
+from ple_model.layers.gates import CGCAttention, dim_scales, entropy, masked_softmax
 
 EXPERTS = ("deepfm", "temporal", "raw_scale")
 WIDTHS = (8, 4, 4)

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ple_model.basket import GroupTaskExpertBasket
 from ple_model.config import BasketConfig, GateConfig, Relation, TaskConfig, TowerConfig, TransferConfig
-from ple_model.gates import CGCAttention
-from ple_model.gram import RepresentationGram, agreement, cosines, gradient_gram
-from ple_model.logit_transfer import LogitTransfer
-from ple_model.tasks import DEFAULT_RELATIONS, default_tasks
-from ple_model.towers import TowerLevel
+from ple_model.layers.basket import GroupTaskExpertBasket
+from ple_model.layers.gates import CGCAttention
+from ple_model.layers.logit_transfer import LogitTransfer
+from ple_model.layers.towers import TowerLevel
+from ple_model.losses.gram import RepresentationGram, agreement, cosines, gradient_gram
+from ple_model.tasks.config import DEFAULT_RELATIONS, default_tasks
 
 WIDTHS, ROWS = (6, 3, 4), 20
 
@@ -196,7 +196,7 @@ def test_a_kernel_that_cannot_be_batched_is_said_and_goes_task_by_task() -> None
 @pytest.mark.parametrize("batched", [True, False])
 def test_gradient_gram_of_h_shared_equals_the_closed_form(batched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if batched:  # as on a GPU
-        monkeypatch.setattr("ple_model.basket.runs_here", lambda _: False)
+        monkeypatch.setattr("ple_model.layers.basket.runs_here", lambda _: False)
     head = Head()
     graph = head.run()
     exact = gradient_gram(graph.losses, graph.blocks, retain_graph=True, batched=batched)

@@ -4,8 +4,8 @@ from dataclasses import replace
 import torch
 
 from ple_model.config import InputConfig, RoutingConfig
-from ple_model.hmm_routing import HMMRouting
 from ple_model.inputs import Inputs
+from ple_model.layers.hmm_routing import HMMRouting
 
 NAMES = ("hmm_journey", "hmm_lifecycle", "hmm_behavior")
 ROWS = 12

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from ple_model.config import Relation, TransferConfig
-from ple_model.logit_transfer import LogitTransfer, transferred
-from ple_model.tasks import default_tasks, select
+from ple_model.layers.logit_transfer import LogitTransfer, transferred
+from ple_model.tasks.config import default_tasks, select
 
 
 def test_adds_alpha_times_the_projected_prediction() -> None:

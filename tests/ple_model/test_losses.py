@@ -6,9 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from ple_model.config import AdaTTConfig, EvidentialConfig, ModelConfig
-from ple_model.contrastive import CandidateTable
 from ple_model.inputs import Inputs, Targets
-from ple_model.losses import MultiTaskLoss, focal
+from ple_model.layers.contrastive import CandidateTable
+from ple_model.losses.multitask import MultiTaskLoss, focal
 from ple_model.model import Outputs, PLEClusterAdaTT
 
 

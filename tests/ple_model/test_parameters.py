@@ -6,8 +6,8 @@ import pytest
 
 from feature_assets import schema
 from ple_model.config import DEFAULT_EXPERTS, InputConfig, ModelConfig, RawScaleConfig
+from ple_model.interpretation.parameters import BUDGETS, lines, table
 from ple_model.model import PLEClusterAdaTT
-from ple_model.parameters import BUDGETS, lines, table
 
 
 def _model(*more: RawScaleConfig) -> PLEClusterAdaTT:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ple_model.config import ModelConfig
-from ple_model.evaluation.parts import Parts, absent, examine
-from ple_model.evaluation.permutation import bundles
 from ple_model.inputs import Inputs, Targets
-from ple_model.losses import MultiTaskLoss
+from ple_model.interpretation.parts import Parts, absent, examine
+from ple_model.interpretation.permutation import bundles
+from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ple_model.config import InputConfig, ModelConfig
-from ple_model.evaluation.permutation import TOGETHER, bundles, permutation_importance, readers, shuffled
 from ple_model.inputs import Inputs, Targets
+from ple_model.interpretation.permutation import TOGETHER, bundles, permutation_importance, readers, shuffled
 from ple_model.model import PLEClusterAdaTT
 from ple_model.multitask import evaluating
 from ple_model.training.data import TensorTable

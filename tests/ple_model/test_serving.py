@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 import ple_model
-from ple_model.bundle import Bundle, load_bundle
-from ple_model.inference import BLOCK
-from ple_model.serving import Scorer, inputs_from_frame
+from ple_model.serving.bundle import Bundle, load_bundle
+from ple_model.serving.inference import BLOCK
+from ple_model.serving.scorer import Scorer, inputs_from_frame
 from ple_model.training.candidate import finish
 from ple_model.training.trainer import fit
 
@@ -126,7 +126,7 @@ mlflow.set_tracking_uri(uri)
 mlflow.set_experiment(experiment_id=mlflow.create_experiment("e", artifact_location=artifacts))
 with mlflow.start_run():
     print(mlflow.pyfunc.log_model(
-        name="model", loader_module="ple_model.serving", data_path=bundle, code_paths=[package],
+        name="model", loader_module="ple_model.serving.scorer", data_path=bundle, code_paths=[package],
         pip_requirements=["torch"]).model_uri)
 """
 

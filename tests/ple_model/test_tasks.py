@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from ple_model.config import ModelConfig, TaskConfig
-from ple_model.tasks import (
+from ple_model.tasks.config import (
     DEFAULT_RELATIONS,
     TASK_NAMES,
     Relation,

@@ -2,8 +2,8 @@ import torch
 from torch.nn import functional as F
 
 from ple_model.config import TaskConfig, TowerConfig
-from ple_model.dropout import Dropout, fast_dropout
-from ple_model.towers import StackedLayerNorm, StackedLinear, TowerLevel
+from ple_model.layers.dropout import Dropout, fast_dropout
+from ple_model.layers.towers import StackedLayerNorm, StackedLinear, TowerLevel
 
 TASKS = tuple(
     TaskConfig(name=f"t{i}", group="g", kind="multiclass", loss="nll", out=out) for i, out in enumerate((2, 5, 3))

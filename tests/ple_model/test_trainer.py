@@ -14,10 +14,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ple_model._files import digest_of_tensors
 from ple_model.inputs import Targets
-from ple_model.losses import LossResult, MultiTaskLoss
+from ple_model.losses.multitask import LossResult, MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
+from ple_model.serving.files import digest_of_tensors
 from ple_model.training.report import EpochReport
 from ple_model.training.score import constant_losses, score, skills
 from ple_model.training.trainer import FitResult, NonFiniteLoss, fit
@@ -246,7 +246,7 @@ import os, runpy, signal, sys
 from pathlib import Path
 from types import SimpleNamespace
 samples = SimpleNamespace(**runpy.run_path(sys.argv[1]))
-from ple_model import _files
+from ple_model.serving import files as _files
 from ple_model.training import checkpoint, data, trainer
 
 where, at = sys.argv[3].split(":")

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ple_model.serving import inputs_from_frame
+from ple_model.serving.scorer import inputs_from_frame
 from ple_model.training.data import TensorTable, permuted_batches, steps_in, targets_from_frame
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))

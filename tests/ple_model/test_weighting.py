@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ple_model.config import TaskConfig, WeightingConfig
-from ple_model.weighting import GradNorm, UncertaintyWeighting, build_weighting
+from ple_model.losses.weighting import GradNorm, UncertaintyWeighting, build_weighting
 
 
 def _tasks(*weights: float) -> tuple[TaskConfig, ...]:

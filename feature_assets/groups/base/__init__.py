@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from feature_assets.groups._lines import top_by_spend
+from feature_assets.events.lines import top_by_spend
 from feature_assets.groups.base import category_mix, rfm, temporal, transaction_stats
 from feature_assets.groups.base.history import History
 from feature_assets.schema import Column, SideInput
 from feature_assets.state import GroupState, StateError
 
 if TYPE_CHECKING:
-    from feature_assets.tables import View
+    from feature_assets.data.tables import View
 
 
 class BaseGroup:

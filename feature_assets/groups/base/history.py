@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from feature_assets.groups._flows import flows
-from feature_assets.groups._lines import Window, window
+from feature_assets.events.flows import flows
+from feature_assets.events.lines import Window, window
 from feature_assets.kernels.appearances import appearances
 
 if TYPE_CHECKING:
-    from feature_assets.tables import View
+    from feature_assets.data.tables import View
 
 _DAY = np.uint64(0xD6E8FEB86659FD93)  # odd: spreads the days over 64 bits
 

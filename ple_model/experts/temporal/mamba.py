@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ple_model.config import MambaBranchConfig
-from ple_model.dropout import fast_dropout
 from ple_model.experts.temporal.patches import Branch
 from ple_model.experts.temporal.scan import selective_scan
+from ple_model.layers.dropout import fast_dropout
 
 
 class MambaLayer(nn.Module):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ple_model.config import TransformerBranchConfig
-from ple_model.dropout import fast_dropout
 from ple_model.experts.temporal.patches import Branch
+from ple_model.layers.dropout import fast_dropout
 
 
 class EncoderLayer(nn.Module):

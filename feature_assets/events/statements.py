@@ -1,0 +1,250 @@
+"""What accounts and holdings were at an instant: the latest row that was known then.
+
+A row of day d is known from d + 1 on. "At lag L" is what was known L days before t: the latest row with days_ago > L.
+An account without a statement for `STALE` days is closed: its balance is no longer carried forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from feature_assets.data.contract import PRODUCT_FAMILIES
+from feature_assets.data.tables import View
+from feature_assets.events.events import Events, events, ratio
+from feature_assets.events.lines import cached
+
+STALE = 100  # days; statements are quarterly at the rarest
+MONTH = 31  # days between two levels of a series: a month-end lies between any two of them
+KINDS = tuple(PRODUCT_FAMILIES)
+
+
+def _numbers(events: Events, key: Sequence[np.ndarray]) -> np.ndarray:
+    """The number 0 … of each row's (customer, key), for rows that stand together by them: int64 [M], ascending."""
+    fresh = np.ones(len(events.row), dtype=bool)
+    fresh[1:] = events.row[1:] != events.row[:-1]
+    for values in key:
+        fresh[1:] |= values[1:] != values[:-1]
+    return np.cumsum(fresh) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Rows of A accounts (or holdings) before t: those of an account together, oldest first."""
+
+    events: Events
+    account: np.ndarray  # [M] ascending
+
+    @cached_property
+    def start(self) -> np.ndarray:
+        """First row of each account, int64 [A]."""
+        fresh = np.ones(len(self.account), dtype=bool)
+        fresh[1:] = self.account[1:] != self.account[:-1]
+        return np.flatnonzero(fresh)
+
+    @cached_property
+    def row(self) -> np.ndarray:
+        """Customer of each account, int64 [A]."""
+        return self.events.row[self.start]
+
+    def _chosen(self, mask: np.ndarray) -> tuple[Events, np.ndarray]:
+        """The rows of `mask` [M], and their accounts numbered anew."""
+        return self.events.where(mask), np.cumsum(np.diff(self.account[mask], prepend=-1) != 0) - 1
+
+    def latest(self, lag: int = 0) -> np.ndarray:
+        """Row of each account that was its latest one at `lag`, int64 [A]; −1 where it had none."""
+        known = np.bincount(self.account, self.events.days_ago > lag, minlength=len(self.start)).astype(np.int64)
+        return np.where(known > 0, self.start + known - 1, -1)
+
+
+class Statements(Series):
+    """End-of-day statements of accounts."""
+
+    def of(self, *kinds: str) -> Statements:
+        """Those of accounts of these kinds."""
+        return self.where(self.events.is_in("kind", *kinds))
+
+    def where(self, mask: np.ndarray) -> Statements:
+        """Those of `mask` [M]."""
+        return Statements(*self._chosen(mask))
+
+    @cached_property
+    def balance(self) -> np.ndarray:
+        """float64 [M]"""
+        return self.events.values("balance")
+
+    @cached_property
+    def limit(self) -> np.ndarray:
+        """float64 [M], NaN without one."""
+        return self.events.values("limit")
+
+    def _live(self, lag: int) -> tuple[np.ndarray, np.ndarray]:
+        """Accounts that have a statement at `lag` which is not stale, and its row."""
+        latest = self.latest(lag)
+        live = (latest >= 0) & (self.events.days_ago[latest] <= lag + STALE) if len(latest) else latest >= 0
+        return np.flatnonzero(live), latest[live]
+
+    def accounts(self, lag: int = 0) -> np.ndarray:
+        """Live accounts of each customer, float64 [customers]."""
+        chosen, _ = self._live(lag)
+        return np.bincount(self.row[chosen], minlength=self.events.customers).astype(np.float64)
+
+    def level(self, lag: int = 0, values: np.ndarray | None = None) -> np.ndarray:
+        """Sum of the balance (or other `values` [M] of the statements) of the live accounts, float64 [customers]; NaN
+        without a live account."""
+        chosen, latest = self._live(lag)
+        values = self.balance if values is None else values
+        sums = np.bincount(self.row[chosen], values[latest], minlength=self.events.customers)
+        return np.where(self.accounts(lag) > 0, sums, np.nan)
+
+    def levels(self, months: int) -> list[np.ndarray]:
+        """`level` at lags 0, 31, … 31 · months, newest first."""
+        return [self.level(MONTH * month) for month in range(months + 1)]
+
+    def levels_or_zero(self, months: int) -> list[np.ndarray]:
+        """`levels` with 0 where a customer had no live account, while the data set reaches back that far."""
+        levels = self.levels(months)
+        return [np.nan_to_num(v) if not i or MONTH * i < self.events.history else v for i, v in enumerate(levels)]
+
+    def steps(self) -> tuple[Events, np.ndarray]:
+        """The statements that have one of the same account before them, and the change of balance since that one."""
+        has = np.ones(len(self.account), dtype=bool)
+        has[self.start] = False
+        change = np.diff(self.balance, prepend=0.0)
+        return self.events.where(has), change[has]
+
+
+class Holdings(Series):
+    """Products held, each as its latest row states it. The arrays are [H], one entry a holding."""
+
+    def of(self, *families: str) -> Holdings:
+        """Those of these families."""
+        return self.of_kinds(*(kind for kind, family in PRODUCT_FAMILIES.items() if family in families))
+
+    def of_kinds(self, *kinds: str) -> Holdings:
+        """Those of these kinds."""
+        return Holdings(*self._chosen(self.events.is_in("product_kind", *kinds)))
+
+    @property
+    def customers(self) -> int:
+        return self.events.customers
+
+    @cached_property
+    def kind(self) -> np.ndarray:
+        """Position in `KINDS`, int64."""
+        return self.events.ranked("product_kind", KINDS)[self.start]
+
+    @cached_property
+    def age(self) -> np.ndarray:
+        """Days since it was opened, float64 ≥ 1."""
+        return self.events.as_of - self.events.values("opened_on")[self.start]
+
+    @cached_property
+    def closed_ago(self) -> np.ndarray:
+        """Days since it was closed, float64, NaN while it is open."""
+        return self.events.as_of - self.events.values("closed_on")[self.latest()]
+
+    @property
+    def open(self) -> np.ndarray:
+        """bool"""
+        return np.isnan(self.closed_ago)
+
+    def _worth(self, lag: int) -> np.ndarray:
+        """Balance of each holding at `lag`, 0 where it was not open or its balance is not stated."""
+        latest = self.latest(lag)
+        balance, closed = self.events.values("balance"), self.events.values("closed_on")
+        stands = (latest >= 0) & np.isnan(closed[latest]) & ~np.isnan(balance[latest]) if len(latest) else latest >= 0
+        return np.where(stands, balance[latest], 0.0) if len(latest) else np.zeros(0)
+
+    def value(self, lag: int = 0) -> np.ndarray:
+        """Sum of the balances of what was open at `lag`, float64 [customers]; NaN where the data set does not reach
+        back that far."""
+        if lag and lag >= self.events.history:
+            return np.full(self.customers, np.nan)
+        return self.total(self._worth(lag))
+
+    def by_kind(self, kinds: Sequence[str]) -> np.ndarray:
+        """Balance of what is open by kind, float64 [customers, len(kinds)]."""
+        return np.stack([self.of_kinds(kind).value() for kind in kinds], axis=1)
+
+    def count(self, chosen: np.ndarray) -> np.ndarray:
+        """Number of the holdings of `chosen`, float64 [customers]."""
+        return np.bincount(self.row[chosen], minlength=self.customers).astype(np.float64)
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        return np.bincount(self.row, values, minlength=self.customers).astype(np.float64)
+
+    def mean(self, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Mean of `values` over the holdings of `chosen`, float64 [customers], NaN without one."""
+        return ratio(self.total(np.where(chosen, values, 0.0)), self.count(chosen))
+
+    def least(self, values: np.ndarray) -> np.ndarray:
+        """Smallest of `values` that is not NaN, float64 [customers], NaN without one."""
+        result = np.full(self.customers, np.inf)
+        np.fmin.at(result, self.row, values)
+        return np.where(np.isinf(result), np.nan, result)
+
+    def kinds(self, chosen: np.ndarray) -> np.ndarray:
+        """Which kinds are among the holdings of `chosen`, bool [customers, len(KINDS)]."""
+        cell = self.row[chosen] * len(KINDS) + self.kind[chosen]
+        return (np.bincount(cell, minlength=self.customers * len(KINDS)) > 0).reshape(self.customers, len(KINDS))
+
+    def openings(self) -> tuple[np.ndarray, np.ndarray]:
+        """Customer and days ago of every opening, customer by customer, oldest first."""
+        order = np.lexsort((-self.age, self.row))
+        return self.row[order], self.age[order].astype(np.int64)
+
+
+def statements(view: View) -> Statements:
+    """All statements known at t, made once a View."""
+
+    def make() -> Statements:
+        columns = ("account_id", "balance", "limit", "kind")
+        known = events(view, "balances", columns, series=("account_id",))
+        return Statements(known, _numbers(known, (known.codes("account_id"),)))
+
+    return cached(view, "statements", make)
+
+
+def holdings(view: View) -> Holdings:
+    """All holdings known at t, made once a View."""
+
+    def make() -> Holdings:
+        columns = ("product_kind", "opened_on", "closed_on", "balance")
+        known = events(view, "holdings", columns, series=("product_kind", "opened_on"))
+        return Holdings(known, _numbers(known, (known.codes("product_kind"), known.values("opened_on"))))
+
+    return cached(view, "holdings", make)
+
+
+def slope(levels: Sequence[np.ndarray]) -> np.ndarray:
+    """Least-squares slope a step of levels [n] each, newest first, over those that are known; NaN with fewer than 3."""
+    count, sum_x, sum_y = (np.zeros(len(levels[0])) for _ in range(3))
+    for step, level in enumerate(levels):
+        known = ~np.isnan(level)
+        count, sum_x = count + known, sum_x - step * known
+        sum_y = sum_y + np.where(known, level, 0.0)
+    mean_x, mean_y = ratio(sum_x, count), ratio(sum_y, count)
+    xx, xy = np.zeros(len(count)), np.zeros(len(count))
+    for step, level in enumerate(levels):
+        known = ~np.isnan(level)
+        x = -step - mean_x
+        xx = xx + np.where(known, x * x, 0.0)
+        xy = xy + np.where(known, x * (level - mean_y), 0.0)
+    return np.where(count >= 3, ratio(xy, xx), np.nan)
+
+
+def spread(levels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, standard deviation (from 3 on) and smallest of the known ones of levels [n] each, NaN without one."""
+    count, total = np.zeros(len(levels[0])), np.zeros(len(levels[0]))
+    least = np.full(len(count), np.nan)
+    for level in levels:
+        known = ~np.isnan(level)
+        count, total, least = count + known, total + np.where(known, level, 0.0), np.fmin(least, level)
+    mean, square = ratio(total, count), np.zeros(len(count))
+    for level in levels:
+        square = square + np.where(np.isnan(level), 0.0, (level - mean) ** 2)
+    return mean, np.where(count >= 3, np.sqrt(ratio(square, count)), np.nan), least

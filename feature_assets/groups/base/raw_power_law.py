@@ -1,0 +1,206 @@
+"""Raw power-law group: 90 heavy-tailed amounts and counts in natural units (logarithms are the model's business).
+
+Windows are 14, 28, 56, 112 and 224 days, so that no column repeats one of the base group (7, 30, 90, 180, 365). Sums
+and counts are 0 where nothing happened; maxima are null there. Source: FEATURES §1 (644–733), §3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from feature_assets.data.tables import View
+from feature_assets.events.lines import Window, to_frame, top_by_spend, window
+from feature_assets.events.windows import Windows, maximum
+from feature_assets.kernels.extremes import largest_three
+from feature_assets.schema import Column, SideInput
+from feature_assets.state import GroupState
+
+DAYS = (14, 28, 56, 112, 224)
+CATEGORIES, CHANNELS = 12, 3
+_LONGEST = DAYS[-1]
+_PRODUCTS = ("transactions", "products")
+
+
+def _columns() -> tuple[Column, ...]:
+    result: list[Column] = []
+
+    def add(measure: str, meaning: str, unit: str, days: int, sources: tuple[str, ...] = ("transactions",)) -> None:
+        result.append(Column(f"raw_power_law__{measure}_{days}d", meaning, unit, f"{days} days", sources))
+
+    for measure, meaning, unit in (
+        ("amount", "spend", "currency"),
+        ("lines", "purchase lines", "count"),
+        ("units", "units bought, of lines that state them", "count"),
+        ("discount", "discounts received", "currency"),
+        ("basket_max", "largest basket", "currency"),
+        ("line_max", "largest purchase line", "currency"),
+        ("products", "different products bought", "count"),
+        ("basket_square", "sum of squared basket amounts", "currency²"),
+    ):
+        for days in DAYS:
+            add(measure, meaning, unit, days)
+    for measure, meaning, sources in (
+        ("categories_l2", "different categories of level 2", _PRODUCTS),
+        ("categories_l3", "different categories of level 3", _PRODUCTS),
+        ("brands", "different brands", _PRODUCTS),
+        ("merchants", "different merchants", ("transactions",)),
+    ):
+        for days in (56, 224):
+            add(measure, meaning, "count", days, sources)
+    for rank in range(1, CATEGORIES + 1):
+        for days in (56, 224):
+            meaning = f"spend in the level-1 category that is number {rank} by training spend"
+            add(f"category_{rank:02d}_amount", meaning, "currency", days, _PRODUCTS)
+    for rank in range(1, CHANNELS + 1):
+        add(f"channel_{rank}_amount", f"spend by the channel that is number {rank} by training spend", "currency", 112)
+    for days in (56, 224):
+        add("merchant_max", "largest spend at one merchant", "currency", days)
+    add("merchant_rest", "spend outside of the merchant with most of it", "currency", 224)
+    add("product_max", "largest spend on one product", "currency", 224)
+    add("brand_max", "largest spend on one brand", "currency", 224, _PRODUCTS)
+    add("category_l2_max", "largest spend in one category of level 2", "currency", 224, _PRODUCTS)
+    add("line_units_max", "most units on one line", "count", 224)
+    add("basket_lines_max", "most lines in one basket", "count", 224)
+    add("day_max", "largest spend of one day", "currency", 224)
+    add("week_max", "largest spend of one calendar week", "currency", 224)
+    add("basket_discount_max", "largest discount on one basket", "currency", 224)
+    add("gap_max", "longest time between two purchases", "days", 224)
+    add("new_products", "products bought for the first time ever", "count", 56)
+    add("discounted_lines", "purchase lines with a discount", "count", 224)
+    add("top_3_baskets", "spend in the three largest baskets", "currency", 224)
+    return tuple(result)
+
+
+class RawPowerLaw:
+    """Un-normalised amounts and counts; fitted: which categories and channels are the largest."""
+
+    name = "raw_power_law"
+    description = "Heavy-tailed amounts and counts in natural units, by window, category, channel and merchant"
+    columns = _columns()
+    side_inputs: tuple[SideInput, ...] = ()
+    sources = ("transactions",)
+    needs: tuple[str, ...] = ()
+
+    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+        """The 12 level-1 categories and 3 channels with the most spend before the training dates."""
+        del upstream, seed
+        meta = {
+            "categories": top_by_spend(views, "category_l1", CATEGORIES),
+            "channels": top_by_spend(views, "channel", CHANNELS),
+        }
+        return GroupState({}, meta)
+
+    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """90 Float32 columns in the order of `columns`."""
+        del upstream
+        if state is None:
+            raise ValueError("raw_power_law needs its fitted categories and channels")
+        part = window(view, _LONGEST)
+        blocks = [
+            _by_window(part),
+            _distinct(part, view),
+            _by_rank(part, "category_l1", state.meta["categories"], CATEGORIES, (56, 224)),
+            _by_rank(part, "channel", state.meta["channels"], CHANNELS, (112,)),
+            _extremes(part),
+        ]
+        matrix = np.concatenate(blocks, axis=1)
+        if not view.has("products"):
+            matrix[:, [i for i, c in enumerate(self.columns) if "products" in c.sources]] = np.nan
+        return to_frame(view, [column.name for column in self.columns], matrix)
+
+
+def _by_window(part: Window) -> np.ndarray:
+    """[customers, 40]: eight measures, five windows each."""
+    lines = Windows(part.row, part.days_ago, part.customers, DAYS)
+    amount, units = part.values("amount"), part.values("quantity")
+    group = part.group("basket_id")
+    baskets = Windows(group.row, group.days_ago, part.customers, DAYS)
+    basket_amount = group.sums(amount)
+    return np.concatenate(
+        [
+            lines.sums(amount),
+            lines.sums(),
+            lines.sums(np.nan_to_num(units)),
+            lines.sums(np.nan_to_num(part.values("discount"))),
+            baskets.maxima(basket_amount),
+            lines.maxima(amount),
+            lines.distinct(part.previous_days_ago("product_id"), part.codes("product_id") >= 0),
+            baskets.sums(basket_amount**2),
+        ],
+        axis=1,
+    )
+
+
+def _distinct(part: Window, view: View) -> np.ndarray:
+    """[customers, 8]: different categories, brands and merchants in 56 and 224 days."""
+    lines = Windows(part.row, part.days_ago, part.customers, (56, 224))
+    names = ("category_l2", "category_l3", "brand", "merchant_id")
+    blocks = [
+        lines.distinct(part.previous_days_ago(name), part.codes(name) >= 0)
+        if view.has("products") or name == "merchant_id"
+        else np.full((part.customers, 2), np.nan)
+        for name in names
+    ]
+    return np.concatenate(blocks, axis=1)
+
+
+def _by_rank(part: Window, name: str, vocabulary: Sequence[str], width: int, days: tuple[int, ...]) -> np.ndarray:
+    """[customers, width × days]: spend on each value of the vocabulary; null where the vocabulary is shorter."""
+    rank = part.ranked(name, vocabulary)
+    known = rank < len(vocabulary)
+    cells = Windows(part.row[known] * width + rank[known], part.days_ago[known], part.customers * width, days)
+    sums = cells.sums(part.values("amount")[known]).reshape(part.customers, width, len(days))
+    sums[:, len(vocabulary) :] = np.nan
+    return sums.reshape(part.customers, -1)
+
+
+def _extremes(part: Window) -> np.ndarray:
+    """[customers, 15]: the last columns, in their order."""
+    amount = part.values("amount")
+    recent = part.days_ago <= 56
+    baskets = part.group("basket_id")
+    any_recent = np.bincount(part.row, recent, minlength=part.customers) > 0
+    any_line = np.bincount(part.row, minlength=part.customers) > 0
+
+    def largest(name: str) -> np.ndarray:
+        return np.where(any_line, part.group(name).largest(amount), np.nan)
+
+    merchant_recent = part.group("merchant_id").largest(np.where(recent, amount, 0.0))
+    merchant_max = largest("merchant_id")
+    total = np.bincount(part.row, amount, minlength=part.customers)
+    first_ever = part.previous_days_ago("product_id") > 100_000
+    new = recent & first_ever & (part.codes("product_id") >= 0)
+    line_discount = np.nan_to_num(part.values("discount"))
+    discount, discounted = baskets.sums(line_discount), line_discount > 0
+    columns = [
+        np.where(any_recent, merchant_recent, np.nan),
+        merchant_max,
+        np.maximum(total - merchant_max, 0.0),
+        largest("product_id"),
+        largest("brand"),
+        largest("category_l2"),
+        maximum(part.row, part.values("quantity"), part.customers),
+        maximum(baskets.row, baskets.sums(), part.customers),
+        largest("day"),
+        largest("week"),
+        maximum(baskets.row, discount, part.customers),
+        _longest_gap(part),
+        np.bincount(part.row[new], minlength=part.customers).astype(np.float64),
+        np.bincount(part.row[discounted], minlength=part.customers).astype(np.float64),
+        largest_three(np.searchsorted(baskets.row, np.arange(part.customers + 1)), baskets.sums(amount)),
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _longest_gap(part: Window) -> np.ndarray:
+    """Days between the two neighbouring purchase lines that lie furthest apart, NaN with fewer than two days."""
+    same = part.row[1:] == part.row[:-1]
+    gap = (part.days_ago[:-1] - part.days_ago[1:]).astype(np.float64)
+    longest = maximum(part.row[1:][same], gap[same], part.customers)
+    return np.where(longest > 0, longest, np.nan)
+
+
+GROUP = RawPowerLaw()

@@ -1,0 +1,52 @@
+"""What the groups with embeddings share: axes that names fix, where each customer's lines begin, rows that are absent.
+
+An embedding is known up to a rotation. Here it is always turned towards directions drawn by *name*, so that a refit on
+similar data gives similar coordinates, in any process and on any machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from feature_assets.data.tables import View
+from feature_assets.events.lines import Window, cached, to_lists
+
+
+def drawn_by_name(name: str, width: int) -> np.ndarray:
+    """Standard normal numbers that depend on the name alone, float64 [width]."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big")).normal(size=width)
+
+
+def fixed_axes(vectors: np.ndarray, names: Sequence[str], width: int) -> np.ndarray:
+    """The rotation R [r, width], R Rᵀ = 1, that brings vectors [n, r] (r ≤ width) nearest to directions drawn by name.
+
+    Singular vectors are known up to sign, and up to rotation where their values are close; the space that they span is
+    not. The polar factor against fixed directions takes both freedoms away, and moves little when the data do.
+    Source: orthogonal Procrustes problem, Schönemann (1966).
+    """
+    directions = np.stack([drawn_by_name(name, width) for name in names])
+    left, _, right = np.linalg.svd(vectors.T @ directions, full_matrices=False)
+    return left @ right
+
+
+def line_starts(part: Window) -> np.ndarray:
+    """First line of each customer of the window, int64 [customers + 1]."""
+    return cached(part, "line starts", lambda: np.searchsorted(part.row, np.arange(part.customers + 1)))
+
+
+def numbered(part: Window, name: str, vocabulary: Sequence[str]) -> np.ndarray:
+    """Position of each line's value in `vocabulary`, int64 [lines]; −1 for any other value and null."""
+    rank = part.ranked(name, vocabulary)
+    return np.where(rank == len(vocabulary), -1, rank)
+
+
+def side_input(view: View, name: str, values: np.ndarray, known: np.ndarray) -> pl.DataFrame:
+    """customer_id and `values` [customers, d] as List(Float32), null where not `known`."""
+    rows = pl.DataFrame([view.customers["customer_id"], to_lists(name, values)])
+    absent = pl.lit(None, dtype=pl.List(pl.Float32))
+    return rows.with_columns(pl.when(pl.Series(known)).then(name).otherwise(absent).alias(name))

@@ -1,0 +1,144 @@
+"""Poincaré group: where a customer's purchases lie in three trees, each in its own unit ball.
+
+Merchant categories (8 dimensions), product categories (8) and regions (4). A customer is the Einstein midpoint of what
+it bought, weighted by what it spent (a line counts one hundredth at least, so that what was free counts); its region is
+the midpoint of the regions of its merchants and of its home, which weighs as much as all of them together. A category
+that is new since the fit lies where its nearest known ancestor does. A tree of which a customer says nothing leaves it
+at that tree's root; a customer who says nothing of any tree has no row (null). Trees that the data set does not have
+are *absent*: not in `channels_present` of the state, and 0 in the array because an array has no holes.
+Source: FEATURES §3.6; Nickel & Kiela (2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from feature_assets.data.tables import View
+from feature_assets.events.lines import window
+from feature_assets.groups.embeddings.axes import line_starts, side_input
+from feature_assets.groups.embeddings.poincare.disk import disk
+from feature_assets.groups.embeddings.poincare.training import embed
+from feature_assets.groups.embeddings.poincare.tree import Path, Tree, bought_paths, home_places, places
+from feature_assets.kernels.poincare import midpoints
+from feature_assets.schema import Column, SideInput
+from feature_assets.state import GroupState
+
+__all__ = ["DIMENSIONS", "GROUP", "Poincare", "disk", "line_weights"]
+
+DIMENSIONS = {"merchant": 8, "product": 8, "region": 4}
+CHANNELS = tuple(f"{tree}_{i}" for tree, d in DIMENSIONS.items() for i in range(d))
+LEAST = 0.01  # what a line counts at least
+_KEYS = {"merchant": ("merchants", "merchant_id"), "product": ("products", "product_id")}
+_HOME = ("region_l1", "region_l2")
+
+
+class Poincare:
+    """Coordinates in the trees; fitted: the trees and their points."""
+
+    name = "poincare"
+    description = "Hyperbolic coordinates of a customer in the trees of merchant categories, products and regions"
+    columns: tuple[Column, ...] = ()
+    side_inputs = (
+        SideInput(
+            "hierarchy",
+            "Poincaré coordinates: merchant category 8, product category 8, region 4, each in its own unit ball",
+            (len(CHANNELS),),
+            pl.Float32,
+            CHANNELS,
+        ),
+    )
+    sources = ("transactions",)
+    needs: tuple[str, ...] = ()
+
+    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+        """Arrays `<tree>_points` float64 [n, d], `<tree>_parent` [n]; meta: names of the nodes, quality (MAP …),
+        channels_present."""
+        del upstream
+        arrays: dict[str, np.ndarray] = {}
+        names: dict[str, list[str]] = {}
+        quality: dict[str, dict[str, float]] = {}
+        for which, paths in _paths(views).items():
+            if not paths:
+                continue
+            tree = Tree.of(paths)
+            fitted = embed(tree, DIMENSIONS[which], seed)
+            arrays |= {f"{which}_points": fitted.points, f"{which}_parent": tree.parent}
+            names[which] = tree.names
+            quality[which] = fitted.quality
+        present = [channel for channel in CHANNELS if channel.split("_")[0] in names]
+        return GroupState(
+            arrays, {"names": names, "quality": quality, "channels": list(CHANNELS), "channels_present": present}
+        )
+
+    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """customer_id, hierarchy List(Float32)[20], null for a customer without a purchase or a home."""
+        del upstream
+        if state is None:
+            raise ValueError("poincare needs its fitted trees")
+        part = window(view)
+        weight = line_weights(part.values("amount"))
+        start = line_starts(part)
+        known = np.zeros(part.customers, dtype=bool)
+        made = []
+        for which, dimensions in DIMENSIONS.items():
+            points = state.arrays.get(f"{which}_points")
+            if points is None:
+                made.append(np.zeros((part.customers, dimensions)))
+                continue
+            tree = Tree.of_parts(state.meta["names"][which], state.arrays[f"{which}_parent"])
+            if which == "region":
+                found = _regions(view, tree, points, start, weight)
+            else:
+                table, key = _KEYS[which]
+                node = places(view._tables, table, key).nodes(tree)[part.codes(key)]
+                found = midpoints(start, node, weight, points)
+            some = np.isfinite(found[:, 0])
+            known |= some
+            made.append(np.where(some[:, None], found, points[0]))
+        return side_input(view, "hierarchy", np.concatenate(made, axis=1), known)
+
+
+def line_weights(amount: np.ndarray) -> np.ndarray:
+    """What a purchase line counts in a midpoint, float64: what was paid, at least `LEAST`."""
+    return np.maximum(np.nan_to_num(amount), LEAST)
+
+
+def _paths(views: Sequence[View]) -> dict[str, set[Path]]:
+    """Paths of each tree that occur before the training dates."""
+    found: dict[str, set[Path]] = {
+        which: bought_paths(views, *_KEYS[which]) if views[0].has(_KEYS[which][0]) else set() for which in _KEYS
+    }
+    found["region"] = bought_paths(views, *_KEYS["merchant"], _HOME[:1]) if views[0].has("merchants") else set()
+    levels = [level for level in _HOME if level in views[0].customers.columns]
+    if levels:
+        for view in views:
+            found["region"].update(path for path in home_places(view, levels).paths if path)
+    return found
+
+
+def _regions(view: View, tree: Tree, points: np.ndarray, start: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Midpoints [customers, d] of where a customer buys and lives; NaN where neither is known."""
+    part = window(view)
+    customers = part.customers
+    bought = np.full(len(part.row), -1, dtype=np.int64)
+    if view.has("merchants"):
+        bought = places(view._tables, *_KEYS["merchant"], _HOME[:1]).nodes(tree)[part.codes("merchant_id")]
+    levels = [level for level in _HOME if level in view.customers.columns]
+    home = np.full(customers, -1, dtype=np.int64)
+    if levels:
+        home = home_places(view, levels).nodes(tree)[:-1]  # without that of null
+    spent = np.bincount(part.row, np.where(bought >= 0, weight, 0.0), minlength=customers)
+    order = np.argsort(np.concatenate([part.row, np.arange(customers)]), kind="stable")  # home behind the lines
+    node = np.concatenate([bought, home])[order]
+    return midpoints(
+        start + np.arange(customers + 1),
+        node,
+        np.concatenate([weight, np.where(spent > 0, spent, 1.0)])[order],
+        points,
+    )
+
+
+GROUP = Poincare()

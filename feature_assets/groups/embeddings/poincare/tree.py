@@ -1,0 +1,150 @@
+"""Trees of categories and regions: numbered nodes, and the place in a tree of what a purchase names.
+
+A node is a path from the root, such as ("GROCERY", "CHEESE"); the root is (). Paths come from the catalogue tables,
+which have no time: which of them are in a tree is decided by the purchases before the training dates.
+Source: FEATURES §3.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from feature_assets.data.tables import Tables, View
+from feature_assets.events.lines import cached, encoded, window
+
+Path = tuple[str, ...]
+LEVELS = ("category_l1", "category_l2", "category_l3")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """`paths[0]` is the root, the others follow by depth and then by name."""
+
+    paths: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, paths: Iterable[Sequence[str]]) -> Tree:
+        """The tree of these paths and everything above them."""
+        nodes = {tuple(path[:k]) for path in paths for k in range(len(path) + 1)} | {()}
+        return cls(tuple(sorted(nodes, key=lambda path: (len(path), path))))
+
+    @classmethod
+    def of_parts(cls, names: Sequence[str], parent: np.ndarray) -> Tree:
+        """The tree whose `names` and `parent` these are: how it is stored."""
+        paths: list[Path] = []
+        for name, up in zip(names, parent.tolist(), strict=True):
+            paths.append((*paths[up], name) if up >= 0 else ())
+        return cls(tuple(paths))
+
+    @property
+    def names(self) -> list[str]:
+        """The last part of each path, "" of the root."""
+        return [path[-1] if path else "" for path in self.paths]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @cached_property
+    def index(self) -> dict[Path, int]:
+        """Path → node."""
+        return {path: node for node, path in enumerate(self.paths)}
+
+    @cached_property
+    def parent(self) -> np.ndarray:
+        """int64 [n], −1 of the root."""
+        return np.array([self.index[path[:-1]] if path else -1 for path in self.paths], dtype=np.int64)
+
+    @cached_property
+    def depth(self) -> np.ndarray:
+        """int64 [n], 0 of the root."""
+        return np.array([len(path) for path in self.paths], dtype=np.int64)
+
+    def nearest(self, path: Sequence[str]) -> int:
+        """The node of a path or, where the tree does not have it, of its nearest known ancestor."""
+        known = tuple(path)
+        while known not in self.index:
+            known = known[:-1]
+        return self.index[known]
+
+    def above(self, depth: int) -> np.ndarray:
+        """The ancestor (or self) at most `depth` deep of each node, int64 [n]."""
+        return np.array([self.index[path[:depth]] for path in self.paths], dtype=np.int64)
+
+    def closure(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every pair of a node and an ancestor: two int64 [E]."""
+        node = np.arange(len(self))
+        below, above = [], []
+        up = self.parent
+        while (up >= 0).any():
+            below.append(node[up >= 0])
+            above.append(up[up >= 0])
+            up = np.where(up >= 0, self.parent[up], -1)
+        if not below:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        return np.concatenate(below), np.concatenate(above)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where values of a column lie: `path_of` int64 [values + 1] is a position in `paths`, −1 where unknown; its last
+    entry is that of null, whose code is −1."""
+
+    paths: tuple[Path, ...]
+    path_of: np.ndarray
+
+    def nodes(self, tree: Tree) -> np.ndarray:
+        """The tree's node of each value, int64 [values + 1]; −1 where unknown."""
+        node_of = np.array([*(tree.nearest(path) for path in self.paths), -1], dtype=np.int64)
+        return node_of[self.path_of]
+
+
+def _path(values: Sequence[str | None]) -> Path:
+    """The values down to the first null."""
+    known: list[str] = []
+    for value in values:
+        if value is None:
+            break
+        known.append(value)
+    return tuple(known)
+
+
+def places(tables: Tables, table: str, key: str, levels: Sequence[str] = LEVELS) -> Places:
+    """Paths of the values of purchase column `key` by catalogue `table`, for the codes of `_lines.Encoded`."""
+
+    def make() -> Places:
+        values = pl.DataFrame({key: pl.Series(encoded(tables).codes(key)[1], dtype=pl.String)})
+        found = values.join(tables.frames[table], on=key, how="left", maintain_order="left")
+        return _places(found.select(levels))
+
+    return cached(tables, f"places {key} {table} {'/'.join(levels)}", make)
+
+
+def home_places(view: View, levels: Sequence[str]) -> Places:
+    """Paths of the customers' own values of `levels`, one a customer of the view."""
+    return _places(view.customers.select(levels))
+
+
+def _places(found: pl.DataFrame) -> Places:
+    different = found.unique().sort(found.columns)
+    paths = [_path(row) for row in different.iter_rows()]
+    numbered = different.with_columns(number=pl.int_range(pl.len(), dtype=pl.Int64))
+    number = found.join(numbered, on=found.columns, how="left", nulls_equal=True, maintain_order="left")["number"]
+    empty = np.array([len(path) == 0 for path in paths] + [True])
+    path_of = np.append(number.to_numpy(), len(paths))
+    return Places(tuple(paths), np.where(empty[path_of], -1, path_of))
+
+
+def bought_paths(views: Sequence[View], table: str, key: str, levels: Sequence[str] = LEVELS) -> set[Path]:
+    """Paths that some purchase before the views' dates has."""
+    seen: set[Path] = set()
+    for view in views:
+        where = places(view._tables, table, key, levels)
+        part = window(view)
+        numbers = np.unique(where.path_of[part.codes(key)])
+        seen.update(where.paths[i] for i in numbers[numbers >= 0].tolist())
+    return seen

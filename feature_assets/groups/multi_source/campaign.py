@@ -1,0 +1,206 @@
+"""Campaign group: 12 columns of what a customer was shown, and how it answered.
+
+An *exposure* is an impression, one (customer, campaign). It is clicked (converted) when the customer has a click
+(conversion) of the same campaign before t. The click rate leaves out the campaign kinds whose click says nothing
+(`click_kinds_off` of the data set). Rates are Beta-smoothed: (k + α) / (n + α + β), with (α, β) fitted to the
+exposures of the training dates by the method of moments of the beta-binomial (Kleinman 1973), so that a customer who
+was never exposed gets the population's rate and no division by zero. Source: FEATURES §3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from feature_assets.data.tables import View
+from feature_assets.events.lines import cached, past_events, to_frame
+from feature_assets.events.windows import Windows, maximum
+from feature_assets.schema import Column, SideInput
+from feature_assets.state import GroupState
+
+DAYS = (28, 84, 366)
+HALF_LIFE = 28.0  # days in which an unanswered impression loses half of its weight in `fatigue`
+_MOST_PRIOR = 1_000.0  # strength α + β where the customers differ by no more than chance does
+_SOURCES = ("campaign_events",)
+
+
+def _column(measure: str, meaning: str, unit: str, window: str, *more: str) -> Column:
+    return Column(f"campaign__{measure}", meaning, unit, window, (*_SOURCES, *more))
+
+
+_COLUMNS = (
+    *(_column(f"impressions_{d}d", "campaigns that reached the customer", "count", f"{d} days") for d in DAYS),
+    *(_column(f"clicks_{d}d", "click events (or the data set's stated proxy)", "count", f"{d} days") for d in (28, 84)),
+    _column("conversions_84d", "conversion events", "count", "84 days"),
+    _column("conversions_366d", "conversion events", "count", "366 days"),
+    _column(
+        "click_rate",
+        "share of exposures with a click, Beta-smoothed, over campaign kinds with a telling click",
+        "share",
+        "all history",
+        "campaigns",
+    ),
+    _column("conversion_rate", "share of exposures with a conversion, Beta-smoothed", "share", "all history"),
+    _column("days_since_impression", "time since the last impression", "days", "all history"),
+    _column("days_since_response", "time since the last click or conversion", "days", "all history"),
+    _column(
+        "fatigue",
+        f"impressions without telling click or conversion, each halved every {HALF_LIFE:.0f} days",
+        "weighted count",
+        "all history",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class _Events:
+    """Campaign events of a View: E events in stable order, and X exposures."""
+
+    customers: int
+    row: np.ndarray  # [E]
+    days_ago: np.ndarray  # [E] ≥ 1
+    kind: dict[str, np.ndarray]  # event → bool [E]
+    exposure_row: np.ndarray  # [X]
+    exposure_days_ago: np.ndarray  # [X] of the first impression
+    telling: np.ndarray  # bool [X]: a click on this campaign's kind says something
+    clicked: np.ndarray  # bool [X]
+    converted: np.ndarray  # bool [X]
+
+
+class Campaign:
+    """Impressions, clicks and conversions; fitted: the priors of the two rates."""
+
+    name = "campaign"
+    description = "Campaign impressions, clicks, conversions, smoothed rates, recency and fatigue"
+    columns = _COLUMNS
+    side_inputs: tuple[SideInput, ...] = ()
+    sources = _SOURCES
+    needs: tuple[str, ...] = ()
+
+    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+        """Arrays `click_prior` and `conversion_prior`: (α, β), from each customer's exposures before each date."""
+        del upstream, seed
+        counts = [_counts(_events(view)) for view in views]
+        clickable, clicked, shown, converted = np.concatenate(counts, axis=1)
+        return GroupState(
+            {
+                "click_prior": beta_prior(clicked[clickable > 0], clickable[clickable > 0]),
+                "conversion_prior": beta_prior(converted[shown > 0], shown[shown > 0]),
+            }
+        )
+
+    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """12 Float32 columns in the order of `columns`."""
+        del upstream
+        if state is None:
+            raise ValueError("campaign needs its fitted priors")
+        events = _events(view)
+        n = events.customers
+        of_kind = {
+            kind: Windows(events.row[chosen], events.days_ago[chosen], n, DAYS).sums()
+            for kind, chosen in events.kind.items()
+        }
+        clickable, clicked, shown, converted = _counts(events)
+        response = events.kind["click"] | events.kind["conversion"]
+        impression = events.kind["impression"]
+        unanswered = ~((events.telling & events.clicked) | events.converted)
+        fatigue = np.bincount(
+            events.exposure_row[unanswered],
+            np.exp2(-events.exposure_days_ago[unanswered] / HALF_LIFE),
+            minlength=n,
+        )
+        matrix = np.column_stack(
+            [
+                of_kind["impression"],
+                of_kind["click"][:, :2],
+                of_kind["conversion"][:, 1:],
+                _smoothed(clicked, clickable, state.arrays["click_prior"]),
+                _smoothed(converted, shown, state.arrays["conversion_prior"]),
+                -maximum(events.row[impression], -events.days_ago[impression].astype(np.float64), n),
+                -maximum(events.row[response], -events.days_ago[response].astype(np.float64), n),
+                fatigue,
+            ]
+        )
+        return to_frame(view, [column.name for column in self.columns], matrix)
+
+
+def beta_prior(k: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """(α, β) of the beta-binomial of k successes in n ≥ 1 trials each, by moments: float64 [2].
+
+    With p = Σk/Σn and S = Σ n (k/n − p)², the correlation of two trials of one customer is
+    ρ = (S − p(1−p)(N−1)) / (p(1−p)(Σn − Σn²/Σn − N + 1)) and α + β = 1/ρ − 1. Where customers differ by no more than
+    chance does, α + β is its upper limit; without any trial it is the uniform prior (1, 1).
+    """
+    trials = n.sum()
+    if trials == 0:
+        return np.array([1.0, 1.0])
+    p = (k.sum() + 0.5) / (trials + 1.0)  # never 0 or 1, so that neither α nor β is 0
+    customers, spread = len(n), p * (1 - p)
+    between = float((n * (k / n - p) ** 2).sum())
+    freedom = trials - (n**2).sum() / trials - customers + 1
+    rho = (between - spread * (customers - 1)) / (spread * freedom) if freedom > 0 else 0.0
+    strength = _MOST_PRIOR if rho <= 1 / (1 + _MOST_PRIOR) else max(1 / rho - 1, 1e-3)
+    return np.array([p * strength, (1 - p) * strength])
+
+
+def _smoothed(k: np.ndarray, n: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    return (k + prior[0]) / (n + prior.sum())
+
+
+def _counts(events: _Events) -> np.ndarray:
+    """Exposures with a telling click rate, those clicked, all exposures, those converted: float64 [4, customers]."""
+    every = np.ones(len(events.exposure_row), dtype=bool)
+    chosen = (events.telling, events.telling & events.clicked, every, events.converted)
+    return np.stack([np.bincount(events.exposure_row, mask, minlength=events.customers) for mask in chosen])
+
+
+def _events(view: View) -> _Events:
+    return cached(view, "campaign_events", lambda: _read(view))
+
+
+def _read(view: View) -> _Events:
+    known = (
+        past_events(view, "campaign_events")
+        .select(
+            "row",
+            "campaign_id",
+            "event",
+            days_ago=(pl.lit(view.as_of) - pl.col("at").dt.convert_time_zone(view.zone).dt.date()).dt.total_days(),
+        )
+        .sort("row", pl.col("days_ago").neg(), "campaign_id", "event")
+    )
+    keys = ("row", "campaign_id")
+    exposures = (
+        known.group_by(keys)
+        .agg(
+            days_ago=pl.col("days_ago").filter(pl.col("event") == "impression").max(),
+            clicked=(pl.col("event") == "click").any(),
+            converted=(pl.col("event") == "conversion").any(),
+        )
+        .filter(pl.col("days_ago").is_not_null())
+        .sort(keys)
+    )
+    if view.has("campaigns"):
+        kinds = view._tables.frames["campaigns"].select("campaign_id", pl.col("kind").cast(pl.String))
+        exposures = exposures.join(kinds, on="campaign_id", how="left", maintain_order="left")
+        silent = exposures["kind"].is_in(list(view.dataset.click_kinds_off)).fill_null(False)
+    else:
+        silent = pl.Series([False]).new_from_index(0, exposures.height)
+    event = known["event"].cast(pl.String)
+    return _Events(
+        customers=view.customers.height,
+        row=known["row"].to_numpy(),
+        days_ago=known["days_ago"].to_numpy(),
+        kind={kind: (event == kind).to_numpy() for kind in ("impression", "click", "conversion")},
+        exposure_row=exposures["row"].to_numpy(),
+        exposure_days_ago=exposures["days_ago"].to_numpy(),
+        telling=~silent.to_numpy(),
+        clicked=exposures["clicked"].to_numpy(),
+        converted=exposures["converted"].to_numpy(),
+    )
+
+
+GROUP = Campaign()

@@ -1,0 +1,67 @@
+"""Overseas, 6 columns: what is bought abroad, and in how many trips.
+
+A trip is a run of days with a purchase abroad, at most `APART` days from one to the next. Source: FEATURES §3.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from feature_assets.data.tables import View
+from feature_assets.events.events import Events, events, moments, ratio
+from feature_assets.events.lines import window
+from feature_assets.groups.measures import Measure, MeasuredGroup
+from feature_assets.state import GroupState
+
+APART = 7  # days
+
+
+@dataclass(frozen=True)
+class Abroad:
+    bought: Events
+    spend: np.ndarray  # everywhere, of the last 364 days
+
+    def trips(self) -> tuple[Events, np.ndarray]:
+        """First day of each trip, and the days from it to the last one, counting both."""
+        days = self.bought.days_of()
+        gap = np.zeros(len(days.row), dtype=np.int64)
+        gap[1:] = days.days_ago[:-1] - days.days_ago[1:]
+        first = np.ones(len(days.row), dtype=bool)
+        first[1:] = (days.row[1:] != days.row[:-1]) | (gap[1:] > APART)
+        start = np.flatnonzero(first)
+        last = np.append(start[1:], len(days.row)) - 1
+        return days.where(first), (days.days_ago[start] - days.days_ago[last] + 1).astype(np.float64)
+
+
+def _read(view: View, state: GroupState | None) -> Abroad:
+    del state
+    part = window(view, 364)
+    spend = np.bincount(part.row, part.values("amount"), minlength=part.customers)
+    abroad = pl.col("is_overseas").fill_null(False) & (pl.col("kind") == "purchase")
+    return Abroad(events(view, "transactions", ("amount",), "overseas", abroad), spend)
+
+
+def _trip_length(a: Abroad) -> np.ndarray:
+    trips, length = a.trips()
+    return moments(trips.row, length, trips.customers)[0]
+
+
+_MEASURES: tuple[Measure[Abroad], ...] = (
+    Measure("spend_364d", "spent abroad", "currency", "364 days", lambda a: a.bought.sum_of("amount", 364)),
+    Measure(
+        "spend_share_364d",
+        "share of all spend",
+        "share",
+        "364 days",
+        lambda a: ratio(a.bought.sum_of("amount", 364), a.spend),
+    ),
+    Measure("purchases_91d", "purchase lines abroad", "count", "91 days", lambda a: a.bought.count(91)),
+    Measure("days_since_purchase", "days since the last one", "days", "all history", lambda a: a.bought.days_since()),
+    Measure("trips_364d", "trips that began", "count", "364 days", lambda a: a.trips()[0].count(364)),
+    Measure("trip_length", "mean days of a trip", "days", "all history", _trip_length),
+)
+
+GROUP = MeasuredGroup("overseas", "Purchases abroad: spend, share, recency, trips", ("overseas",), _MEASURES, _read)

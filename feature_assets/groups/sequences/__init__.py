@@ -1,0 +1,1 @@
+"""Daily sequences that the model reads beside the columns. Source: FEATURES §3.9."""

@@ -1,0 +1,113 @@
+"""Session sequence: the last 90 days of each customer, 8 values a day, oldest day first.
+
+Visits, pages, seconds, searches and calls for support come from sessions; impressions, clicks and conversions from
+campaign events. What the data set does not have is *absent*: not in `channels_present` of the state, and 0 in the array
+because an array has no holes. A day without an event is a fact (zeros, mask true); a day before the customer joined is
+not (mask false). Values are log1p of the day's sum, divided by a fitted scale and not centred, so 0 stays "nothing".
+Source: FEATURES §3.9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from feature_assets.data.tables import View
+from feature_assets.events.events import Events, reached, runs, sessions
+from feature_assets.events.lines import to_lists
+from feature_assets.schema import Column, SideInput
+from feature_assets.state import GroupState
+
+STEPS = 90
+LIMIT = 4.0  # scaled values are clipped to [0, LIMIT]
+CHANNELS = ("visits", "pages", "seconds", "impressions", "clicks", "conversions", "search", "support")
+_EVENT_OF = {"visits": "visit", "search": "search", "support": "support"}  # of sessions
+_REACHED = {"impressions": "impression", "clicks": "click", "conversions": "conversion"}  # of campaign events
+_TOTALS = ("pages", "seconds")  # columns of sessions
+
+
+class SessionSeq:
+    """Daily sequence; fitted: the scale of each channel, and which channels the data set has."""
+
+    name = "session_seq"
+    description = "90 days × 8: what was visited, seen and answered each day, for the sequence branch of the model"
+    columns: tuple[Column, ...] = ()
+    side_inputs = (
+        SideInput("session_seq", "90 days × 8, oldest day first", (STEPS, len(CHANNELS)), pl.Float32, CHANNELS),
+        SideInput("session_seq_mask", "whether the customer had joined on that day", (STEPS,), pl.Boolean),
+    )
+    sources = ("customers",)
+    needs: tuple[str, ...] = ()
+
+    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+        """`scale` [8]: root mean square of the non-zero values of each channel, over the training dates. A channel that
+        is 0 on every training date is absent."""
+        del upstream, seed
+        squares, count = np.zeros(len(CHANNELS)), np.zeros(len(CHANNELS))
+        for view in views:
+            for i, channel in enumerate(CHANNELS):
+                values = _days(view, channel)[1]
+                squares[i] += (values**2).sum()
+                count[i] += np.count_nonzero(values)
+        scale = np.sqrt(squares / np.maximum(count, 1))
+        meta = {
+            "channels": list(CHANNELS),
+            "channels_present": [name for name, some in zip(CHANNELS, count, strict=True) if some],
+        }
+        return GroupState({"scale": np.where(scale > 0, scale, 1.0)}, meta)
+
+    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """customer_id, session_seq List(Float32)[90·8] row-major, session_seq_mask List(Boolean)[90]."""
+        del upstream
+        if state is None:
+            raise ValueError("session_seq needs its fitted scales")
+        _check(view, state.meta["channels_present"])
+        customers = view.customers.height
+        sequence = np.zeros((customers * STEPS, len(CHANNELS)), dtype=np.float32)
+        for i, channel in enumerate(CHANNELS):
+            if channel in state.meta["channels_present"]:
+                cell, values = _days(view, channel)
+                sequence[cell, i] = np.minimum(values / state.arrays["scale"][i], LIMIT)
+        joined = view.customers["joined_on"].to_physical().to_numpy()
+        as_of = int((np.datetime64(view.as_of) - np.datetime64("1970-01-01")).astype(int))
+        mask = as_of - STEPS + np.arange(STEPS)[None, :] >= joined[:, None]
+        sequence[~mask.ravel()] = 0.0
+        return pl.DataFrame(
+            [
+                view.customers["customer_id"],
+                to_lists("session_seq", sequence.reshape(customers, -1)),
+                to_lists("session_seq_mask", mask),
+            ]
+        )
+
+
+def _days(view: View, channel: str) -> tuple[np.ndarray, np.ndarray]:
+    """Days with an event of the channel, int64 [U] (customer · 90 + step), and log1p of its sum there, float64 [U]."""
+    found = _events(view, channel)
+    if found is None:
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
+    weights = np.nan_to_num(found.values(channel)) if channel in _TOTALS else np.ones(len(found.row))
+    recent = found.days_ago <= STEPS
+    cells, at = runs(found.row[recent] * STEPS + (STEPS - found.days_ago[recent]))
+    return cells, np.log1p(np.bincount(at, weights[recent], minlength=len(cells)))
+
+
+def _check(view: View, present: Sequence[str]) -> None:
+    """ValueError if a fitted channel needs a table that this delivery does not have."""
+    for table, channels in (("campaign_events", tuple(_REACHED)), ("sessions", (*_EVENT_OF, *_TOTALS))):
+        lost = [name for name in channels if name in present]
+        if lost and not view.has(table):
+            raise ValueError(f"session_seq was fitted with channels {lost}, and this delivery has no table {table}")
+
+
+def _events(view: View, channel: str) -> Events | None:
+    if channel in _REACHED:
+        return reached(view).of("event", _REACHED[channel]) if view.has("campaign_events") else None
+    if not view.has("sessions"):
+        return None
+    return sessions(view).of("event", _EVENT_OF[channel]) if channel in _EVENT_OF else sessions(view)
+
+
+GROUP = SessionSeq()

@@ -1,0 +1,10 @@
+"""The bank simulation: a generator of every contract table with a known process. It writes a delivery like any other.
+
+The process is written down in docs/bank_simulation.md. A benchmark and test source, never evidence about people.
+Here belong the process and, in `oracle/`, the best possible predictions. Reading what was written belongs to
+`sources/contract_files.py`. Source: DATA §4.
+"""
+
+from feature_assets.simulation.simulate import simulate
+
+__all__ = ["simulate"]

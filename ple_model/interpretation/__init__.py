@@ -1,0 +1,1 @@
+"""What a trained network does: importance of inputs, concepts, parts that learn, parameters."""

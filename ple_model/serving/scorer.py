@@ -1,0 +1,167 @@
+"""Scores from a bundle and a feature matrix: the table a business reads. The only place of this package with pandas.
+
+Also the loader that MLflow asks for (`loader_module="ple_model.serving.scorer"`): a registered version loads with the
+copy of this package that was logged with it, and unpickles nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ple_model.evaluation.metrics import EPSILON
+from ple_model.inputs import Inputs
+from ple_model.serving.bundle import Bundle, load_bundle
+from ple_model.serving.frames import inputs_from_frame, side_columns
+from ple_model.serving.inference import BLOCK, raw_outputs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["TOP_BRANDS", "TOP_EXPERTS", "LoadedModel", "Predicted", "Scorer", "inputs_from_frame", "side_columns"]
+
+TOP_BRANDS = 10
+TOP_EXPERTS = 3
+_CHUNK = 16 * BLOCK  # rows whose inputs are held at once
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Final predictions of R rows by task: binary [R], multiclass [R, K], regression [R] in the label's unit,
+    contrastive [R, M] shares; rows in `fallback` [R] carry a base rate. u [R] in [0, 1]. row_gates [R, T, N]."""
+
+    predictions: dict[str, NDArray[np.float64]]
+    u: dict[str, NDArray[np.float64]]
+    fallback: dict[str, NDArray[np.bool_]]
+    row_gates: NDArray[np.float32]
+    tasks: tuple[str, ...]
+    experts: tuple[str, ...]
+
+    @property
+    def gates(self) -> dict[str, dict[str, float]]:
+        """Task → expert → mean weight over the rows."""
+        means = self.row_gates.mean(axis=0, dtype=np.float64).tolist()
+        return {task: dict(zip(self.experts, row, strict=True)) for task, row in zip(self.tasks, means, strict=True)}
+
+
+class Scorer:
+    """Calibrated predictions of a bundle. Same rows, same bytes: in any order and with any other rows beside them."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.config = bundle.model.config
+
+    def score(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """One row a row of the feature matrix, in its order.
+
+        Args:
+            frame: `customer_id`, the columns that `inputs_from_frame` reads, and `as_of` if it is to be carried along.
+
+        Returns:
+            customer_id, as_of, and for each task: `<task>`, a probability (binary), a value in the label's unit
+            (regression), the name of the likeliest class or brand; `<task>__p`, the class probabilities in the order of
+            the bundle's classes (multiclass); `<task>__top`, brands, likeliest first (contrastive); `<task>__u` in
+            [0, 1]; `<task>__fallback`, true where a base rate stands in. Last `top_experts`, the experts with most
+            weight over the tasks, heaviest first, without those the row gives no weight.
+
+        Raises
+            ValueError: as `inputs_from_frame`, no `customer_id`, or a prediction that is not finite.
+
+        Source: MODEL §2, §11.
+        """
+        ids = [name for name in ("customer_id", "as_of") if name in frame.columns]
+        if "customer_id" not in ids:
+            raise ValueError("the feature matrix lacks customer_id")
+        if not len(frame):
+            return self._score_chunk(frame, ids)
+        order = frame.select(ids).with_row_index("_row").sort(ids, maintain_order=True)["_row"]
+        parts = [self._score_chunk(frame[order[i : i + _CHUNK]], ids) for i in range(0, len(frame), _CHUNK)]
+        return pl.concat(parts)[order.arg_sort()]
+
+    def predict(self, inputs: Inputs) -> Predicted:
+        """Final predictions as arrays, for evaluation and for `score`.
+
+        Raises
+            ValueError: a prediction that is not finite.
+        """
+        raw = raw_outputs(self.bundle.model, inputs)
+        posterior = inputs.cluster_probs.numpy()
+        predictions, u, fallback = {}, {}, {}
+        for task in self.config.tasks:
+            fitted = self.bundle.calibration[task.name]
+            own = raw.u.get(task.name)
+            judged = fitted.uncertainty.judge(fitted.calibrator, raw.outputs[task.name], posterior, own)
+            finite = np.isfinite(judged.predictions).all(axis=tuple(range(1, judged.predictions.ndim)))
+            if not finite.all():
+                raise ValueError(f"{task.name}: predictions of rows {np.flatnonzero(~finite)[:5]} are not finite")
+            predictions[task.name] = _in_range(task.kind, judged.predictions)
+            u[task.name], fallback[task.name] = judged.u, judged.fallback
+        model = self.bundle.model
+        return Predicted(predictions, u, fallback, raw.gates, model.task_names, model.expert_names)
+
+    def _score_chunk(self, frame: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
+        found = self.predict(inputs_from_frame(frame, self.config.inputs))
+        columns: list[pl.Series] = [frame[name] for name in ids]
+        for task in self.config.tasks:
+            columns += self._prediction(task.name, task.kind, found.predictions[task.name])
+            columns.append(pl.Series(f"{task.name}__u", found.u[task.name], dtype=pl.Float64))
+            columns.append(pl.Series(f"{task.name}__fallback", found.fallback[task.name], dtype=pl.Boolean))
+        return pl.DataFrame([*columns, _top_experts(found)])
+
+    def _prediction(self, task: str, kind: str, predictions: NDArray[np.float64]) -> list[pl.Series]:
+        if kind in ("binary", "regression"):
+            return [pl.Series(task, predictions, dtype=pl.Float64)]
+        names = pl.Series(self.bundle.classes[task], dtype=pl.String)
+        if kind == "multiclass":
+            probabilities = _lists(f"{task}__p", pl.Series(predictions.ravel()), predictions.shape)
+            return [names.gather(predictions.argmax(axis=1)).alias(task), probabilities]
+        top = np.argsort(-predictions, axis=1, kind="stable")[:, :TOP_BRANDS]
+        return [names.gather(top[:, 0]).alias(task), _lists(f"{task}__top", names.gather(top.ravel()), top.shape)]
+
+
+def _in_range(kind: str, predictions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities inside (0, 1) and rows that sum to 1 to the last digit, base rates included."""
+    if kind == "binary":
+        return np.clip(predictions, EPSILON, 1 - EPSILON)
+    if kind == "regression":
+        return predictions
+    shares = np.maximum(predictions, 0.0)
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def _top_experts(found: Predicted) -> pl.Series:
+    weights = found.row_gates.astype(np.float64).mean(axis=1)
+    order = np.argsort(-weights, axis=1, kind="stable")[:, :TOP_EXPERTS]
+    heavy = np.take_along_axis(weights, order, axis=1) > 0
+    kinds, which = np.unique(np.where(heavy, order, -1), axis=0, return_inverse=True)
+    names = [[found.experts[i] for i in kind if i >= 0] for kind in kinds]
+    return pl.Series("top_experts", names, dtype=pl.List(pl.String)).gather(which.reshape(-1))
+
+
+def _lists(name: str, flat: pl.Series, shape: tuple[int, ...]) -> pl.Series:
+    """A list column from its values row by row."""
+    if not len(flat):
+        return pl.Series(name, [], dtype=pl.List(flat.dtype))
+    return flat.reshape(shape).arr.to_list().alias(name)
+
+
+class LoadedModel:
+    """What `mlflow.pyfunc.load_model` wraps: a scorer that takes and gives data frames."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
+
+    def predict(self, model_input: "pl.DataFrame | pd.DataFrame") -> "pl.DataFrame | pd.DataFrame":
+        """`Scorer.score` for a feature matrix of pandas or polars, in the same library."""
+        if isinstance(model_input, pl.DataFrame):
+            return self.scorer.score(model_input)
+        return self.scorer.score(pl.from_pandas(model_input)).to_pandas()
+
+
+def _load_pyfunc(path: str) -> LoadedModel:
+    """MLflow's entry; `path` is the logged copy of the folder that `data_path` named."""
+    return LoadedModel(Scorer(load_bundle(Path(path))))

@@ -1,0 +1,1 @@
+"""What is predicted: tasks, and one class for each kind of task."""
