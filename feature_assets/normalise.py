@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from scipy.special import ndtri
 
-from feature_assets.state import GroupState, StateError
+from feature_assets.group import GroupState, StateError
 
 LIMIT = 4.0
 MANY = 32  # different training values from which quantiles are used

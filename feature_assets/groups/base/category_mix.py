@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from feature_assets.group import Column
 from feature_assets.groups.base.history import History
 from feature_assets.kernels.categories import category_totals, mix_drift, novelty, visit_categories, window_switches
 from feature_assets.kernels.windows import window_counts, window_sums
-from feature_assets.schema import Column
 
 TOP = 12
 MOST = 64  # coarse categories told apart by entropy and Gini; the rest counts together

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from feature_assets.group import Column
 from feature_assets.groups.base import bgnbd, gamma_gamma
 from feature_assets.groups.base.history import History
 from feature_assets.kernels.windows import window_counts, window_sums
-from feature_assets.schema import Column
 
 WINDOWS = (7, 30, 90, 180, 365)
 TRENDS = ((7, 30), (30, 90), (90, 180))  # (180, 365) would be missing on most training dates of a year of data

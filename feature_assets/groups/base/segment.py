@@ -15,17 +15,16 @@ Source: MODEL §1, §15.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 
 from feature_assets.data.tables import View
 from feature_assets.events.events import Events, contacts, reached, sessions
-from feature_assets.events.lines import to_lists, window
+from feature_assets.events.lines import window
 from feature_assets.events.statements import holdings
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 
 COLD_DAYS = 56
 COLD_PURCHASE_DAYS = 3
@@ -50,24 +49,22 @@ _RARE = 0.005  # share of the customers under which a value gets no slot of its 
 _OLDEST = 100  # years
 
 
-class Segment:
+class Segment(FeatureGroup):
     """Segment and encodings; fitted: which value each static slot stands for, frequencies, scales of the first days."""
 
     name = "segment"
     description = "Anonymous, cold start or warm, and static encodings for the two segments without history"
-    columns: tuple[Column, ...] = ()
     side_inputs = (
         SideInput("segment", "0 anonymous, 1 cold start, 2 warm", (1,), pl.Float32),
         SideInput("coldstart", "static columns, joining, age, first days", (len(COLDSTART),), pl.Float32, COLDSTART),
         SideInput("anonymous", "static columns and joining of a visitor", (len(ANONYMOUS),), pl.Float32, ANONYMOUS),
     )
     sources = ("customers",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Vocabularies from the customers of all dates, each counted once: those of `anonymous` from the anonymous
         ones, or from everybody where a data set has none (`anonymous_of` says which)."""
-        del upstream, seed
+        views = training.views
         everyone = pl.concat([view.customers for view in views]).unique("customer_id", maintain_order=True)
         everyone = everyone.sort("customer_id")
         visitors = everyone.filter(_is_anonymous(everyone))
@@ -87,11 +84,9 @@ class Segment:
         meta["channels_present"] = [c for c in (*COLDSTART, *ANONYMOUS[len(_CALENDAR) :]) if c in chosen]
         return GroupState({"early_scale": np.where(scale > 0, scale, 1.0)}, meta)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """customer_id, segment List(Float32)[1], coldstart List(Float32)[40], anonymous List(Float32)[15]."""
-        del upstream
-        if state is None:
-            raise ValueError("segment needs its fitted vocabularies")
+    def _values(self, inputs: Inputs) -> Values:
+        """Side inputs segment [1], coldstart [40], anonymous [15]."""
+        view, state = inputs.view, inputs.state
         values = _calendar(view) | _age(view)
         early = np.log1p(_early(view)) / np.log1p(state.arrays["early_scale"])
         values |= {name: np.minimum(early[:, i], 1.0) for i, name in enumerate(_EARLY)}
@@ -99,18 +94,11 @@ class Segment:
             if slot in state.meta and slot not in values:
                 values[slot] = _encode(view.customers, state.meta[slot])
         nothing, present = np.zeros(view.customers.height), set(state.meta["channels_present"])
-        sides = [
-            np.stack([values[slot] if slot in present else nothing for slot in slots], axis=1)
-            for slots in (COLDSTART, ANONYMOUS)
-        ]
-        return pl.DataFrame(
-            [
-                view.customers["customer_id"],
-                to_lists("segment", segments(view)[:, None]),
-                to_lists("coldstart", sides[0]),
-                to_lists("anonymous", sides[1]),
-            ]
-        )
+        sides = {
+            name: np.stack([values[slot] if slot in present else nothing for slot in slots], axis=1)
+            for name, slots in (("coldstart", COLDSTART), ("anonymous", ANONYMOUS))
+        }
+        return Values(sides={"segment": segments(view)} | sides)
 
 
 def segments(view: View) -> np.ndarray:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from feature_assets.group import Column
 from feature_assets.groups.base.history import History
 from feature_assets.kernels.windows import window_counts, window_resultants, window_sums
-from feature_assets.schema import Column
 
 CIRCLE_WINDOWS = (90, 365)
 CIRCLES: tuple[tuple[str, str], ...] = (

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from feature_assets.group import Column
 from feature_assets.groups.base.history import History
 from feature_assets.kernels.windows import window_counts, window_dispersion, window_moments, window_sums
-from feature_assets.schema import Column
 
 WINDOWS = (7, 30, 90, 180, 365)
 NIGHT = (22.0, 6.0)  # local hours

@@ -24,8 +24,6 @@ and so absent. Source: FEATURES §3.8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import polars as pl
 from numba import njit
@@ -33,9 +31,8 @@ from numba import njit
 from feature_assets.data.contract import INFLOWS
 from feature_assets.data.tables import View
 from feature_assets.events.flows import Flows, flows, kinds_in, observed_days, offsets, purchase_days
-from feature_assets.events.lines import past_events, to_frame, window
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.events.lines import past_events, window
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 MONTH = 365.25 / 12  # days
 HALF_YEAR, YEAR = 182, 365
@@ -74,27 +71,21 @@ _COLUMNS = (
 )
 
 
-class FinancialBehaviour:
+class FinancialBehaviour(FeatureGroup):
     """Saving, liquidity, response to inflows; noted in the state: the kinds of flows that the data set has."""
 
     name = "financial_behaviour"
     description = "Savings rate, buffer, propensity to spend, smoothing, liquidity, debt service, payday, cash"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Meta `kinds`: kind → count before the training dates."""
-        del upstream, seed
-        return GroupState({}, {"kinds": kinds_in(views)})
+        return GroupState({}, {"kinds": kinds_in(training.views)})
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """9 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("financial_behaviour needs its state")
-        kinds, customers = state.meta["kinds"], view.customers.height
+    def _values(self, inputs: Inputs) -> Values:
+        view = inputs.view
+        kinds, customers = inputs.state.meta["kinds"], view.customers.height
         days, known, observed = purchase_days(view), flows(view), observed_days(view)
         absent = np.full(customers, np.nan)
 
@@ -133,7 +124,7 @@ class FinancialBehaviour:
             _round(view),
             cash,
         ]
-        return to_frame(view, [c.name for c in self.columns], np.column_stack(measures))
+        return Values(np.column_stack(measures))
 
 
 def _responses(view: View, known: Flows) -> tuple[np.ndarray, np.ndarray]:

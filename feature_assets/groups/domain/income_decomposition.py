@@ -14,18 +14,12 @@ days; null below. Source: FEATURES §3.8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
-import polars as pl
 from numba import njit
 
 from feature_assets.data.contract import INFLOWS
-from feature_assets.data.tables import View
 from feature_assets.events.flows import calendar, flows, kinds_in, observed_days
-from feature_assets.events.lines import to_frame
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 MONTH = 365.25 / 12  # days
 MONTHS, MIN_MONTHS = 24, 4
@@ -57,29 +51,23 @@ _COLUMNS = (
 )
 
 
-class IncomeDecomposition:
+class IncomeDecomposition(FeatureGroup):
     """Permanent and transitory income; noted in the state: how many inflows of each kind the training dates have."""
 
     name = "income_decomposition"
     description = "Permanent and transitory income, regularity of salary, inflow types, volatility"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions", "inflows")
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Meta `inflows`: kind → count before the training dates."""
-        del upstream, seed
-        return GroupState({}, {"inflows": {k: n for k, n in kinds_in(views).items() if k in INFLOWS}})
+        return GroupState({}, {"inflows": {k: n for k, n in kinds_in(training.views).items() if k in INFLOWS}})
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """8 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("income_decomposition needs its state")
+    def _values(self, inputs: Inputs) -> Values:
+        view = inputs.view
         names, customers = [c.name for c in self.columns], view.customers.height
-        if not state.meta["inflows"]:
-            return to_frame(view, names, np.full((customers, len(names)), np.nan))
+        if not inputs.state.meta["inflows"]:
+            return Values(np.full((customers, len(names)), np.nan))
         known = flows(view)
         inflow = known.of(INFLOWS) & (known.amount > 0)
         months = np.minimum((observed_days(view) / MONTH).astype(np.int64), MONTHS)
@@ -97,7 +85,7 @@ class IncomeDecomposition:
         shares = [total(recent & known.of(kinds)) / np.where(year > 0, year, np.nan) for kinds in SHARES.values()]
         salaries = known.of(("salary",)) & recent
         regular = _regularity(known.row[salaries], calendar(view, known.days_ago[salaries]), customers)
-        return to_frame(view, names, np.column_stack([level, regular, *shares]))
+        return Values(np.column_stack([level, regular, *shares]))
 
 
 def _regularity(row: np.ndarray, angle: np.ndarray, customers: int) -> np.ndarray:

@@ -23,14 +23,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import polars as pl
 from numba import njit
 
 from feature_assets.data.tables import View
 from feature_assets.events.flows import Visits, visits
-from feature_assets.events.lines import to_frame, window
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.events.lines import window
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 INFECTIOUS = 56  # days
 CATEGORIES, MERCHANTS = 64, 4096
@@ -53,22 +51,20 @@ _COLUMNS = (
 )
 
 
-class Epidemic:
+class Epidemic(FeatureGroup):
     """SIR of category adoption; fitted: prevalence at merchants, and the priors of β and γ."""
 
     name = "epidemic"
     description = "Category adoption as SIR: contact rate, adoption rate, recovery, R, time to peak"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Arrays `prevalence` float32 [merchants + 1, categories] (last row: the population), `shares` [merchants + 1,
         2] susceptible and infectious over all categories, `priors` [2, 2] (a, b) of β and γ.
 
         One customer at one training date counts once a merchant that it visited before."""
-        del upstream, seed
+        views = training.views
         categories, merchants = _balanced(views), _visited(views)
         width = len(categories)
         count = np.zeros(len(merchants) + 1)
@@ -89,13 +85,10 @@ class Epidemic:
         arrays["priors"] = np.stack([gamma_prior(raw[:, 0], raw[:, 1]), gamma_prior(raw[:, 3], raw[:, 4])])
         return GroupState(arrays, names)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """5 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("epidemic needs its fitted prevalence")
+    def _values(self, inputs: Inputs) -> Values:
+        view, state = inputs.view, inputs.state
         if not state.meta["categories"]:  # the data set has no category
-            return to_frame(view, [c.name for c in self.columns], np.full((view.customers.height, 5), np.nan))
+            return Values(np.full((view.customers.height, 5), np.nan))
         raw = _histories(view, state.meta, state.arrays)
         (a, b), (c, d) = state.arrays["priors"]
         known = np.where(raw[:, 5] > 0, 1.0, np.nan)
@@ -105,7 +98,7 @@ class Epidemic:
         transmission = beta * raw[:, 5]
         peak = time_to_peak(transmission, gamma, raw[:, 6], raw[:, 7], _NODES, _WEIGHTS)
         values = [known * contact, beta, gamma, transmission / gamma, peak]
-        return to_frame(view, [column.name for column in self.columns], np.column_stack(values))
+        return Values(np.column_stack(values))
 
 
 def gamma_prior(k: np.ndarray, exposure: np.ndarray) -> np.ndarray:

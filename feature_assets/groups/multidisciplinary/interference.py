@@ -19,17 +19,11 @@ Coherence needs 4 known whole weeks and a purchase ever (0 where chance is all t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
-import polars as pl
 from numba import njit
 
-from feature_assets.data.tables import View
 from feature_assets.events.flows import observed_days, purchase_days
-from feature_assets.events.lines import to_frame
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 WEEKS, MIN_WEEKS, MIN_DAYS = 26, 12, 5
 BLOCK = 4  # weeks of one amplitude: a whole number of each period
@@ -71,27 +65,23 @@ _ANGLES = 2 * np.pi * np.arange(28)[None, :] / np.array(PERIODS)[:, None]
 _WAVES = np.exp(-1j * _ANGLES)  # [3, 28], days from the oldest on
 
 
-class Interference:
+class Interference(FeatureGroup):
     """Coherence, beat and drift of three waves; fitted: the coherence that chance gives."""
 
     name = "interference"
     description = "Phase coherence of weekly, bi-weekly and monthly spend, beat of the weekly wave, phase drift"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Array `chance` float32 [WEEKS + 1, 7·WEEKS + 1, 3]: coherence of surrogates by weeks and purchase days."""
-        del upstream
-        values = np.concatenate([np.log1p(purchase_days(view).amount) for view in views])
-        return GroupState({"chance": chance(values if len(values) else np.ones(1), np.random.default_rng(seed))})
+        values = np.concatenate([np.log1p(purchase_days(view).amount) for view in training.views])
+        return GroupState(
+            {"chance": chance(values if len(values) else np.ones(1), np.random.default_rng(training.seed))}
+        )
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """8 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("interference needs its fitted chance of coherence")
+    def _values(self, inputs: Inputs) -> Values:
+        view, state = inputs.view, inputs.state
         days = purchase_days(view)
         weeks = np.minimum(observed_days(view) // 7, WEEKS)
         values = waves(days.start, days.days_ago, np.log1p(days.amount), weeks, _WAVES, BEATS)
@@ -100,7 +90,7 @@ class Interference:
         known = (weeks >= BLOCK) & (np.diff(days.start) > 0)
         beyond = np.where(seen[:, None] > 0, values[:, :3] - by_chance, 0.0)
         beyond = np.where(known[:, None], beyond, np.nan)
-        return to_frame(view, [c.name for c in self.columns], np.column_stack([beyond, values[:, 3:8]]))
+        return Values(np.column_stack([beyond, values[:, 3:8]]))
 
 
 def chance(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:

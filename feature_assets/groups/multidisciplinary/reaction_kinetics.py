@@ -19,17 +19,12 @@ empty series is at 0 and approaches nothing); activation: 4 purchase days of dif
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
-import polars as pl
 from numba import njit
 
-from feature_assets.data.tables import View
 from feature_assets.events.flows import observed_days, purchase_days
-from feature_assets.events.lines import Window, to_frame, window
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.events.lines import Window, window
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 WEEKS, MIN_WEEKS, MIN_ACTIVE = 52, 8, 3
 MIN_RELAXED = 4  # weeks
@@ -81,19 +76,17 @@ _LOG_RATES, _LOG_APPROACH = np.log(RATES), np.log(APPROACH)
 _STAY = np.exp(-APPROACH)
 
 
-class ReactionKinetics:
+class ReactionKinetics(FeatureGroup):
     """Decay, relaxation and activation of spend; fitted: the reference price of each category."""
 
     name = "reaction_kinetics"
     description = "Order, rate and half-life of spend decay after a peak, activation by price, equilibrium"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Array `reference` [C + 1]: mean log unit price of the most bought level-2 categories, and of everything."""
-        del upstream, seed
+        views = training.views
         names = window(views[0]).lines.codes("category_l2")[1]
         count, total = np.zeros(len(names) + 1), np.zeros(len(names) + 1)
         for view in views:
@@ -109,11 +102,8 @@ class ReactionKinetics:
         reference = [total[place_of[name]] / count[place_of[name]] for name in chosen]
         return GroupState({"reference": np.array([*reference, everything])}, {"categories": chosen})
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """6 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("reaction_kinetics needs its fitted reference prices")
+    def _values(self, inputs: Inputs) -> Values:
+        view, state = inputs.view, inputs.state
         days, part = purchase_days(view), window(view)
         weeks = np.minimum(observed_days(view) // 7, WEEKS)
         relative = _log_price(part) - state.arrays["reference"][part.ranked("category_l2", state.meta["categories"])]
@@ -125,7 +115,7 @@ class ReactionKinetics:
         law = rate_law(days.start, days.days_ago, days.amount, weeks, _PROFILES, _LOG_RATES, _HALF, ORDERS)
         relaxed = relaxation(days.start, days.days_ago, days.amount, weeks, _STAY, _LOG_APPROACH)
         energy = activation(days.start, days.days_ago, price)
-        return to_frame(view, [c.name for c in self.columns], np.column_stack([law, energy, relaxed]))
+        return Values(np.column_stack([law, energy, relaxed]))
 
 
 def _log_price(part: Window) -> np.ndarray:

@@ -23,17 +23,11 @@ on either side, deviation 5 before and one recent; null below. Source: FEATURES 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
-import polars as pl
 from numba import njit
 
-from feature_assets.data.tables import View
 from feature_assets.events.flows import visits
-from feature_assets.events.lines import to_frame
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.group import Column, FeatureGroup, Inputs, Values
 
 WINDOW, MOST = 365, 256
 NEAR = 7  # days
@@ -57,28 +51,20 @@ _COLUMNS = (
 )
 
 
-class RoutineActivity:
+class RoutineActivity(FeatureGroup):
     """Place and time of visits; nothing is fitted beyond the customer's own series."""
 
     name = "routine_activity"
     description = "Near-repeat visits, hot spots, temporal displacement, regularity of place, deviation from it"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> None:
-        """Nothing."""
-        del views, upstream, seed
-
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """5 Float32 columns in the order of `columns`."""
-        del state, upstream
-        v = visits(view)
+    def _values(self, inputs: Inputs) -> Values:
+        v = visits(inputs.view)
         cell = v.weekday * PARTS + (v.hour * PARTS // 24).astype(np.int64)
         codes = int(v.merchant.max(initial=-1)) + 1
         values = routine(v.start, v.days_ago, v.hour, cell, v.merchant, codes, SHARES)
-        return to_frame(view, [c.name for c in self.columns], values)
+        return Values(values)
 
 
 @njit(cache=True)

@@ -14,10 +14,10 @@ import polars as pl
 
 from feature_assets.data.tables import View
 from feature_assets.events.lines import cached
+from feature_assets.group import GroupState
 from feature_assets.groups.domain.tda.points import Points, scaled_points
 from feature_assets.kernels.farthest import farthest_points
 from feature_assets.kernels.persistence import rips_diagrams
-from feature_assets.state import GroupState
 
 _CHUNK = 4096  # customers whose sampled points are in memory at a time
 

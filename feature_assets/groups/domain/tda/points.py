@@ -17,7 +17,7 @@ from numba import njit
 from feature_assets.data.tables import View
 from feature_assets.events.events import sessions
 from feature_assets.events.lines import cached, top_by_spend, window
-from feature_assets.state import GroupState
+from feature_assets.group import GroupState
 
 YEAR = 365  # days that are looked at: the long window
 CATEGORIES = 12  # ranks 0 … 11 by training spend, 12 any other, 13 sessions

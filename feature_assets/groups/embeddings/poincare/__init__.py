@@ -11,20 +11,19 @@ Source: FEATURES §3.6; Nickel & Kiela (2017).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
 from feature_assets.data.tables import View
 from feature_assets.events.lines import window
-from feature_assets.groups.embeddings.axes import line_starts, side_input
+from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
+from feature_assets.groups.embeddings.axes import line_starts
 from feature_assets.groups.embeddings.poincare.disk import disk
 from feature_assets.groups.embeddings.poincare.training import embed
 from feature_assets.groups.embeddings.poincare.tree import Path, Tree, bought_paths, home_places, places
 from feature_assets.kernels.poincare import midpoints
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
 
 __all__ = ["DIMENSIONS", "GROUP", "Poincare", "disk", "line_weights"]
 
@@ -35,12 +34,11 @@ _KEYS = {"merchant": ("merchants", "merchant_id"), "product": ("products", "prod
 _HOME = ("region_l1", "region_l2")
 
 
-class Poincare:
+class Poincare(FeatureGroup):
     """Coordinates in the trees; fitted: the trees and their points."""
 
     name = "poincare"
     description = "Hyperbolic coordinates of a customer in the trees of merchant categories, products and regions"
-    columns: tuple[Column, ...] = ()
     side_inputs = (
         SideInput(
             "hierarchy",
@@ -51,20 +49,18 @@ class Poincare:
         ),
     )
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Arrays `<tree>_points` float64 [n, d], `<tree>_parent` [n]; meta: names of the nodes, quality (MAP …),
         channels_present."""
-        del upstream
         arrays: dict[str, np.ndarray] = {}
         names: dict[str, list[str]] = {}
         quality: dict[str, dict[str, float]] = {}
-        for which, paths in _paths(views).items():
+        for which, paths in _paths(training.views).items():
             if not paths:
                 continue
             tree = Tree.of(paths)
-            fitted = embed(tree, DIMENSIONS[which], seed)
+            fitted = embed(tree, DIMENSIONS[which], training.seed)
             arrays |= {f"{which}_points": fitted.points, f"{which}_parent": tree.parent}
             names[which] = tree.names
             quality[which] = fitted.quality
@@ -73,11 +69,9 @@ class Poincare:
             arrays, {"names": names, "quality": quality, "channels": list(CHANNELS), "channels_present": present}
         )
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """customer_id, hierarchy List(Float32)[20], null for a customer without a purchase or a home."""
-        del upstream
-        if state is None:
-            raise ValueError("poincare needs its fitted trees")
+    def _values(self, inputs: Inputs) -> Values:
+        """Side input hierarchy [20], null for a customer without a purchase or a home."""
+        view, state = inputs.view, inputs.state
         part = window(view)
         weight = line_weights(part.values("amount"))
         start = line_starts(part)
@@ -98,7 +92,7 @@ class Poincare:
             some = np.isfinite(found[:, 0])
             known |= some
             made.append(np.where(some[:, None], found, points[0]))
-        return side_input(view, "hierarchy", np.concatenate(made, axis=1), known)
+        return Values(sides={"hierarchy": np.concatenate(made, axis=1)}, known={"hierarchy": known})
 
 
 def line_weights(amount: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from feature_assets.group import GroupState
 from feature_assets.groups.embeddings.poincare.tree import Tree
-from feature_assets.state import GroupState
 
 TREES = ("merchant", "product", "region")
 

@@ -25,9 +25,9 @@ import polars as pl
 
 from feature_assets.data.tables import View
 from feature_assets.events.lines import Window, cached, past_events, top_by_spend, window
+from feature_assets.group import StateError
 from feature_assets.groups.model_derived.hmm.model import Steps
 from feature_assets.kernels.monthly import centred_log_ratios
-from feature_assets.state import StateError
 
 MONTH = 30
 CATEGORIES = 8  # largest by spend; the rest is one more
