@@ -1,8 +1,8 @@
 """From tables to fitted state, from a View and its state to columns, and from columns to the feature matrix.
 
-Groups are taken from the registry in dependency order; nothing here knows what a group computes. The state is fitted on
-the training dates that it is given and on nothing else, and every later step takes it as an argument and checks that it
-belongs to the data set and the schema at hand: there is no default state. Source: ARCHITECTURE §2, FEATURES §2.
+Groups are taken from the registry in dependency order. The state is fitted on the given training dates and on nothing
+else; every later step takes it as an argument and checks that it belongs to the data set and the schema at hand. There
+is no default state. Source: ARCHITECTURE §2, FEATURES §2.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ MAX_ROWS = 20_000  # (customer, date) rows of the fit, over all of its dates
 
 
 class FeatureError(ValueError):
-    """Columns that are not what the registry declares, or not of the customers at hand."""
+    """Columns that differ from their declaration in the registry, or belong to other customers."""
 
 
 def sample_views(tables: Tables, dates: Sequence[date], max_rows: int = MAX_ROWS) -> list[View]:
-    """The training rows that the fit sees: at most `MAX_DATES` dates and about `max_rows` (customer, date) rows.
+    """The training rows of the fit: at most `MAX_DATES` dates and about `max_rows` (customer, date) rows.
 
     Where a date has more customers than its share of the rows, each date takes another shard of a stable hash.
     """
@@ -53,10 +53,10 @@ def fit_state(
     """Fit every group that the data set has, then its scaling, in dependency order.
 
     Args:
-        tables: the data set; only what lies before the training dates is looked at.
+        tables: the data set; only events before the training dates are used.
         plan_train_dates: as-of dates of the training snapshots.
         seed: of every random choice.
-        progress: is told the name of each group before it is fitted.
+        progress: called with the name of each group before its fit.
     """
     outputs: list[dict[str, pl.DataFrame]] = [{} for _ in sample_views(tables, plan_train_dates)]  # normalised
     states: dict[str, GroupState] = {}
@@ -68,7 +68,7 @@ def fit_state(
             continue
         if progress is not None:
             progress(group.name)
-        views = sample_views(tables, plan_train_dates)  # fresh ones: what a group caches on them goes with it
+        views = sample_views(tables, plan_train_dates)  # fresh ones, so that the caches of a group are freed with it
         states[group.name] = fitted = group.fit(views, outputs, seed)
         if not group.columns:
             continue

@@ -1,7 +1,6 @@
-"""The catalogue of the registry for people: every section, group, column and side input, as frames and as Markdown.
+"""The catalogue of the registry: every section, group, column and side input, as frames and as Markdown.
 
-`docs/features.md` is what `markdown` gives; a test holds it to that. Nothing is described here that a group does not
-say of itself.
+`docs/features.md` is the output of `markdown`, which a test compares. All descriptions come from the groups.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from feature_assets import registry
 from feature_assets.closed import nearest
 
 _HEAD = """\
-# Features: the 734 columns and the inputs beside them
+# Features: the {width} columns and the side inputs
 
-Made from the registry by `ple features --markdown`; do not edit by hand. One row of the feature matrix is one customer
-at one as-of instant t, and every value reads only what happened strictly before t. Columns {first}–{last} are scaled
-with what was fitted on the training dates; the rest keep their natural units. A column whose source tables a data set
-does not have is absent. `ple features --check --dataset NAME` looks whether each column says something of its own.
+Generated from the registry by `ple features --markdown`; do not edit by hand. One row of the feature matrix is one
+customer at one as-of instant t, and every value depends only on events strictly before t. Columns {first}–{last} are
+scaled by statistics of the training dates; the rest keep their natural units. A column whose source tables a data set
+does not have is absent. `ple features --check --dataset NAME` checks that each column is informative.
 """
 
 
@@ -76,7 +75,7 @@ def explain(name: str) -> pl.DataFrame:
 
 def markdown() -> str:
     """The whole catalogue: an overview, then a table a group."""
-    parts = [_HEAD.format(first=0, last=registry.normalised() - 1), _table(overview())]
+    parts = [_HEAD.format(width=registry.width(), first=0, last=registry.normalised() - 1), _table(overview())]
     for row in overview().iter_rows(named=True):
         parts += [f"## {row['group']}\n", f"{row['description']}.\n", _table(explain(row["group"]))]
     return "\n".join(parts)

@@ -1,8 +1,8 @@
-"""Whether every column and side input says something of its own: FEATURES §2 rule 6, on a data set at one as-of date.
+"""Check that every column and side input is informative (FEATURES §2 rule 6), on a data set at one as-of date.
 
-What is looked at is what the model reads (`build.assemble`): scaled columns, raw columns, side inputs. A column fails
-when it is constant, missing throughout, or a copy of another (|ρ| > 0.9999 where both are known). A group whose source
-the data set does not have is absent, and named with the source; so are single columns of a group that is there.
+The check examines the inputs of the model (`build.assemble`): scaled columns, raw columns, side inputs. A column fails
+when it is constant, missing throughout, or a copy of another (|ρ| > 0.9999 where both are known). Groups and single
+columns whose source the data set does not have are reported as absent, with the source.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ FEW = 20  # rows on which both columns of a pair must be known
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found.
+    """Result of the check.
 
     Attributes:
-        rows: customers looked at.
-        present: columns that the data set feeds, of `registry.width()`.
+        rows: number of customers.
+        present: number of columns that the data set has, of `registry.width()`.
         faults: input, group, fault; one row a violation.
-        absent: group, columns (how many), missing source; one row a group that is absent, or a source that some columns
-            of a group lack.
+        absent: group, columns (number), missing source; one row for each absent group, and for each source that some
+            columns of a group lack.
     """
 
     rows: int
@@ -46,7 +46,7 @@ class Checked:
 
 
 def check(view: View, state: FeatureState, progress: Callable[[str], None] = lambda _: None) -> Checked:
-    """Compute every group of `state` for `view` and look at each column and side input."""
+    """Compute every group of `state` for `view` and check each column and side input."""
     progress("computing all groups")
     outputs = compute_all(view, state)
     matrix = assemble(view, outputs, state)
@@ -69,7 +69,7 @@ def check(view: View, state: FeatureState, progress: Callable[[str], None] = lam
 
 
 def absent(view: View) -> pl.DataFrame:
-    """Groups and columns that this data set cannot feed, with the tables they lack: group, columns, missing source."""
+    """Groups and columns that this data set does not have: group, columns, missing source."""
     rows = []
     for group in registry.registry().values():
         lost = [source for source in group.sources if not view.has(source)]
@@ -86,7 +86,7 @@ def absent(view: View) -> pl.DataFrame:
 
 
 def _never_varied(view: View, state: FeatureState) -> list[tuple[str, str]]:
-    """Columns that had a source and yet carried nothing in the fit."""
+    """Columns that have a source, but were constant or missing in the fit."""
     dropped = state.groups["normalise"].meta["dropped"]
     return [(name, why) for name, why in dropped.items() if _has_sources(name, view)]
 

@@ -1,4 +1,4 @@
-"""A feature group: what it declares, what it learns, what it computes.
+"""Feature groups: declarations, fitted state, and the base class.
 
 Here belong the declarations (`Column`, `SideInput`), the fitted state of one group (`GroupState`) and `FeatureGroup`,
 the base class of every group. Which groups exist and which position each column has belongs to `registry.py`; the
@@ -67,7 +67,7 @@ class SideInput:
 
 @dataclass(frozen=True)
 class GroupState:
-    """What one group learnt from the training dates.
+    """The fitted values of one group.
 
     Attributes:
         arrays: by name; no Python objects, so that they can be stored without pickle.
@@ -85,7 +85,7 @@ class GroupState:
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What a group may learn from.
+    """Inputs of a group's fit.
 
     Attributes:
         views: one View a training date, already a bounded sample.
@@ -101,11 +101,11 @@ class TrainingInputs:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a group may compute its values from.
+    """Inputs of a group's computation.
 
     Attributes:
         group: name of the group.
-        view: what is known of the customers before the as-of instant.
+        view: the customers and their events before the as-of instant.
         upstream: group → normalised columns of the groups in `needs`, in the view's customer order.
         fitted: the group's fitted state, or None; groups read it as `state`.
     """
@@ -129,7 +129,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Values:
-    """What a group computed, one row a customer of the view, in the view's order.
+    """Result of a group's computation: one row for each customer of the view, in the view's order.
 
     Attributes:
         columns: float [customers, C] in natural units, in the order of the group's columns; NaN is missing. None for a
@@ -173,13 +173,13 @@ class FeatureGroup(ABC):
         """Compute the group for the customers of `view`.
 
         Args:
-            view: what is known of the customers before the as-of instant.
-            state: what `fit` returned; may be None for a group that learns nothing.
+            view: the customers and their events before the as-of instant.
+            state: result of `fit`; may be None for a group that learns nothing.
             upstream: group → normalised columns of the groups in `needs`.
 
         Returns:
             `customer_id`, the columns (Float32, null where missing), the side inputs (List, null where not known); one
-            row a customer of the view, in its order.
+            row for each customer of the view, in its order.
 
         Raises:
             StateError: the group learns something, and no state was given.

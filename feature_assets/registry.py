@@ -4,7 +4,7 @@ Index ranges, the catalogue, the checks, the report and the model's input slices
 nowhere else. The built-in groups fill the 734 positions of `LAYOUT`; a plug-in adds a section of its own with
 `register`. Which columns a data set can feed is known by the fitted state (`FeatureState.present`).
 
-How a column is computed does not belong here (`groups/`), nor what was fitted (`state.py`). Source: FEATURES §1.
+The computation of columns belongs to `groups/`, fitted values belong to `state.py`. Source: FEATURES §1.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def group_positions(group: str) -> tuple[int, ...]:
 
 
 def is_normalised(name: str) -> bool:
-    """Whether the column of this name is scaled by the normaliser."""
+    """True if the normaliser scales the column of this name."""
     return positions()[name] < normalised()
 
 

@@ -1,7 +1,7 @@
 """Base group, 238 columns from transactions: RFM 34, category mix 64, transaction statistics 80, temporal 60.
 
-One module a part: `columns()` declares, `compute()` gives arrays in the same order. Fitted: the coarse categories by
-training spend, the quintile edges, and the parameters of BG/NBD and Gamma–Gamma. Source: FEATURES §3.1.
+Each part is a module whose `columns()` declares its columns and whose `compute()` returns their values in the same
+order. Source: FEATURES §3.1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from feature_assets.groups.base.history import History
 
 
 class BaseGroup(FeatureGroup):
-    """The group `base`; fitted: categories by spend, quintile edges, parameters of BG/NBD and Gamma–Gamma."""
+    """The group `base`. Fitted: coarse categories by spend, quintile edges, parameters of BG/NBD and Gamma–Gamma."""
 
     name = "base"
     description = "Recency, frequency and spend, category mix, transaction statistics and rhythm of purchases"
@@ -26,7 +26,6 @@ class BaseGroup(FeatureGroup):
         self.columns: tuple[Column, ...] = tuple(column for part in parts for column in part)
 
     def _learn(self, training: TrainingInputs) -> GroupState:
-        """Fit on training dates; nothing here is random, so `seed` changes nothing."""
         views = training.views
         histories = [History.of(view) for view in sorted(views, key=lambda view: view.as_of)]
         return GroupState(rfm.fit(histories), {"categories": top_by_spend(views, "category_l1", category_mix.MOST)})

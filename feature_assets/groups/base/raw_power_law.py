@@ -1,4 +1,4 @@
-"""Raw power-law group: 90 heavy-tailed amounts and counts in natural units (logarithms are the model's business).
+"""Raw power-law group: 90 heavy-tailed amounts and counts in natural units (the model takes logarithms).
 
 Windows are 14, 28, 56, 112 and 224 days, so that no column repeats one of the base group (7, 30, 90, 180, 365). Sums
 and counts are 0 where nothing happened; maxima are null there. Source: FEATURES §1 (644–733), §3.
@@ -73,7 +73,7 @@ def _columns() -> tuple[Column, ...]:
 
 
 class RawPowerLaw(FeatureGroup):
-    """Un-normalised amounts and counts; fitted: which categories and channels are the largest."""
+    """Un-normalised amounts and counts. Fitted: the largest categories and channels."""
 
     name = "raw_power_law"
     description = "Heavy-tailed amounts and counts in natural units, by window, category, channel and merchant"

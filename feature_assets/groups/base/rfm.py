@@ -1,4 +1,4 @@
-"""RFM, 34 columns: how recently, how often, for how much; rhythm, rank in the cohort, trend, and what is to come.
+"""RFM, 34 columns: recency, frequency, monetary value, rhythm, rank in the cohort, trend, expected purchases.
 
 A visit is a basket; frequency counts visits, monetary is the mean amount of a visit (the M of Fader, Hardie & Lee
 2005), so that total spend (`transaction_stats`) is no copy of it. Source: FEATURES §3.1.

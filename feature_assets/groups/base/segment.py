@@ -1,15 +1,13 @@
-"""Segment of a customer, and what is known of the two segments that have no history.
+"""Segment of a customer, and encodings of the two segments without history.
 
-Segments, by a rule: 0 anonymous, a visitor whom `customers.segment` calls so; 1 cold start, joined less than
-`COLD_DAYS` days ago or with purchases on fewer than `COLD_PURCHASE_DAYS` days before t; 2 warm, everybody else.
+Segments, by a rule: 0 anonymous, as stated by `customers.segment`; 1 cold start, joined less than `COLD_DAYS` days ago
+or with purchases on fewer than `COLD_PURCHASE_DAYS` days before t; 2 warm, everybody else.
 
 `coldstart` [40] and `anonymous` [15] describe a customer by static columns, the day of joining, age and (cold start)
 the first days. All values lie in [0, 1]. Static columns are encoded without a target: one slot for the frequency of the
-customer's value, one for each of its most frequent values; slots are dealt out in turn, column by column, and
-`static_…` of the state's meta says what each one holds. Which slots a data set fills is in `channels_present`.
-The first days of a customer who joined before the data began are not known; such a customer is warm or inactive, and
-they are 0.
-Source: MODEL §1, §15.
+customer's value, one for each of its most frequent values; slots are assigned to the columns in turn, and `static_…` of
+the state's meta describes each one. `channels_present` lists the slots that a data set fills. The first days of a
+customer who joined before the data began are unknown and encoded as 0. Source: MODEL §1, §15.
 """
 
 from __future__ import annotations
@@ -50,7 +48,7 @@ _OLDEST = 100  # years
 
 
 class Segment(FeatureGroup):
-    """Segment and encodings; fitted: which value each static slot stands for, frequencies, scales of the first days."""
+    """Segment and encodings. Fitted: the value of each static slot, frequencies, scales of the first days."""
 
     name = "segment"
     description = "Anonymous, cold start or warm, and static encodings for the two segments without history"
@@ -148,7 +146,7 @@ def _age(view: View) -> dict[str, np.ndarray]:
 
 
 def _early(view: View) -> np.ndarray:
-    """What happened in the first `EARLY` days after joining and before t, float64 [customers, 9] as in `_EARLY`."""
+    """Counts and sums of the first `EARLY` days after joining, before t: float64 [customers, 9] as in `_EARLY`."""
     n, tenure = view.customers.height, _tenure(view)
     result = np.zeros((n, len(_EARLY)))
 
@@ -180,7 +178,7 @@ def _early(view: View) -> np.ndarray:
 
 
 def _deal(customers: pl.DataFrame, slots: int) -> list[dict[str, object]]:
-    """What each of at most `slots` slots holds: dealt out in turn to the static columns (by name), to each the
+    """Contents of at most `slots` slots, assigned in turn to the static columns (by name), to each the
     frequencies of its values, then its most frequent values; a column's slots stand together, its values by name, so
     that they keep their places on similar data. A column with one value has nothing to say; one with two and no gap
     needs one slot only."""

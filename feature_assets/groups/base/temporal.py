@@ -1,8 +1,8 @@
-"""Temporal, 60 columns: when in the day, week and month the customer comes, and the rhythm of the daily series.
+"""Temporal, 60 columns: times of day, week and month of the visits, and the rhythm of the daily series.
 
-Circles (hour, weekday, day of month) are summed up by the mean resultant length and the sine and cosine of the mean
-direction. The daily series is the last 26 weeks: visits, and log1p of the amount spent; before the customer's first
-day it is unknown, not zero. Whole weeks only, at least eight of them. Source: FEATURES §3.1.
+Circular variables (hour, weekday, day of month) are summarised by the mean resultant length and the sine and cosine of
+the mean direction. The daily series is the last 26 weeks: visits, and log1p of the amount spent; before the customer's
+first day it is unknown, not zero. Whole weeks only, at least eight of them. Source: FEATURES §3.1.
 """
 
 from __future__ import annotations

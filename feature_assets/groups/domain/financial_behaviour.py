@@ -1,4 +1,4 @@
-"""Financial behaviour, 9 columns: how inflows, spending, balances and debts hang together.
+"""Financial behaviour, 9 columns: relations between inflows, spending, balances and debts.
 
 Each column is a named measure of household finance, estimated on the customer's own events. Consumption is purchases
 less refunds plus cash withdrawals, fees and premiums; transfers, repayments and investments are no consumption.
@@ -18,8 +18,8 @@ less refunds plus cash withdrawals, fees and premiums; transfers, repayments and
   index, Shryock & Siegel 1976).
 - Cash share: withdrawals over withdrawals and purchases (Bagnall et al. 2016).
 
-Which kinds of transactions the data set has at all is noted in the state; a measure whose kinds it lacks is missing,
-and so absent. Source: FEATURES §3.8.
+The state records which kinds of transactions the data set has; a measure whose kinds it lacks is missing throughout and
+therefore absent. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _COLUMNS = (
 
 
 class FinancialBehaviour(FeatureGroup):
-    """Saving, liquidity, response to inflows; noted in the state: the kinds of flows that the data set has."""
+    """Saving, liquidity, response to inflows. Fitted: the kinds of flows that the data set has."""
 
     name = "financial_behaviour"
     description = "Savings rate, buffer, propensity to spend, smoothing, liquidity, debt service, payday, cash"

@@ -4,8 +4,8 @@ Fitted on the normalised RFM and category-mix columns of base and the campaign c
 training rows have; missing = 0, the middle): principal components that hold 90 % of the variance, at most 16, whitened;
 then a Gaussian mixture of 20 components with k-means++ start, 3 restarts, diagonal or full covariances by BIC, on at
 most 12,000 training rows. Components are ordered by the mean log spend of their members, so that a number keeps its
-meaning after a refit on similar data. Source: FEATURES §3.4; Pedregosa et al. 2011 (scikit-learn), whose posteriors
-ours equal within 1e-9.
+meaning after a refit on similar data. Source: FEATURES §3.4; Pedregosa et al. 2011 (scikit-learn); the posteriors equal
+scikit-learn's within 1e-9.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _columns() -> tuple[Column, ...]:
 
 
 class Gmm(FeatureGroup):
-    """Soft clusters of customers; fitted: principal components and the mixture."""
+    """Soft clusters of customers. Fitted: principal components and the mixture."""
 
     name = "gmm"
     description = "20 soft clusters of the normalised columns: posteriors, entropy, distance to the nearest centre"
@@ -181,6 +181,7 @@ def _evaluate(state: GroupState, matrix: np.ndarray) -> tuple[np.ndarray, np.nda
         squared[:, k] = _row_sums(_product(points - means[k], factors[k]) ** 2)
     log_det = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
     log_joint = -0.5 * (means.shape[1] * np.log(2 * np.pi) + squared) + log_det + np.log(arrays["weights"])
+    # softmax, but with sums in the order of K: scipy's would differ in the last bits
     joint = np.exp(log_joint - log_joint.max(axis=1, keepdims=True))
     return joint / _row_sums(joint)[:, None], np.sqrt(squared.min(axis=1))
 
@@ -204,7 +205,7 @@ def _row_sums(values: np.ndarray) -> np.ndarray:
 
 
 def _subset() -> set[str]:
-    """Names of the columns that clusters may be made of."""
+    """Names of the columns that the clusters may be fitted on."""
     return {column.name for column in (*rfm.columns(), *category_mix.columns(), *campaign.GROUP.columns)}
 
 

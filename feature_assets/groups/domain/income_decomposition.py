@@ -1,15 +1,15 @@
-"""Income decomposition, 8 columns: what of a customer's inflows is permanent, what transitory, and how regular.
+"""Income decomposition, 8 columns: permanent and transitory part of a customer's inflows, and their regularity.
 
-Monthly income y is a permanent level that moves as a random walk, plus a transitory part: y(t) = p(t) + e(t),
-p(t) = p(t − 1) + η(t) (Friedman 1957; Muth 1960; Meghir & Pistaferri 2004). The level is the Kalman filter's of this
+Monthly income y is a permanent level that moves as a random walk, plus a transitory part: y(t) = p(t) + e(t), p(t) =
+p(t − 1) + η(t) (Friedman 1957; Muth 1960; Meghir & Pistaferri 2004). The level is the Kalman filter's of this
 local-level model with a diffuse start (Harvey 1989, §2.6; Durbin & Koopman 2012, ch. 2). The ratio q = var η / var e is
 averaged over a grid with weight proportional to the exact likelihood (var e concentrated out, uniform prior in log q),
-so that a few months give the middle and not an extreme. A month is 1/12 of a year, counted back from t; at most 24.
+so that few months give a moderate estimate. A month is 1/12 of a year, counted back from t; at most 24.
 
-Inflows are kinds of transactions (`contract.INFLOWS`). Whether the training dates have any is found out in `fit` and
-noted in the state; without any every column is missing, and so absent. Level and shares of variance need 4 months (a
-customer without inflow has the level 0 and nothing else), volatility 3 with an inflow, regularity 3 salaries in 365
-days; null below. Source: FEATURES §3.8.
+Inflows are kinds of transactions (`contract.INFLOWS`). The state records the kinds that the training dates have;
+without any, every column is missing and therefore absent. Level and shares of variance need 4 months (a customer
+without inflow has the level 0 and nothing else), volatility 3 with an inflow, regularity 3 salaries in 365 days; null
+below. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _COLUMNS = (
 
 
 class IncomeDecomposition(FeatureGroup):
-    """Permanent and transitory income; noted in the state: how many inflows of each kind the training dates have."""
+    """Permanent and transitory income. Fitted: the number of inflows of each kind on the training dates."""
 
     name = "income_decomposition"
     description = "Permanent and transitory income, regularity of salary, inflow types, volatility"

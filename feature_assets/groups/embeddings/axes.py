@@ -1,6 +1,6 @@
-"""What the groups with embeddings share: axes that names fix, where each customer's lines begin, rows that are absent.
+"""Helpers of the groups with embeddings: axes fixed by names, first line of each customer, positions in a vocabulary.
 
-An embedding is known up to a rotation. Here it is always turned towards directions drawn by *name*, so that a refit on
+An embedding is determined up to a rotation. It is rotated towards directions drawn by *name*, so that a refit on
 similar data gives similar coordinates, in any process and on any machine.
 """
 

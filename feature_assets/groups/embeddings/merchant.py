@@ -1,8 +1,8 @@
-"""Merchant group, 21 columns: what kind of merchants and brands a customer chooses, and how it moves between them.
+"""Merchant group, 21 columns: kinds of merchants and brands of the purchases, and movement between them.
 
 - Category level 1 and 2, four coordinates each: the Einstein midpoint, weighted by spend, of the customer's merchants
-  in a four-dimensional Poincaré embedding of the merchant categories (Nickel & Kiela 2017), each merchant standing at
-  its category of that level; shown in the tangent space at the origin (logarithm map), where coordinates add.
+  in a four-dimensional Poincaré embedding of the merchant categories (Nickel & Kiela 2017), each merchant placed at
+  its category of that level; given in the tangent space at the origin (logarithm map), where coordinates add.
 - Brand, eight: the mean embedding of the different brands bought. Brands are embedded by the leading eigenvectors of
   their positive pointwise mutual information over customers (Levy & Goldberg 2014), axes fixed by the brands' names.
 - Statistics: entropy rate, exploration, staying, self-information of the sequence of visits; a visit is a run of lines
@@ -104,10 +104,10 @@ def _columns() -> tuple[Column, ...]:
 
 
 class Merchant(FeatureGroup):
-    """Merchants and brands of a customer; fitted: category tree, brand vectors, shares of merchants."""
+    """Merchants and brands of a customer. Fitted: category tree, brand vectors, shares of merchants."""
 
     name = "merchant"
-    description = "What kind of merchants and brands a customer chooses, and how it moves between them"
+    description = "Kinds of merchants and brands that a customer chooses, and movement between them"
     columns = _columns()
     sources = ("transactions",)
 

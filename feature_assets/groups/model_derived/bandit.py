@@ -5,8 +5,8 @@ last 365 days is one choice: the category with most spend. It pays if the custom
 days. The chance p_k that arm k pays has a Beta posterior; the prior has its mode at the training customers' share of
 choices that paid and the weight of two choices, α = 1 + 2 p, β = 1 + 2 (1 − p).
 
-- exploration share: choices of an arm that was not greedy, i.e. had not the largest posterior mean from what was known
-  on that day. Source: Sutton & Barto (2018), Reinforcement Learning, §2.2.
+- exploration share: choices of an arm that was not greedy, i.e. did not have the largest posterior mean given the data
+  of that day. Source: Sutton & Barto (2018), Reinforcement Learning, §2.2.
 - regret: posterior mean of the customer's best arm minus that of the arms chosen, mean over choices (pseudo-regret).
   Source: Bubeck & Cesa-Bianchi (2012), Regret analysis of stochastic and nonstochastic multi-armed bandits, §1.
 - posterior entropy: entropy of the arm that a Thompson sampler would draw, P(k is best) = ∫ f_k Π F_j by quadrature.
@@ -39,7 +39,7 @@ _MEANINGS = {
 
 
 class Bandit(FeatureGroup):
-    """The group `bandit`; fitted: the categories that are arms, and the prior of each."""
+    """The group `bandit`. Fitted: the categories that are arms, and the prior of each."""
 
     name = "bandit"
     description = "Exploration and regret of category choice, as a Bernoulli bandit with Beta posteriors"

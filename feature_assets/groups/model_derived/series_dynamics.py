@@ -1,9 +1,9 @@
 """Series dynamics, 18 columns: the shape of the customer's daily spend over the last 180 days.
 
-The series is log1p of what was spent on each known day (0 where nothing was bought), from joining on or from 180 days
-before t; at least 56 days. Distribution 4, frequency 4, change points 3, autocorrelation 4, complexity 3, each a
-published measure: the formula and the source are beside the kernel of each, `kernels/series.py`. What base says of the
-same series (peaks, centroid and entropy of the spectrum, single autocorrelations) is not repeated. Nothing is fitted.
+The series is log1p of the spend of each known day (0 where nothing was bought), from joining on or from 180 days before
+t; at least 56 days. Distribution 4, frequency 4, change points 3, autocorrelation 4, complexity 3, each a published
+measure: formula and source stand beside its kernel in `kernels/series.py`. Measures of the same series that the base
+group has (peaks, centroid and entropy of the spectrum, single autocorrelations) are not repeated.
 Source: FEATURES §3.7.
 """
 
@@ -38,7 +38,7 @@ _MEANINGS: dict[str, tuple[str, str]] = {
 
 
 class SeriesDynamics(FeatureGroup):
-    """The group `series_dynamics`; nothing is fitted."""
+    """The group `series_dynamics`. Nothing is fitted."""
 
     name = "series_dynamics"
     description = "Distribution, spectrum, change points, memory and complexity of the daily series"

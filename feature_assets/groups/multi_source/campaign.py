@@ -1,10 +1,10 @@
-"""Campaign group: 12 columns of what a customer was shown, and how it answered.
+"""Campaign group, 12 columns: impressions, clicks and conversions of a customer.
 
 An *exposure* is an impression, one (customer, campaign). It is clicked (converted) when the customer has a click
-(conversion) of the same campaign before t. The click rate leaves out the campaign kinds whose click says nothing
-(`click_kinds_off` of the data set). Rates are Beta-smoothed: (k + α) / (n + α + β), with (α, β) fitted to the
-exposures of the training dates by the method of moments of the beta-binomial (Kleinman 1973), so that a customer who
-was never exposed gets the population's rate and no division by zero. Source: FEATURES §3.2.
+(conversion) of the same campaign before t. The click rate leaves out campaign kinds whose clicks are uninformative
+(`click_kinds_off` of the data set). Rates are Beta-smoothed: (k + α) / (n + α + β), with (α, β) fitted to the exposures
+of the training dates by the method of moments of the beta-binomial (Kleinman 1973), so that a customer who was never
+exposed gets the population's rate. Source: FEATURES §3.2.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class _Events:
 
 
 class Campaign(FeatureGroup):
-    """Impressions, clicks and conversions; fitted: the priors of the two rates."""
+    """Impressions, clicks and conversions. Fitted: the priors of the two rates."""
 
     name = "campaign"
     description = "Campaign impressions, clicks, conversions, smoothed rates, recency and fatigue"

@@ -1,4 +1,4 @@
-"""Consultation, 18 columns: when, why and how regularly a customer talked to the company.
+"""Consultation, 18 columns: times, topics, regularity and outcome of a customer's contacts with the company.
 
 Source: FEATURES §3.2.
 """

@@ -1,6 +1,6 @@
-"""Credit, 12 columns: what may be drawn, what is drawn, how that moves, and how it is paid back.
+"""Credit, 12 columns: limits, utilisation and its change, loans, repayment.
 
-Utilisation is what is owed on credit cards over their limits, on the latest statements; the utilisation of a single
+Utilisation is the balance owed on credit cards over their limits, on the latest statements; the utilisation of a single
 statement is its own balance over its own limit. Source: FEATURES §3.2.
 """
 

@@ -1,4 +1,4 @@
-"""Deposits, 20 columns: what lies on current and savings accounts, and what flows in and out.
+"""Deposits, 20 columns: balances of current and savings accounts, inflows and outflows.
 
 Levels and their changes come from the latest statements that were known at an instant; a statement is low when its
 current account holds less than the training dates' lower decile. Flows are transactions that buy nothing at a merchant.

@@ -1,4 +1,4 @@
-"""Digital, 14 columns: how often, how long and how regularly a customer uses the web site and the app.
+"""Digital, 14 columns: frequency, length and regularity of a customer's use of the web site and the app.
 
 A session is any row of the table: a visit, a search, a login or a call for support. Source: FEATURES §3.2.
 """

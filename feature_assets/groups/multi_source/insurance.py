@@ -1,4 +1,4 @@
-"""Insurance, 25 columns: what is insured for how much and since when, what is paid, what is claimed.
+"""Insurance, 25 columns: covers, insured sums and their age, premiums, claims.
 
 The balance of an insurance is its insured sum. Source: FEATURES §3.2.
 """

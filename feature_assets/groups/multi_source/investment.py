@@ -1,4 +1,4 @@
-"""Investments, 18 columns: what is held in which form, how it moves, and how it is bought.
+"""Investments, 18 columns: value and forms of the holdings, their change, purchases.
 
 Value and mix come from the latest statements of holdings; volatility and drawdown from the statements of investment
 accounts, which are more frequent. Source: FEATURES §3.2.

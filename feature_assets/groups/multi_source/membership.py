@@ -1,4 +1,4 @@
-"""Membership, 15 columns: points that were earned and redeemed.
+"""Membership, 15 columns: points earned and redeemed.
 
 Between two statements of a points account, an increase was earned and a decrease was redeemed.
 Source: FEATURES §3.2.

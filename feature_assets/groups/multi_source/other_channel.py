@@ -1,7 +1,7 @@
-"""Other channels, 23 columns: where a customer buys, visits and asks, and how those channels meet.
+"""Other channels, 23 columns: channels of a customer's purchases, sessions and contacts, and their interplay.
 
 Purchase channels are the three that the data set names (`dataset.channels`, numbered 1 to 3 in that order). Session
-channels are the two commonest of the training dates, numbered by name so that a refit keeps the numbers.
+channels are the two most frequent of the training dates, numbered by name so that a refit keeps the numbers.
 Source: FEATURES §3.2.
 """
 

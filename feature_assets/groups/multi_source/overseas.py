@@ -1,4 +1,4 @@
-"""Overseas, 6 columns: what is bought abroad, and in how many trips.
+"""Overseas, 6 columns: purchases abroad and trips.
 
 A trip is a run of days with a purchase abroad, at most `APART` days from one to the next. Source: FEATURES §3.2.
 """

@@ -1,4 +1,4 @@
-"""Products, 12 columns: how many kinds a customer holds or held, since when, and how they come and go.
+"""Products, 12 columns: kinds of products held, their age, openings and closings.
 
 Source: FEATURES §3.2.
 """

@@ -1,10 +1,10 @@
-"""Epidemic, 5 columns: the customer's adoption of categories as SIR contagion through merchants that it shares.
+"""Epidemic, 5 columns: adoption of categories as SIR contagion through the merchants that customers share.
 
 For each customer a category of level 2 is *susceptible* until first bought, *infectious* from each purchase on for 56
 days, then *recovered*, until bought again (Kermack & McKendrick 1927; Bass 1969 for adoption). A visit to a merchant is
 a contact with its other customers; the share of them in whom a category is infectious is fitted on the training dates
 (shrunk to the population's share with the weight of 10 customers; merchants that were not seen there have the
-population's). The 64 categories are those of which adopters and others are most nearly balanced.
+population's). The 64 categories are those whose numbers of adopters and others are most balanced.
 
 - Contact rate: infectious contacts of a susceptible category in a week.
 - Adoption rate β: adoptions per infectious contact; recovery γ: recoveries per infectious week, from the purchases of
@@ -13,7 +13,7 @@ population's). The 64 categories are those of which adopters and others are most
 - R = β κ / γ, κ the customer's contacts (visits) in a week.
 - Time to peak: of the SIR equations ds/dt = −βκ s i, di/dt = βκ s i − γ i from the susceptible and infectious shares at
   the customer's merchants; t = ∫ ds / (βκ s i(s)) with i(s) = i₀ + s₀ − s + ln(s/s₀)/R (Kermack & McKendrick) by
-  Gauss–Legendre quadrature; negative where the peak lies behind (at s = 1 at the earliest).
+  Gauss–Legendre quadrature; negative where the peak is past (at s = 1 at the earliest).
 
 Null without a purchase. Source: FEATURES §3.8.
 """
@@ -52,7 +52,7 @@ _COLUMNS = (
 
 
 class Epidemic(FeatureGroup):
-    """SIR of category adoption; fitted: prevalence at merchants, and the priors of β and γ."""
+    """SIR of category adoption. Fitted: prevalence at merchants, and the priors of β and γ."""
 
     name = "epidemic"
     description = "Category adoption as SIR: contact rate, adoption rate, recovery, R, time to peak"

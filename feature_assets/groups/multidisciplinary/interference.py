@@ -1,8 +1,8 @@
 """Interference, 8 columns: the weekly, bi-weekly and monthly waves of daily spend, and how they interfere.
 
 log1p of daily spend of the last 26 weeks is split into its complex amplitudes Z(b) at 1/7, 1/14 and 1/28 cycles a day
-by demodulation over blocks of 28 days, one starting each week (Bloomfield 1976, Fourier Analysis of Time Series,
-ch. 6); over 28 days the three waves and a constant are orthogonal, so that none leaks into another.
+by demodulation over blocks of 28 days, one starting each week (Bloomfield 1976, Fourier Analysis of Time Series, ch.
+6); over 28 days the three waves and a constant are orthogonal, so that none leaks into another.
 
 - *Phase coherence* of two waves n:m is |mean over b of exp(i(n φ₁ − m φ₂))| (n:m phase locking: Tass et al. 1998),
   less the mean of surrogates with as many purchase days at random on as many weeks: a few isolated purchases are
@@ -13,8 +13,8 @@ ch. 6); over 28 days the three waves and a constant are orthogonal, so that none
 - *Phase drift* arg Σ Z(b + 4) Z*(b): how far the phase moves in 28 days, so how far the customer's period is from the
   nominal one (pulse-pair estimator: Miller & Rochwarger 1972). A calendar month gives −0.50 for the monthly wave.
 
-Coherence needs 4 known whole weeks and a purchase ever (0 where chance is all there is), beat and drift 12 weeks and
-5 purchase days in the window; null below. Source: FEATURES §3.8.
+Coherence needs 4 known whole weeks and at least one purchase (0 where it equals chance), beat and drift 12 weeks and 5
+purchase days in the window; null below. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _WAVES = np.exp(-1j * _ANGLES)  # [3, 28], days from the oldest on
 
 
 class Interference(FeatureGroup):
-    """Coherence, beat and drift of three waves; fitted: the coherence that chance gives."""
+    """Coherence, beat and drift of three waves. Fitted: the coherence expected by chance."""
 
     name = "interference"
     description = "Phase coherence of weekly, bi-weekly and monthly spend, beat of the weekly wave, phase drift"
@@ -95,7 +95,7 @@ class Interference(FeatureGroup):
 
 def chance(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mean coherences of series with random purchase days and values drawn from `values`: float32 [WEEKS + 1,
-    7·WEEKS + 1, 3] by known weeks and purchase days (linear between `COUNTS`); 1 where nothing can be told."""
+    7·WEEKS + 1, 3] by known weeks and purchase days (linear between `COUNTS`); 1 where it is undefined."""
     table = np.ones((WEEKS + 1, 7 * WEEKS + 1, 3), dtype=np.float32)
     for weeks in range(BLOCK, WEEKS + 1):
         counts = [n for n in COUNTS if n < 7 * weeks] + [7 * weeks]

@@ -9,12 +9,12 @@ Three models, each fitted to the customer's own purchases.
   coefficient e^(−λ) (Eigen 1954; Uhlenbeck & Ornstein 1930); x is log1p of weekly spend, the likelihood is exact.
 - *Activation*: the rate of the next purchase is A e^(−E p) (Arrhenius 1889, price level p in the place of 1/T), fitted
   to the waiting times after each purchase day by exponential regression (Cox & Oakes 1984, ch. 6), the last one
-  censored at t. p is the log price of what was bought against the fitted reference price of its category.
+  censored at t. p is the log price of the purchases relative to the fitted reference price of their category.
 
 Rate law and relaxation are averaged over a grid of their parameters with weight proportional to the likelihood and a
-uniform prior on order, log rate constant and log approach rate: a short series gives the middle and not an extreme.
-Rate law: from 8 known weeks, 3 weeks with a purchase and one peak on; relaxation: 4 known weeks and a purchase ever (an
-empty series is at 0 and approaches nothing); activation: 4 purchase days of different price. Source: FEATURES §3.8.
+uniform prior on order, log rate constant and log approach rate: a short series gives a moderate estimate. Rate law:
+from 8 known weeks, 3 weeks with a purchase and one peak on; relaxation: 4 known weeks and a purchase (an empty series
+has level 0 and no rate); activation: 4 purchase days of different price. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _STAY = np.exp(-APPROACH)
 
 
 class ReactionKinetics(FeatureGroup):
-    """Decay, relaxation and activation of spend; fitted: the reference price of each category."""
+    """Decay, relaxation and activation of spend. Fitted: the reference price of each category."""
 
     name = "reaction_kinetics"
     description = "Order, rate and half-life of spend decay after a peak, activation by price, equilibrium"

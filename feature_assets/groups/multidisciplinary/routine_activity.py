@@ -1,12 +1,12 @@
-"""Routine activity, 5 columns: how much visits cling to places and times (Cohen & Felson 1979).
+"""Routine activity, 5 columns: concentration of visits on places and times (Cohen & Felson 1979).
 
-Place is the merchant; time a cell of weekday × 6-hour part (28). A visit is what was bought at one instant. All
-measures look at the last 365 days and at the latest 256 visits whose merchant is known.
+Place is the merchant; time a cell of weekday × 6-hour part (28). A visit is the set of purchases at one instant. All
+measures use the latest 256 visits with a known merchant of the last 365 days.
 
 - *Near-repeat rate* (Knox 1964; Townsley, Homel & Chaseling 2003): share of visits followed by another one at the same
   place within 7 days, beyond chance. With o the observed share and e the one expected if the other visits of the 7 days
   chose their place as all visits do, (o − e)/(1 − e): the probability of a triggered repeat. Visits of the last 7 days
-  before t are not asked, as their 7 days are not over.
+  before t do not count, since their 7 days are not over.
 - *Hot-spot share* (Sherman, Gartin & Buerger 1989): share of visits in cells of place × weekday that hold more visits
   than the same visits spread evenly over the week allow (Poisson tail below 5 %).
 - *Temporal displacement* (Guerette & Bowers 2009): how many hours the mean time of day (circular: Fisher 1993) of the
@@ -52,7 +52,7 @@ _COLUMNS = (
 
 
 class RoutineActivity(FeatureGroup):
-    """Place and time of visits; nothing is fitted beyond the customer's own series."""
+    """Place and time of visits. Nothing is fitted beyond the customer's own series."""
 
     name = "routine_activity"
     description = "Near-repeat visits, hot spots, temporal displacement, regularity of place, deviation from it"

@@ -1,10 +1,10 @@
 """Session sequence: the last 90 days of each customer, 8 values a day, oldest day first.
 
 Visits, pages, seconds, searches and calls for support come from sessions; impressions, clicks and conversions from
-campaign events. What the data set does not have is *absent*: not in `channels_present` of the state, and 0 in the array
-because an array has no holes. A day without an event is a fact (zeros, mask true); a day before the customer joined is
-not (mask false). Values are log1p of the day's sum, divided by a fitted scale and not centred, so 0 stays "nothing".
-Source: FEATURES §3.9.
+campaign events. Channels that the data set does not have are *absent*: not in `channels_present` of the state, and 0 in
+the array. A day without an event is a fact (zeros, mask true); a day before the customer joined is not (mask false).
+Values are log1p of the day's sum, divided by a fitted scale and not centred, so that 0 keeps its meaning. Source:
+FEATURES §3.9.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TOTALS = ("pages", "seconds")  # columns of sessions
 
 
 class SessionSeq(FeatureGroup):
-    """Daily sequence; fitted: the scale of each channel, and which channels the data set has."""
+    """Daily sequence. Fitted: the scale of each channel, and the channels that the data set has."""
 
     name = "session_seq"
     description = "90 days × 8: what was visited, seen and answered each day, for the sequence branch of the model"

@@ -1,10 +1,10 @@
 """Transaction sequence: the last 180 days of each customer, 16 values a day, oldest day first.
 
 Card 8: count, log amount, mean, max, category entropy, top category, channel share, hour resultant. Deposit 8: in, out,
-net, balance, count, transfer, salary flag, low-balance flag (`_deposit_days.py`). What the data set does not have is
-*absent*: not in `channels_present` of the state, and 0 in the array because an array has no holes. A day without a
-purchase is a fact (zeros, mask true); a day before the customer joined is not (mask false). Values are divided by a
-fitted scale and not centred, so 0 stays "nothing". Source: FEATURES §3.9.
+net, balance, count, transfer, salary flag, low-balance flag (`deposit_days.py`). Channels that the data set does not
+have are *absent*: not in `channels_present` of the state, and 0 in the array. A day without a purchase is a fact
+(zeros, mask true); a day before the customer joined is not (mask false). Values are divided by a fitted scale and not
+centred, so that 0 keeps its meaning. Source: FEATURES §3.9.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _CHUNK = 1024  # customers at a time: 1024 × 180 × 13 cells of float64 are 19 
 
 
 class TxnSeq(FeatureGroup):
-    """Daily sequence; fitted: scales of the amounts and counts, the order of categories, the commonest channel."""
+    """Daily sequence. Fitted: scales of the amounts and counts, the order of categories, the most frequent channel."""
 
     name = "txn_seq"
     description = "180 days × 16: what was bought each day, for the sequence branch of the model"

@@ -2,8 +2,8 @@
 
 Each window's cloud (at most 24 points) has a diagram (H0, H1). A *transition* leads from one window with a diagram to
 the next one that has one; its size is the sum of the Wasserstein-1 distances of H0 and H1, its speed that size over the
-number of steps of 60 days between the two. The newest transition gives distances and changes, all of them together
-direction and speed. Everything is null with fewer than two windows that have a diagram.
+number of steps of 60 days between the two. The columns of distance and change describe the newest transition, those of
+direction and speed all transitions. All columns are null with fewer than two windows that have a diagram.
 Source: FEATURES §3.3; Gidea & Katz, "Topological data analysis of financial time series" (2018), for distances between
 the diagrams of consecutive windows; Batschelet (1981) for the straightness index.
 """
@@ -38,7 +38,7 @@ _MEASURES = (
 
 
 class PhaseTransition(FeatureGroup):
-    """Distances between the diagrams of consecutive windows; fitted: the points' scales, the threshold of speed."""
+    """Distances between the diagrams of consecutive windows. Fitted: scales of the points, threshold of speed."""
 
     name = "phase_transition"
     description = "Change of topology (H0, H1) between six consecutive windows of 60 days"

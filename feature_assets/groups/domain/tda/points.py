@@ -1,9 +1,9 @@
-"""The point cloud of a customer: one point a purchase or session, (log amount, category rank, weekday, hour).
+"""The point cloud of a customer: one point for each purchase or session, (log amount, category rank, weekday, hour).
 
 A purchase is a basket: its lines have one time, its category is that of its largest line. Weekday and hour are points
 of the unit circle, so a point has six coordinates, each divided by the population's interquartile range over 1.349 (the
-standard deviation where that is 0). Nothing is centred: distances would not notice. A session has no amount; its
-category rank is the one behind "other", so that sessions lie beside the purchases. Source: FEATURES §3.3.
+standard deviation where that is 0). The points are not centred, since distances do not depend on it. A session has no
+amount; its category rank is the one after "other". Source: FEATURES §3.3.
 """
 
 from __future__ import annotations

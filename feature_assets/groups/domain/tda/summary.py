@@ -1,4 +1,4 @@
-"""Groups tda_short (90 days, H0 and H1) and tda_long (365 days, H0 to H2): statistics, and the diagrams themselves.
+"""Groups tda_short (90 days, H0 and H1) and tda_long (365 days, H0 to H2): statistics and diagrams.
 
 A customer with fewer than two different points in the window has null columns and a mask that is false throughout.
 `tda_global` holds six cross-dimension statistics for each of the short window's two dimensions and the long window's
@@ -41,7 +41,7 @@ def _side_inputs(cut: Cut) -> tuple[SideInput, ...]:
 
 
 class _Persistence(FeatureGroup):
-    """Statistics and diagram of one window; fitted: the points' scales, the population's levels."""
+    """Statistics and diagram of one window. Fitted: scales of the points, levels of the population."""
 
     sources = ("transactions",)
 

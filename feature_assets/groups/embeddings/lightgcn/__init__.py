@@ -1,10 +1,10 @@
-"""LightGCN group: 64 coordinates of a customer in the graph of who buys where.
+"""LightGCN group: 64 coordinates of a customer in the graph of customers and merchants.
 
-Fitted: an embedding of each merchant of the training dates (`training.py`). A customer is one propagation of them,
-e = d^−½ Σ d_m^−½ e_m over the d different merchants where it bought before t, whether it was in the fit or not; the
-result is divided by its root mean square over the fit. A customer whose merchants are all new since the fit gets what
-an average purchase says; a customer without a merchant has no row (null). Source: FEATURES §3.6; He et al. (2020),
-LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation.
+Fitted: an embedding of each merchant of the training dates (`training.py`). A customer's embedding is one propagation
+of them, e = d^−½ Σ d_m^−½ e_m over the d different merchants of the purchases before t, whether or not the customer was
+in the fit; the result is divided by its root mean square over the fit. A customer whose merchants are all new since the
+fit gets the embedding of an average purchase; a customer without a merchant has none (null). Source: FEATURES §3.6; He
+et al. (2020), LightGCN: Simplifying and Powering Graph Convolution Network for Recommendation.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["GROUP", "LightGcn"]
 
 
 class LightGcn(FeatureGroup):
-    """Collaborative embedding; fitted: one vector a merchant."""
+    """Collaborative embedding. Fitted: one vector for each merchant."""
 
     name = "lightgcn"
-    description = "Collaborative embedding of a customer by the merchants where it buys"
+    description = "Collaborative embedding of a customer by the merchants of their purchases"
     side_inputs = (SideInput("collaborative", "LightGCN embedding of the customer", (FACTORS,), pl.Float32),)
     sources = ("transactions",)
 

@@ -1,10 +1,10 @@
-"""Mamba, 50 columns: what a selective state-space encoder remembers of the customer's last 180 days.
+"""Mamba, 50 columns: the last state of a selective state-space encoder of the customer's last 180 days.
 
 The encoder is trained without labels to forecast the next 14 days of the customer's own sequence (`training.py`), on a
 bounded sample of the training rows; all that it reads and forecasts lies before the training date. Its last state,
-projected to 50, is turned to the principal axes of the training rows and scaled to unit variance there: the numbers are
-uncorrelated, ordered by the variance that they hold, and have fixed signs. `encoder.py` is
-the model in torch, `kernels/state_space.py` computes it one customer at a time.
+projected to 50, is rotated to the principal axes of the training rows and scaled to unit variance there: the columns
+are uncorrelated, ordered by explained variance, and have fixed signs. `encoder.py` is the model in torch,
+`kernels/state_space.py` computes it one customer at a time.
 Source: FEATURES §3.6; Gu & Dao (2023), arXiv 2312.00752; Dao & Gu (2024), arXiv 2405.21060.
 """
 
@@ -65,7 +65,7 @@ def _columns() -> tuple[Column, ...]:
 
 
 class Mamba(FeatureGroup):
-    """The group `mamba`; fitted: scales of the channels, weights of the encoder, principal axes."""
+    """The group `mamba`. Fitted: scales of the channels, weights of the encoder, principal axes."""
 
     name = "mamba"
     description = "Last state of a selective state-space encoder that forecasts the customer's next days"
@@ -73,7 +73,7 @@ class Mamba(FeatureGroup):
     sources = ("transactions",)
 
     def _learn(self, training: TrainingInputs) -> GroupState:
-        """`scale` [8] and `WEIGHTS`; meta says how well customers that were held out are forecast.
+        """`scale` [8] and `WEIGHTS`; the meta holds the forecast error on held-out customers.
 
         Raises:
             ValueError: no training row has an event to learn from.
@@ -113,7 +113,7 @@ class Mamba(FeatureGroup):
 
 
 def _ever(view: View) -> np.ndarray:
-    """Whether the customer bought anything before t, bool [customers]."""
+    """True for customers who bought anything before t, bool [customers]."""
     part = window(view)
     return np.bincount(part.row, minlength=part.customers) > 0
 

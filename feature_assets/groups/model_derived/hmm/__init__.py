@@ -8,12 +8,12 @@
 
 One sequence a customer. Each side input has base 10 (posterior at the last step, padded to 6; entropy; expected
 remaining dwell; probability that the next state is less active; log-likelihood a step) and dynamics 6 (`bridge.py`).
-Probabilities, entropy and distance to π stay as they are; what has a unit is divided by its root mean square over the
-training rows and clipped, 0 stays "nothing" (the log-likelihood, of which 0 says nothing, is centred first). The
-summary is of the lifecycle mode, whose states last for months: a journey hardly ever changes within its 90 days.
+Probabilities, entropy and distance to π stay as they are; measures with a unit are divided by their root mean square
+over the training rows and clipped, without centring except for the log-likelihood. The summary is of the lifecycle
+mode, whose states last for months; a journey hardly ever changes within its 90 days.
 
-`observations.py` says what is observed, `fit.py` how the parameters come from hmmlearn, `model.py` who runs them,
-`picture.py` shows one customer. Source: FEATURES §3.5; Rabiner 1989.
+`observations.py` defines the observations, `fit.py` fits the parameters with hmmlearn, `model.py` runs a model,
+`picture.py` prepares one customer for a plot. Source: FEATURES §3.5; Rabiner 1989.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ def _channels(mode: Mode) -> tuple[str, ...]:
 
 
 class Hmm(FeatureGroup):
-    """Three HMMs; fitted: their parameters, channels and scales.
+    """Three HMMs. Fitted: their parameters, channels and scales.
 
     Args:
-        implementation: who runs forward–backward and Viterbi, in the fit and after it: the kernel, or hmmlearn.
+        implementation: of forward–backward and Viterbi, in the fit and after it: the kernel, or hmmlearn.
     """
 
     name = "hmm_summary"

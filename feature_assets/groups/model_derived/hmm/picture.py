@@ -1,4 +1,4 @@
-"""One customer's way through the states of a mode, for a picture. Source: FEATURES §3.5."""
+"""Path of one customer through the states of a mode, for a plot. Source: FEATURES §3.5."""
 
 from __future__ import annotations
 
