@@ -13,13 +13,15 @@ Deng et al., WSDM 2013).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import numpy as np
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.labels.assignments import assignments, spend_lines
+from feature_assets.events.window import Window
+from feature_assets.labels.assignments import assignments
 from feature_assets.labels.constants import ACTIVE_DAYS, EFFECT_DAYS
 from feature_assets.labels.context import Snapshot
 from feature_assets.labels.task import Eligibility
@@ -35,52 +37,41 @@ def window(dataset: DatasetConfig) -> int:
 def total(s: Snapshot) -> pl.Series:
     """Transformed outcome of net spend [N], in the currency."""
     assigned = assignments(s.tables, s.as_of)
-    outcome = _beyond_baseline(s, assigned, None)[:, 0]
+    outcome = _beyond_baseline(s, assigned, lambda window: window.net_spend()[:, None])[:, 0]
     return s.per_customer(assigned.select("customer", z=pl.Series(outcome * _weights(s, assigned))), "z")
 
 
 def by_category(s: Snapshot) -> pl.Series:
     """Transformed outcomes of net spend by class of category_uplift, a list of K numbers a row [N]."""
-    assigned = assignments(s.tables, s.as_of)
-    outcome = _beyond_baseline(s, assigned, s.classes("category_uplift"))
-    z = pl.Series(outcome * _weights(s, assigned)[:, None]).arr.to_list()
-    return s.per_customer(assigned.select("customer", z=z), "z")
+    assigned, classes = assignments(s.tables, s.as_of), s.classes("category_uplift")
+    outcome = _beyond_baseline(s, assigned, lambda window: window.net_spend_by("category_l1", classes))
+    z = pl.Series(outcome * _weights(s, assigned)[:, None], dtype=pl.Array(pl.Float64, len(classes)))
+    return s.per_customer(assigned.select("customer", z=z.arr.to_list()), "z")
 
 
 def _weights(s: Snapshot, assigned: pl.DataFrame) -> np.ndarray:
-    """(w − p) / (p (1 − p)) of each assigned customer."""
+    """(w − p) / (p (1 − p)) of each assigned customer [n]."""
     share = s.dataset.control_share
     if share is None:
         raise ValueError(
             f"data set {s.dataset.name!r} switches on an uplift task but does not state control_share, the share of "
-            "the targets that is withheld at random; state it or take the task out of tasks_on"
+            "the targets from whom a campaign is withheld at random; state it, or take the task out of tasks_on"
         )
     return np.where(assigned["treated"].to_numpy(), 1.0 / (1.0 - share), -1.0 / share)
 
 
-def _beyond_baseline(s: Snapshot, assigned: pl.DataFrame, classes: list[str] | None) -> np.ndarray:
-    """y − b of each assigned customer [n, K]: by class, or in total (K = 1)."""
-    past = spend_lines(s.tables, s.as_of - timedelta(days=ACTIVE_DAYS), ACTIVE_DAYS)
-    ahead = spend_lines(s.tables, s.as_of, window(s.dataset)).join(assigned, on="customer", how="inner")
-    since = (pl.col("day") - pl.col("starts_on")).dt.total_days()
-    ahead = ahead.filter(since.is_between(0, EFFECT_DAYS, closed="left"))
-    baseline = _sums(past, assigned, classes) * (EFFECT_DAYS / ACTIVE_DAYS)
-    return _sums(ahead, assigned, classes) - baseline
+def _beyond_baseline(s: Snapshot, assigned: pl.DataFrame, spend: Callable[[Window], np.ndarray]) -> np.ndarray:
+    """y − b of each assigned customer [n, K].
 
-
-def _sums(lines: pl.DataFrame, assigned: pl.DataFrame, classes: list[str] | None) -> np.ndarray:
-    """Net spend of each assigned customer by class [n, K], or in total [n, 1]; rounded, so that the order in which
-    lines are added does not show."""
-    names = [""] if classes is None else classes
-    column = pl.lit("") if classes is None else pl.col("category_l1")
-    cells = (
-        lines.select("customer", "amount", name=column)
-        .filter(pl.col("name").is_in(names))
-        .group_by("customer", "name")
-        .agg(pl.col("amount").sum().round(2))
-        .join(assigned.select("customer", row=pl.int_range(pl.len())), on="customer", how="inner")
-    )
-    sums = np.zeros((assigned.height, len(names)))
-    column_of = {name: k for k, name in enumerate(names)}
-    sums[cells["row"].to_numpy(), [column_of[name] for name in cells["name"]]] = cells["amount"].to_numpy()
-    return sums
+    Args:
+        s: the snapshot.
+        assigned: one row a customer with `customer` and `starts_on`.
+        spend: net spend in a window, of all customers of the data set [C, K].
+    """
+    customer, starts = assigned["customer"].to_numpy(), assigned["starts_on"]
+    past = spend(Window(s.tables, s.as_of - timedelta(days=ACTIVE_DAYS), ACTIVE_DAYS))
+    outcome = past[customer] * -(EFFECT_DAYS / ACTIVE_DAYS)
+    for start in starts.unique():
+        rows = (starts == start).to_numpy()
+        outcome[rows] += spend(Window(s.tables, start, EFFECT_DAYS))[customer[rows]]
+    return outcome
