@@ -130,11 +130,19 @@ class Window:
         """The campaigns that started before the window's end."""
         return frame_before("campaigns", self._tables.frames["campaigns"], self.end)
 
+    def campaign_starts(self) -> pl.DataFrame:
+        """The campaigns that start in the window."""
+        return self.campaigns().filter(pl.col("starts_on") >= self.start)
+
     def campaign_events(self) -> pl.DataFrame:
         """Campaign events in the order customer, instant: `customer`, `day`, `at`, campaign_id, event, and `is_control`
-        Boolean: whether the campaign was withheld from the customer at random (false where the data set has no such
-        column)."""
+        Boolean: whether the campaign was withheld from the customer at random; null where that is not stated."""
         events = self.events("campaign_events", ("at", "campaign_id", "event", "is_control"))
         if "is_control" not in events.columns:
-            return events.with_columns(is_control=pl.lit(False))
-        return events.with_columns(pl.col("is_control").fill_null(False))
+            return events.with_columns(is_control=pl.lit(None, pl.Boolean))
+        return events
+
+    def spend(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Purchases and refunds, whose amounts add up to net spend, in the order customer, instant, transaction id;
+        `columns` as for `events`."""
+        return self._tables.transactions.frame(self._spend()[2], columns)

@@ -16,7 +16,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
 from feature_assets.events.window import Window
-from feature_assets.labels.tasks import ACTIVE_DAYS, FAVOURITE_DAYS, LONG_WINDOWS, TIMES
+from feature_assets.labels.constants import ACTIVE_DAYS, FAVOURITE_DAYS, LONG_WINDOWS, TIMES
 
 DECIMALS = 6  # of sums of money: without the last bits, which depend on how the rows of others lie in memory
 LINE = ("basket_id", "amount", "channel", "category_l1", "brand")
@@ -187,7 +187,7 @@ def exposures(tables: Tables, t: date) -> pl.DataFrame:
     A member of a control group, from whom the campaign was withheld, is not exposed.
     """
     window = Window(tables, t, tables.dataset.campaign_horizon_days)
-    events = window.campaign_events().filter(~pl.col("is_control"))
+    events = window.campaign_events().filter(~pl.col("is_control").fill_null(False))
     did = events.group_by("customer", "campaign_id").agg(
         *((pl.col("event") == event).any().alias(event) for event in ("impression", "click", "conversion"))
     )
