@@ -1,6 +1,6 @@
-"""Every parameter of the simulated bank. What a parameter means for the process is written in docs/bank_simulation.md.
+"""Every parameter of the simulated bank. Their part in the process is described in docs/bank_simulation.md.
 
-Only numbers belong here; what is drawn from them belongs to `world.py` (once) and to the files of the process.
+Only numbers belong here; drawing from them belongs to `world.py` (once) and to the files of the process.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ BEHAVIOR = ("frugal", "routine", "family", "leisure", "travelling", "splurging")
 
 
 class ChainConfig(Closed):
-    """A Markov chain and what its states do.
+    """A Markov chain and the effects of its states.
 
     Attributes:
         transition: [S][S] probabilities of the next state (rows sum to 1).
@@ -173,9 +173,6 @@ class SimulationConfig(Closed):
         uplift_days: days for which a campaign changes the purchase rate after the first impression.
         contacts_a_month: mean number of contacts.
         dirty_share: share of dirty rows in each table of events.
-        oracle_customers, oracle_draws: bound of the oracle's sample, and Monte Carlo paths a customer.
-        oracle_back: days between the end of the data and the last oracle date, longest label window.
-        oracle_weeks: how many dates, a week apart.
     """
 
     version: str = "2"
@@ -233,10 +230,6 @@ class SimulationConfig(Closed):
     uplift_days: int = 14
     contacts_a_month: float = 0.19
     dirty_share: float = 0.002
-    oracle_customers: int = 8_000
-    oracle_draws: int = 200
-    oracle_back: int = 84
-    oracle_weeks: int = 2
     lifecycle: ChainConfig = LIFECYCLE_CHAIN
     journey: ChainConfig = JOURNEY_CHAIN
     behavior: ChainConfig = BEHAVIOR_CHAIN
