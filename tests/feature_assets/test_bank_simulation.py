@@ -15,9 +15,7 @@ from feature_assets.data.contract import CONTRACT
 from feature_assets.data.contract import KINDS as KINDS_OF_TRANSACTIONS
 from feature_assets.data.dataset import load_dataset
 from feature_assets.data.tables import Tables
-from feature_assets.labels.compute import compute_labels
-from feature_assets.labels.state import LabelState, fit_labels
-from feature_assets.labels.tasks import KINDS, windows
+from feature_assets.labels import LabelState, compute_labels, every_task, fit_labels, windows
 from feature_assets.simulation import simulate
 from feature_assets.simulation.block import Block, generator, simulate_block
 from feature_assets.simulation.chances import Chain
@@ -39,6 +37,7 @@ SMALL, SAMPLE = SimulationConfig(block=60), OracleConfig(customers=24, draws=6)
 CUSTOMERS = 2_000
 DATASET = load_dataset("bank_simulation", ROOT / "data")
 LAST_ORACLE = DATASET.covers_until - timedelta(days=84)
+KINDS = {task.name: task.kind.name for task in every_task() if task.default}
 
 
 @pytest.fixture(scope="module")

@@ -69,5 +69,5 @@ def test_features_and_labels_are_computed(own: DatasetConfig, bought: Tables) ->
     matrix = assemble(view, compute_all(view, state), state)
     assert matrix["customer_id"].to_list() == [f"n{c:02d}" for c in range(shop.CUSTOMERS)]
     assert len(state.present) > 300
-    assert {"rfm", "temporal", "category_mix", "merchant"} <= set(state.groups)
+    assert {"base", "txn_seq", "merchant", "gmm"} <= set(state.groups)
     assert not {"deposit", "digital", "campaign"} & set(state.groups)

@@ -1,7 +1,7 @@
 """The oracle of the bank simulation: the best possible prediction of each label, beside the tables of a simulation.
 
-It knows the latent state and is for benchmarks and tests only: no other module of `feature_assets` or `pipeline` imports
-it, and no reader of deliveries opens its files. Source: DATA §4.
+It knows the latent state and is for benchmarks and tests only: no module outside of this folder imports it, and no
+reader of deliveries opens its files. Source: DATA §4.
 """
 
 from feature_assets.simulation.oracle.constants import OracleConfig

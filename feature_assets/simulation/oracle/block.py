@@ -4,8 +4,8 @@ For each customer R latent paths are drawn from the state at t on, by the very f
 path, purchases are Poisson by day and part of the day, openings compete with known hazards, clicks are independent:
 churn, retention, timing, consumption_cycle, nba, ctr and cvr are computed exactly given the path and averaged over the
 paths; card utilisation is Gaussian on the logit scale and integrated by quadrature; labels of amounts or counts (spend,
-stages, categories, channels, affinity, engagement) are drawn, given a purchase where the label requires one. No model that sees less than this state can have a better expected proper score, up to the noise of R
-draws.
+stages, categories, channels, affinity, engagement) are drawn, given a purchase where the label requires one. No model
+that sees less than this state can have a better expected proper score, up to the noise of R draws.
 """
 
 from __future__ import annotations
