@@ -22,7 +22,7 @@ def require_columns(table: str, found: Mapping[str, pl.DataType], expected: Mapp
     """Refuse a table with missing columns or with a column of a type that no lossless cast repairs.
 
     Raises:
-        DeliveryError: names the table and every missing column with the nearest one that was found.
+        DeliveryError: names the table and every missing column with the nearest delivered one.
     """
     missing = [column for column in expected if column not in found]
     if missing:

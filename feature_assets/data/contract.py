@@ -1,6 +1,6 @@
 """The contract: the tables that a data set consists of, each declared once.
 
-Validation of deliveries, the check of what a reader made, and the meanings that people read derive from these records.
+Validation of deliveries, the check of contract tables and the meanings in the UI derive from these records.
 The kinds of record belong to `declaration.py`, mapping a source's own tables to the contract to `sources/`.
 Source: DATA §1.
 """
@@ -84,7 +84,7 @@ def _spend() -> pl.Expr:
 CONTRACT: dict[str, Table] = by_name(
     Table(
         "customers",
-        meaning="who can be scored, from the day of the first event on.",
+        meaning="customers, from the day of their first event on.",
         required=True,
         static=True,
         instant="joined_on",
@@ -108,7 +108,7 @@ CONTRACT: dict[str, Table] = by_name(
     ),
     Table(
         "merchants",
-        meaning="where things are bought.",
+        meaning="shops.",
         columns=(
             Column("merchant_id", TEXT, "merchant", key=True),
             Column("category_l1", TEXT, "line of business"),
@@ -120,7 +120,7 @@ CONTRACT: dict[str, Table] = by_name(
     ),
     Table(
         "products",
-        meaning="what can be bought.",
+        meaning="products that can be bought.",
         columns=(
             Column("product_id", TEXT, "product", key=True),
             Column("category_l1", TEXT, "department"),
@@ -131,7 +131,7 @@ CONTRACT: dict[str, Table] = by_name(
     ),
     Table(
         "transactions",
-        meaning="what was bought, one row a line of a basket, and money that came in or went out.",
+        meaning="lines of baskets, and money that came in or went out.",
         required=True,
         instant="at",
         order=("customer_id", "at", "transaction_id"),
@@ -172,7 +172,7 @@ CONTRACT: dict[str, Table] = by_name(
     ),
     Table(
         "campaigns",
-        meaning="what was run when.",
+        meaning="campaigns and their days.",
         instant="starts_on",
         may_precede=True,
         columns=(
@@ -185,7 +185,7 @@ CONTRACT: dict[str, Table] = by_name(
     ),
     Table(
         "campaign_events",
-        meaning="who saw, clicked and converted.",
+        meaning="targets, impressions, clicks and conversions of campaigns.",
         instant="at",
         order=("customer_id", "at", "campaign_id", "event"),
         columns=(
@@ -215,7 +215,7 @@ CONTRACT: dict[str, Table] = by_name(
             Column("event", TEXT, "visit, search, support or login", among=SESSION_EVENTS),
             Column("seconds", NUMBER, "time spent", optional=True, least=0, most=LONGEST_SESSION, soft=True),
             _count("pages", pl.Int32(), "pages seen", optional=True),
-            Column("campaign_id", TEXT, "campaign that led there", optional=True),
+            Column("campaign_id", TEXT, "campaign that led to the visit", optional=True),
         ),
         references=(
             _CUSTOMER,
@@ -224,7 +224,7 @@ CONTRACT: dict[str, Table] = by_name(
     ),
     Table(
         "holdings",
-        meaning="which products a customer holds, as stated on a day.",
+        meaning="products that a customer holds, as stated on a day.",
         instant="as_of",
         may_precede=True,
         order=("customer_id", "as_of", "product_kind", "opened_on"),
@@ -239,7 +239,7 @@ CONTRACT: dict[str, Table] = by_name(
         ),
         references=(_CUSTOMER,),
         rules={
-            "stated_when_known": Rule(  # a row cannot state what had not happened on its day
+            "stated_when_known": Rule(  # a row cannot state what happens after its day
                 (pl.col("opened_on") <= pl.col("as_of")) & (pl.col("closed_on") <= pl.col("as_of")).fill_null(True),
                 "as_of is before opened_on or closed_on",
             ),
@@ -264,14 +264,14 @@ CONTRACT: dict[str, Table] = by_name(
     ),
     Table(
         "contacts",
-        meaning="when a customer talked to the company.",
+        meaning="contacts of a customer with the company.",
         instant="at",
         order=("customer_id", "at", "kind"),
         columns=(
             Column("customer_id", TEXT, "customer"),
             _at(),
             Column("kind", TEXT, "consultation, complaint, branch or call", among=CONTACT_KINDS),
-            Column("topic", TEXT, "what it was about", nullable=True),
+            Column("topic", TEXT, "topic", nullable=True),
         ),
         references=(_CUSTOMER,),
     ),

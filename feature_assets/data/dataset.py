@@ -31,7 +31,7 @@ class DatasetConfig(Closed):
         zone: IANA zone of the shops; days, weekdays and hours are computed in it.
         covers_from: first local day of data.
         covers_until: first local day that is no longer covered; the default as-of date.
-        channels: the three values of transactions.channel that the task `channel` tells apart.
+        channels: the three values of transactions.channel, the classes of the task `channel`.
         channel_label: the commonest channel of the window, or the one with the highest lift over the population.
         categories_from: the table whose categories are those of a purchase.
         nba_from: what can be newly taken up: categories of purchases, or kinds of products held.

@@ -79,7 +79,7 @@ class Rule:
     """A condition on a row that concerns several columns; a row for which it is null keeps it.
 
     Attributes:
-        reason: what to say of a row that breaks it.
+        reason: of a row that breaks it.
         without: keep such a row without this column's value instead of dropping it.
     """
 
@@ -97,7 +97,7 @@ class Reference:
     """Rows of a table point at rows of another by `columns` (the same names in both).
 
     Attributes:
-        reason: what to call a row that points at nothing.
+        reason: of a row that points at nothing.
         keep_without: keep such a row without this column instead of dropping it; the good rows then carry a Boolean
             column `<column>__unknown`.
     """
@@ -113,7 +113,7 @@ class Table:
     """The declaration of one table. A table without a key is a plain list of events, of which exact copies collapse.
 
     Attributes:
-        meaning: for people: one row is what.
+        meaning: of a row, for people.
         required: whether a delivery without it is refused.
         references: the rows of other tables that its rows point at.
         instant: the column that says when a row happened and became known, if any: an instant (known at once) or a

@@ -80,7 +80,7 @@ def validate(
 ) -> Validated:
     """Apply a declaration to a delivered frame. Bad rows are set aside, never raised; wrong columns or types are.
 
-    The order decides what a row with two faults is called: type, ranges, time, exact copies, conflicting keys,
+    The order decides the reason of a row with two faults: type, ranges, time, exact copies, conflicting keys,
     references. A row that is bad in itself does not make its key conflict with a good row.
 
     Args:
@@ -89,7 +89,7 @@ def validate(
         dataset: gives the covered days and the limit.
         references: good rows of the tables that `table` refers to; a reference to a table that is not here is skipped.
         delivered: number of rows delivered, where `frame` is only the part of them that is used.
-        now: wall clock, to tell events in the future (default: the current instant).
+        now: wall clock, to recognise events in the future (default: the current instant).
 
     Raises:
         DeliveryError: a column is missing or has a wrong type.

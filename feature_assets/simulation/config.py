@@ -43,7 +43,7 @@ OPENABLE = (
 )
 """Product kinds that a customer can newly open."""
 INHERITED = ("bonds", "pension", "mortgage", "points")
-"""Product kinds that are no longer sold: only who joined before the first day can hold them."""
+"""Product kinds that are no longer sold: only customers who joined before the first day can hold them."""
 HELD = OPENABLE + INHERITED
 
 LIFECYCLE = ("new", "growing", "steady", "declining", "dormant", "returning")
@@ -160,7 +160,7 @@ class SimulationConfig(Closed):
         near_repeat: mean probability of a second purchase at the same merchant within two hours.
         refund_share: share of purchases given back, 1 to 14 days later.
         subscription_share: probability of each of two possible subscriptions.
-        trips_a_year: mean number of trips abroad; foreign_share of the purchases on them is made there.
+        trips_a_year: mean number of trips abroad; share of the purchases on them that is made abroad.
         shocks_a_year: mean number of spending peaks; each multiplies the rate by 1 + shock_size, decaying.
         interests_a_year: mean number of interests (in a product, a plan); each multiplies the sessions by
             1 + interest_size, decaying, and raises the logit of a click by interest_click for each unit, two at most.
@@ -168,7 +168,7 @@ class SimulationConfig(Closed):
         utilisation_memory, utilisation_noise: weekly AR(1) of the logit of card utilisation.
         opening_rates: how often the openable kinds are opened.
         closing_rate: monthly hazard of closing a product.
-        campaigns, control_share: number of campaigns; share of the targets from whom it is withheld.
+        campaigns, control_share: number of campaigns; share of the targets from which it is withheld.
         click_logit, conversion_logit: of an impression at a neutral customer, and of a click.
         uplift_days: days for which a campaign changes the purchase rate after the first impression.
         contacts_a_month: mean number of contacts.

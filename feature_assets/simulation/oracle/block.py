@@ -1,6 +1,6 @@
 """The oracle: the distribution of each label at t given the latent state at t and the bank's own campaign plan.
 
-For each customer R latent paths are drawn from the state at t on, by the very functions that made the data. Given a
+For each customer R latent paths are drawn from the state at t on, by the functions that simulated the data. Given a
 path, purchases are Poisson by day and part of the day, openings compete with known hazards, clicks are independent:
 churn, retention, timing, consumption_cycle, nba, ctr and cvr are computed exactly given the path and averaged over the
 paths; card utilisation is Gaussian on the logit scale and integrated by quadrature; labels of amounts or counts (spend,
