@@ -34,6 +34,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.labels import LabelState, compute_labels, fit_labels, get_task, windows
 from feature_assets.labels.constants import NONE
 from feature_assets.simulation import simulate
+from feature_assets.simulation.oracle import write
 from feature_assets.snapshots import SnapshotPlan, plan
 from feature_assets.sources import load_tables
 from ple_model.evaluation.boosting import BinnedMatrix, BoostingBudget, BoostingTask, fit_all
@@ -101,6 +102,8 @@ def main() -> int:
         folder = args.folder or Path(scratch) / "simulation"
         if not folder.exists():
             _tell("simulating", lambda: simulate(folder, args.customers, seed=args.seed, workers=args.workers))
+        if not (folder / "oracle").exists():
+            _tell("writing the oracle", lambda: write(folder, workers=args.workers))
         bounds = measure(folder, args.dates, args.seed, args.workers)
     names = [f"{name} [{LEVEL:.0%}]" for name in (CONSTANT, BOOSTING, ORACLE, "LightGBM − oracle")]
     print(f"{'task':<19}{'score':<13}{'rows':>7}  {'  '.join(f'{name:<24}' for name in names)}  {'z':>5}  bound")

@@ -148,7 +148,7 @@ def base_rates_command(as_of: str, data_dir: Path | None) -> None:
     settings = load_settings()
     settings = settings.model_copy(update={"data_dir": data_dir or settings.data_dir})
     dataset = settings.load_dataset()
-    tables = load_tables(dataset, data_folder(settings, lambda text: click.echo(text, err=True)))
+    tables = load_tables(dataset, data_folder(settings, dataset, lambda text: click.echo(text, err=True)))
     fitted = fit_labels(tables, plan(dataset.covers_until, dataset.covers_from, windows(tables.dataset)))
     labels = compute_labels(tables, _as_date(as_of), fitted, known_until=dataset.covers_until)
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=60, tbl_hide_dataframe_shape=True):

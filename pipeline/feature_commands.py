@@ -8,7 +8,7 @@ import click
 import polars as pl
 
 from pipeline.settings import load_settings
-from pipeline.simulation import GENERATED, data_folder
+from pipeline.simulation import data_folder
 
 CHECK_CUSTOMERS = 3_000
 """Customers of the simulation that a check makes for itself."""
@@ -74,15 +74,18 @@ def _check(dataset_name: str | None, data_dir: Path | None, customers: int, as_o
     from feature_assets import registry
     from feature_assets.build import fit_state
     from feature_assets.check import check
-    from feature_assets.data.contract import DeliveryError
+    from feature_assets.data.coercion import DeliveryError
     from feature_assets.labels import windows
     from feature_assets.snapshots import NotEnoughHistory, plan
     from feature_assets.sources import load_tables
 
     settings = load_settings()
     settings = settings.model_copy(
-        update={"dataset": dataset_name or settings.dataset, "data_dir": data_dir or settings.data_dir}
-        | ({"customers": customers} if (dataset_name or settings.dataset) == GENERATED else {})
+        update={
+            "dataset": dataset_name or settings.dataset,
+            "data_dir": data_dir or settings.data_dir,
+            "customers": customers,
+        }
     )
 
     def tell(text: str) -> None:
@@ -90,7 +93,7 @@ def _check(dataset_name: str | None, data_dir: Path | None, customers: int, as_o
 
     try:
         dataset = settings.load_dataset()
-        tables = load_tables(dataset, data_folder(settings, tell))
+        tables = load_tables(dataset, data_folder(settings, dataset, tell))
         day = as_of or dataset.covers_until
         train = plan(day, dataset.covers_from, windows(tables.dataset)).train
     except (DeliveryError, NotEnoughHistory, OSError, ValueError) as error:

@@ -11,7 +11,8 @@ import dagster as dg
 import polars as pl
 
 import feature_assets
-from feature_assets.data.contract import CONTRACT, MEANINGS, DeliveryError
+from feature_assets.data.coercion import DeliveryError
+from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.quarantine import QUARANTINE_SCHEMA
 from feature_assets.data.tables import Tables
@@ -42,11 +43,11 @@ def ingestion_assets(
     tables = [
         dg.AssetSpec(
             table_key(name),
-            description=f"Contract table {name}: {MEANINGS[name]['']} {dataset.notice}",
+            description=f"Contract table {name}: {table.meaning} {dataset.notice}",
             partitions_def=partitions,
             **asset_options(INGESTION, "polars", "parquet"),
         )
-        for name in CONTRACT
+        for name, table in CONTRACT.items()
     ]
     quarantine = dg.AssetSpec(
         QUARANTINE,
@@ -69,7 +70,7 @@ def ingestion_assets(
     )
     def ingest_delivery(context: dg.AssetExecutionContext, lake: Lake) -> Iterator[dg.MaterializeResult]:
         as_of = context.partition_key
-        delivery = read_delivery(dataset, data_folder(settings, context.log.info))
+        delivery = read_delivery(dataset, data_folder(settings, dataset, context.log.info))
         digest = delivery_digest(delivery)
         folder = lake.delivery(digest)
         if not folder.exists():
@@ -157,7 +158,7 @@ def _table_facts(tables: Tables, name: str, as_of: date) -> dict[str, Any]:
     if not tables.has(name):
         return {"dagster/row_count": 0, "not delivered": "groups and tasks that need this table are off"}
     frame = tables.frames[name]
-    facts = frame_metadata(frame, MEANINGS[name])
+    facts = frame_metadata(frame, CONTRACT[name].meanings)
     if "at" in frame.columns:
         before = (frame["at"] < tables.dataset.instant(as_of)).sum()
         facts |= {"rows before the as-of instant": before, "rows at or after it (not read)": frame.height - before}
