@@ -10,10 +10,11 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from feature_assets import schema
+from feature_assets import registry
 from feature_assets.build import assemble, compute_group, groups_of
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import PARTS, View
+from feature_assets.group import FeatureGroup
 from feature_assets.state import FeatureState
 from pipeline.assets.common import FEATURES, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
@@ -37,7 +38,7 @@ def feature_assets(
 ) -> list[dg.AssetsDefinition]:
     """An asset for every group of the registry, and the matrix that the model reads."""
     state = champion_dep(retrain_after_days)
-    groups = [_group_asset(group, dataset, partitions, state) for group in schema.registry().values()]
+    groups = [_group_asset(group, dataset, partitions, state) for group in registry.registry().values()]
     return [*groups, _matrix_asset(dataset, partitions, state)]
 
 
@@ -70,7 +71,7 @@ def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
 
 
 def _group_asset(
-    group: schema.Group, dataset: DatasetConfig, partitions: dg.PartitionsDefinition, state_in_use: dg.AssetDep
+    group: FeatureGroup, dataset: DatasetConfig, partitions: dg.PartitionsDefinition, state_in_use: dg.AssetDep
 ) -> dg.AssetsDefinition:
     meanings = {column.name: f"{column.meaning} [{column.unit}, {column.window}]" for column in group.columns}
     meanings |= {side.name: side.meaning for side in group.side_inputs}
@@ -119,7 +120,7 @@ def _picture(
     return {} if draw is None else {"picture": as_markdown(draw(view, state, frame, outputs), group)}
 
 
-def _tables_of(group: schema.Group) -> set[str]:
+def _tables_of(group: FeatureGroup) -> set[str]:
     """Contract tables that the group or one of its columns reads."""
     sources = {*group.sources, *(source for column in group.columns for source in column.sources)}
     return {PARTS[source][0] if source in PARTS else source for source in sources}
@@ -136,7 +137,7 @@ def _missing(frame: pl.DataFrame) -> pl.DataFrame:
 def _matrix_asset(
     dataset: DatasetConfig, partitions: dg.PartitionsDefinition, state_in_use: dg.AssetDep
 ) -> dg.AssetsDefinition:
-    names = list(schema.registry())
+    names = list(registry.registry())
 
     @dg.asset(
         key=MATRIX,
@@ -160,7 +161,7 @@ def _matrix_asset(
             frame,
             metadata={
                 **frame_metadata(frame),
-                "columns of the schema": len(schema.names()),
+                "columns of the schema": len(registry.names()),
                 "present columns": len(state.present),
                 "state version": state.version,
                 "fitted with model version": version,
@@ -171,7 +172,7 @@ def _matrix_asset(
             "inputs_are_informative",
             passed=not dull.filter(pl.col("blocks")).height,
             uninformative=markdown(dull),
-            checked=f"{len(state.present)} columns and {len(schema.side_inputs())} side inputs",
+            checked=f"{len(state.present)} columns and {len(registry.side_inputs())} side inputs",
         )
 
     return matrix
@@ -188,7 +189,7 @@ def uninformative(matrix: pl.DataFrame, state: FeatureState) -> pl.DataFrame:
     dull = {name for name, count in zip(columns, distinct, strict=True) if count <= 1} if matrix.height > 1 else set()
     dull |= {name for name in state.present if name not in matrix.columns}
     for name in groups_of(state):
-        group = schema.registry()[name]
+        group = registry.registry()[name]
         own = [column.name for column in group.columns if column.name in state.present]
         flat = [column for column in own if column in dull]
         rows += [

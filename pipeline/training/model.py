@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_assets import schema
+from feature_assets import registry
 from feature_assets.build import groups_of
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.labels import LabelState
+from feature_assets.group import PADDING
+from feature_assets.labels import LabelState, units
 from feature_assets.snapshots import SnapshotPlan
 from feature_assets.state import FeatureState
 from pipeline.resources.files import publish_json
@@ -23,25 +24,17 @@ if TYPE_CHECKING:
     from ple_model.training.trainer import FitResult
 
 EXAMINED_ROWS = 512
-UNITS = {
-    "engagement": "log1p days",
-    "ltv": "log1p of the currency",
-    "balance_util": "share of the limit",
-    "spending_bucket": "quantile",
-    "merchant_affinity": "share of baskets",
-}
-"""Units of the regression labels (DATA §3); the other kinds are probabilities."""
 
 
 def input_config(state: FeatureState) -> "InputConfig":
     """The model's inputs that this data set delivers, from the schema and the fitted state."""
     from ple_model.config import InputConfig
 
-    clusters = next(side for side in schema.side_inputs() if side.name == "cluster_probs")
+    clusters = next(side for side in registry.side_inputs() if side.name == "cluster_probs")
     return InputConfig(
-        columns=schema.names(),
-        present=tuple(sorted(schema.positions()[name] for name in state.present)),
-        normalised=schema.normalised,
+        columns=registry.names(),
+        present=tuple(sorted(registry.positions()[name] for name in state.present)),
+        normalised=registry.normalised(),
         clusters=clusters.shape[0],
         sides=side_inputs_of(state),
     )
@@ -52,15 +45,15 @@ def side_inputs_of(state: FeatureState) -> "tuple[SideConfig, ...]":
     from ple_model.config import DEFAULT_SIDES, SideConfig
 
     wanted = {side.name for side in DEFAULT_SIDES}
-    names = {side.name for side in schema.side_inputs()}
+    names = {side.name for side in registry.side_inputs()}
     sides = []
     for group in groups_of(state):
         present = state.groups[group].meta.get("channels_present")
-        for side in schema.registry()[group].side_inputs:
+        for side in registry.registry()[group].side_inputs:
             kept = [
                 i
                 for i, channel in enumerate(side.channels)
-                if channel != schema.PADDING and (present is None or channel in present)
+                if channel != PADDING and (present is None or channel in present)
             ]
             if side.name in wanted and (kept or not side.channels):
                 channels = tuple(kept) if 0 < len(kept) < len(side.channels) else None
@@ -142,7 +135,7 @@ def train(
     }
 
     def write(folder: Path) -> None:
-        finish(model, training, validation, folder, classes, meta, units=UNITS)
+        finish(model, training, validation, folder, classes, meta, units=units())
         complete_bundle(folder, state, label_state, dataset)
 
     workspace.save_bundle(write)
@@ -152,8 +145,8 @@ def train(
 
 def complete_bundle(folder: Path, state: FeatureState, label_state: LabelState, dataset: DatasetConfig) -> None:
     """Put the schema, the fitted state, the label vocabularies and the data set's description beside the weights."""
-    digest = schema.digest(state.present)
-    publish_json({"digest": digest, "columns": schema.names(), "present": state.present}, folder / "schema.json")
+    digest = registry.digest(state.present)
+    publish_json({"digest": digest, "columns": registry.names(), "present": state.present}, folder / "schema.json")
     publish_json(label_state.to_dict(), folder / "labels.json")
     publish_json(dataset.model_dump(mode="json"), folder / "dataset.json")
     state.save(folder / "state")

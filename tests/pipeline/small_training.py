@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from feature_assets import schema
+from feature_assets import registry
 from feature_assets.labels import LabelState
 from feature_assets.snapshots import SnapshotPlan
 from feature_assets.state import FeatureState, GroupState
@@ -58,7 +58,7 @@ def fill(folder: Path) -> Material:
     """Write state, snapshots and labels. Churn follows the first column, engagement the second."""
     work, plan = Workspace(folder), plan_of()
     work.take_up("made by hand")
-    names = list(schema.names()[:6])
+    names = list(registry.names()[:6])
     state = FeatureState({"normalise": GroupState(meta={"columns": names})}, names)
     label_state = LabelState(
         fitted_until=plan.holdout_start,

@@ -21,9 +21,9 @@ def test_inputs_are_what_the_state_has(made: Material) -> None:
 
 
 def test_a_side_input_comes_with_the_channels_that_the_data_set_has(made: Material) -> None:
-    from feature_assets import schema
+    from feature_assets import registry
 
-    channels = next(side for side in schema.registry()["txn_seq"].side_inputs if side.name == "txn_seq").channels
+    channels = next(side for side in registry.registry()["txn_seq"].side_inputs if side.name == "txn_seq").channels
     some = GroupState(meta={"channels_present": list(channels[:2])})
     state = FeatureState({**made.state.groups, "txn_seq": some}, made.state.present)
     side = next(side for side in model.side_inputs_of(state) if side.name == "txn_seq")
