@@ -39,7 +39,7 @@ from feature_assets.sources import load_tables
 from ple_model.evaluation.boosting import BinnedMatrix, BoostingBudget, BoostingTask, fit_all
 from ple_model.evaluation.bootstrap import Interval, resample
 from ple_model.evaluation.constant import repeat
-from ple_model.evaluation.metrics import HEADLINE, Kind
+from ple_model.tasks import kind_of
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVEL, RESAMPLES = 0.99, 400
@@ -187,7 +187,7 @@ def _boosted(
     tasks = {}
     for task in labels.columns[2:]:
         values, mask = _targets(task, labels[task])
-        tasks[task] = BoostingTask(KINDS[task], values, mask, len(state.classes.get(task, "1")))
+        tasks[task] = BoostingTask(kind_of(KINDS[task]), values, mask, len(state.classes.get(task, "1")))
     fitted = fit_all(matrix, tasks, seed=seed)
     tested = scored.features[test]
     return {
@@ -239,13 +239,13 @@ def _compare(task: str, models: dict[str, NDArray], oracle: NDArray, labels: pl.
     mask = mask & ~silent
     oracle = np.nan_to_num(oracle)
     found = resample(
-        kind,
+        kind_of(kind),
         models | {ORACLE: oracle},
         values,
         mask,
         labels["customer_id"].to_numpy(),
         subject=BOOSTING,
-        metrics=(HEADLINE[kind].metric, *ALSO.get(kind, ())),
+        metrics=(kind_of(kind).headline.metric, *ALSO.get(kind, ())),
         resamples=RESAMPLES,
         level=LEVEL,
         seed=seed,
@@ -263,7 +263,7 @@ def _compare(task: str, models: dict[str, NDArray], oracle: NDArray, labels: pl.
     ]
 
 
-def _calibration(kind: Kind, told: NDArray, values: NDArray) -> float | None:
+def _calibration(kind: str, told: NDArray, values: NDArray) -> float | None:
     """Standard errors between labels and expectation (largest of the classes); None where none is claimed."""
     if kind == "contrastive" or not len(values):
         return None

@@ -243,7 +243,7 @@ class Candidate:
     def model_config(self) -> "ModelConfig":
         """The network for this data set's inputs and the tasks that are on."""
         from ple_model.config import ModelConfig
-        from ple_model.tasks.config import select
+        from ple_model.tasks.catalogue import select
 
         counts = {task: len(names) for task, names in self.label_state.classes.items()}
         network = self.settings.network.to_dict()
@@ -279,7 +279,8 @@ class Candidate:
         """Fit the network, see whether all its parts take part, calibrate it on validation rows, write the bundle."""
         from ple_model.experts.base import spread_rows
         from ple_model.interpretation.parts import examine
-        from ple_model.training.candidate import build, finish
+        from ple_model.training.finish import finish
+        from ple_model.training.initial import build
         from ple_model.training.trainer import fit
 
         config = self.model_config()
@@ -302,7 +303,8 @@ class Candidate:
             for task in config.tasks
             if task.name in self.label_state.classes
         }
-        finish(model, train, valid, beside, classes, self._meta(), units=UNITS)
+        described = {task: {"unit": unit} for task, unit in UNITS.items()}
+        finish(model, train, valid, beside, classes, self._meta(), described)
         self._complete_bundle(beside)
         publish_folder(beside, self.folder / "bundle")
         some = train.batch(spread_rows(len(train), EXAMINED_ROWS), next(model.parameters()).device)

@@ -139,6 +139,7 @@ def evaluate_candidate(work: "Candidate") -> Evaluation:
     from ple_model.evaluation.compare import compare
     from ple_model.serving.bundle import load_bundle
     from ple_model.serving.scorer import Scorer
+    from ple_model.tasks import kind_of
 
     scorer = Scorer(load_bundle(work.folder / "bundle"))
     train, validation, test = (work.table(role) for role in ("train", "validation", "test"))
@@ -151,14 +152,13 @@ def evaluate_candidate(work: "Candidate") -> Evaluation:
     for task in scorer.config.tasks:
         labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
         predictions = {MODEL: found.predictions[task.name], **baselines[task.name]}
-        if task.kind == "contrastive":
-            from ple_model.evaluation.constant import own_past_brands
-
-            predictions[OWN_PAST] = own_past_brands(past, baselines[task.name][CONSTANT][0])
+        own = kind_of(task).own_past(past, baselines[task.name][CONSTANT][0])
+        if own is not None:
+            predictions[OWN_PAST] = own
         comparisons.append(
             compare(
                 task.name,
-                task.kind,
+                kind_of(task),
                 predictions,
                 labels,
                 mask,
@@ -167,8 +167,9 @@ def evaluate_candidate(work: "Candidate") -> Evaluation:
                 seed=work.settings.seed,
             )
         )
-        if task.kind in ("binary", "multiclass") and mask.any():
-            curves[task.name] = _curve(task.kind, predictions[MODEL][mask], labels[mask])
+        curve = kind_of(task).curve(predictions[MODEL][mask], labels[mask]) if mask.any() else None
+        if curve is not None:
+            curves[task.name] = curve
     model = scorer.bundle.model
     importance, latents = input_importance(model, test, work), concept_rows(model, test, rows)
     result = Evaluation.of(comparisons, found.gates, curves, notes, importance, latents)
@@ -223,6 +224,7 @@ def fit_baselines(
     """Predictions of the constant and of LightGBM for the test rows, by task, and what LightGBM has to say."""
     from ple_model.evaluation.boosting import BinnedMatrix, Boosted, BoostingTask, fit_all
     from ple_model.evaluation.constant import repeat
+    from ple_model.tasks import kind_of
 
     config = work.model_config()
     present = np.asarray(config.inputs.present)
@@ -236,8 +238,8 @@ def fit_baselines(
     for task in config.tasks:
         both = [(t.targets.values[task.name].numpy(), t.targets.mask[task.name].numpy()) for t in (train, validation)]
         labels = _stack([values for values, _ in both])
-        width = {"multiclass": task.out, "contrastive": task.candidates or 0}.get(task.kind, 1)
-        tasks[task.name] = BoostingTask(task.kind, labels, np.concatenate([mask for _, mask in both]), width)
+        mask = np.concatenate([mask for _, mask in both])
+        tasks[task.name] = BoostingTask(kind_of(task), labels, mask, kind_of(task).width(task))
 
     def tell(name: str, boosted: Boosted) -> None:
         work.log(f"LightGBM {name}: {boosted.trees} trees on {boosted.train_rows:,} rows")
@@ -277,10 +279,3 @@ def past_brands(tables: Tables, rows: pl.DataFrame, brands: Sequence[str]) -> ND
         bought = lines.join(index, on="brand").group_by("row", "column").len().join(where, on="row")
         counts[bought["at"].to_numpy(), bought["column"].to_numpy()] = bought["len"].to_numpy()
     return counts
-
-
-def _curve(kind: str, predictions: NDArray, labels: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(predicted probability, whether it happened): of the class 1, or of the most likely class."""
-    if kind == "binary":
-        return predictions, labels.astype(np.float64)
-    return predictions.max(axis=1), (predictions.argmax(axis=1) == labels).astype(np.float64)
