@@ -36,6 +36,8 @@ class DatasetConfig(Closed):
         nba_from: what can be newly taken up: categories of purchases, or kinds of products held.
         horizon_days: H, the label window in days.
         campaign_horizon_days: the label window of ctr and cvr in days.
+        control_share: share of a campaign's targets that is withheld at random; None without control groups.
+        tasks_on: tasks that are off by default and on for this data set.
         tasks_off: task → the reason why this data set has no honest label for it.
         click_kinds_off: campaign kind → the reason why its exposures have no click label.
         quarantine_limits: delivered table → largest share of rows in [0, 1] that may be dropped.
@@ -54,6 +56,8 @@ class DatasetConfig(Closed):
     nba_from: Literal["categories", "holdings"] = "categories"
     horizon_days: int = Field(default=28, ge=1)
     campaign_horizon_days: int = Field(default=56, ge=1)
+    control_share: float | None = Field(default=None, gt=0.0, lt=1.0)
+    tasks_on: tuple[str, ...] = ()
     tasks_off: dict[str, str] = Field(default_factory=dict)
     click_kinds_off: dict[str, str] = Field(default_factory=dict)
     quarantine_limits: dict[str, float] = Field(default_factory=dict)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from feature_assets.data.tables import INSTANTS, Tables
-from feature_assets.labels.tasks import ACTIVE_DAYS, FAVOURITE_DAYS, LONG_WINDOWS, TIMES
+from feature_assets.labels.constants import ACTIVE_DAYS, FAVOURITE_DAYS, LONG_WINDOWS, TIMES
 
 DECIMALS = 6  # of sums of money: without the last bits, which depend on how the rows of others lie in memory
 

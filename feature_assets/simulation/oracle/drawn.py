@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from feature_assets.labels.tasks import ACTIVE_DAYS, STAGES
+from feature_assets.labels.constants import ACTIVE_DAYS, STAGES
 from feature_assets.simulation.basics import Basics, aftermath, basics_of
 from feature_assets.simulation.config import CATEGORIES, CHANNELS
 from feature_assets.simulation.customers import Customers

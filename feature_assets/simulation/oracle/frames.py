@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from feature_assets.labels.tasks import CYCLES, NONE, STAGES, TIMES
+from feature_assets.labels.constants import CYCLES, NONE, STAGES, TIMES
 from feature_assets.simulation.config import CATEGORIES, CHANNELS, OPENABLE
 from feature_assets.simulation.oracle.constants import H, OracleConstants
 from feature_assets.simulation.world import World

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from feature_assets.labels.tasks import FAVOURITE_DAYS
+from feature_assets.labels.constants import FAVOURITE_DAYS
 from feature_assets.simulation.basics import Basics
 from feature_assets.simulation.block import Block
 from feature_assets.simulation.catalogue import CHAIN_BRANDS, KNOWN_GOODS, MAKER_BRANDS, UNBRANDED
