@@ -16,11 +16,11 @@ from ple_model.layers.basket import MODES, GroupTaskExpertBasket
 from ple_model.layers.towers import StackedLayerNorm, StackedLinear, TowerLevel
 from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
-from ple_model.tasks.config import TaskConfig
+from ple_model.tasks import TaskConfig
 from ple_model.training.affinity import AffinityMeter
-from ple_model.training.candidate import build
 from ple_model.training.data import TensorTable
 from ple_model.training.distributed import World
+from ple_model.training.initial import build
 
 
 def model_config(adatt: bool = True) -> ModelConfig:

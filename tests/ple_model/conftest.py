@@ -27,7 +27,7 @@ from ple_model.config import (
     UnifiedHGCNConfig,
 )
 from ple_model.inputs import Inputs, Targets
-from ple_model.tasks.config import default_tasks, select
+from ple_model.tasks.catalogue import default_tasks, select
 
 ROWS = 48
 
