@@ -11,6 +11,8 @@ from feature_assets.data.dataset import DatasetConfig, load_dataset
 from feature_assets.data.tables import Tables
 from feature_assets.sources import load_tables
 
+pytest_plugins = ("trials.resumable",)
+
 DATA_ROOT = Path(__file__).parents[1] / "data"
 
 
