@@ -10,7 +10,7 @@ import random_rows
 import torch
 from torch import Tensor, nn
 
-from feature_assets import schema
+from feature_assets import registry
 from ple_model.config import AdaTTConfig, InputConfig, ModelConfig
 from ple_model.layers.basket import MODES, GroupTaskExpertBasket
 from ple_model.layers.towers import StackedLayerNorm, StackedLinear, TowerLevel
@@ -24,8 +24,8 @@ from ple_model.training.distributed import World
 
 def model_config(adatt: bool = True) -> ModelConfig:
     """Every column, every side input, 16 tasks, seven experts; adaTT dynamic from its first epoch."""
-    names = schema.names()
-    inputs = InputConfig(columns=names, present=tuple(range(len(names))), normalised=schema.normalised)
+    names = registry.names()
+    inputs = InputConfig(columns=names, present=tuple(range(len(names))), normalised=registry.normalised())
     return ModelConfig(inputs=inputs, adatt=AdaTTConfig(enabled=adatt, warmup_epochs=0))
 
 

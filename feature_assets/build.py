@@ -1,8 +1,8 @@
 """From tables to fitted state, from a View and its state to columns, and from columns to the feature matrix.
 
-Groups are taken from the registry in dependency order; nothing here knows what a group computes. The state is fitted on
-the training dates that it is given and on nothing else, and every later step takes it as an argument and checks that it
-belongs to the data set and the schema at hand: there is no default state. Source: ARCHITECTURE §2, FEATURES §2.
+Groups are taken from the registry in dependency order. The state is fitted on the given training dates and on nothing
+else; every later step takes it as an argument and checks that it belongs to the data set and the schema at hand. There
+is no default state. Source: ARCHITECTURE §2, FEATURES §2.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from feature_assets import normalise, schema
+from feature_assets import normalise, registry
 from feature_assets.data.tables import Tables, View
-from feature_assets.schema import Group
-from feature_assets.state import FeatureState, GroupState, StateError
+from feature_assets.group import FeatureGroup, GroupState, StateError
+from feature_assets.state import FeatureState
 
 MAX_DATES = 8  # training dates that the fit looks at: evenly spread, first and last included
 MAX_ROWS = 20_000  # (customer, date) rows of the fit, over all of its dates
 
 
 class FeatureError(ValueError):
-    """Columns that are not what the registry declares, or not of the customers at hand."""
+    """Columns that differ from their declaration in the registry, or belong to other customers."""
 
 
 def sample_views(tables: Tables, dates: Sequence[date], max_rows: int = MAX_ROWS) -> list[View]:
-    """The training rows that the fit sees: at most `MAX_DATES` dates and about `max_rows` (customer, date) rows.
+    """The training rows of the fit: at most `MAX_DATES` dates and about `max_rows` (customer, date) rows.
 
     Where a date has more customers than its share of the rows, each date takes another shard of a stable hash.
     """
@@ -53,24 +53,23 @@ def fit_state(
     """Fit every group that the data set has, then its scaling, in dependency order.
 
     Args:
-        tables: the data set; only what lies before the training dates is looked at.
+        tables: the data set; only events before the training dates are used.
         plan_train_dates: as-of dates of the training snapshots.
         seed: of every random choice.
-        progress: is told the name of each group before it is fitted.
+        progress: called with the name of each group before its fit.
     """
     outputs: list[dict[str, pl.DataFrame]] = [{} for _ in sample_views(tables, plan_train_dates)]  # normalised
     states: dict[str, GroupState] = {}
     scalers: list[GroupState] = []
     present: set[str] = set()
     dropped: dict[str, str] = {}
-    for group in schema.registry().values():
+    for group in registry.registry().values():
         if not _available(group, tables.has):
             continue
         if progress is not None:
             progress(group.name)
-        views = sample_views(tables, plan_train_dates)  # fresh ones: what a group caches on them goes with it
-        fitted = group.fit(views, outputs, seed)
-        states[group.name] = fitted if fitted is not None else GroupState()
+        views = sample_views(tables, plan_train_dates)  # fresh ones, so that the caches of a group are freed with it
+        states[group.name] = fitted = group.fit(views, outputs, seed)
         if not group.columns:
             continue
         frames = [
@@ -82,7 +81,7 @@ def fit_state(
         dropped |= faults
         kept = [name for name in usable if name not in faults]
         present.update(kept)
-        scaled = [name for name in kept if schema.is_normalised(name)]
+        scaled = [name for name in kept if registry.is_normalised(name)]
         if scaled:
             scaler = normalise.fit(scaled, matrix[:, [usable.index(name) for name in scaled]])
             scalers.append(scaler)
@@ -98,12 +97,12 @@ def fit_state(
         "dropped": dropped,
     }
     states["normalise"] = GroupState(scaling.arrays, meta)
-    return FeatureState(states, [name for name in schema.names() if name in present])
+    return FeatureState(states, [name for name in registry.names() if name in present])
 
 
 def groups_of(state: FeatureState) -> tuple[str, ...]:
     """The groups that the state was fitted with, in dependency order."""
-    return tuple(name for name in schema.registry() if name in state.groups)
+    return tuple(name for name in registry.registry() if name in state.groups)
 
 
 def compute_group(name: str, view: View, state: FeatureState, outputs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -115,7 +114,7 @@ def compute_group(name: str, view: View, state: FeatureState, outputs: Mapping[s
     groups = groups_of(state)
     if name not in groups:
         raise StateError(f"group {name} is not in this state; it was fitted with {list(groups)}")
-    group = schema.registry()[name]
+    group = registry.registry()[name]
     if not _available(group, view.has):
         lost = [source for source in group.sources if not view.has(source)]
         raise StateError(f"group {name} was fitted with table {lost}, which this delivery does not have")
@@ -126,7 +125,7 @@ def compute_group(name: str, view: View, state: FeatureState, outputs: Mapping[s
             continue  # absent in this data set, as it was in the fit
         if need not in outputs:
             raise FeatureError(f"group {name} reads group {need}, which was not computed")
-        upstream[need] = normalise.apply(scaler, _checked(schema.registry()[need], view, outputs[need]))
+        upstream[need] = normalise.apply(scaler, _checked(registry.registry()[need], view, outputs[need]))
     return _checked(group, view, group.compute(view, state.groups[name], upstream))
 
 
@@ -138,7 +137,7 @@ def compute_all(view: View, state: FeatureState, only: Iterable[str] | None = No
         raise StateError(f"groups {sorted(unknown)} are not in this state; it has {list(groups_of(state))}")
     for name in reversed(groups_of(state)):
         if name in wanted:
-            wanted |= set(schema.registry()[name].needs) & set(groups_of(state))
+            wanted |= set(registry.registry()[name].needs) & set(groups_of(state))
     outputs: dict[str, pl.DataFrame] = {}
     for name in groups_of(state):
         if name in wanted:
@@ -161,12 +160,12 @@ def assemble(view: View, outputs: Mapping[str, pl.DataFrame], state: FeatureStat
     scaler = state.groups["normalise"]
     series: dict[str, pl.Series] = {}
     for name in groups_of(state):
-        group = schema.registry()[name]
+        group = registry.registry()[name]
         frame = _checked(group, view, outputs[name])
         series |= {column.name: column for column in normalise.apply(scaler, frame).iter_columns()}
-        series |= {c.name: frame[c.name].cast(pl.Float32) for c in group.columns if not schema.is_normalised(c.name)}
+        series |= {c.name: frame[c.name].cast(pl.Float32) for c in group.columns if not registry.is_normalised(c.name)}
         series |= {side.name: frame[side.name] for side in group.side_inputs}
-    sides = [side.name for name in groups_of(state) for side in schema.registry()[name].side_inputs]
+    sides = [side.name for name in groups_of(state) for side in registry.registry()[name].side_inputs]
     head = [
         view.customers["customer_id"],
         pl.Series("as_of", [view.as_of], dtype=pl.Date).new_from_index(0, view.customers.height),
@@ -174,7 +173,7 @@ def assemble(view: View, outputs: Mapping[str, pl.DataFrame], state: FeatureStat
     return pl.DataFrame([*head, *(series[name] for name in [*state.present, *sides])])
 
 
-def _available(group: Group, has: Callable[[str], bool]) -> bool:
+def _available(group: FeatureGroup, has: Callable[[str], bool]) -> bool:
     return all(has(source) for source in group.sources)
 
 
@@ -186,13 +185,13 @@ def _belongs(view: View, state: FeatureState) -> None:
     if scaler.meta["dataset"] != view.dataset.name:
         raise StateError(f"the state was fitted on data set {scaler.meta['dataset']!r}, this is {view.dataset.name!r}")
     state.schema_digest  # noqa: B018 — raises when a present column is not in the schema
-    expected = [name for name in state.present if schema.is_normalised(name)]
+    expected = [name for name in state.present if registry.is_normalised(name)]
     if sorted(expected) != sorted(scaler.meta["columns"]):
         strangers = sorted(set(expected) ^ set(scaler.meta["columns"]))
         raise StateError(f"the state's present columns and its normaliser disagree: {strangers[:5]}")
 
 
-def _checked(group: Group, view: View, frame: pl.DataFrame) -> pl.DataFrame:
+def _checked(group: FeatureGroup, view: View, frame: pl.DataFrame) -> pl.DataFrame:
     """The frame, if it has exactly the declared columns and the view's customers in order."""
     declared = ["customer_id", *(c.name for c in group.columns), *(s.name for s in group.side_inputs)]
     if frame.columns != declared:

@@ -1,23 +1,22 @@
-"""The catalogue of the registry for people: every section, group, column and side input, as frames and as Markdown.
+"""The catalogue of the registry: every section, group, column and side input, as frames and as Markdown.
 
-`docs/features.md` is what `markdown` gives; a test holds it to that. Nothing is described here that a group does not
-say of itself.
+`docs/features.md` is the output of `markdown`, which a test compares. All descriptions come from the groups.
 """
 
 from __future__ import annotations
 
 import polars as pl
 
-from feature_assets import schema
+from feature_assets import registry
 from feature_assets.closed import nearest
 
 _HEAD = """\
-# Features: the 734 columns and the inputs beside them
+# Features: the {width} columns and the side inputs
 
-Made from the registry by `ple features --markdown`; do not edit by hand. One row of the feature matrix is one customer
-at one as-of instant t, and every value reads only what happened strictly before t. Columns {first}–{last} are scaled
-with what was fitted on the training dates; the rest keep their natural units. A column whose source tables a data set
-does not have is absent. `ple features --check --dataset NAME` looks whether each column says something of its own.
+Generated from the registry by `ple features --markdown`; do not edit by hand. One row of the feature matrix is one
+customer at one as-of instant t, and every value depends only on events strictly before t. Columns {first}–{last} are
+scaled by statistics of the training dates; the rest keep their natural units. A column whose source tables a data set
+does not have is absent. `ple features --check --dataset NAME` checks that each column is informative.
 """
 
 
@@ -25,9 +24,9 @@ def overview() -> pl.DataFrame:
     """One row a group in the order of the columns: positions, section, group, columns, side inputs, sources,
     description. Groups without columns come last."""
     rows = []
-    for group in schema.registry().values():
-        at = schema.group_positions(group.name)
-        sections = [name for name, (first, end) in schema.ranges().items() if at and first <= at[0] < end]
+    for group in registry.registry().values():
+        at = registry.group_positions(group.name)
+        sections = [name for name, (first, end) in registry.ranges().items() if at and first <= at[0] < end]
         rows.append(
             {
                 "positions": f"{at[0]}–{at[-1]}" if at else "–",
@@ -37,7 +36,7 @@ def overview() -> pl.DataFrame:
                 "side inputs": ", ".join(f"{s.name} {list(s.shape)}" for s in group.side_inputs),
                 "needs": ", ".join((*group.sources, *(f"group {name}" for name in group.needs))),
                 "description": group.description,
-                "order": at[0] if at else schema.WIDTH,
+                "order": at[0] if at else registry.width(),
             }
         )
     return pl.DataFrame(rows).sort("order", maintain_order=True).drop("order")
@@ -50,14 +49,14 @@ def explain(name: str) -> pl.DataFrame:
     Raises:
         KeyError: nothing bears that name; says the nearest.
     """
-    table = schema.catalogue()
+    table = registry.catalogue()
     found = table.filter((pl.col("group") == name) | (pl.col("section") == name))
     if found.is_empty():
         found = table.filter(pl.col("name").str.contains(name, literal=True))
-    group = schema.registry().get(name)
-    sides = group.side_inputs if group else tuple(side for side in schema.side_inputs() if side.name == name)
+    group = registry.registry().get(name)
+    sides = group.side_inputs if group else tuple(side for side in registry.side_inputs() if side.name == name)
     if found.is_empty() and not sides:
-        known = [*schema.registry(), *schema.ranges(), *(side.name for side in schema.side_inputs())]
+        known = [*registry.registry(), *registry.ranges(), *(side.name for side in registry.side_inputs())]
         raise KeyError(f"no group, section, column or side input is called {name!r}: {nearest(name, known)}")
     columns = found.select(pl.col("position").cast(pl.String), "name", "meaning", "unit", "window", "sources")
     more = [
@@ -76,7 +75,7 @@ def explain(name: str) -> pl.DataFrame:
 
 def markdown() -> str:
     """The whole catalogue: an overview, then a table a group."""
-    parts = [_HEAD.format(first=0, last=schema.normalised - 1), _table(overview())]
+    parts = [_HEAD.format(width=registry.width(), first=0, last=registry.normalised() - 1), _table(overview())]
     for row in overview().iter_rows(named=True):
         parts += [f"## {row['group']}\n", f"{row['description']}.\n", _table(explain(row["group"]))]
     return "\n".join(parts)

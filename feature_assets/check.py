@@ -1,8 +1,8 @@
-"""Whether every column and side input says something of its own: FEATURES §2 rule 6, on a data set at one as-of date.
+"""Check that every column and side input is informative (FEATURES §2 rule 6), on a data set at one as-of date.
 
-What is looked at is what the model reads (`build.assemble`): scaled columns, raw columns, side inputs. A column fails
-when it is constant, missing throughout, or a copy of another (|ρ| > 0.9999 where both are known). A group whose source
-the data set does not have is absent, and named with the source; so are single columns of a group that is there.
+The check examines the inputs of the model (`build.assemble`): scaled columns, raw columns, side inputs. A column fails
+when it is constant, missing throughout, or a copy of another (|ρ| > 0.9999 where both are known). Groups and single
+columns whose source the data set does not have are reported as absent, with the source.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from feature_assets import schema
+from feature_assets import registry
 from feature_assets.build import assemble, compute_all
 from feature_assets.data.tables import View
+from feature_assets.group import PADDING, SideInput
 from feature_assets.state import FeatureState
 
 COPY = 0.9999
@@ -24,14 +25,14 @@ FEW = 20  # rows on which both columns of a pair must be known
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found.
+    """Result of the check.
 
     Attributes:
-        rows: customers looked at.
-        present: columns that the data set feeds, of `schema.WIDTH`.
+        rows: number of customers.
+        present: number of columns that the data set has, of `registry.width()`.
         faults: input, group, fault; one row a violation.
-        absent: group, columns (how many), missing source; one row a group that is absent, or a source that some columns
-            of a group lack.
+        absent: group, columns (number), missing source; one row for each absent group, and for each source that some
+            columns of a group lack.
     """
 
     rows: int
@@ -45,7 +46,7 @@ class Checked:
 
 
 def check(view: View, state: FeatureState, progress: Callable[[str], None] = lambda _: None) -> Checked:
-    """Compute every group of `state` for `view` and look at each column and side input."""
+    """Compute every group of `state` for `view` and check each column and side input."""
     progress("computing all groups")
     outputs = compute_all(view, state)
     matrix = assemble(view, outputs, state)
@@ -56,8 +57,8 @@ def check(view: View, state: FeatureState, progress: Callable[[str], None] = lam
         *_copies(matrix, state),
         *_dull_sides(matrix, state),
     ]
-    owner = {c.name: group.name for group in schema.registry().values() for c in group.columns}
-    owner |= {s.name: group.name for group in schema.registry().values() for s in group.side_inputs}
+    owner = {c.name: group.name for group in registry.registry().values() for c in group.columns}
+    owner |= {s.name: group.name for group in registry.registry().values() for s in group.side_inputs}
     rows = [{"input": name, "group": owner[name.split("[")[0]], "fault": why} for name, why in faults]
     return Checked(
         view.customers.height,
@@ -68,9 +69,9 @@ def check(view: View, state: FeatureState, progress: Callable[[str], None] = lam
 
 
 def absent(view: View) -> pl.DataFrame:
-    """Groups and columns that this data set cannot feed, with the tables they lack: group, columns, missing source."""
+    """Groups and columns that this data set does not have: group, columns, missing source."""
     rows = []
-    for group in schema.registry().values():
+    for group in registry.registry().values():
         lost = [source for source in group.sources if not view.has(source)]
         count: dict[str, int] = {}
         if lost:
@@ -85,13 +86,13 @@ def absent(view: View) -> pl.DataFrame:
 
 
 def _never_varied(view: View, state: FeatureState) -> list[tuple[str, str]]:
-    """Columns that had a source and yet carried nothing in the fit."""
+    """Columns that have a source, but were constant or missing in the fit."""
     dropped = state.groups["normalise"].meta["dropped"]
     return [(name, why) for name, why in dropped.items() if _has_sources(name, view)]
 
 
 def _has_sources(name: str, view: View) -> bool:
-    return all(view.has(source) for source in schema.columns()[schema.positions()[name]].sources)
+    return all(view.has(source) for source in registry.columns()[registry.positions()[name]].sources)
 
 
 def _values(matrix: pl.DataFrame, names: list[str]) -> np.ndarray:
@@ -140,7 +141,7 @@ def correlations(values: np.ndarray) -> np.ndarray:
 
 def _dull_sides(matrix: pl.DataFrame, state: FeatureState) -> list[tuple[str, str]]:
     found = []
-    for name, group in schema.registry().items():
+    for name, group in registry.registry().items():
         if name not in state.groups:
             continue
         for side in group.side_inputs:
@@ -155,7 +156,7 @@ def _dull_sides(matrix: pl.DataFrame, state: FeatureState) -> list[tuple[str, st
     return found
 
 
-def _dull_channels(side: schema.SideInput, flat: np.ndarray, meta: Mapping[str, object]) -> list[tuple[str, str]]:
+def _dull_channels(side: SideInput, flat: np.ndarray, meta: Mapping[str, object]) -> list[tuple[str, str]]:
     """Named channels that never vary, of those that the data set has (`channels_present` of the group's state).
     Channels called `PADDING` only fill a width."""
     if not side.channels:
@@ -166,5 +167,5 @@ def _dull_channels(side: schema.SideInput, flat: np.ndarray, meta: Mapping[str, 
     return [
         (f"{side.name}[{name}]", f"constant ({channels[0, i]:.6g})")
         for i, name in enumerate(side.channels)
-        if name in present and name != schema.PADDING and (channels[:, i] == channels[0, i]).all()
+        if name in present and name != PADDING and (channels[:, i] == channels[0, i]).all()
     ]

@@ -3,7 +3,7 @@
 A column with many different values is mapped by its training quantiles to a standard normal (ties get their middle
 rank); one with few is centred on its median and divided by its interquartile range over 1.349, or by mean and standard
 deviation where the middle half is one value. Everything is clipped to [−4, 4]; missing stays null. A column that does
-not vary on the training rows carries nothing: it is reported and becomes absent, not zero. Source: FEATURES §1, §2.
+not vary on the training rows is reported and becomes absent, not zero. Source: FEATURES §1, §2.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from scipy.special import ndtri
 
-from feature_assets.state import GroupState, StateError
+from feature_assets.group import GroupState, StateError
 
 LIMIT = 4.0
 MANY = 32  # different training values from which quantiles are used
@@ -25,7 +25,7 @@ _QUANTILE, _STANDARD = 1, 0
 
 
 def degenerate(names: Sequence[str], matrix: np.ndarray) -> dict[str, str]:
-    """Columns of `matrix` [n, C] (NaN = missing) that carry nothing on these rows → the reason."""
+    """Columns of `matrix` [n, C] (NaN = missing) that do not vary on these rows → the reason."""
     known = np.isfinite(matrix)
     low = np.where(known, matrix, np.inf).min(axis=0, initial=np.inf)
     high = np.where(known, matrix, -np.inf).max(axis=0, initial=-np.inf)

@@ -1,4 +1,4 @@
-"""What was fitted on the training dates, as data: arrays (npz) and JSON, never pickle.
+"""The fitted state of all groups, as data: arrays (npz) and JSON, never pickle.
 
 The state travels with the model that was trained on it and is loaded for scoring; `version` is a digest of its content,
 so that a state fitted on anything else cannot pass for it. Source: FEATURES §2 rule 5, ARCHITECTURE §2.
@@ -8,45 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from feature_assets import schema
+from feature_assets import registry
+from feature_assets.group import GroupState, StateError
 
 _ARRAYS, _META = "state.npz", "state.json"
 
 
-class StateError(ValueError):
-    """A state that is incomplete, altered, or made for another schema."""
-
-
-@dataclass(frozen=True)
-class GroupState:
-    """Fitted values of one group: `arrays` (no object dtype) and `meta` (JSON values)."""
-
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    meta: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        objects = [name for name, array in self.arrays.items() if array.dtype.hasobject]
-        if objects:
-            raise StateError(f"arrays of Python objects cannot be stored without pickle: {objects}")
-
-
 @dataclass(frozen=True)
 class FeatureState:
-    """Fitted values of every group that has any, and the columns that the data set has.
+    """Fitted values of the groups that a data set has.
 
-    `groups["normalise"]` is the normaliser's. `present` is in schema order: what `assemble` writes and the model reads.
+    Attributes:
+        groups: group → its state; `groups["normalise"]` is the normaliser's.
+        present: columns that the data set has, in schema order: what `assemble` writes and the model reads.
     """
 
-    groups: dict[str, GroupState]
+    groups: Mapping[str, GroupState]
     present: list[str]
 
     @cached_property
@@ -60,7 +45,8 @@ class FeatureState:
 
     @cached_property
     def schema_digest(self) -> str:
-        return schema.digest(self.present)
+        """Digest of the schema with these columns present."""
+        return registry.digest(self.present)
 
     def _description(self) -> dict[str, Any]:
         return {
@@ -73,19 +59,20 @@ class FeatureState:
         return {f"{name}/{key}": array for name, g in self.groups.items() for key, array in g.arrays.items()}
 
     def save(self, directory: Path) -> None:
-        """Write `state.npz` and `state.json` into `directory`, each beside and then renamed."""
+        """Write `state.npz` and `state.json` into `directory`, which the caller publishes as a whole."""
         directory.mkdir(parents=True, exist_ok=True)
-        beside = directory / f"{_ARRAYS}.part"
-        with beside.open("wb") as file:
-            np.savez(file, **self._flat())  # type: ignore[arg-type]
-        os.replace(beside, directory / _ARRAYS)
-        beside = directory / f"{_META}.part"
-        beside.write_text(json.dumps({"version": self.version, **self._description()}, indent=1), encoding="utf-8")
-        os.replace(beside, directory / _META)
+        # numpy's signature lets keyword arguments be its own options as well; no key here is one ("group/array")
+        np.savez(directory / _ARRAYS, **self._flat())  # type: ignore[arg-type]
+        described = {"version": self.version, **self._description()}
+        (directory / _META).write_text(json.dumps(described, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path) -> FeatureState:
-        """Read what `save` wrote. StateError if it was altered or belongs to another schema."""
+        """Read what `save` wrote.
+
+        Raises:
+            StateError: it is missing, was altered, or belongs to another schema.
+        """
         try:
             described = json.loads((directory / _META).read_text(encoding="utf-8"))
             with np.load(directory / _ARRAYS, allow_pickle=False) as stored:
@@ -99,7 +86,7 @@ class FeatureState:
         try:
             state = cls(groups, described["present"])
             now = state.schema_digest
-        except schema.SchemaError as error:
+        except registry.SchemaError as error:
             raise StateError(f"the state in {directory} was fitted under another schema: {error}") from error
         if now != described["schema"]:
             raise StateError(

@@ -24,9 +24,10 @@ import polars as pl
 
 import feature_assets
 import ple_model
-from feature_assets import schema
+from feature_assets import registry
 from feature_assets.build import assemble, compute_all, fit_state, groups_of
 from feature_assets.data.tables import Tables
+from feature_assets.group import PADDING
 from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check, windows
 from feature_assets.snapshots import SnapshotPlan, plan
 from feature_assets.state import FeatureState
@@ -231,11 +232,11 @@ class Candidate:
         """What this data set delivers of the model's inputs, from the schema and the fitted state."""
         from ple_model.config import InputConfig
 
-        clusters = next(side for side in schema.side_inputs() if side.name == "cluster_probs")
+        clusters = next(side for side in registry.side_inputs() if side.name == "cluster_probs")
         return InputConfig(
-            columns=schema.names(),
-            present=tuple(sorted(schema.positions()[name] for name in self.state.present)),
-            normalised=schema.normalised,
+            columns=registry.names(),
+            present=tuple(sorted(registry.positions()[name] for name in self.state.present)),
+            normalised=registry.normalised(),
             clusters=clusters.shape[0],
             sides=side_inputs_of(self.state),
         )
@@ -319,8 +320,8 @@ class Candidate:
     def _complete_bundle(self, folder: Path) -> None:
         """Put the schema, the fitted state, the label vocabularies and the notice beside the weights."""
         present = self.state.present
-        digest = schema.digest(present)
-        publish_json({"digest": digest, "columns": schema.names(), "present": present}, folder / "schema.json")
+        digest = registry.digest(present)
+        publish_json({"digest": digest, "columns": registry.names(), "present": present}, folder / "schema.json")
         publish_json(self.label_state.to_dict(), folder / "labels.json")
         publish_json(self.tables.dataset.model_dump(mode="json"), folder / "dataset.json")
         self.state.save(folder / "state")
@@ -377,15 +378,15 @@ def side_inputs_of(state: FeatureState) -> "tuple[SideConfig, ...]":
     from ple_model.config import DEFAULT_SIDES, SideConfig
 
     wanted = {side.name for side in DEFAULT_SIDES}
-    names = {side.name for side in schema.side_inputs()}
+    names = {side.name for side in registry.side_inputs()}
     found = []
     for group in groups_of(state):
         present = state.groups[group].meta.get("channels_present")
-        for side in schema.registry()[group].side_inputs:
+        for side in registry.registry()[group].side_inputs:
             kept = [
                 i
                 for i, channel in enumerate(side.channels)
-                if channel != schema.PADDING and (present is None or channel in present)
+                if channel != PADDING and (present is None or channel in present)
             ]
             if side.name in wanted and (kept or not side.channels):
                 channels = tuple(kept) if 0 < len(kept) < len(side.channels) else None

@@ -162,14 +162,14 @@ def base_rates_command(as_of: str, data_dir: Path | None) -> None:
 @main.command("model")
 def model_command() -> None:
     """Print the network's parameters by module, beside what the design allows for them (all 734 columns, 16 tasks)."""
-    from feature_assets import schema
+    from feature_assets import registry
     from ple_model.config import InputConfig, ModelConfig
     from ple_model.interpretation.parameters import table
     from ple_model.model import PLEClusterAdaTT
 
     network = load_settings().network.to_dict()
     inputs = InputConfig(
-        columns=schema.names(), present=tuple(range(len(schema.names()))), normalised=schema.normalised
+        columns=registry.names(), present=tuple(range(len(registry.names()))), normalised=registry.normalised()
     )
     click.echo(table(PLEClusterAdaTT(ModelConfig.from_dict({"inputs": inputs, **network}))))
 

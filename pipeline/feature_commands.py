@@ -71,7 +71,7 @@ def _show(frame: pl.DataFrame) -> None:
 
 def _check(dataset_name: str | None, data_dir: Path | None, customers: int, as_of: date | None) -> int:
     """Fit on the training dates of the newest as-of date, compute there, report. 0 when nothing is wrong, else 1."""
-    from feature_assets import schema
+    from feature_assets import registry
     from feature_assets.build import fit_state
     from feature_assets.check import check
     from feature_assets.data.contract import DeliveryError
@@ -98,10 +98,10 @@ def _check(dataset_name: str | None, data_dir: Path | None, customers: int, as_o
     state = fit_state(tables, train, settings.seed, progress=lambda group: tell(f"fitting {group}"))
     found = check(tables.view(day), state, tell)
     click.echo(f"{dataset.title}\n{dataset.notice}\n")
-    ranges = ", ".join(f"{name} {first}–{end - 1}" for name, (first, end) in schema.ranges().items())
-    click.echo(f"{schema.WIDTH} columns ({ranges})")
+    ranges = ", ".join(f"{name} {first}–{end - 1}" for name, (first, end) in registry.ranges().items())
+    click.echo(f"{registry.width()} columns ({ranges})")
     click.echo(
-        f"as of {day}: {found.present} columns present and {len(schema.side_inputs())} side inputs declared, "
+        f"as of {day}: {found.present} columns present and {len(registry.side_inputs())} side inputs declared, "
         f"{found.rows:,} customers, state fitted on {len(state.groups['normalise'].meta['dates'])} training dates"
     )
     if found.absent.height:

@@ -20,6 +20,8 @@ import polars as pl
 
 from feature_assets.data.contract import INFLOWS, OUTFLOWS, SPEND
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.encoding import Encoding, Lines
+from feature_assets.data.known import DIMENSIONS
 from feature_assets.data.local_time import local_clock
 
 LEVELS = ("category_l1", "category_l2", "category_l3")
@@ -78,6 +80,10 @@ def stable_shard(customer_ids: pl.Series, n: int) -> pl.Series:
         int.from_bytes(hashlib.blake2b(str(c).encode(), digest_size=8).digest(), "big") % n for c in customer_ids
     ]
     return pl.Series("shard", numbers, dtype=pl.UInt32)
+
+
+def _empty_catalogue(of: str) -> pl.DataFrame:
+    return pl.DataFrame(schema={f"{of}_id": pl.String, **dict.fromkeys((*LEVELS, "brand"), pl.String)})
 
 
 def _ordered(name: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -155,6 +161,36 @@ class Tables:
         """
         dataset = DatasetConfig(**json.loads((directory / "dataset.json").read_text(encoding="utf-8")))
         return cls(dataset, {p.stem: pl.read_parquet(p) for p in sorted(directory.glob("*.parquet"))}, presorted=True)
+
+    @cached_property
+    def _encodings(self) -> dict[str, Encoding]:
+        return {}
+
+    def encoding(self, table: str) -> Encoding:
+        """The rows of a table of events as arrays, made once."""
+        if table in DIMENSIONS:
+            raise ValueError(f"{table} is no table of events: read its frame")
+        if table == "transactions":
+            return self.transactions
+        if table not in self._encodings:
+            frame = self.frames[table]
+            customer = self.customer_index(frame["customer_id"])
+            self._encodings[table] = Encoding(table, frame, customer, self.customers, self.dataset.zone)
+        return self._encodings[table]
+
+    @cached_property
+    def transactions(self) -> Lines:
+        """The rows of the transactions table as arrays."""
+        frame = self.frames["transactions"]
+        customer = self.customer_index(frame["customer_id"])
+        catalogues = {of: self.frames.get(f"{of}s", _empty_catalogue(of)) for of in ("product", "merchant")}
+        described_by = "product" if self.dataset.categories_from == "products" else "merchant"
+        return Lines(frame, customer, self.customers, self.dataset.zone, catalogues, described_by)
+
+    @property
+    def customers(self) -> int:
+        """Number of customers of the data set."""
+        return self.frames["customers"].height
 
     @cached_property
     def lines(self) -> pl.DataFrame:

@@ -282,22 +282,3 @@ def top_by_spend(views: Sequence[View], name: str, k: int) -> list[str]:
             if amount > 0:
                 spend[value] = spend.get(value, 0.0) + amount
     return sorted(spend, key=lambda value: (-spend[value], value))[:k]
-
-
-def to_frame(view: View, names: Sequence[str], matrix: np.ndarray) -> pl.DataFrame:
-    """`customer_id` and one Float32 column a column of `matrix` [customers, C]; NaN becomes null, infinity raises."""
-    if matrix.shape != (view.customers.height, len(names)):
-        raise ValueError(f"matrix is {matrix.shape}, expected {(view.customers.height, len(names))}")
-    if np.isinf(matrix).any():
-        bad = [name for name, column in zip(names, matrix.T, strict=True) if np.isinf(column).any()]
-        raise ValueError(f"infinite values in {bad[:5]}")
-    values = np.ascontiguousarray(matrix.T, dtype=np.float32)
-    columns = {name: pl.Series(name, values[i], nan_to_null=True) for i, name in enumerate(names)}
-    return pl.DataFrame({"customer_id": view.customers["customer_id"], **columns})
-
-
-def to_lists(name: str, values: np.ndarray) -> pl.Series:
-    """An array [customers, …] as one List a customer, flat and row-major."""
-    flat = np.ascontiguousarray(values).reshape(len(values), -1)
-    dtype = pl.List(pl.Boolean) if values.dtype == bool else pl.List(pl.Float32)
-    return pl.Series(name, flat if len(flat) else []).cast(dtype)

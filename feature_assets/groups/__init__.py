@@ -1,16 +1,15 @@
 """One module (or package) a feature group: its columns, how they are fitted, how they are computed.
 
-Each offers `GROUP`, an object of `schema.Group`, or several as `GROUPS`; `implemented` lists them. What several groups
-share lies in modules with a leading underscore: purchase lines (`_lines`), other events (`_events`), statements
-(`_statements`), flows of money (`_flows`), daily series (`_days`), sums over windows (`_windows`), tables of measures
-(`_measures`). Names of tables and files of a source do not belong here.
+Each offers `GROUP`, an object of `FeatureGroup`, or several as `GROUPS`; `implemented` lists them. `measures.py` is the
+base class of groups that are a table of measures. How events are read and cut at t belongs to `events/`, the names of a
+source's tables and files to `sources/`.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
-from feature_assets.schema import Group
+from feature_assets.group import FeatureGroup
 
 MODULES: tuple[str, ...] = (
     "base",
@@ -47,7 +46,7 @@ MODULES: tuple[str, ...] = (
 )
 
 
-def implemented() -> list[Group]:
-    """The groups of `MODULES`, imported when asked for (they import the schema themselves)."""
+def implemented() -> list[FeatureGroup]:
+    """The built-in groups in the order of `MODULES`, imported when they are first asked for."""
     modules = [import_module(f"{__name__}.{module}") for module in MODULES]
     return [group for module in modules for group in getattr(module, "GROUPS", None) or (module.GROUP,)]

@@ -1,31 +1,34 @@
 """A feature group as a table of measures: each column beside the function that computes it.
 
-Used by the groups of FEATURES §3.2, which have nothing to say but their measures. What the measures read is the group's
-own `read`: a context of a View, shared by all of them.
+Used by the groups of FEATURES §3.2, which consist of nothing but their measures. The measures of a group share one
+context, which the group's `read` makes from a View and the fitted state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-import polars as pl
 
-from feature_assets.data.tables import PARTS, View
-from feature_assets.events.lines import to_frame
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.data.tables import PARTS
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 C = TypeVar("C")
 
 
 @dataclass(frozen=True)
 class Measure(Generic[C]):
-    """One column: `name` without the group, `value` from the context to float64 [customers] (NaN = missing).
+    """One column of a measured group.
 
-    `more`: sources that it cannot do without, beside the group's own.
+    Attributes:
+        name: without the group's name.
+        meaning: one line of plain language.
+        unit: natural unit.
+        window: the time that it looks back over.
+        value: from the context to float64 [customers], NaN where missing.
+        more: sources that it cannot be computed without, beside the group's own.
     """
 
     name: str
@@ -36,7 +39,7 @@ class Measure(Generic[C]):
     more: tuple[str, ...] = ()
 
 
-class MeasuredGroup(Generic[C]):
+class MeasuredGroup(FeatureGroup, Generic[C]):
     """A group of measures.
 
     Args:
@@ -44,12 +47,9 @@ class MeasuredGroup(Generic[C]):
         description: one line.
         sources: tables without which the whole group is absent.
         measures: the columns in their order.
-        read: what the measures look at, from a View and the fitted state.
-        learn: fits the state; None where nothing is learnt.
+        read: makes the context of the measures.
+        learn: fits the state; by default nothing is learnt.
     """
-
-    side_inputs: tuple[SideInput, ...] = ()
-    needs: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -57,31 +57,25 @@ class MeasuredGroup(Generic[C]):
         description: str,
         sources: tuple[str, ...],
         measures: Sequence[Measure[C]],
-        read: Callable[[View, GroupState | None], C],
-        learn: Callable[[Sequence[View]], GroupState] | None = None,
+        read: Callable[[Inputs], C],
+        learn: Callable[[TrainingInputs], GroupState] | None = None,
     ) -> None:
         self.name, self.description, self.sources = name, description, sources
-        self._measures, self._read, self._learn = tuple(measures), read, learn
+        self._measures, self._read, self._fit = tuple(measures), read, learn
         self.columns = tuple(
             Column(f"{name}__{m.name}", m.meaning, m.unit, m.window, (*sources, *m.more)) for m in measures
         )
 
-    def fit(
-        self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int
-    ) -> GroupState | None:
-        """What `learn` says of the training dates."""
-        del upstream, seed
-        return self._learn(views) if self._learn is not None else None
+    def _learn(self, training: TrainingInputs) -> GroupState:
+        return super()._learn(training) if self._fit is None else self._fit(training)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """`customer_id` and the measures, Float32; null throughout where the table of a source of `more` is missing."""
-        del upstream
-        if self._learn is not None and state is None:
-            raise ValueError(f"{self.name} needs its fitted state")
-        context, n = self._read(view, state), view.customers.height
+    def _values(self, inputs: Inputs) -> Values:
+        """The measures; NaN throughout where the table of a source of `more` is missing."""
+        context, view = self._read(inputs), inputs.view
         delivered = {m.more: all(view.has(_table(source)) for source in m.more) for m in self._measures}
-        values = [m.value(context) if delivered[m.more] else np.full(n, np.nan) for m in self._measures]
-        return to_frame(view, [column.name for column in self.columns], np.stack(values, axis=1))
+        nothing = np.full(view.customers.height, np.nan)
+        values = [m.value(context) if delivered[m.more] else nothing for m in self._measures]
+        return Values(np.stack(values, axis=1))
 
 
 def _table(source: str) -> str:

@@ -10,16 +10,7 @@ import polars as pl
 from feature_assets.data.tables import Tables
 from feature_assets.labels import facts
 from feature_assets.labels.state import LabelState, spend_ratio
-from feature_assets.labels.tasks import (
-    ACTIVE_DAYS,
-    CYCLE_EDGES,
-    DTYPES,
-    KINDS,
-    LONG_WINDOWS,
-    NONE,
-    STAGES,
-    windows,
-)
+from feature_assets.labels.tasks import ACTIVE_DAYS, CYCLE_EDGES, DTYPES, KINDS, LONG_WINDOWS, NONE, STAGES, windows
 
 CENSORED_DAYS = 28  # who is first seen in so few days after the data begin may be an old customer
 

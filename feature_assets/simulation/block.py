@@ -10,19 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_assets.simulation.basics import draw_basics
-from feature_assets.simulation.campaigns import (
-    Clicks,
-    Exposures,
-    draw_clicks,
-    plan_exposures,
-    purchase_lift,
-)
-from feature_assets.simulation.contacts import (
-    Contacts,
-    Sessions,
-    draw_contacts,
-    draw_sessions,
-)
+from feature_assets.simulation.campaigns import Clicks, Exposures, draw_clicks, plan_exposures, purchase_lift
+from feature_assets.simulation.contacts import Contacts, Sessions, draw_contacts, draw_sessions
 from feature_assets.simulation.customers import Customers, draw_customers
 from feature_assets.simulation.flows import Flows, draw_flows
 from feature_assets.simulation.holdings import Holdings, draw_holdings
@@ -35,12 +24,7 @@ from feature_assets.simulation.intensity import (
 from feature_assets.simulation.paths import Paths, draw_paths, first_state
 from feature_assets.simulation.purchases import Purchases, complete
 from feature_assets.simulation.receipts import itemise
-from feature_assets.simulation.statements import (
-    Balances,
-    Stated,
-    draw_balances,
-    draw_statements,
-)
+from feature_assets.simulation.statements import Balances, Stated, draw_balances, draw_statements
 from feature_assets.simulation.world import World
 
 

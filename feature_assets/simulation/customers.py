@@ -9,13 +9,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from feature_assets.simulation.chances import (
-    gamma_rows,
-    logistic,
-    pick,
-    pick_shared,
-    zipf,
-)
+from feature_assets.simulation.chances import gamma_rows, logistic, pick, pick_shared, zipf
 from feature_assets.simulation.config import CATEGORIES, OPENABLE, REGIONS, SimulationConfig
 from feature_assets.simulation.segments import ROUTINES
 from feature_assets.simulation.world import World

@@ -8,14 +8,7 @@ import numpy as np
 
 from feature_assets.data.contract import INFLOWS, KINDS
 from feature_assets.simulation.config import CHANNELS, HELD
-from feature_assets.simulation.customers import (
-    EMPLOYED,
-    RETIRED,
-    SELF_EMPLOYED,
-    STUDENT,
-    UNEMPLOYED,
-    Customers,
-)
+from feature_assets.simulation.customers import EMPLOYED, RETIRED, SELF_EMPLOYED, STUDENT, UNEMPLOYED, Customers
 from feature_assets.simulation.holdings import Holdings
 from feature_assets.simulation.paths import Paths
 from feature_assets.simulation.world import World

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from feature_assets import schema
+from feature_assets import registry
 from feature_assets.build import assemble, compute_group, groups_of
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import PARTS, View
+from feature_assets.group import FeatureGroup
 from feature_assets.state import FeatureState
 from pipeline.assets.common import FEATURES, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
@@ -32,7 +33,7 @@ def group_key(group: str) -> dg.AssetKey:
 
 def feature_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
     """An asset for every group of the registry, and the matrix that the model reads."""
-    groups = [_group_asset(group, dataset, partitions) for group in schema.registry().values()]
+    groups = [_group_asset(group, dataset, partitions) for group in registry.registry().values()]
     return [*groups, _matrix_asset(dataset, partitions)]
 
 
@@ -54,7 +55,7 @@ def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
 
 
 def _group_asset(
-    group: schema.Group, dataset: DatasetConfig, partitions: dg.PartitionsDefinition
+    group: FeatureGroup, dataset: DatasetConfig, partitions: dg.PartitionsDefinition
 ) -> dg.AssetsDefinition:
     meanings = {column.name: f"{column.meaning} [{column.unit}, {column.window}]" for column in group.columns}
     meanings |= {side.name: side.meaning for side in group.side_inputs}
@@ -103,7 +104,7 @@ def _picture(
     return {} if draw is None else {"picture": as_markdown(draw(view, state, frame, outputs), group)}
 
 
-def _tables_of(group: schema.Group) -> set[str]:
+def _tables_of(group: FeatureGroup) -> set[str]:
     """Contract tables that the group or one of its columns reads."""
     sources = {*group.sources, *(source for column in group.columns for source in column.sources)}
     return {PARTS[source][0] if source in PARTS else source for source in sources}
@@ -118,7 +119,7 @@ def _missing(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _matrix_asset(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    names = list(schema.registry())
+    names = list(registry.registry())
 
     @dg.asset(
         key=MATRIX,
@@ -142,7 +143,7 @@ def _matrix_asset(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -
             frame,
             metadata={
                 **frame_metadata(frame),
-                "columns of the schema": len(schema.names()),
+                "columns of the schema": len(registry.names()),
                 "present columns": len(state.present),
                 "state version": state.version,
                 "fitted with model version": version,
@@ -153,7 +154,7 @@ def _matrix_asset(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -
             "inputs_are_informative",
             passed=not dull.filter(pl.col("blocks")).height,
             found=markdown(dull),
-            looked_at=f"{len(state.present)} columns and {len(schema.side_inputs())} side inputs",
+            looked_at=f"{len(state.present)} columns and {len(registry.side_inputs())} side inputs",
         )
 
     return matrix
@@ -170,7 +171,7 @@ def uninformative(matrix: pl.DataFrame, state: FeatureState) -> pl.DataFrame:
     dull = {name for name, count in zip(columns, distinct, strict=True) if count <= 1} if matrix.height > 1 else set()
     dull |= {name for name in state.present if name not in matrix.columns}
     for name in groups_of(state):
-        group = schema.registry()[name]
+        group = registry.registry()[name]
         own = [column.name for column in group.columns if column.name in state.present]
         flat = [column for column in own if column in dull]
         rows += [

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from feature_assets import schema
+from feature_assets import registry
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.assets.common import SCORING, asset_options, checked
 from pipeline.assets.features import MATRIX, STATE_VERSION, champion_state
@@ -64,7 +64,7 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
         champion = tracking.champion()
         _, state = champion_state(tracking)
         assert champion is not None  # champion_state raises where there is none
-        _refuse_mismatch(matrix, champion, schema.digest(state.present), tracking)
+        _refuse_mismatch(matrix, champion, registry.digest(state.present), tracking)
         hindsight = champion.as_of > day
         if hindsight:
             context.log.warning(

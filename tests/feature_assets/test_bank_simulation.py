@@ -18,7 +18,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.labels.compute import compute_labels
 from feature_assets.labels.state import LabelState, fit_labels
 from feature_assets.labels.tasks import KINDS, windows
-from feature_assets.simulation import ingest, read, simulate
+from feature_assets.simulation import simulate
 from feature_assets.simulation.block import Block, generator, simulate_block
 from feature_assets.simulation.chances import Chain
 from feature_assets.simulation.config import SimulationConfig
@@ -31,6 +31,7 @@ from feature_assets.simulation.oracle.exact import cycle, timing
 from feature_assets.simulation.static import STATIC
 from feature_assets.simulation.world import World, make_world
 from feature_assets.snapshots import plan
+from feature_assets.sources.contract_files import ingest, read
 
 ROOT = Path(__file__).parents[2]
 SMALL = SimulationConfig(block=60, oracle_customers=24, oracle_draws=6)

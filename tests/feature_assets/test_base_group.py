@@ -14,9 +14,9 @@ import pytest
 
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables, View
+from feature_assets.group import GroupState, StateError
 from feature_assets.groups.base import GROUP
 from feature_assets.groups.base.history import History
-from feature_assets.state import GroupState, StateError
 
 AS_OF = date(2017, 10, 1)
 TRAIN = (date(2017, 4, 2), date(2017, 6, 4))

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from feature_assets.data.tables import View
+from feature_assets.group import GroupState
 from feature_assets.groups.multi_source.campaign import GROUP, HALF_LIFE, beta_prior
-from feature_assets.state import GroupState
 from tests.feature_assets import synthetic
 
 

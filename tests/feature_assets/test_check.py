@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets import build, check, schema
+from feature_assets import build, check, registry
 from feature_assets.data.tables import Tables, View
 from feature_assets.state import FeatureState
 from tests.feature_assets import synthetic
@@ -16,9 +16,9 @@ GROUPS = ("base", "campaign", "txn_seq")
 
 @pytest.fixture(scope="module")
 def small() -> tuple[View, FeatureState]:
-    keep = {name: group for name, group in schema.registry().items() if name in GROUPS}
+    keep = {name: group for name, group in registry.registry().items() if name in GROUPS}
     patch = pytest.MonkeyPatch()
-    patch.setattr(build.schema, "registry", lambda: keep)
+    patch.setattr(build.registry, "registry", lambda: keep)
     tables: Tables = synthetic.tables()
     state = build.fit_state(tables, synthetic.TRAIN, seed=0)
     patch.undo()

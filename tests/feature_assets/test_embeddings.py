@@ -17,6 +17,7 @@ from sklearn.metrics import average_precision_score
 
 from feature_assets.data.tables import Tables
 from feature_assets.events.lines import window
+from feature_assets.group import GroupState
 from feature_assets.groups.embeddings import lightgcn, merchant, poincare
 from feature_assets.groups.embeddings.axes import fixed_axes, line_starts
 from feature_assets.groups.embeddings.lightgcn import graph as graphs
@@ -27,7 +28,6 @@ from feature_assets.groups.embeddings.poincare.tree import Tree
 from feature_assets.kernels import merchants as walks
 from feature_assets.kernels.poincare import midpoints, reconstruction, rsgd_epoch
 from feature_assets.kernels.propagation import neighbour_sums
-from feature_assets.state import GroupState
 from tests.feature_assets import synthetic
 
 BALL = geoopt.PoincareBall()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
 
+from feature_assets.group import GroupState
 from feature_assets.groups.domain import gmm
-from feature_assets.state import GroupState
 
 DIMENSIONS = 30
 NAMES = [f"x{i}" for i in range(DIMENSIONS)]

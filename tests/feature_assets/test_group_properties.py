@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets import build, schema
+from feature_assets import build, registry
 from feature_assets.check import check
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.tables import INSTANTS, PARTS, Tables, View, before, stable_shard
@@ -27,7 +27,7 @@ from feature_assets.state import FeatureState
 from tests.feature_assets import synthetic
 
 Outputs = dict[str, pl.DataFrame]
-GROUPS = list(schema.registry())
+GROUPS = list(registry.registry())
 
 
 @lru_cache(maxsize=1)
@@ -197,7 +197,7 @@ def test_the_past_does_change_it(group: str) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_output_is_what_is_declared(group: str) -> None:
-    declared, frame = schema.registry()[group], expected()[group]
+    declared, frame = registry.registry()[group], expected()[group]
     assert frame.columns == [
         "customer_id",
         *(c.name for c in declared.columns),
@@ -219,7 +219,7 @@ def test_output_is_what_is_declared(group: str) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_customers_outside_of_the_fit_have_values(group: str) -> None:
-    declared, frame = schema.registry()[group], expected()[group]
+    declared, frame = registry.registry()[group], expected()[group]
     inside, outside = frame.head(-synthetic.OUTSIDE), frame.tail(synthetic.OUTSIDE)
     columns = [c.name for c in declared.columns if c.name in fitted().present]
     if columns:
@@ -236,7 +236,7 @@ def test_customers_outside_of_the_fit_have_values(group: str) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_events_and_one_event(group: str) -> None:
-    declared, frame = schema.registry()[group], expected()[group]
+    declared, frame = registry.registry()[group], expected()[group]
     few = frame.filter(pl.col("customer_id").is_in(["c000", "c001"]))
     assert few.height == 2
     values = few.select(c.name for c in declared.columns).to_numpy()
@@ -304,10 +304,10 @@ def test_the_fit_sees_nothing_after_its_dates() -> None:
 def test_matrix_is_finite_scaled_and_complete() -> None:
     view: View = whole().view(synthetic.AS_OF)
     frame = build.assemble(view, expected(), fitted())
-    sides = [side.name for side in schema.side_inputs()]
+    sides = [side.name for side in registry.side_inputs()]
     assert frame.columns == ["customer_id", "as_of", *fitted().present, *sides]
     assert frame["as_of"].unique().to_list() == [synthetic.AS_OF]
-    scaled = [name for name in fitted().present if schema.is_normalised(name)]
+    scaled = [name for name in fitted().present if registry.is_normalised(name)]
     values = frame.select(scaled).to_numpy()
     assert frame.select(fitted().present).schema.dtypes() == [pl.Float32] * len(fitted().present)
     assert np.nanmax(np.abs(values)) <= 4.0

@@ -18,12 +18,12 @@ import polars as pl
 import pytest
 
 from feature_assets.data.tables import Tables, View
+from feature_assets.group import GroupState, StateError
 from feature_assets.groups.model_derived.hmm import MEASURES, SCALED, Hmm, fit, library, restored, scaled, summarise
 from feature_assets.groups.model_derived.hmm.fit import activity, fit_model, order_of
 from feature_assets.groups.model_derived.hmm.model import Model, Steps, decode, smooth
 from feature_assets.groups.model_derived.hmm.observations import MODES, Observed, choose, lengths, raw, steps
 from feature_assets.groups.model_derived.hmm.picture import state_path
-from feature_assets.state import GroupState, StateError
 from tests.feature_assets import synthetic
 
 JOURNEY, LIFECYCLE, BEHAVIOR = MODES

@@ -11,9 +11,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from feature_assets import build, normalise, schema
+from feature_assets import build, normalise, registry
 from feature_assets.data.tables import Tables
-from feature_assets.state import FeatureState, GroupState, StateError
+from feature_assets.group import GroupState, StateError
+from feature_assets.state import FeatureState
 from tests.feature_assets import synthetic
 
 RNG = np.random.default_rng(0)
@@ -138,7 +139,7 @@ def test_a_state_of_something_else_is_refused() -> None:
         build.assemble(elsewhere.view(synthetic.AS_OF), outputs, state)
     with pytest.raises(StateError, match="disagree"):
         build.assemble(view, outputs, FeatureState(state.groups, state.present[1:]))
-    with pytest.raises(schema.SchemaError, match="stranger"):
+    with pytest.raises(registry.SchemaError, match="stranger"):
         build.assemble(view, outputs, FeatureState(state.groups, [*state.present, "stranger"]))
     with pytest.raises(StateError, match="no normaliser"):
         build.assemble(view, outputs, FeatureState({"txn_seq": GroupState()}, []))

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from feature_assets.group import GroupState
 from feature_assets.groups.base.raw_power_law import CATEGORIES, DAYS, GROUP
-from feature_assets.state import GroupState
 from tests.feature_assets import synthetic
 
 Line = dict[str, Any]

@@ -16,14 +16,8 @@ from feature_assets.data.contract import conform
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
 from feature_assets.events.flows import offsets, purchase_days, visits
-from feature_assets.groups import (
-    epidemic,
-    financial_behaviour,
-    income_decomposition,
-    interference,
-    reaction_kinetics,
-    routine_activity,
-)
+from feature_assets.groups.domain import financial_behaviour, income_decomposition
+from feature_assets.groups.multidisciplinary import epidemic, interference, reaction_kinetics, routine_activity
 from tests.feature_assets import synthetic
 
 FIRST = date(2020, 1, 1)

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from feature_assets.data.tables import Tables, View
+from feature_assets.group import GroupState
 from feature_assets.groups.base.segment import ANONYMOUS, COLD_DAYS, COLD_PURCHASE_DAYS, COLDSTART, EARLY, GROUP
-from feature_assets.state import GroupState
 from tests.feature_assets import synthetic
 from tests.feature_assets.sources_by_hand import people
 

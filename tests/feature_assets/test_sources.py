@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets import schema
+from feature_assets import registry
 from feature_assets.data.tables import Tables
-from feature_assets.state import GroupState
+from feature_assets.group import GroupState
 from tests.feature_assets import sources_by_hand, synthetic
 
 GROUPS = tuple(sources_by_hand.DEFINITIONS)
@@ -21,7 +21,7 @@ LATER = date(2017, 7, 15)
 
 
 def computed(group: str, tables: Tables, as_of: date = synthetic.AS_OF) -> tuple[GroupState | None, pl.DataFrame]:
-    declared = schema.registry()[group]
+    declared = registry.registry()[group]
     state = declared.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * len(synthetic.TRAIN), 0)
     return state, declared.compute(tables.view(as_of), state, {})
 
@@ -70,7 +70,7 @@ def tables_end() -> datetime:
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize(("tables", "as_of"), [(whole, synthetic.AS_OF), (long_ago, LATER)])
 def test_columns_are_their_definitions(group: str, tables: Any, as_of: date) -> None:
-    columns = [c.name for c in schema.registry()[group].columns]
+    columns = [c.name for c in registry.registry()[group].columns]
     assert len(columns) == WIDTHS[group]
     state, frame = computed(group, tables(), as_of)
     expected = sources_by_hand.frame(group, columns, tables(), as_of, state)
@@ -82,7 +82,7 @@ def test_columns_are_their_definitions(group: str, tables: Any, as_of: date) -> 
 
 def _known(tables: Tables, group: str, as_of: date) -> dict[str, int]:
     _, frame = computed(group, tables, as_of)
-    return {c.name: frame[c.name].drop_nulls().n_unique() for c in schema.registry()[group].columns}
+    return {c.name: frame[c.name].drop_nulls().n_unique() for c in registry.registry()[group].columns}
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -108,7 +108,7 @@ def _holdings(*rows: dict[str, Any]) -> dict[str, float]:
     tables = Tables(whole().dataset, {**whole().frames, "holdings": held})
     found: dict[str, float] = {}
     for group in ("investment", "product"):
-        frame = schema.registry()[group].compute(tables.view(T), None, {}).filter(pl.col("customer_id") == "c005")
+        frame = registry.registry()[group].compute(tables.view(T), None, {}).filter(pl.col("customer_id") == "c005")
         found |= frame.drop("customer_id").row(0, named=True)
     return found
 
@@ -160,7 +160,7 @@ def test_a_statement_of_the_day_t_is_not_known() -> None:
         )
         tables = Tables(whole().dataset, {**whole().frames, "balances": frame})
         state = GroupState({"low": np.array([0.0])})
-        found = schema.registry()["deposit"].compute(tables.view(T), state, {})
+        found = registry.registry()["deposit"].compute(tables.view(T), state, {})
         value: float | None = found.filter(pl.col("customer_id") == "c005")["deposit__balance"].item()
         return value
 
@@ -174,7 +174,7 @@ def test_a_statement_of_the_day_t_is_not_known() -> None:
 def test_customers_without_any_row_have_zero_counts_and_no_recency(group: str) -> None:
     _, frame = computed(group, whole())
     nobody = frame.filter(pl.col("customer_id") == "c000").row(0, named=True)
-    values = {c.name: (c.unit, nobody[c.name]) for c in schema.registry()[group].columns}
+    values = {c.name: (c.unit, nobody[c.name]) for c in registry.registry()[group].columns}
     assert any(value == 0.0 for _, value in values.values())
     for name, (unit, value) in values.items():
         assert value in (0.0, None), name
@@ -185,7 +185,7 @@ def test_columns_without_their_table_are_missing_and_others_stay() -> None:
     kept = {n: f for n, f in whole().frames.items() if n not in ("holdings", "contacts", "balances")}
     fewer = Tables(whole().dataset, kept)
     for group in ("digital", "other_channel"):
-        declared = schema.registry()[group]
+        declared = registry.registry()[group]
         _, before = computed(group, whole())
         _, after = computed(group, fewer)
         for column in declared.columns:

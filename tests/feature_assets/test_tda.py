@@ -15,13 +15,13 @@ from gudhi.wasserstein import wasserstein_distance
 from scipy.optimize import linear_sum_assignment
 
 from feature_assets.data.tables import View
+from feature_assets.group import GroupState
 from feature_assets.groups.domain import tda
 from feature_assets.groups.domain.tda import diagrams, phase, points, statistics
 from feature_assets.kernels.farthest import farthest_points
 from feature_assets.kernels.matching import bottleneck, wasserstein, wasserstein_line
 from feature_assets.kernels.persistence import ENGINE_VARIABLE, rips_diagrams
 from feature_assets.kernels.rips_cohomology import MOST_POINTS
-from feature_assets.state import GroupState
 from tests.feature_assets import synthetic
 
 Csr = tuple[np.ndarray, np.ndarray, np.ndarray]

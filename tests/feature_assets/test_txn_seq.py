@@ -14,10 +14,10 @@ import pytest
 
 from feature_assets.data.contract import INFLOWS, OUTFLOWS
 from feature_assets.data.tables import Tables, View
+from feature_assets.group import GroupState
 from feature_assets.groups.sequences import deposit_days as _deposit_days
 from feature_assets.groups.sequences import txn_seq
 from feature_assets.groups.sequences.txn_seq import GROUP, STEPS
-from feature_assets.state import GroupState
 from tests.feature_assets import synthetic
 from tests.feature_assets.sources_by_hand import Person, people
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from feature_assets import schema
+from feature_assets import registry
 from feature_assets.data.tables import PARTS
 from pipeline.definitions import build_definitions
 from pipeline.settings import Settings
@@ -41,7 +41,7 @@ def test_every_asset_is_described_for_a_newcomer(definitions: dg.Definitions) ->
 
 def test_each_group_of_the_registry_has_its_asset_and_lineage(definitions: dg.Definitions) -> None:
     specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
-    for name, group in schema.registry().items():
+    for name, group in registry.registry().items():
         upstream = {dep.asset_key for dep in specs[dg.AssetKey(["features", name])].deps}
         read = {PARTS[source][0] if source in PARTS else source for source in group.sources}
         assert {dg.AssetKey(["tables", table]) for table in read} <= upstream

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from feature_assets import catalogue, schema
+from feature_assets import catalogue, registry
 from pipeline.feature_commands import features
 
 
@@ -18,13 +18,13 @@ def _run(*arguments: str) -> tuple[int, str]:
 def test_overview_lists_every_group_and_its_positions() -> None:
     code, text = _run()
     assert code == 0
-    assert all(name in text for name in schema.registry())
+    assert all(name in text for name in registry.registry())
     assert "0–237" in text
-    assert catalogue.overview()["columns"].sum() == schema.WIDTH
+    assert catalogue.overview()["columns"].sum() == registry.width()
 
 
 def test_a_group_a_section_a_column_and_a_side_input_are_explained() -> None:
-    campaign = schema.registry()["campaign"]
+    campaign = registry.registry()["campaign"]
     code, text = _run("campaign")
     assert code == 0
     assert all(column.name in text for column in campaign.columns)

@@ -4,15 +4,15 @@ import warnings
 
 import pytest
 
-from feature_assets import schema
+from feature_assets import registry
 from ple_model.config import DEFAULT_EXPERTS, InputConfig, ModelConfig, RawScaleConfig
 from ple_model.interpretation.parameters import BUDGETS, lines, table
 from ple_model.model import PLEClusterAdaTT
 
 
 def _model(*more: RawScaleConfig) -> PLEClusterAdaTT:
-    names = schema.names()
-    inputs = InputConfig(columns=names, present=tuple(range(len(names))), normalised=schema.normalised)
+    names = registry.names()
+    inputs = InputConfig(columns=names, present=tuple(range(len(names))), normalised=registry.normalised())
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing is left out
         return PLEClusterAdaTT(ModelConfig(inputs=inputs, experts=(*DEFAULT_EXPERTS, *more)))

@@ -1,51 +1,38 @@
 """Base group, 238 columns from transactions: RFM 34, category mix 64, transaction statistics 80, temporal 60.
 
-One module a part: `columns()` declares, `compute()` gives arrays in the same order. Fitted: the coarse categories by
-training spend, the quintile edges, and the parameters of BG/NBD and Gamma–Gamma. Source: FEATURES §3.1.
+Each part is a module whose `columns()` declares its columns and whose `compute()` returns their values in the same
+order. Source: FEATURES §3.1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
 import numpy as np
-import polars as pl
 
 from feature_assets.events.lines import top_by_spend
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 from feature_assets.groups.base import category_mix, rfm, temporal, transaction_stats
 from feature_assets.groups.base.history import History
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState, StateError
-
-if TYPE_CHECKING:
-    from feature_assets.data.tables import View
 
 
-class BaseGroup:
-    """The group `base`; see `schema.Group`."""
+class BaseGroup(FeatureGroup):
+    """The group `base`. Fitted: coarse categories by spend, quintile edges, parameters of BG/NBD and Gamma–Gamma."""
 
     name = "base"
     description = "Recency, frequency and spend, category mix, transaction statistics and rhythm of purchases"
-    sources: tuple[str, ...] = ("customers", "transactions")
-    needs: tuple[str, ...] = ()
-    side_inputs: tuple[SideInput, ...] = ()
+    sources = ("customers", "transactions")
 
     def __init__(self) -> None:
         parts = (rfm.columns(), category_mix.columns(), transaction_stats.columns(), temporal.columns())
         self.columns: tuple[Column, ...] = tuple(column for part in parts for column in part)
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
-        """Fit on training dates; nothing here is random, so `seed` changes nothing."""
-        del upstream, seed
+    def _learn(self, training: TrainingInputs) -> GroupState:
+        views = training.views
         histories = [History.of(view) for view in sorted(views, key=lambda view: view.as_of)]
         return GroupState(rfm.fit(histories), {"categories": top_by_spend(views, "category_l1", category_mix.MOST)})
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """`customer_id` and the 238 columns as Float32, null where undefined, in the order of `view.customers`."""
-        del upstream
-        if state is None:
-            raise StateError("group base needs its fitted state: fit it on the training dates first")
+    def _values(self, inputs: Inputs) -> Values:
+        """The 238 columns, NaN where undefined."""
+        view, state = inputs.view, inputs.state
         history = History.of(view)
         mix = category_mix.compute(history, list(state.meta["categories"]))
         if not view.has("products"):  # absent, not zero
@@ -56,11 +43,7 @@ class BaseGroup:
             *transaction_stats.compute(history),
             *temporal.compute(history),
         ]
-        series = [
-            pl.Series(column.name, values.astype(np.float32), nan_to_null=True)
-            for column, values in zip(self.columns, arrays, strict=True)
-        ]
-        return pl.DataFrame([view.customers["customer_id"], *series])
+        return Values(np.stack(arrays).T)
 
 
 GROUP = BaseGroup()

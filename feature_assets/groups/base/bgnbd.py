@@ -1,7 +1,7 @@
-"""BG/NBD: buying while alive, and the chance of having quietly left.
+"""BG/NBD model of repeat purchases: purchase rate while active, and probability of being still active.
 
-Purchases come as a Poisson process of rate λ ~ Gamma(r, α); after each, the customer leaves with probability
-p ~ Beta(a, b). Parameters are `[r, alpha, a, b]`; x, t_x, T are repeat purchases, time of the last and age, in days.
+Purchases follow a Poisson process of rate λ ~ Gamma(r, α); after each, the customer leaves with probability p ~ Beta(a,
+b). Parameters are `[r, alpha, a, b]`; x, t_x, T are repeat purchases, time of the last and age, in days.
 Source: Fader, Hardie & Lee (2005), "Counting your customers" the easy way, Marketing Science 24(2).
 """
 

@@ -1,20 +1,20 @@
-"""Category mix, 64 columns: what the customer buys, how broadly, and how that moves.
+"""Category mix, 64 columns: shares of categories, their variety, and their change over time.
 
-Coarse categories (`category_l1`) are those of the training spend, the top 12 with columns of their own; fine ones
-(`category_l2`) measure variety. A place keeps its category as long as the fitted state lives. Source: FEATURES §3.1.
+Coarse categories (`category_l1`) are ranked by training spend; the top 12 have columns of their own, in the order that
+the fitted state keeps. Fine categories (`category_l2`) measure variety. Source: FEATURES §3.1.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from feature_assets.group import Column
 from feature_assets.groups.base.history import History
 from feature_assets.kernels.categories import category_totals, mix_drift, novelty, visit_categories, window_switches
 from feature_assets.kernels.windows import window_counts, window_sums
-from feature_assets.schema import Column
 
 TOP = 12
-MOST = 64  # coarse categories told apart by entropy and Gini; the rest counts together
+MOST = 64  # coarse categories that entropy and Gini distinguish; all others count as one
 WINDOWS = (30, 180)
 NOVELTY_WINDOWS = (30, 90)
 DRIFT_WINDOWS = ((30, 90), (90, 180))

@@ -1,4 +1,4 @@
-"""Gamma–Gamma: what a purchase is worth, shrunk towards the population where a customer has shown little.
+"""Gamma–Gamma model of the amount of a purchase, shrunk towards the population for customers with few purchases.
 
 Amounts of a customer are Gamma(p, ν) with ν ~ Gamma(q, γ). Parameters are `[p, q, gamma]`; x is the number of
 purchases, `mean` the mean amount of them. Source: Fader & Hardie (2013), The Gamma-Gamma Model of Monetary Value.

@@ -1,7 +1,7 @@
-"""Each customer's purchases as arrays: what the parts of the base group and their kernels read.
+"""The purchases of each customer as arrays, read by the parts of the base group and their kernels.
 
-Lines (rows of the transactions table), visits (baskets) and purchase days, each sorted by customer and time with
-offsets. Order and grouping come from `_lines.window`, whose order no delivery changes. No statistic is computed here.
+Lines (rows of the transactions table), visits (baskets) and purchase days, each sorted by customer and time, with
+offsets. The order does not depend on the delivery. No statistic is computed here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Events:
 
 @dataclass(frozen=True)
 class Codes:
-    """A nominal value an event as int32 place in `names`, −1 where unknown. Numbers name, they do not order."""
+    """A nominal value of each event as int32 index into `names`, −1 where unknown; the indices have no order."""
 
     values: np.ndarray
     names: Sequence[str]
@@ -80,7 +80,7 @@ class History:
 
     Attributes:
         customers: number of customers.
-        tenure: [customers] days from the first day of which the data tells (joining, or the start of the data) to t.
+        tenure: [customers] days from the first known day (joining, or the start of the data) to t.
         lines: one event a purchase line; `line_amount` what was paid, `line_discount` taken off it, `line_visit` the
             visit it belongs to, its `channel`, `category_l1` and `category_l2`.
         visits: one event a basket; `visit_amount` its sum, `hour` in [0, 24), `weekday` Monday 0, `month_day` from 0,
@@ -169,7 +169,7 @@ class History:
 
 
 def _starts(*keys: np.ndarray) -> np.ndarray:
-    """Whether an event differs from the one before it in any key, bool."""
+    """True where an event differs from the one before it in any key, bool."""
     new = np.zeros(keys[0].size, dtype=np.bool_)
     for key in keys:
         new[1:] |= key[1:] != key[:-1]

@@ -1,4 +1,4 @@
-"""Raw power-law group: 90 heavy-tailed amounts and counts in natural units (logarithms are the model's business).
+"""Raw power-law group: 90 heavy-tailed amounts and counts in natural units (the model takes logarithms).
 
 Windows are 14, 28, 56, 112 and 224 days, so that no column repeats one of the base group (7, 30, 90, 180, 365). Sums
 and counts are 0 where nothing happened; maxima are null there. Source: FEATURES §1 (644–733), §3.
@@ -6,17 +6,15 @@ and counts are 0 where nothing happened; maxima are null there. Source: FEATURES
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 
 from feature_assets.data.tables import View
-from feature_assets.events.lines import Window, to_frame, top_by_spend, window
+from feature_assets.events.lines import Window, top_by_spend, window
 from feature_assets.events.windows import Windows, maximum
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 from feature_assets.kernels.extremes import largest_three
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
 
 DAYS = (14, 28, 56, 112, 224)
 CATEGORIES, CHANNELS = 12, 3
@@ -74,30 +72,25 @@ def _columns() -> tuple[Column, ...]:
     return tuple(result)
 
 
-class RawPowerLaw:
-    """Un-normalised amounts and counts; fitted: which categories and channels are the largest."""
+class RawPowerLaw(FeatureGroup):
+    """Un-normalised amounts and counts. Fitted: the largest categories and channels."""
 
     name = "raw_power_law"
     description = "Heavy-tailed amounts and counts in natural units, by window, category, channel and merchant"
     columns = _columns()
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """The 12 level-1 categories and 3 channels with the most spend before the training dates."""
-        del upstream, seed
+        views = training.views
         meta = {
             "categories": top_by_spend(views, "category_l1", CATEGORIES),
             "channels": top_by_spend(views, "channel", CHANNELS),
         }
         return GroupState({}, meta)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """90 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("raw_power_law needs its fitted categories and channels")
+    def _values(self, inputs: Inputs) -> Values:
+        view, state = inputs.view, inputs.state
         part = window(view, _LONGEST)
         blocks = [
             _by_window(part),
@@ -109,7 +102,7 @@ class RawPowerLaw:
         matrix = np.concatenate(blocks, axis=1)
         if not view.has("products"):
             matrix[:, [i for i, c in enumerate(self.columns) if "products" in c.sources]] = np.nan
-        return to_frame(view, [column.name for column in self.columns], matrix)
+        return Values(matrix)
 
 
 def _by_window(part: Window) -> np.ndarray:

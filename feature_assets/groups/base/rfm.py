@@ -1,4 +1,4 @@
-"""RFM, 34 columns: how recently, how often, for how much; rhythm, rank in the cohort, trend, and what is to come.
+"""RFM, 34 columns: recency, frequency, monetary value, rhythm, rank in the cohort, trend, expected purchases.
 
 A visit is a basket; frequency counts visits, monetary is the mean amount of a visit (the M of Fader, Hardie & Lee
 2005), so that total spend (`transaction_stats`) is no copy of it. Source: FEATURES §3.1.
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from feature_assets.group import Column
 from feature_assets.groups.base import bgnbd, gamma_gamma
 from feature_assets.groups.base.history import History
 from feature_assets.kernels.windows import window_counts, window_sums
-from feature_assets.schema import Column
 
 WINDOWS = (7, 30, 90, 180, 365)
 TRENDS = ((7, 30), (30, 90), (90, 180))  # (180, 365) would be missing on most training dates of a year of data

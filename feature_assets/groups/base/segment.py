@@ -1,31 +1,28 @@
-"""Segment of a customer, and what is known of the two segments that have no history.
+"""Segment of a customer, and encodings of the two segments without history.
 
-Segments, by a rule: 0 anonymous, a visitor whom `customers.segment` calls so; 1 cold start, joined less than
-`COLD_DAYS` days ago or with purchases on fewer than `COLD_PURCHASE_DAYS` days before t; 2 warm, everybody else.
+Segments, by a rule: 0 anonymous, as stated by `customers.segment`; 1 cold start, joined less than `COLD_DAYS` days ago
+or with purchases on fewer than `COLD_PURCHASE_DAYS` days before t; 2 warm, everybody else.
 
 `coldstart` [40] and `anonymous` [15] describe a customer by static columns, the day of joining, age and (cold start)
 the first days. All values lie in [0, 1]. Static columns are encoded without a target: one slot for the frequency of the
-customer's value, one for each of its most frequent values; slots are dealt out in turn, column by column, and
-`static_…` of the state's meta says what each one holds. Which slots a data set fills is in `channels_present`.
-The first days of a customer who joined before the data began are not known; such a customer is warm or inactive, and
-they are 0.
-Source: MODEL §1, §15.
+customer's value, one for each of its most frequent values; slots are assigned to the columns in turn, and `static_…` of
+the state's meta describes each one. `channels_present` lists the slots that a data set fills. The first days of a
+customer who joined before the data began are unknown and encoded as 0. Source: MODEL §1, §15.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 
 from feature_assets.data.tables import View
 from feature_assets.events.events import Events, contacts, reached, sessions
-from feature_assets.events.lines import to_lists, window
+from feature_assets.events.lines import window
 from feature_assets.events.statements import holdings
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 
 COLD_DAYS = 56
 COLD_PURCHASE_DAYS = 3
@@ -50,24 +47,22 @@ _RARE = 0.005  # share of the customers under which a value gets no slot of its 
 _OLDEST = 100  # years
 
 
-class Segment:
-    """Segment and encodings; fitted: which value each static slot stands for, frequencies, scales of the first days."""
+class Segment(FeatureGroup):
+    """Segment and encodings. Fitted: the value of each static slot, frequencies, scales of the first days."""
 
     name = "segment"
     description = "Anonymous, cold start or warm, and static encodings for the two segments without history"
-    columns: tuple[Column, ...] = ()
     side_inputs = (
         SideInput("segment", "0 anonymous, 1 cold start, 2 warm", (1,), pl.Float32),
         SideInput("coldstart", "static columns, joining, age, first days", (len(COLDSTART),), pl.Float32, COLDSTART),
         SideInput("anonymous", "static columns and joining of a visitor", (len(ANONYMOUS),), pl.Float32, ANONYMOUS),
     )
     sources = ("customers",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Vocabularies from the customers of all dates, each counted once: those of `anonymous` from the anonymous
         ones, or from everybody where a data set has none (`anonymous_of` says which)."""
-        del upstream, seed
+        views = training.views
         everyone = pl.concat([view.customers for view in views]).unique("customer_id", maintain_order=True)
         everyone = everyone.sort("customer_id")
         visitors = everyone.filter(_is_anonymous(everyone))
@@ -87,11 +82,9 @@ class Segment:
         meta["channels_present"] = [c for c in (*COLDSTART, *ANONYMOUS[len(_CALENDAR) :]) if c in chosen]
         return GroupState({"early_scale": np.where(scale > 0, scale, 1.0)}, meta)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """customer_id, segment List(Float32)[1], coldstart List(Float32)[40], anonymous List(Float32)[15]."""
-        del upstream
-        if state is None:
-            raise ValueError("segment needs its fitted vocabularies")
+    def _values(self, inputs: Inputs) -> Values:
+        """Side inputs segment [1], coldstart [40], anonymous [15]."""
+        view, state = inputs.view, inputs.state
         values = _calendar(view) | _age(view)
         early = np.log1p(_early(view)) / np.log1p(state.arrays["early_scale"])
         values |= {name: np.minimum(early[:, i], 1.0) for i, name in enumerate(_EARLY)}
@@ -99,18 +92,11 @@ class Segment:
             if slot in state.meta and slot not in values:
                 values[slot] = _encode(view.customers, state.meta[slot])
         nothing, present = np.zeros(view.customers.height), set(state.meta["channels_present"])
-        sides = [
-            np.stack([values[slot] if slot in present else nothing for slot in slots], axis=1)
-            for slots in (COLDSTART, ANONYMOUS)
-        ]
-        return pl.DataFrame(
-            [
-                view.customers["customer_id"],
-                to_lists("segment", segments(view)[:, None]),
-                to_lists("coldstart", sides[0]),
-                to_lists("anonymous", sides[1]),
-            ]
-        )
+        sides = {
+            name: np.stack([values[slot] if slot in present else nothing for slot in slots], axis=1)
+            for name, slots in (("coldstart", COLDSTART), ("anonymous", ANONYMOUS))
+        }
+        return Values(sides={"segment": segments(view)} | sides)
 
 
 def segments(view: View) -> np.ndarray:
@@ -160,7 +146,7 @@ def _age(view: View) -> dict[str, np.ndarray]:
 
 
 def _early(view: View) -> np.ndarray:
-    """What happened in the first `EARLY` days after joining and before t, float64 [customers, 9] as in `_EARLY`."""
+    """Counts and sums of the first `EARLY` days after joining, before t: float64 [customers, 9] as in `_EARLY`."""
     n, tenure = view.customers.height, _tenure(view)
     result = np.zeros((n, len(_EARLY)))
 
@@ -192,7 +178,7 @@ def _early(view: View) -> np.ndarray:
 
 
 def _deal(customers: pl.DataFrame, slots: int) -> list[dict[str, object]]:
-    """What each of at most `slots` slots holds: dealt out in turn to the static columns (by name), to each the
+    """Contents of at most `slots` slots, assigned in turn to the static columns (by name), to each the
     frequencies of its values, then its most frequent values; a column's slots stand together, its values by name, so
     that they keep their places on similar data. A column with one value has nothing to say; one with two and no gap
     needs one slot only."""

@@ -1,17 +1,17 @@
-"""Temporal, 60 columns: when in the day, week and month the customer comes, and the rhythm of the daily series.
+"""Temporal, 60 columns: times of day, week and month of the visits, and the rhythm of the daily series.
 
-Circles (hour, weekday, day of month) are summed up by the mean resultant length and the sine and cosine of the mean
-direction. The daily series is the last 26 weeks: visits, and log1p of the amount spent; before the customer's first
-day it is unknown, not zero. Whole weeks only, at least eight of them. Source: FEATURES §3.1.
+Circular variables (hour, weekday, day of month) are summarised by the mean resultant length and the sine and cosine of
+the mean direction. The daily series is the last 26 weeks: visits, and log1p of the amount spent; before the customer's
+first day it is unknown, not zero. Whole weeks only, at least eight of them. Source: FEATURES §3.1.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from feature_assets.group import Column
 from feature_assets.groups.base.history import History
 from feature_assets.kernels.windows import window_counts, window_resultants, window_sums
-from feature_assets.schema import Column
 
 CIRCLE_WINDOWS = (90, 365)
 CIRCLES: tuple[tuple[str, str], ...] = (

@@ -1,17 +1,17 @@
 """Transaction statistics, 80 columns: 16 measures over 7, 30, 90, 180 and 365 days.
 
-The distribution of spend is that of purchase days (all visits of a day together), so that its mean is no copy of the
-mean visit in `rfm`. Refunds count as money given back, together with discounts: a data set without a refund kind still
-says how much of the price its customers leave. Source: FEATURES §3.1.
+The distribution of spend is that of purchase days (all visits of a day together), so that its mean does not copy the
+mean visit of `rfm`. Refunds count as money given back, together with discounts: a data set without a refund kind still
+has a share of the price that was given back. Source: FEATURES §3.1.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from feature_assets.group import Column
 from feature_assets.groups.base.history import History
 from feature_assets.kernels.windows import window_counts, window_dispersion, window_moments, window_sums
-from feature_assets.schema import Column
 
 WINDOWS = (7, 30, 90, 180, 365)
 NIGHT = (22.0, 6.0)  # local hours

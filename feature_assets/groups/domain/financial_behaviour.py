@@ -1,4 +1,4 @@
-"""Financial behaviour, 9 columns: how inflows, spending, balances and debts hang together.
+"""Financial behaviour, 9 columns: relations between inflows, spending, balances and debts.
 
 Each column is a named measure of household finance, estimated on the customer's own events. Consumption is purchases
 less refunds plus cash withdrawals, fees and premiums; transfers, repayments and investments are no consumption.
@@ -18,13 +18,11 @@ less refunds plus cash withdrawals, fees and premiums; transfers, repayments and
   index, Shryock & Siegel 1976).
 - Cash share: withdrawals over withdrawals and purchases (Bagnall et al. 2016).
 
-Which kinds of transactions the data set has at all is noted in the state; a measure whose kinds it lacks is missing,
-and so absent. Source: FEATURES §3.8.
+The state records which kinds of transactions the data set has; a measure whose kinds it lacks is missing throughout and
+therefore absent. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -33,9 +31,8 @@ from numba import njit
 from feature_assets.data.contract import INFLOWS
 from feature_assets.data.tables import View
 from feature_assets.events.flows import Flows, flows, kinds_in, observed_days, offsets, purchase_days
-from feature_assets.events.lines import past_events, to_frame, window
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.events.lines import past_events, window
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 MONTH = 365.25 / 12  # days
 HALF_YEAR, YEAR = 182, 365
@@ -74,27 +71,21 @@ _COLUMNS = (
 )
 
 
-class FinancialBehaviour:
-    """Saving, liquidity, response to inflows; noted in the state: the kinds of flows that the data set has."""
+class FinancialBehaviour(FeatureGroup):
+    """Saving, liquidity, response to inflows. Fitted: the kinds of flows that the data set has."""
 
     name = "financial_behaviour"
     description = "Savings rate, buffer, propensity to spend, smoothing, liquidity, debt service, payday, cash"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Meta `kinds`: kind → count before the training dates."""
-        del upstream, seed
-        return GroupState({}, {"kinds": kinds_in(views)})
+        return GroupState({}, {"kinds": kinds_in(training.views)})
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """9 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("financial_behaviour needs its state")
-        kinds, customers = state.meta["kinds"], view.customers.height
+    def _values(self, inputs: Inputs) -> Values:
+        view = inputs.view
+        kinds, customers = inputs.state.meta["kinds"], view.customers.height
         days, known, observed = purchase_days(view), flows(view), observed_days(view)
         absent = np.full(customers, np.nan)
 
@@ -133,7 +124,7 @@ class FinancialBehaviour:
             _round(view),
             cash,
         ]
-        return to_frame(view, [c.name for c in self.columns], np.column_stack(measures))
+        return Values(np.column_stack(measures))
 
 
 def _responses(view: View, known: Flows) -> tuple[np.ndarray, np.ndarray]:

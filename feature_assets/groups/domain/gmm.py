@@ -4,8 +4,8 @@ Fitted on the normalised RFM and category-mix columns of base and the campaign c
 training rows have; missing = 0, the middle): principal components that hold 90 % of the variance, at most 16, whitened;
 then a Gaussian mixture of 20 components with k-means++ start, 3 restarts, diagonal or full covariances by BIC, on at
 most 12,000 training rows. Components are ordered by the mean log spend of their members, so that a number keeps its
-meaning after a refit on similar data. Source: FEATURES §3.4; Pedregosa et al. 2011 (scikit-learn), whose posteriors
-ours equal within 1e-9.
+meaning after a refit on similar data. Source: FEATURES §3.4; Pedregosa et al. 2011 (scikit-learn); the posteriors equal
+scikit-learn's within 1e-9.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from feature_assets import schema
 from feature_assets.data.tables import View
-from feature_assets.events.lines import to_frame, to_lists, window
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.events.lines import window
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
+from feature_assets.groups.base import category_mix, rfm
+from feature_assets.groups.multi_source import campaign
 
 CLUSTERS = 20
 COMPONENTS = 16
@@ -31,7 +31,6 @@ MAX_ROWS = 12_000
 RESTARTS = 3
 NEAR_EMPTY = 0.005  # share of the training rows below which a component is reported
 _REGULAR = 1e-3  # added to the whitened variances: no component collapses onto one customer
-_PARTS = ("rfm", "category_mix")
 _CHUNK = 4096  # rows at a time
 
 
@@ -51,8 +50,8 @@ def _columns() -> tuple[Column, ...]:
     )
 
 
-class Gmm:
-    """Soft clusters of customers; fitted: principal components and the mixture."""
+class Gmm(FeatureGroup):
+    """Soft clusters of customers. Fitted: principal components and the mixture."""
 
     name = "gmm"
     description = "20 soft clusters of the normalised columns: posteriors, entropy, distance to the nearest centre"
@@ -61,32 +60,30 @@ class Gmm:
     sources = ("transactions",)
     needs = ("base", "campaign")
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Arrays: projection [C, D], centre [D], weights [20], means [20, D], precisions [20, D, D] (Cholesky factors,
         upper triangular as in scikit-learn)."""
-        frames = [_joined(frames) for frames in upstream]
+        frames = [_joined(frames) for frames in training.upstream]
         shared = [name for name in frames[0].columns if all(name in frame.columns for frame in frames)]
         chosen = [name for name in shared if name in _subset()]
         matrix = np.concatenate([_matrix(frame, chosen) for frame in frames])
         keep = np.isfinite(matrix).mean(axis=0) >= KNOWN
         chosen = [name for name, kept in zip(chosen, keep, strict=True) if kept]
-        spend = np.concatenate([_log_spend(view) for view in views])
+        spend = np.concatenate([_log_spend(view) for view in training.views])
         rows = np.arange(len(matrix))
         if len(rows) > MAX_ROWS:
-            rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_ROWS, replace=False))
-        return fit_mixture(np.nan_to_num(matrix[rows][:, keep]), spend[rows], chosen, seed)
+            rows = np.sort(np.random.default_rng(training.seed).choice(rows, MAX_ROWS, replace=False))
+        return fit_mixture(np.nan_to_num(matrix[rows][:, keep]), spend[rows], chosen, training.seed)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """22 Float32 columns and `cluster_probs` List(Float32)[20]; every customer has values."""
-        if state is None:
-            raise ValueError("gmm needs its fitted mixture")
-        matrix = np.nan_to_num(_matrix(_joined(upstream), state.meta["columns"]))
+    def _values(self, inputs: Inputs) -> Values:
+        """22 columns and the side input cluster_probs [20]; every customer has values."""
+        state = inputs.state
+        matrix = np.nan_to_num(_matrix(_joined(inputs.upstream), state.meta["columns"]))
         posteriors, distance = evaluate(state, matrix)
         logs = np.log(posteriors, out=np.zeros_like(posteriors), where=posteriors > 0)
         entropy = -_row_sums(posteriors * logs) / np.log(CLUSTERS)
         values = np.column_stack([posteriors, np.clip(entropy, 0.0, 1.0), distance])
-        frame = to_frame(view, [column.name for column in self.columns], values)
-        return frame.with_columns(to_lists("cluster_probs", posteriors))
+        return Values(values, {"cluster_probs": posteriors})
 
 
 def fit_mixture(matrix: np.ndarray, spend: np.ndarray, names: Sequence[str], seed: int) -> GroupState:
@@ -184,6 +181,7 @@ def _evaluate(state: GroupState, matrix: np.ndarray) -> tuple[np.ndarray, np.nda
         squared[:, k] = _row_sums(_product(points - means[k], factors[k]) ** 2)
     log_det = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
     log_joint = -0.5 * (means.shape[1] * np.log(2 * np.pi) + squared) + log_det + np.log(arrays["weights"])
+    # softmax, but with sums in the order of K: scipy's would differ in the last bits
     joint = np.exp(log_joint - log_joint.max(axis=1, keepdims=True))
     return joint / _row_sums(joint)[:, None], np.sqrt(squared.min(axis=1))
 
@@ -207,11 +205,8 @@ def _row_sums(values: np.ndarray) -> np.ndarray:
 
 
 def _subset() -> set[str]:
-    """Names of the columns that clusters may be made of."""
-    base = iter(schema.registry()["base"].columns)
-    parts = {part.name: [next(base).name for _ in range(part.width)] for part in schema.LAYOUT[0].parts}
-    chosen = {name for part in _PARTS for name in parts[part]}
-    return chosen | {column.name for column in schema.registry()["campaign"].columns}
+    """Names of the columns that the clusters may be fitted on."""
+    return {column.name for column in (*rfm.columns(), *category_mix.columns(), *campaign.GROUP.columns)}
 
 
 def _joined(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

@@ -1,31 +1,25 @@
-"""Income decomposition, 8 columns: what of a customer's inflows is permanent, what transitory, and how regular.
+"""Income decomposition, 8 columns: permanent and transitory part of a customer's inflows, and their regularity.
 
-Monthly income y is a permanent level that moves as a random walk, plus a transitory part: y(t) = p(t) + e(t),
-p(t) = p(t − 1) + η(t) (Friedman 1957; Muth 1960; Meghir & Pistaferri 2004). The level is the Kalman filter's of this
+Monthly income y is a permanent level that moves as a random walk, plus a transitory part: y(t) = p(t) + e(t), p(t) =
+p(t − 1) + η(t) (Friedman 1957; Muth 1960; Meghir & Pistaferri 2004). The level is the Kalman filter's of this
 local-level model with a diffuse start (Harvey 1989, §2.6; Durbin & Koopman 2012, ch. 2). The ratio q = var η / var e is
 averaged over a grid with weight proportional to the exact likelihood (var e concentrated out, uniform prior in log q),
-so that a few months give the middle and not an extreme. A month is 1/12 of a year, counted back from t; at most 24.
+so that few months give a moderate estimate. A month is 1/12 of a year, counted back from t; at most 24.
 
-Inflows are kinds of transactions (`contract.INFLOWS`). Whether the training dates have any is found out in `fit` and
-noted in the state; without any every column is missing, and so absent. Level and shares of variance need 4 months (a
-customer without inflow has the level 0 and nothing else), volatility 3 with an inflow, regularity 3 salaries in 365
-days; null below. Source: FEATURES §3.8.
+Inflows are kinds of transactions (`contract.INFLOWS`). The state records the kinds that the training dates have;
+without any, every column is missing and therefore absent. Level and shares of variance need 4 months (a customer
+without inflow has the level 0 and nothing else), volatility 3 with an inflow, regularity 3 salaries in 365 days; null
+below. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
-import polars as pl
 from numba import njit
 
 from feature_assets.data.contract import INFLOWS
-from feature_assets.data.tables import View
 from feature_assets.events.flows import calendar, flows, kinds_in, observed_days
-from feature_assets.events.lines import to_frame
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 MONTH = 365.25 / 12  # days
 MONTHS, MIN_MONTHS = 24, 4
@@ -57,29 +51,23 @@ _COLUMNS = (
 )
 
 
-class IncomeDecomposition:
-    """Permanent and transitory income; noted in the state: how many inflows of each kind the training dates have."""
+class IncomeDecomposition(FeatureGroup):
+    """Permanent and transitory income. Fitted: the number of inflows of each kind on the training dates."""
 
     name = "income_decomposition"
     description = "Permanent and transitory income, regularity of salary, inflow types, volatility"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions", "inflows")
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Meta `inflows`: kind → count before the training dates."""
-        del upstream, seed
-        return GroupState({}, {"inflows": {k: n for k, n in kinds_in(views).items() if k in INFLOWS}})
+        return GroupState({}, {"inflows": {k: n for k, n in kinds_in(training.views).items() if k in INFLOWS}})
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """8 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("income_decomposition needs its state")
+    def _values(self, inputs: Inputs) -> Values:
+        view = inputs.view
         names, customers = [c.name for c in self.columns], view.customers.height
-        if not state.meta["inflows"]:
-            return to_frame(view, names, np.full((customers, len(names)), np.nan))
+        if not inputs.state.meta["inflows"]:
+            return Values(np.full((customers, len(names)), np.nan))
         known = flows(view)
         inflow = known.of(INFLOWS) & (known.amount > 0)
         months = np.minimum((observed_days(view) / MONTH).astype(np.int64), MONTHS)
@@ -97,7 +85,7 @@ class IncomeDecomposition:
         shares = [total(recent & known.of(kinds)) / np.where(year > 0, year, np.nan) for kinds in SHARES.values()]
         salaries = known.of(("salary",)) & recent
         regular = _regularity(known.row[salaries], calendar(view, known.days_ago[salaries]), customers)
-        return to_frame(view, names, np.column_stack([level, regular, *shares]))
+        return Values(np.column_stack([level, regular, *shares]))
 
 
 def _regularity(row: np.ndarray, angle: np.ndarray, customers: int) -> np.ndarray:

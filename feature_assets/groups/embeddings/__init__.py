@@ -1,1 +1,1 @@
-"""Embeddings of graphs, trees and sequences, and what is read off them. Source: FEATURES §3.6."""
+"""Embeddings of graphs, trees and sequences, and columns derived from them. Source: FEATURES §3.6."""

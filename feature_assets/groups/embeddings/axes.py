@@ -1,6 +1,6 @@
-"""What the groups with embeddings share: axes that names fix, where each customer's lines begin, rows that are absent.
+"""Helpers of the groups with embeddings: axes fixed by names, first line of each customer, positions in a vocabulary.
 
-An embedding is known up to a rotation. Here it is always turned towards directions drawn by *name*, so that a refit on
+An embedding is determined up to a rotation. It is rotated towards directions drawn by *name*, so that a refit on
 similar data gives similar coordinates, in any process and on any machine.
 """
 
@@ -10,10 +10,8 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import Window, cached, to_lists
+from feature_assets.events.lines import Window, cached
 
 
 def drawn_by_name(name: str, width: int) -> np.ndarray:
@@ -43,10 +41,3 @@ def numbered(part: Window, name: str, vocabulary: Sequence[str]) -> np.ndarray:
     """Position of each line's value in `vocabulary`, int64 [lines]; −1 for any other value and null."""
     rank = part.ranked(name, vocabulary)
     return np.where(rank == len(vocabulary), -1, rank)
-
-
-def side_input(view: View, name: str, values: np.ndarray, known: np.ndarray) -> pl.DataFrame:
-    """customer_id and `values` [customers, d] as List(Float32), null where not `known`."""
-    rows = pl.DataFrame([view.customers["customer_id"], to_lists(name, values)])
-    absent = pl.lit(None, dtype=pl.List(pl.Float32))
-    return rows.with_columns(pl.when(pl.Series(known)).then(name).otherwise(absent).alias(name))

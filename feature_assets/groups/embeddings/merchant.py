@@ -1,8 +1,8 @@
-"""Merchant group, 21 columns: what kind of merchants and brands a customer chooses, and how it moves between them.
+"""Merchant group, 21 columns: kinds of merchants and brands of the purchases, and movement between them.
 
 - Category level 1 and 2, four coordinates each: the Einstein midpoint, weighted by spend, of the customer's merchants
-  in a four-dimensional Poincaré embedding of the merchant categories (Nickel & Kiela 2017), each merchant standing at
-  its category of that level; shown in the tangent space at the origin (logarithm map), where coordinates add.
+  in a four-dimensional Poincaré embedding of the merchant categories (Nickel & Kiela 2017), each merchant placed at
+  its category of that level; given in the tangent space at the origin (logarithm map), where coordinates add.
 - Brand, eight: the mean embedding of the different brands bought. Brands are embedded by the leading eigenvectors of
   their positive pointwise mutual information over customers (Levy & Goldberg 2014), axes fixed by the brands' names.
 - Statistics: entropy rate, exploration, staying, self-information of the sequence of visits; a visit is a run of lines
@@ -14,15 +14,15 @@ Columns of categories are absent where the data set has no merchants. Source: FE
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 import scipy.sparse as sp
 
 from feature_assets.data.tables import View
-from feature_assets.events.lines import Window, to_frame, window
+from feature_assets.events.lines import Window, window
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 from feature_assets.groups.embeddings.axes import fixed_axes, line_starts, numbered
 from feature_assets.groups.embeddings.lightgcn.graph import purchases_graph
 from feature_assets.groups.embeddings.poincare import line_weights
@@ -31,8 +31,6 @@ from feature_assets.groups.embeddings.poincare.tree import Tree, bought_paths, p
 from feature_assets.kernels.merchants import entropy_rate, exploration, staying
 from feature_assets.kernels.poincare import midpoints
 from feature_assets.kernels.propagation import neighbour_sums
-from feature_assets.schema import Column
-from feature_assets.state import GroupState
 
 CATEGORY, BRAND = 4, 8  # dimensions
 BRANDS = 1024  # with the most customers
@@ -105,36 +103,31 @@ def _columns() -> tuple[Column, ...]:
     )
 
 
-class Merchant:
-    """Merchants and brands of a customer; fitted: category tree, brand vectors, shares of merchants."""
+class Merchant(FeatureGroup):
+    """Merchants and brands of a customer. Fitted: category tree, brand vectors, shares of merchants."""
 
     name = "merchant"
-    description = "What kind of merchants and brands a customer chooses, and how it moves between them"
+    description = "Kinds of merchants and brands that a customer chooses, and movement between them"
     columns = _columns()
-    side_inputs = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Arrays: brands [B, 8], information [M + 1] (bits of each merchant, the last of an unknown one), and of the
         category tree points [n, 4] and parent [n]."""
-        del upstream
+        views = training.views
         brands, vectors = _brand_vectors(*purchases_graph(views, "brand"))
         merchants, information = _information(views)
         arrays = {"brands": vectors, "information": information}
         meta: dict[str, Any] = {"brands": brands, "merchants": merchants}
         if views[0].has("merchants"):
             tree = Tree.of(bought_paths(views, *_CATALOGUE))
-            fitted = embed(tree, CATEGORY, seed)
+            fitted = embed(tree, CATEGORY, training.seed)
             arrays |= {"points": fitted.points, "parent": tree.parent}
             meta |= {"names": tree.names, "quality": fitted.quality}
         return GroupState(arrays, meta)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """21 Float32 columns."""
-        del upstream
-        if state is None:
-            raise ValueError("merchant needs its fitted embeddings")
+    def _values(self, inputs: Inputs) -> Values:
+        view, state = inputs.view, inputs.state
         part = window(view)
         sums, count = neighbour_sums(
             line_starts(part), numbered(part, "brand", state.meta["brands"]), state.arrays["brands"]
@@ -142,7 +135,7 @@ class Merchant:
         brand = sums / np.where(count > 0, count, np.nan)[:, None]
         levels, radius = _categories(view, state)
         values = np.column_stack([levels, brand, _statistics(part, state), radius])
-        return to_frame(view, [column.name for column in self.columns], values)
+        return Values(values)
 
 
 def _brand_vectors(graph: sp.csr_matrix, names: Sequence[str]) -> tuple[list[str], np.ndarray]:

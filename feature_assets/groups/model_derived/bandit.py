@@ -5,8 +5,8 @@ last 365 days is one choice: the category with most spend. It pays if the custom
 days. The chance p_k that arm k pays has a Beta posterior; the prior has its mode at the training customers' share of
 choices that paid and the weight of two choices, α = 1 + 2 p, β = 1 + 2 (1 − p).
 
-- exploration share: choices of an arm that was not greedy, i.e. had not the largest posterior mean from what was known
-  on that day. Source: Sutton & Barto (2018), Reinforcement Learning, §2.2.
+- exploration share: choices of an arm that was not greedy, i.e. did not have the largest posterior mean given the data
+  of that day. Source: Sutton & Barto (2018), Reinforcement Learning, §2.2.
 - regret: posterior mean of the customer's best arm minus that of the arms chosen, mean over choices (pseudo-regret).
   Source: Bubeck & Cesa-Bianchi (2012), Regret analysis of stochastic and nonstochastic multi-armed bandits, §1.
 - posterior entropy: entropy of the arm that a Thompson sampler would draw, P(k is best) = ∫ f_k Π F_j by quadrature.
@@ -18,16 +18,14 @@ Source: FEATURES §3.7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 
 from feature_assets.data.tables import View
-from feature_assets.events.lines import to_frame, top_by_spend, window
+from feature_assets.events.lines import top_by_spend, window
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 from feature_assets.kernels.bandit import MEASURES, bandit_measures, day_choices, pays
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState, StateError
 
 DAYS = 365
 ARMS = 12
@@ -40,19 +38,17 @@ _MEANINGS = {
 }
 
 
-class Bandit:
-    """The group `bandit`; fitted: the categories that are arms, and the prior of each."""
+class Bandit(FeatureGroup):
+    """The group `bandit`. Fitted: the categories that are arms, and the prior of each."""
 
     name = "bandit"
     description = "Exploration and regret of category choice, as a Bernoulli bandit with Beta posteriors"
     columns = tuple(Column(f"bandit__{measure}_{DAYS}d", *_MEANINGS[measure], f"{DAYS} days") for measure in MEASURES)
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """`prior` [K, 2]; the arms' names are in the meta, the others together are the last arm."""
-        del upstream, seed
+        views = training.views
         categories = top_by_spend(views, "category_l1", ARMS)
         counts = np.zeros((len(categories) + 1, 2))
         for view in views:
@@ -61,13 +57,11 @@ class Bandit:
         prior = np.stack([1 + STRENGTH * paid, 1 + STRENGTH * (1 - paid)], axis=1)
         return GroupState({"prior": prior}, {"categories": categories})
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """4 Float32 columns; null without a choice in the window (switch rate: without two)."""
-        del upstream
-        if state is None:
-            raise StateError("group bandit needs its fitted prior: fit it on the training dates first")
+    def _values(self, inputs: Inputs) -> Values:
+        """4 columns; null without a choice in the window (switch rate: without two)."""
+        view, state = inputs.view, inputs.state
         values = bandit_measures(*_choices(view, state.meta["categories"]), state.arrays["prior"])
-        return to_frame(view, [column.name for column in self.columns], values)
+        return Values(values)
 
 
 def _choices(view: View, categories: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,25 +1,19 @@
 """Series dynamics, 18 columns: the shape of the customer's daily spend over the last 180 days.
 
-The series is log1p of what was spent on each known day (0 where nothing was bought), from joining on or from 180 days
-before t; at least 56 days. Distribution 4, frequency 4, change points 3, autocorrelation 4, complexity 3, each a
-published measure: the formula and the source are beside the kernel of each, `kernels/series.py`. What base says of the
-same series (peaks, centroid and entropy of the spectrum, single autocorrelations) is not repeated. Nothing is fitted.
+The series is log1p of the spend of each known day (0 where nothing was bought), from joining on or from 180 days before
+t; at least 56 days. Distribution 4, frequency 4, change points 3, autocorrelation 4, complexity 3, each a published
+measure: formula and source stand beside its kernel in `kernels/series.py`. Measures of the same series that the base
+group has (peaks, centroid and entropy of the spectrum, single autocorrelations) are not repeated.
 Source: FEATURES §3.7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
-import polars as pl
 
-from feature_assets.data.tables import View
 from feature_assets.events.days import days
-from feature_assets.events.lines import to_frame
+from feature_assets.group import Column, FeatureGroup, Inputs, Values
 from feature_assets.kernels.series import DAYS, MEASURES, series_measures
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
 
 _MEANINGS: dict[str, tuple[str, str]] = {
     "spend_gini": ("inequality (Gini coefficient) of daily spend, days without spend among them", "share"),
@@ -43,29 +37,22 @@ _MEANINGS: dict[str, tuple[str, str]] = {
 }
 
 
-class SeriesDynamics:
-    """The group `series_dynamics`; nothing is fitted."""
+class SeriesDynamics(FeatureGroup):
+    """The group `series_dynamics`. Nothing is fitted."""
 
     name = "series_dynamics"
     description = "Distribution, spectrum, change points, memory and complexity of the daily series"
     columns = tuple(
         Column(f"series_dynamics__{measure}_{DAYS}d", *_MEANINGS[measure], f"{DAYS} days") for measure in MEASURES
     )
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> None:
-        """Nothing is learnt."""
-        del views, upstream, seed
-
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """18 Float32 columns; null where undefined: fewer than 56 known days, or no purchase on any of them."""
-        del state, upstream
-        recent = days(view, DAYS)
+    def _values(self, inputs: Inputs) -> Values:
+        """18 columns; null where undefined: fewer than 56 known days, or no purchase on any of them."""
+        recent = days(inputs.view, DAYS)
         logs = np.ascontiguousarray(recent.values[:, 1].astype(np.float64))
         values = series_measures(recent.start, recent.days_ago, logs, recent.length)
-        return to_frame(view, [column.name for column in self.columns], values)
+        return Values(values)
 
 
 GROUP = SeriesDynamics()

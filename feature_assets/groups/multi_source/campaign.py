@@ -1,25 +1,23 @@
-"""Campaign group: 12 columns of what a customer was shown, and how it answered.
+"""Campaign group, 12 columns: impressions, clicks and conversions of a customer.
 
 An *exposure* is an impression, one (customer, campaign). It is clicked (converted) when the customer has a click
-(conversion) of the same campaign before t. The click rate leaves out the campaign kinds whose click says nothing
-(`click_kinds_off` of the data set). Rates are Beta-smoothed: (k + α) / (n + α + β), with (α, β) fitted to the
-exposures of the training dates by the method of moments of the beta-binomial (Kleinman 1973), so that a customer who
-was never exposed gets the population's rate and no division by zero. Source: FEATURES §3.2.
+(conversion) of the same campaign before t. The click rate leaves out campaign kinds whose clicks are uninformative
+(`click_kinds_off` of the data set). Rates are Beta-smoothed: (k + α) / (n + α + β), with (α, β) fitted to the exposures
+of the training dates by the method of moments of the beta-binomial (Kleinman 1973), so that a customer who was never
+exposed gets the population's rate. Source: FEATURES §3.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from feature_assets.data.tables import View
-from feature_assets.events.lines import cached, past_events, to_frame
+from feature_assets.events.lines import cached, past_events
 from feature_assets.events.windows import Windows, maximum
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 DAYS = (28, 84, 366)
 HALF_LIFE = 28.0  # days in which an unanswered impression loses half of its weight in `fatigue`
@@ -70,20 +68,17 @@ class _Events:
     converted: np.ndarray  # bool [X]
 
 
-class Campaign:
-    """Impressions, clicks and conversions; fitted: the priors of the two rates."""
+class Campaign(FeatureGroup):
+    """Impressions, clicks and conversions. Fitted: the priors of the two rates."""
 
     name = "campaign"
     description = "Campaign impressions, clicks, conversions, smoothed rates, recency and fatigue"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = _SOURCES
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Arrays `click_prior` and `conversion_prior`: (α, β), from each customer's exposures before each date."""
-        del upstream, seed
-        counts = [_counts(_events(view)) for view in views]
+        counts = [_counts(_events(view)) for view in training.views]
         clickable, clicked, shown, converted = np.concatenate(counts, axis=1)
         return GroupState(
             {
@@ -92,11 +87,8 @@ class Campaign:
             }
         )
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """12 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("campaign needs its fitted priors")
+    def _values(self, inputs: Inputs) -> Values:
+        view, state = inputs.view, inputs.state
         events = _events(view)
         n = events.customers
         of_kind = {
@@ -124,7 +116,7 @@ class Campaign:
                 fatigue,
             ]
         )
-        return to_frame(view, [column.name for column in self.columns], matrix)
+        return Values(matrix)
 
 
 def beta_prior(k: np.ndarray, n: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Consultation, 18 columns: when, why and how regularly a customer talked to the company.
+"""Consultation, 18 columns: times, topics, regularity and outcome of a customer's contacts with the company.
 
 Source: FEATURES §3.2.
 """
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_assets.data.contract import CONTACT_KINDS
-from feature_assets.data.tables import View
 from feature_assets.events.events import Events, contacts, entropy, ratio
 from feature_assets.events.statements import Holdings, holdings
+from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
-from feature_assets.state import GroupState
 
 OFFICE = (9.0, 17.0)  # local hours
 TAKEN_UP = 28  # days after a consultation in which the opening of a product counts as its outcome
@@ -27,8 +26,8 @@ class Contacts:
     held: Holdings | None
 
 
-def _read(view: View, state: GroupState | None) -> Contacts:
-    del state
+def _read(inputs: Inputs) -> Contacts:
+    view = inputs.view
     return Contacts(contacts(view), holdings(view) if view.has("holdings") else None)
 
 

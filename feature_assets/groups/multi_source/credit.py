@@ -1,6 +1,6 @@
-"""Credit, 12 columns: what may be drawn, what is drawn, how that moves, and how it is paid back.
+"""Credit, 12 columns: limits, utilisation and its change, loans, repayment.
 
-Utilisation is what is owed on credit cards over their limits, on the latest statements; the utilisation of a single
+Utilisation is the balance owed on credit cards over their limits, on the latest statements; the utilisation of a single
 statement is its own balance over its own limit. Source: FEATURES §3.2.
 """
 
@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_assets.data.tables import View
 from feature_assets.events.events import Events, flows, moments, ratio
 from feature_assets.events.statements import MONTH, Holdings, Statements, holdings, statements
 from feature_assets.events.windows import maximum
+from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
-from feature_assets.state import GroupState
 
 NEAR = 0.8  # share of the limit from which a statement is near it
 
@@ -47,8 +46,8 @@ class Credit:
         return self.held
 
 
-def _read(view: View, state: GroupState | None) -> Credit:
-    del state
+def _read(inputs: Inputs) -> Credit:
+    view = inputs.view
     cards = statements(view).of("credit_card")
     cards = cards.where(cards.limit > 0)
     return Credit(

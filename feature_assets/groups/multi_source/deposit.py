@@ -1,4 +1,4 @@
-"""Deposits, 20 columns: what lies on current and savings accounts, and what flows in and out.
+"""Deposits, 20 columns: balances of current and savings accounts, inflows and outflows.
 
 Levels and their changes come from the latest statements that were known at an instant; a statement is low when its
 current account holds less than the training dates' lower decile. Flows are transactions that buy nothing at a merchant.
@@ -17,8 +17,8 @@ from feature_assets.data.contract import INFLOWS, OUTFLOWS
 from feature_assets.data.tables import View
 from feature_assets.events.events import Events, flows, ratio
 from feature_assets.events.statements import MONTH, Holdings, Statements, holdings, slope, spread, statements
+from feature_assets.group import GroupState, Inputs, TrainingInputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
-from feature_assets.state import GroupState
 
 ACCOUNTS = ("current", "savings")
 LOW = 0.1  # quantile of the current accounts' statements below which one is low
@@ -59,18 +59,18 @@ def low_threshold(views: Sequence[View]) -> float:
     return float(np.quantile(known, LOW)) if len(known) else 0.0
 
 
-def _learn(views: Sequence[View]) -> GroupState:
-    return GroupState({"low": np.array([low_threshold(views)])})
+def _learn(training: TrainingInputs) -> GroupState:
+    return GroupState({"low": np.array([low_threshold(training.views)])})
 
 
-def _read(view: View, state: GroupState | None) -> Deposits:
-    assert state is not None
+def _read(inputs: Inputs) -> Deposits:
+    view = inputs.view
     accounts = statements(view).of(*ACCOUNTS)
     current = statements(view).of("current")
     return Deposits(
         accounts,
         accounts.levels(12),
-        current.events.where(current.balance < state.arrays["low"][0]),
+        current.events.where(current.balance < inputs.state.arrays["low"][0]),
         current.events,
         flows(view) if view.has("transactions") else None,
         holdings(view) if view.has("holdings") else None,

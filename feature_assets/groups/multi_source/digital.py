@@ -1,4 +1,4 @@
-"""Digital, 14 columns: how often, how long and how regularly a customer uses the web site and the app.
+"""Digital, 14 columns: frequency, length and regularity of a customer's use of the web site and the app.
 
 A session is any row of the table: a visit, a search, a login or a call for support. Source: FEATURES §3.2.
 """
@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from feature_assets.data.tables import View
 from feature_assets.events.events import Events, moments, ratio, sessions
+from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
-from feature_assets.state import GroupState
 
 
-def _read(view: View, state: GroupState | None) -> Events:
-    del state
-    return sessions(view)
+def _read(inputs: Inputs) -> Events:
+    return sessions(inputs.view)
 
 
 def _mean(name: str, days: int, s: Events) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Insurance, 25 columns: what is insured for how much and since when, what is paid, what is claimed.
+"""Insurance, 25 columns: covers, insured sums and their age, premiums, claims.
 
 The balance of an insurance is its insured sum. Source: FEATURES §3.2.
 """
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_assets.data.contract import PRODUCT_FAMILIES
-from feature_assets.data.tables import View
 from feature_assets.events.events import Events, entropy, flows, ratio
 from feature_assets.events.statements import Holdings, holdings
+from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
-from feature_assets.state import GroupState
 
 COVERS = tuple(kind for kind, family in PRODUCT_FAMILIES.items() if family == "insurance")
 
@@ -42,8 +41,8 @@ class Insurance:
         return held.least(np.where(held.open, held.age, np.nan))
 
 
-def _read(view: View, state: GroupState | None) -> Insurance:
-    del state
+def _read(inputs: Inputs) -> Insurance:
+    view = inputs.view
     held, moves = holdings(view).of("insurance"), flows(view) if view.has("transactions") else None
     return Insurance(
         held,

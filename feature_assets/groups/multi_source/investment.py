@@ -1,4 +1,4 @@
-"""Investments, 18 columns: what is held in which form, how it moves, and how it is bought.
+"""Investments, 18 columns: value and forms of the holdings, their change, purchases.
 
 Value and mix come from the latest statements of holdings; volatility and drawdown from the statements of investment
 accounts, which are more frequent. Source: FEATURES §3.2.
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_assets.data.contract import PRODUCT_FAMILIES
-from feature_assets.data.tables import View
 from feature_assets.events.events import Events, entropy, flows, moments, ratio
 from feature_assets.events.statements import MONTH, Holdings, Statements, holdings, slope, statements
+from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
 from feature_assets.groups.multi_source.deposit import ACCOUNTS
-from feature_assets.state import GroupState
 
 FORMS = tuple(kind for kind, family in PRODUCT_FAMILIES.items() if family == "investment")
 
@@ -44,8 +43,8 @@ class Investments:
         return self.bought
 
 
-def _read(view: View, state: GroupState | None) -> Investments:
-    del state
+def _read(inputs: Inputs) -> Investments:
+    view = inputs.view
     held = holdings(view).of("investment")
     return Investments(
         held,

@@ -1,4 +1,4 @@
-"""Membership, 15 columns: points that were earned and redeemed.
+"""Membership, 15 columns: points earned and redeemed.
 
 Between two statements of a points account, an increase was earned and a decrease was redeemed.
 Source: FEATURES §3.2.
@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_assets.data.tables import View
 from feature_assets.events.events import Events, moments, ratio
 from feature_assets.events.lines import Window, window
 from feature_assets.events.statements import MONTH, Holdings, Statements, holdings, slope, statements
+from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
-from feature_assets.state import GroupState
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,8 @@ class Points:
         return self.steps.where(self.change < 0)
 
 
-def _read(view: View, state: GroupState | None) -> Points:
-    del state
+def _read(inputs: Inputs) -> Points:
+    view = inputs.view
     accounts = statements(view).of("points")
     steps, change = accounts.steps()
     return Points(

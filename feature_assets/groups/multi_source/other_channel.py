@@ -1,26 +1,24 @@
-"""Other channels, 23 columns: where a customer buys, visits and asks, and how those channels meet.
+"""Other channels, 23 columns: channels of a customer's purchases, sessions and contacts, and their interplay.
 
 Purchase channels are the three that the data set names (`dataset.channels`, numbered 1 to 3 in that order). Session
-channels are the two commonest of the training dates, numbered by name so that a refit keeps the numbers.
+channels are the two most frequent of the training dates, numbered by name so that a refit keeps the numbers.
 Source: FEATURES §3.2.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from feature_assets.data.contract import CONTACT_KINDS
-from feature_assets.data.tables import View
 from feature_assets.events.events import Events, contacts, entropy, ratio, runs, sessions
 from feature_assets.events.lines import Window, window
 from feature_assets.events.windows import maximum
+from feature_assets.group import GroupState, Inputs, TrainingInputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
-from feature_assets.state import GroupState
 
 SESSION_CHANNELS = 2
 FOLLOWED = 7  # days after a support session in which a contact counts as its follow-up
@@ -58,9 +56,9 @@ class Channels:
         return self.sessions.of("event", "support")
 
 
-def _learn(views: Sequence[View]) -> GroupState:
+def _learn(training: TrainingInputs) -> GroupState:
     count: Counter[str] = Counter()
-    for view in views:
+    for view in training.views:
         known = sessions(view)
         numbers, names = known.codes("channel"), known.coded.codes("channel")[1]
         count.update(dict(zip(names, np.bincount(numbers, minlength=len(names)).tolist(), strict=True)))
@@ -68,8 +66,8 @@ def _learn(views: Sequence[View]) -> GroupState:
     return GroupState({}, {"session_channels": sorted(common[:SESSION_CHANNELS])})
 
 
-def _read(view: View, state: GroupState | None) -> Channels:
-    assert state is not None
+def _read(inputs: Inputs) -> Channels:
+    view = inputs.view
     lines = window(view) if view.has("transactions") else None
     visits = sessions(view)
     return Channels(
@@ -77,7 +75,7 @@ def _read(view: View, state: GroupState | None) -> Channels:
         lines,
         lines.ranked("channel", view.dataset.channels) if lines is not None else np.zeros(0, dtype=np.int64),
         visits,
-        visits.ranked("channel", state.meta["session_channels"]),
+        visits.ranked("channel", inputs.state.meta["session_channels"]),
         contacts(view) if view.has("contacts") else None,
     )
 

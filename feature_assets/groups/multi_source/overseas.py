@@ -1,4 +1,4 @@
-"""Overseas, 6 columns: what is bought abroad, and in how many trips.
+"""Overseas, 6 columns: purchases abroad and trips.
 
 A trip is a run of days with a purchase abroad, at most `APART` days from one to the next. Source: FEATURES §3.2.
 """
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from feature_assets.data.tables import View
 from feature_assets.events.events import Events, events, moments, ratio
 from feature_assets.events.lines import window
+from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
-from feature_assets.state import GroupState
 
 APART = 7  # days
 
@@ -36,8 +35,8 @@ class Abroad:
         return days.where(first), (days.days_ago[start] - days.days_ago[last] + 1).astype(np.float64)
 
 
-def _read(view: View, state: GroupState | None) -> Abroad:
-    del state
+def _read(inputs: Inputs) -> Abroad:
+    view = inputs.view
     part = window(view, 364)
     spend = np.bincount(part.row, part.values("amount"), minlength=part.customers)
     abroad = pl.col("is_overseas").fill_null(False) & (pl.col("kind") == "purchase")

@@ -1,4 +1,4 @@
-"""Products, 12 columns: how many kinds a customer holds or held, since when, and how they come and go.
+"""Products, 12 columns: kinds of products held, their age, openings and closings.
 
 Source: FEATURES §3.2.
 """
@@ -8,19 +8,17 @@ from __future__ import annotations
 import numpy as np
 
 from feature_assets.data.contract import PRODUCT_FAMILIES
-from feature_assets.data.tables import View
 from feature_assets.events.events import entropy, moments, ratio
 from feature_assets.events.statements import KINDS, Holdings, holdings
+from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
-from feature_assets.state import GroupState
 
 FAMILIES = tuple(dict.fromkeys(PRODUCT_FAMILIES.values()))
 _FAMILY_OF = np.array([FAMILIES.index(PRODUCT_FAMILIES[kind]) for kind in KINDS], dtype=np.int64)
 
 
-def _read(view: View, state: GroupState | None) -> Holdings:
-    del state
-    return holdings(view)
+def _read(inputs: Inputs) -> Holdings:
+    return holdings(inputs.view)
 
 
 def _open_by_family(h: Holdings) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Epidemic, 5 columns: the customer's adoption of categories as SIR contagion through merchants that it shares.
+"""Epidemic, 5 columns: adoption of categories as SIR contagion through the merchants that customers share.
 
 For each customer a category of level 2 is *susceptible* until first bought, *infectious* from each purchase on for 56
 days, then *recovered*, until bought again (Kermack & McKendrick 1927; Bass 1969 for adoption). A visit to a merchant is
 a contact with its other customers; the share of them in whom a category is infectious is fitted on the training dates
 (shrunk to the population's share with the weight of 10 customers; merchants that were not seen there have the
-population's). The 64 categories are those of which adopters and others are most nearly balanced.
+population's). The 64 categories are those whose numbers of adopters and others are most balanced.
 
 - Contact rate: infectious contacts of a susceptible category in a week.
 - Adoption rate β: adoptions per infectious contact; recovery γ: recoveries per infectious week, from the purchases of
@@ -13,7 +13,7 @@ population's). The 64 categories are those of which adopters and others are most
 - R = β κ / γ, κ the customer's contacts (visits) in a week.
 - Time to peak: of the SIR equations ds/dt = −βκ s i, di/dt = βκ s i − γ i from the susceptible and infectious shares at
   the customer's merchants; t = ∫ ds / (βκ s i(s)) with i(s) = i₀ + s₀ − s + ln(s/s₀)/R (Kermack & McKendrick) by
-  Gauss–Legendre quadrature; negative where the peak lies behind (at s = 1 at the earliest).
+  Gauss–Legendre quadrature; negative where the peak is past (at s = 1 at the earliest).
 
 Null without a purchase. Source: FEATURES §3.8.
 """
@@ -23,14 +23,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import polars as pl
 from numba import njit
 
 from feature_assets.data.tables import View
 from feature_assets.events.flows import Visits, visits
-from feature_assets.events.lines import to_frame, window
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.events.lines import window
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 INFECTIOUS = 56  # days
 CATEGORIES, MERCHANTS = 64, 4096
@@ -53,22 +51,20 @@ _COLUMNS = (
 )
 
 
-class Epidemic:
-    """SIR of category adoption; fitted: prevalence at merchants, and the priors of β and γ."""
+class Epidemic(FeatureGroup):
+    """SIR of category adoption. Fitted: prevalence at merchants, and the priors of β and γ."""
 
     name = "epidemic"
     description = "Category adoption as SIR: contact rate, adoption rate, recovery, R, time to peak"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Arrays `prevalence` float32 [merchants + 1, categories] (last row: the population), `shares` [merchants + 1,
         2] susceptible and infectious over all categories, `priors` [2, 2] (a, b) of β and γ.
 
         One customer at one training date counts once a merchant that it visited before."""
-        del upstream, seed
+        views = training.views
         categories, merchants = _balanced(views), _visited(views)
         width = len(categories)
         count = np.zeros(len(merchants) + 1)
@@ -89,13 +85,10 @@ class Epidemic:
         arrays["priors"] = np.stack([gamma_prior(raw[:, 0], raw[:, 1]), gamma_prior(raw[:, 3], raw[:, 4])])
         return GroupState(arrays, names)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """5 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("epidemic needs its fitted prevalence")
+    def _values(self, inputs: Inputs) -> Values:
+        view, state = inputs.view, inputs.state
         if not state.meta["categories"]:  # the data set has no category
-            return to_frame(view, [c.name for c in self.columns], np.full((view.customers.height, 5), np.nan))
+            return Values(np.full((view.customers.height, 5), np.nan))
         raw = _histories(view, state.meta, state.arrays)
         (a, b), (c, d) = state.arrays["priors"]
         known = np.where(raw[:, 5] > 0, 1.0, np.nan)
@@ -105,7 +98,7 @@ class Epidemic:
         transmission = beta * raw[:, 5]
         peak = time_to_peak(transmission, gamma, raw[:, 6], raw[:, 7], _NODES, _WEIGHTS)
         values = [known * contact, beta, gamma, transmission / gamma, peak]
-        return to_frame(view, [column.name for column in self.columns], np.column_stack(values))
+        return Values(np.column_stack(values))
 
 
 def gamma_prior(k: np.ndarray, exposure: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Interference, 8 columns: the weekly, bi-weekly and monthly waves of daily spend, and how they interfere.
 
 log1p of daily spend of the last 26 weeks is split into its complex amplitudes Z(b) at 1/7, 1/14 and 1/28 cycles a day
-by demodulation over blocks of 28 days, one starting each week (Bloomfield 1976, Fourier Analysis of Time Series,
-ch. 6); over 28 days the three waves and a constant are orthogonal, so that none leaks into another.
+by demodulation over blocks of 28 days, one starting each week (Bloomfield 1976, Fourier Analysis of Time Series, ch.
+6); over 28 days the three waves and a constant are orthogonal, so that none leaks into another.
 
 - *Phase coherence* of two waves n:m is |mean over b of exp(i(n φ₁ − m φ₂))| (n:m phase locking: Tass et al. 1998),
   less the mean of surrogates with as many purchase days at random on as many weeks: a few isolated purchases are
@@ -13,23 +13,17 @@ ch. 6); over 28 days the three waves and a constant are orthogonal, so that none
 - *Phase drift* arg Σ Z(b + 4) Z*(b): how far the phase moves in 28 days, so how far the customer's period is from the
   nominal one (pulse-pair estimator: Miller & Rochwarger 1972). A calendar month gives −0.50 for the monthly wave.
 
-Coherence needs 4 known whole weeks and a purchase ever (0 where chance is all there is), beat and drift 12 weeks and
-5 purchase days in the window; null below. Source: FEATURES §3.8.
+Coherence needs 4 known whole weeks and at least one purchase (0 where it equals chance), beat and drift 12 weeks and 5
+purchase days in the window; null below. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
-import polars as pl
 from numba import njit
 
-from feature_assets.data.tables import View
 from feature_assets.events.flows import observed_days, purchase_days
-from feature_assets.events.lines import to_frame
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 WEEKS, MIN_WEEKS, MIN_DAYS = 26, 12, 5
 BLOCK = 4  # weeks of one amplitude: a whole number of each period
@@ -71,27 +65,23 @@ _ANGLES = 2 * np.pi * np.arange(28)[None, :] / np.array(PERIODS)[:, None]
 _WAVES = np.exp(-1j * _ANGLES)  # [3, 28], days from the oldest on
 
 
-class Interference:
-    """Coherence, beat and drift of three waves; fitted: the coherence that chance gives."""
+class Interference(FeatureGroup):
+    """Coherence, beat and drift of three waves. Fitted: the coherence expected by chance."""
 
     name = "interference"
     description = "Phase coherence of weekly, bi-weekly and monthly spend, beat of the weekly wave, phase drift"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Array `chance` float32 [WEEKS + 1, 7·WEEKS + 1, 3]: coherence of surrogates by weeks and purchase days."""
-        del upstream
-        values = np.concatenate([np.log1p(purchase_days(view).amount) for view in views])
-        return GroupState({"chance": chance(values if len(values) else np.ones(1), np.random.default_rng(seed))})
+        values = np.concatenate([np.log1p(purchase_days(view).amount) for view in training.views])
+        return GroupState(
+            {"chance": chance(values if len(values) else np.ones(1), np.random.default_rng(training.seed))}
+        )
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """8 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("interference needs its fitted chance of coherence")
+    def _values(self, inputs: Inputs) -> Values:
+        view, state = inputs.view, inputs.state
         days = purchase_days(view)
         weeks = np.minimum(observed_days(view) // 7, WEEKS)
         values = waves(days.start, days.days_ago, np.log1p(days.amount), weeks, _WAVES, BEATS)
@@ -100,12 +90,12 @@ class Interference:
         known = (weeks >= BLOCK) & (np.diff(days.start) > 0)
         beyond = np.where(seen[:, None] > 0, values[:, :3] - by_chance, 0.0)
         beyond = np.where(known[:, None], beyond, np.nan)
-        return to_frame(view, [c.name for c in self.columns], np.column_stack([beyond, values[:, 3:8]]))
+        return Values(np.column_stack([beyond, values[:, 3:8]]))
 
 
 def chance(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mean coherences of series with random purchase days and values drawn from `values`: float32 [WEEKS + 1,
-    7·WEEKS + 1, 3] by known weeks and purchase days (linear between `COUNTS`); 1 where nothing can be told."""
+    7·WEEKS + 1, 3] by known weeks and purchase days (linear between `COUNTS`); 1 where it is undefined."""
     table = np.ones((WEEKS + 1, 7 * WEEKS + 1, 3), dtype=np.float32)
     for weeks in range(BLOCK, WEEKS + 1):
         counts = [n for n in COUNTS if n < 7 * weeks] + [7 * weeks]

@@ -9,27 +9,22 @@ Three models, each fitted to the customer's own purchases.
   coefficient e^(−λ) (Eigen 1954; Uhlenbeck & Ornstein 1930); x is log1p of weekly spend, the likelihood is exact.
 - *Activation*: the rate of the next purchase is A e^(−E p) (Arrhenius 1889, price level p in the place of 1/T), fitted
   to the waiting times after each purchase day by exponential regression (Cox & Oakes 1984, ch. 6), the last one
-  censored at t. p is the log price of what was bought against the fitted reference price of its category.
+  censored at t. p is the log price of the purchases relative to the fitted reference price of their category.
 
 Rate law and relaxation are averaged over a grid of their parameters with weight proportional to the likelihood and a
-uniform prior on order, log rate constant and log approach rate: a short series gives the middle and not an extreme.
-Rate law: from 8 known weeks, 3 weeks with a purchase and one peak on; relaxation: 4 known weeks and a purchase ever (an
-empty series is at 0 and approaches nothing); activation: 4 purchase days of different price. Source: FEATURES §3.8.
+uniform prior on order, log rate constant and log approach rate: a short series gives a moderate estimate. Rate law:
+from 8 known weeks, 3 weeks with a purchase and one peak on; relaxation: 4 known weeks and a purchase (an empty series
+has level 0 and no rate); activation: 4 purchase days of different price. Source: FEATURES §3.8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
-import polars as pl
 from numba import njit
 
-from feature_assets.data.tables import View
 from feature_assets.events.flows import observed_days, purchase_days
-from feature_assets.events.lines import Window, to_frame, window
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.events.lines import Window, window
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 WEEKS, MIN_WEEKS, MIN_ACTIVE = 52, 8, 3
 MIN_RELAXED = 4  # weeks
@@ -81,19 +76,17 @@ _LOG_RATES, _LOG_APPROACH = np.log(RATES), np.log(APPROACH)
 _STAY = np.exp(-APPROACH)
 
 
-class ReactionKinetics:
-    """Decay, relaxation and activation of spend; fitted: the reference price of each category."""
+class ReactionKinetics(FeatureGroup):
+    """Decay, relaxation and activation of spend. Fitted: the reference price of each category."""
 
     name = "reaction_kinetics"
     description = "Order, rate and half-life of spend decay after a peak, activation by price, equilibrium"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Array `reference` [C + 1]: mean log unit price of the most bought level-2 categories, and of everything."""
-        del upstream, seed
+        views = training.views
         names = window(views[0]).lines.codes("category_l2")[1]
         count, total = np.zeros(len(names) + 1), np.zeros(len(names) + 1)
         for view in views:
@@ -109,11 +102,8 @@ class ReactionKinetics:
         reference = [total[place_of[name]] / count[place_of[name]] for name in chosen]
         return GroupState({"reference": np.array([*reference, everything])}, {"categories": chosen})
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """6 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("reaction_kinetics needs its fitted reference prices")
+    def _values(self, inputs: Inputs) -> Values:
+        view, state = inputs.view, inputs.state
         days, part = purchase_days(view), window(view)
         weeks = np.minimum(observed_days(view) // 7, WEEKS)
         relative = _log_price(part) - state.arrays["reference"][part.ranked("category_l2", state.meta["categories"])]
@@ -125,7 +115,7 @@ class ReactionKinetics:
         law = rate_law(days.start, days.days_ago, days.amount, weeks, _PROFILES, _LOG_RATES, _HALF, ORDERS)
         relaxed = relaxation(days.start, days.days_ago, days.amount, weeks, _STAY, _LOG_APPROACH)
         energy = activation(days.start, days.days_ago, price)
-        return to_frame(view, [c.name for c in self.columns], np.column_stack([law, energy, relaxed]))
+        return Values(np.column_stack([law, energy, relaxed]))
 
 
 def _log_price(part: Window) -> np.ndarray:

@@ -1,12 +1,12 @@
-"""Routine activity, 5 columns: how much visits cling to places and times (Cohen & Felson 1979).
+"""Routine activity, 5 columns: concentration of visits on places and times (Cohen & Felson 1979).
 
-Place is the merchant; time a cell of weekday × 6-hour part (28). A visit is what was bought at one instant. All
-measures look at the last 365 days and at the latest 256 visits whose merchant is known.
+Place is the merchant; time a cell of weekday × 6-hour part (28). A visit is the set of purchases at one instant. All
+measures use the latest 256 visits with a known merchant of the last 365 days.
 
 - *Near-repeat rate* (Knox 1964; Townsley, Homel & Chaseling 2003): share of visits followed by another one at the same
   place within 7 days, beyond chance. With o the observed share and e the one expected if the other visits of the 7 days
   chose their place as all visits do, (o − e)/(1 − e): the probability of a triggered repeat. Visits of the last 7 days
-  before t are not asked, as their 7 days are not over.
+  before t do not count, since their 7 days are not over.
 - *Hot-spot share* (Sherman, Gartin & Buerger 1989): share of visits in cells of place × weekday that hold more visits
   than the same visits spread evenly over the week allow (Poisson tail below 5 %).
 - *Temporal displacement* (Guerette & Bowers 2009): how many hours the mean time of day (circular: Fisher 1993) of the
@@ -23,17 +23,11 @@ on either side, deviation 5 before and one recent; null below. Source: FEATURES 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
-import polars as pl
 from numba import njit
 
-from feature_assets.data.tables import View
 from feature_assets.events.flows import visits
-from feature_assets.events.lines import to_frame
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.group import Column, FeatureGroup, Inputs, Values
 
 WINDOW, MOST = 365, 256
 NEAR = 7  # days
@@ -57,28 +51,20 @@ _COLUMNS = (
 )
 
 
-class RoutineActivity:
-    """Place and time of visits; nothing is fitted beyond the customer's own series."""
+class RoutineActivity(FeatureGroup):
+    """Place and time of visits. Nothing is fitted beyond the customer's own series."""
 
     name = "routine_activity"
     description = "Near-repeat visits, hot spots, temporal displacement, regularity of place, deviation from it"
     columns = _COLUMNS
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> None:
-        """Nothing."""
-        del views, upstream, seed
-
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """5 Float32 columns in the order of `columns`."""
-        del state, upstream
-        v = visits(view)
+    def _values(self, inputs: Inputs) -> Values:
+        v = visits(inputs.view)
         cell = v.weekday * PARTS + (v.hour * PARTS // 24).astype(np.int64)
         codes = int(v.merchant.max(initial=-1)) + 1
         values = routine(v.start, v.days_ago, v.hour, cell, v.merchant, codes, SHARES)
-        return to_frame(view, [c.name for c in self.columns], values)
+        return Values(values)
 
 
 @njit(cache=True)

@@ -1,4 +1,4 @@
-"""The deposit half of `txn_seq`: what flowed in and out on each day, and what lay on the accounts when it began.
+"""The deposit half of `txn_seq`: inflows and outflows of each day, and the balances at its start.
 
 The balance of a day is carried forward from the latest statements that were known before it; it is low when the current
 accounts hold less than the training dates' lower decile. Source: FEATURES §3.9.

@@ -1,24 +1,22 @@
 """Session sequence: the last 90 days of each customer, 8 values a day, oldest day first.
 
 Visits, pages, seconds, searches and calls for support come from sessions; impressions, clicks and conversions from
-campaign events. What the data set does not have is *absent*: not in `channels_present` of the state, and 0 in the array
-because an array has no holes. A day without an event is a fact (zeros, mask true); a day before the customer joined is
-not (mask false). Values are log1p of the day's sum, divided by a fitted scale and not centred, so 0 stays "nothing".
-Source: FEATURES §3.9.
+campaign events. Channels that the data set does not have are *absent*: not in `channels_present` of the state, and 0 in
+the array. A day without an event is a fact (zeros, mask true); a day before the customer joined is not (mask false).
+Values are log1p of the day's sum, divided by a fitted scale and not centred, so that 0 keeps its meaning. Source:
+FEATURES §3.9.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
 from feature_assets.data.tables import View
 from feature_assets.events.events import Events, reached, runs, sessions
-from feature_assets.events.lines import to_lists
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
+from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 
 STEPS = 90
 LIMIT = 4.0  # scaled values are clipped to [0, LIMIT]
@@ -28,25 +26,22 @@ _REACHED = {"impressions": "impression", "clicks": "click", "conversions": "conv
 _TOTALS = ("pages", "seconds")  # columns of sessions
 
 
-class SessionSeq:
-    """Daily sequence; fitted: the scale of each channel, and which channels the data set has."""
+class SessionSeq(FeatureGroup):
+    """Daily sequence. Fitted: the scale of each channel, and the channels that the data set has."""
 
     name = "session_seq"
     description = "90 days × 8: what was visited, seen and answered each day, for the sequence branch of the model"
-    columns: tuple[Column, ...] = ()
     side_inputs = (
         SideInput("session_seq", "90 days × 8, oldest day first", (STEPS, len(CHANNELS)), pl.Float32, CHANNELS),
         SideInput("session_seq_mask", "whether the customer had joined on that day", (STEPS,), pl.Boolean),
     )
     sources = ("customers",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """`scale` [8]: root mean square of the non-zero values of each channel, over the training dates. A channel that
         is 0 on every training date is absent."""
-        del upstream, seed
         squares, count = np.zeros(len(CHANNELS)), np.zeros(len(CHANNELS))
-        for view in views:
+        for view in training.views:
             for i, channel in enumerate(CHANNELS):
                 values = _days(view, channel)[1]
                 squares[i] += (values**2).sum()
@@ -58,11 +53,9 @@ class SessionSeq:
         }
         return GroupState({"scale": np.where(scale > 0, scale, 1.0)}, meta)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """customer_id, session_seq List(Float32)[90·8] row-major, session_seq_mask List(Boolean)[90]."""
-        del upstream
-        if state is None:
-            raise ValueError("session_seq needs its fitted scales")
+    def _values(self, inputs: Inputs) -> Values:
+        """Side inputs session_seq [90, 8] and session_seq_mask [90]."""
+        view, state = inputs.view, inputs.state
         _check(view, state.meta["channels_present"])
         customers = view.customers.height
         sequence = np.zeros((customers * STEPS, len(CHANNELS)), dtype=np.float32)
@@ -74,13 +67,7 @@ class SessionSeq:
         as_of = int((np.datetime64(view.as_of) - np.datetime64("1970-01-01")).astype(int))
         mask = as_of - STEPS + np.arange(STEPS)[None, :] >= joined[:, None]
         sequence[~mask.ravel()] = 0.0
-        return pl.DataFrame(
-            [
-                view.customers["customer_id"],
-                to_lists("session_seq", sequence.reshape(customers, -1)),
-                to_lists("session_seq_mask", mask),
-            ]
-        )
+        return Values(sides={"session_seq": sequence.reshape(customers, -1), "session_seq_mask": mask})
 
 
 def _days(view: View, channel: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,25 +1,24 @@
 """Transaction sequence: the last 180 days of each customer, 16 values a day, oldest day first.
 
 Card 8: count, log amount, mean, max, category entropy, top category, channel share, hour resultant. Deposit 8: in, out,
-net, balance, count, transfer, salary flag, low-balance flag (`_deposit_days.py`). What the data set does not have is
-*absent*: not in `channels_present` of the state, and 0 in the array because an array has no holes. A day without a
-purchase is a fact (zeros, mask true); a day before the customer joined is not (mask false). Values are divided by a
-fitted scale and not centred, so 0 stays "nothing". Source: FEATURES §3.9.
+net, balance, count, transfer, salary flag, low-balance flag (`deposit_days.py`). Channels that the data set does not
+have are *absent*: not in `channels_present` of the state, and 0 in the array. A day without a purchase is a fact
+(zeros, mask true); a day before the customer joined is not (mask false). Values are divided by a fitted scale and not
+centred, so that 0 keeps its meaning. Source: FEATURES §3.9.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
 from feature_assets.data.tables import View
-from feature_assets.events.lines import Window, to_lists, top_by_spend, window
+from feature_assets.events.lines import Window, top_by_spend, window
+from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 from feature_assets.groups.sequences import deposit_days as _deposit_days
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
 
 STEPS = 180
 CATEGORIES = 12
@@ -40,23 +39,21 @@ _SCALED = 4  # the first four card channels have a unit; the other four are shar
 _CHUNK = 1024  # customers at a time: 1024 × 180 × 13 cells of float64 are 19 MB
 
 
-class TxnSeq:
-    """Daily sequence; fitted: scales of the amounts and counts, the order of categories, the commonest channel."""
+class TxnSeq(FeatureGroup):
+    """Daily sequence. Fitted: scales of the amounts and counts, the order of categories, the most frequent channel."""
 
     name = "txn_seq"
     description = "180 days × 16: what was bought each day, for the sequence branch of the model"
-    columns: tuple[Column, ...] = ()
     side_inputs = (
         SideInput("txn_seq", "180 days × 16, oldest day first", (STEPS, len(CHANNELS)), pl.Float32, CHANNELS),
         SideInput("txn_seq_mask", "whether the customer had joined on that day", (STEPS,), pl.Boolean),
     )
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """`scale` [4]: root mean square of the non-zero values of each card channel with a unit, over the training
         dates; and what `_deposit_days.fit` says, where the data set has deposits."""
-        del upstream, seed
+        views = training.views
         meta: dict[str, list[str]] = {
             "categories": top_by_spend(views, "category_l1", CATEGORIES),
             "common_channel": top_by_spend(views, "channel", 1),
@@ -78,11 +75,9 @@ class TxnSeq:
         meta["channels_present"] += present
         return GroupState({"scale": np.where(scale > 0, scale, 1.0), **deposits}, meta)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """customer_id, txn_seq List(Float32)[180·16] row-major, txn_seq_mask List(Boolean)[180]."""
-        del upstream
-        if state is None:
-            raise ValueError("txn_seq needs its fitted scales")
+    def _values(self, inputs: Inputs) -> Values:
+        """Side inputs txn_seq [180, 16] and txn_seq_mask [180]."""
+        view, state = inputs.view, inputs.state
         part = window(view, STEPS)
         cells, card = _card(part, state.meta["categories"], state.meta["common_channel"])
         card[:, :_SCALED] /= state.arrays["scale"]
@@ -93,13 +88,7 @@ class TxnSeq:
         joined = view.customers["joined_on"].to_physical().to_numpy()
         mask = part.as_of - STEPS + np.arange(STEPS)[None, :] >= joined[:, None]
         sequence[~mask.ravel()] = 0.0
-        return pl.DataFrame(
-            [
-                view.customers["customer_id"],
-                to_lists("txn_seq", sequence.reshape(part.customers, -1)),
-                to_lists("txn_seq_mask", mask),
-            ]
-        )
+        return Values(sides={"txn_seq": sequence.reshape(part.customers, -1), "txn_seq_mask": mask})
 
 
 def _add_deposits(sequence: np.ndarray, view: View, state: GroupState) -> None:

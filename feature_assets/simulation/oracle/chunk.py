@@ -9,11 +9,7 @@ import numpy as np
 
 from feature_assets.labels.tasks import ACTIVE_DAYS, LONG_WINDOWS
 from feature_assets.simulation.block import Block
-from feature_assets.simulation.intensity import (
-    known_purchase_rate,
-    path_purchase_factor,
-    subscription_chance,
-)
+from feature_assets.simulation.intensity import known_purchase_rate, path_purchase_factor, subscription_chance
 from feature_assets.simulation.oracle.constants import H, OracleConstants
 from feature_assets.simulation.paths import draw_paths
 from feature_assets.simulation.world import World

@@ -1,8 +1,9 @@
-"""Topology of a customer's purchases and sessions: persistence diagrams, their statistics, and how they change.
+"""Topology of a customer's purchases and sessions: persistence diagrams, their statistics and their change.
 
-`points.py` makes the cloud, `diagrams.py` the diagrams (once a View), `statistics.py` the numbers; `summary.py` offers
-the groups tda_short and tda_long with the raw diagrams beside the columns, `phase.py` the group phase_transition. The
-kernels are `kernels/persistence.py`, `kernels/farthest.py` and `kernels/matching.py`. Source: FEATURES §3.3.
+`points.py` builds the point cloud, `diagrams.py` the diagrams (once a View), `statistics.py` the statistics.
+`summary.py` holds the groups tda_short and tda_long with the raw diagrams beside the columns, `phase.py` the group
+phase_transition. The kernels are `kernels/persistence.py`, `kernels/farthest.py` and `kernels/matching.py`. Source:
+FEATURES §3.3.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Persistence diagrams of a View, made once however many groups read them, and one customer's for a picture.
+"""Persistence diagrams of a View, computed once for all groups, and the diagram of one customer for a plot.
 
 A window's cloud is sampled to at most `points` points (farthest points) and its diagram keeps at most `room` pairs, the
-most persistent. H0's one endless class is left out. Source: FEATURES §3.3.
+most persistent. The one infinite class of H0 is left out. Source: FEATURES §3.3.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import polars as pl
 
 from feature_assets.data.tables import View
 from feature_assets.events.lines import cached
+from feature_assets.group import GroupState
 from feature_assets.groups.domain.tda.points import Points, scaled_points
 from feature_assets.kernels.farthest import farthest_points
 from feature_assets.kernels.persistence import rips_diagrams
-from feature_assets.state import GroupState
 
 _CHUNK = 4096  # customers whose sampled points are in memory at a time
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A time window and what is made of it: days `newest` … `oldest` before t, points, dimensions, pairs."""
+    """A time window, days `newest` … `oldest` before t, and the size of its diagram: points, dimensions, pairs."""
 
     name: str
     newest: int
@@ -50,7 +50,7 @@ class Diagrams:
 
     @property
     def mask(self) -> np.ndarray:
-        """Which pairs are real, bool [customers, room]."""
+        """True for pairs that are real and not padding, bool [customers, room]."""
         return np.arange(self.pairs.shape[1])[None, :] < self.counts.sum(axis=1)[:, None]
 
 
@@ -84,7 +84,7 @@ def sample_diagrams(view: View, state: GroupState, cut: Cut, rows: np.ndarray) -
 
 
 def diagram_of(view: View, state: GroupState, customer_id: str, cut: Cut) -> pl.DataFrame:
-    """One customer's diagram as a picture needs it: `dimension` Int8, `birth`, `death`, `persistence` Float32, one row
+    """One customer's diagram for a plot: `dimension` Int8, `birth`, `death`, `persistence` Float32, one row
     a pair, in units of scaled distance; empty with fewer than two different points.
 
     Raises:

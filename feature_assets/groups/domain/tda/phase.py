@@ -2,27 +2,23 @@
 
 Each window's cloud (at most 24 points) has a diagram (H0, H1). A *transition* leads from one window with a diagram to
 the next one that has one; its size is the sum of the Wasserstein-1 distances of H0 and H1, its speed that size over the
-number of steps of 60 days between the two. The newest transition gives distances and changes, all of them together
-direction and speed. Everything is null with fewer than two windows that have a diagram.
+number of steps of 60 days between the two. The columns of distance and change describe the newest transition, those of
+direction and speed all transitions. All columns are null with fewer than two windows that have a diagram.
 Source: FEATURES §3.3; Gidea & Katz, "Topological data analysis of financial time series" (2018), for distances between
 the diagrams of consecutive windows; Batschelet (1981) for the straightness index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 from numba import njit
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import to_frame
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 from feature_assets.groups.domain.tda.diagrams import PHASES, STEP, Diagrams, diagrams, sample_diagrams
 from feature_assets.groups.domain.tda.points import fit_scales
 from feature_assets.kernels.matching import bottleneck, wasserstein, wasserstein_line
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
 
 _MOST_FITTED = 2_000  # customers, over all dates, on whose transitions the threshold is fitted
 _PAST = 0.75  # quantile of the speed of the population's transitions above which one counts as a phase transition
@@ -41,19 +37,17 @@ _MEASURES = (
 )
 
 
-class PhaseTransition:
-    """Distances between the diagrams of consecutive windows; fitted: the points' scales, the threshold of speed."""
+class PhaseTransition(FeatureGroup):
+    """Distances between the diagrams of consecutive windows. Fitted: scales of the points, threshold of speed."""
 
     name = "phase_transition"
     description = "Change of topology (H0, H1) between six consecutive windows of 60 days"
     columns = tuple(Column(f"phase_transition__{m}", meaning, unit, _SPAN) for m, meaning, unit in _MEASURES)
-    side_inputs: tuple[SideInput, ...] = ()
-    sources: tuple[str, ...] = ("transactions",)
-    needs: tuple[str, ...] = ()
+    sources = ("transactions",)
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Arrays `scale` [6] and `threshold` [1] of a transition's speed, and the categories' order."""
-        del upstream, seed
+        views = training.views
         scale, categories = fit_scales(views)
         state = GroupState({"scale": scale}, {"categories": categories})
         speeds = []
@@ -67,14 +61,11 @@ class PhaseTransition:
         threshold = np.quantile(every, [_PAST]) if len(every) else np.ones(1)
         return GroupState({"scale": scale, "threshold": threshold}, state.meta)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """10 Float32 columns in the order of `columns`."""
-        del upstream
-        if state is None:
-            raise ValueError("phase_transition needs its fitted scales")
+    def _values(self, inputs: Inputs) -> Values:
+        view, state = inputs.view, inputs.state
         pairs, counts = _stacked([diagrams(view, state, cut) for cut in PHASES])
         matrix = _transitions(pairs, counts, float(state.arrays["threshold"][0]))
-        return to_frame(view, [column.name for column in self.columns], matrix)
+        return Values(matrix)
 
 
 def _stacked(found: Sequence[Diagrams]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,9 @@
-"""The point cloud of a customer: one point a purchase or session, (log amount, category rank, weekday, hour).
+"""The point cloud of a customer: one point for each purchase or session, (log amount, category rank, weekday, hour).
 
 A purchase is a basket: its lines have one time, its category is that of its largest line. Weekday and hour are points
 of the unit circle, so a point has six coordinates, each divided by the population's interquartile range over 1.349 (the
-standard deviation where that is 0). Nothing is centred: distances would not notice. A session has no amount; its
-category rank is the one behind "other", so that sessions lie beside the purchases. Source: FEATURES §3.3.
+standard deviation where that is 0). The points are not centred, since distances do not depend on it. A session has no
+amount; its category rank is the one after "other". Source: FEATURES §3.3.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numba import njit
 from feature_assets.data.tables import View
 from feature_assets.events.events import sessions
 from feature_assets.events.lines import cached, top_by_spend, window
-from feature_assets.state import GroupState
+from feature_assets.group import GroupState
 
 YEAR = 365  # days that are looked at: the long window
 CATEGORIES = 12  # ranks 0 … 11 by training spend, 12 any other, 13 sessions

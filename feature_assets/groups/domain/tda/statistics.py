@@ -1,13 +1,13 @@
-"""Twelve numbers of a persistence diagram in one dimension, and six that compare a dimension with the whole diagram.
+"""Twelve statistics of a persistence diagram in one dimension, and six that compare a dimension with the diagram.
 
 p = death − birth is a pair's persistence; lengths are in units of scaled distance.
 
 In Vietoris–Rips every H0 pair is born at 0, which would make four of the twelve of FEATURES §3.3 constants or copies in
-H0 (birth mean and std; death mean and std equal those of p), and its count is the number of points less one. In their
-place stand, for H0: the count of pairs that outlive the population's median; the median and interquartile range of the
-deaths; the largest step between consecutive deaths (the prominence gap that tells how many clusters there are; Chazal,
-Guibas, Oudot & Skraba 2013); and the number of clusters at half of the largest death (single linkage).
-The Betti curve's whole area is Σ p, the total persistence; it is taken up to the population's median death.
+H0 (birth mean and std; death mean and std equal those of p), and its count is the number of points less one. They are
+replaced, for H0, by: the count of pairs that outlive the population's median; the median and interquartile range of the
+deaths; the largest step between consecutive deaths (the prominence gap, which indicates the number of clusters; Chazal,
+Guibas, Oudot & Skraba 2013); and the number of clusters at half of the largest death (single linkage). The area of the
+Betti curve is taken up to the population's median death (its whole area is the total persistence).
 
 Sources: Edelsbrunner & Harer (2010), total persistence; Chintakunta et al. (2015), persistence entropy; Giusti et al.
 (2015), area under the Betti curve; Bubenik (2015), landscapes: the L2 norm of all of them is √(Σ p³ / 12).

@@ -12,7 +12,7 @@ from feature_assets.events.lines import window
 
 
 def purchases_graph(views: Sequence[View], name: str) -> tuple[sp.csr_matrix, list[str]]:
-    """Who bought at which merchant (of which brand …) before some training date.
+    """Graph of customers and the merchants (brands …) that they bought at before some training date.
 
     Args:
         views: the training dates.

@@ -1,13 +1,14 @@
-"""LightGCN on the graph of customers and merchants: start by singular vectors, fine-tuned by BPR only while it helps.
+"""LightGCN on the graph of customers and merchants: initialised by singular vectors, fine-tuned by BPR while it helps.
 
 1. Start: the 64 leading singular vectors of the normalised adjacency Ã, times the roots of their values (randomized
-   SVD). 2. Two LGConv layers over the whole graph (torch_geometric), averaged with the start: the items. A customer is
-   one more propagation, Ã times the items, so anybody with an edge has one by the same formula. 3. BPR steps (Adam)
-   on that score, on a graph with a tenth of the edges hidden; recall@20 on the hidden ones is looked at every few steps
-   and decides how many steps the final fit on the whole graph takes; often none.
+   SVD).
+2. Two LGConv layers over the whole graph (torch_geometric), averaged with the start: the items. A customer's embedding
+   is one more propagation, Ã times the items, so that every customer with an edge has one.
+3. BPR steps (Adam) on that score, on a graph with a tenth of the edges hidden. Recall@20 on the hidden ones is measured
+   every few steps and decides the number of steps of the final fit on the whole graph, which is often 0.
 
-The number of steps is bounded by edges, not by a clock: the same data give the same bits. What the 64 axes mean is
-fixed by the merchants' names (`fixed_axes`), so a refit on similar data gives similar coordinates.
+The number of steps is bounded by edges and not by time, so that the same data give the same bits. The merchants' names
+fix the 64 axes (`fixed_axes`), so that a refit on similar data gives similar coordinates.
 Sources: He et al. (2020), LightGCN; Rendle et al. (2009), BPR; Halko et al. (2011); PERFORMANCE §1.
 """
 
@@ -37,7 +38,7 @@ SAMPLED = 0.5  # others are sampled by this power of their degree: by 0 recall f
 
 @dataclass(frozen=True)
 class Trained:
-    """`items` float64 [merchants, 64], and what was measured on the way."""
+    """`items` float64 [merchants, 64], and the metrics of the fit."""
 
     items: np.ndarray
     measured: dict[str, Any]

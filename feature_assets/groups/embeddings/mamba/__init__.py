@@ -1,10 +1,10 @@
-"""Mamba, 50 columns: what a selective state-space encoder remembers of the customer's last 180 days.
+"""Mamba, 50 columns: the last state of a selective state-space encoder of the customer's last 180 days.
 
 The encoder is trained without labels to forecast the next 14 days of the customer's own sequence (`training.py`), on a
 bounded sample of the training rows; all that it reads and forecasts lies before the training date. Its last state,
-projected to 50, is turned to the principal axes of the training rows and scaled to unit variance there: the numbers are
-uncorrelated, ordered by the variance that they hold, and have fixed signs. `encoder.py` is
-the model in torch, `kernels/state_space.py` computes it one customer at a time.
+projected to 50, is rotated to the principal axes of the training rows and scaled to unit variance there: the columns
+are uncorrelated, ordered by explained variance, and have fixed signs. `encoder.py` is the model in torch,
+`kernels/state_space.py` computes it one customer at a time.
 Source: FEATURES §3.6; Gu & Dao (2023), arXiv 2312.00752; Dao & Gu (2024), arXiv 2405.21060.
 """
 
@@ -14,14 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from feature_assets.data.tables import View, stable_shard
 from feature_assets.events.days import CHANNELS, Days, days
-from feature_assets.events.lines import to_frame, window
+from feature_assets.events.lines import window
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 from feature_assets.kernels.state_space import last_states
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState, StateError
 
 if TYPE_CHECKING:
     from feature_assets.groups.embeddings.mamba.encoder import Encoder
@@ -66,35 +64,32 @@ def _columns() -> tuple[Column, ...]:
     )
 
 
-class Mamba:
-    """The group `mamba`; fitted: scales of the channels, weights of the encoder, principal axes."""
+class Mamba(FeatureGroup):
+    """The group `mamba`. Fitted: scales of the channels, weights of the encoder, principal axes."""
 
     name = "mamba"
     description = "Last state of a selective state-space encoder that forecasts the customer's next days"
     columns = _columns()
-    side_inputs: tuple[SideInput, ...] = ()
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
-        """`scale` [8] and `WEIGHTS`; meta says how well customers that were held out are forecast.
+    def _learn(self, training: TrainingInputs) -> GroupState:
+        """`scale` [8] and `WEIGHTS`; the meta holds the forecast error on held-out customers.
 
         Raises:
             ValueError: no training row has an event to learn from.
         """
-        del upstream
-        from feature_assets.groups.embeddings.mamba import training
+        from feature_assets.groups.embeddings.mamba.training import HORIZON, STEPS, joined, sequences, skill, train
 
-        span = training.STEPS + training.HORIZON
-        taken = [_sample(view, i, len(views), seed) for i, view in enumerate(views)]
-        recent = [days(view, span) for view in views]
+        views = training.views
+        taken = [_sample(view, i, len(views), training.seed) for i, view in enumerate(views)]
+        recent = [days(view, STEPS + HORIZON) for view in views]
         scale = _scale(recent)
-        parts = [training.sequences(d, rows, scale) for d, (rows, _) in zip(recent, taken, strict=True)]
-        data = training.joined(parts)
+        parts = [sequences(d, rows, scale) for d, (rows, _) in zip(recent, taken, strict=True)]
+        data = joined(parts)
         held = np.concatenate([held for _, held in taken])
         if held.all():
             raise ValueError("mamba: no training row has an event in its last days; nothing can be learnt")
-        model = training.train(data.part(np.flatnonzero(~held)), seed)
+        model = train(data.part(np.flatnonzero(~held)), training.seed)
         weights = named_weights(model)
         rows = np.concatenate(
             [raw_states(days(view, DAYS), scale, weights)[rows] for view, (rows, _) in zip(views, taken, strict=True)]
@@ -104,23 +99,21 @@ class Mamba:
             "sequences": int((~held).sum()),
             "held_out": int(held.sum()),
             "channels": list(CHANNELS),
-            "squared_error": training.skill(model, data.part(np.flatnonzero(held))),
+            "squared_error": skill(model, data.part(np.flatnonzero(held))),
         }
         return GroupState({"scale": scale, **weights}, meta)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """50 Float32 columns; null for a customer who never bought anything before t."""
-        del upstream
-        if state is None:
-            raise StateError("group mamba needs its fitted encoder: fit it on the training dates first")
+    def _values(self, inputs: Inputs) -> Values:
+        """50 columns; null for a customer who never bought anything before t."""
+        view, state = inputs.view, inputs.state
         weights = {name: state.arrays[name] for name in WEIGHTS}
         values = raw_states(days(view, DAYS), state.arrays["scale"], weights)
         values[~_ever(view)] = np.nan
-        return to_frame(view, [column.name for column in self.columns], values)
+        return Values(values)
 
 
 def _ever(view: View) -> np.ndarray:
-    """Whether the customer bought anything before t, bool [customers]."""
+    """True for customers who bought anything before t, bool [customers]."""
     part = window(view)
     return np.bincount(part.row, minlength=part.customers) > 0
 

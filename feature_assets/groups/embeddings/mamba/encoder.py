@@ -1,11 +1,11 @@
-"""The selective state-space encoder and its forecast, in torch: what is trained. Imported by `fit` only.
+"""The selective state-space encoder and its forecast in torch, for training. Imported by the fit only.
 
-Two Mamba-2 blocks of width 32 with 4 heads of 8 and a state of 16. The first is whole: gate, short convolution,
-selective step size, state, read-out, gated norm, residual. The second ends in its state, which is all that is asked of
-it: 16 · 32 numbers, projected to 50, from which the next days are forecast. Before a customer's first day the step size
-and the inputs of the convolutions are 0, so that the sequence begins there.
+Two Mamba-2 blocks of width 32 with 4 heads of 8 and a state of 16. The first is complete: gate, short convolution,
+selective step size, state, read-out, gated norm, residual. The second ends in its state: 16 · 32 numbers, projected to
+50, from which the next days are forecast. Before a customer's first day the step size and the inputs of the
+convolutions are 0, so that the sequence begins there.
 
-What differs from the papers: the inner width is 32 (no expansion), and a weekday table is added to the embedded day.
+Departures from the papers: the inner width is 32 (no expansion), and a weekday table is added to the embedded day.
 Source: FEATURES §3.6; Gu & Dao (2023), Mamba, arXiv 2312.00752; Dao & Gu (2024), Transformers are SSMs, arXiv
 2405.21060 (scalar decay a head, B and C through the convolution, gated norm).
 """

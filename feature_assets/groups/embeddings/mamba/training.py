@@ -1,8 +1,8 @@
-"""How the encoder is trained: sequences that end before t, forecasts of days that also lie before t, no label.
+"""Training of the encoder, without labels: sequences that end before t, forecasts of days that also lie before t.
 
 For a training date t the encoder reads 180 days that end `HORIZON` days before t and, at the end of every chunk of 20
 days, forecasts the 14 days that follow; so all that it reads or forecasts happened before t. One customer in ten (by a
-stable hash) is held out to say what the forecast is worth. Imported by `fit` only, as it imports torch.
+stable hash) is held out to measure the forecast error. Imported by the fit only, since it imports torch.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def sequences(days: Days, rows: np.ndarray, scale: np.ndarray) -> Sequences:
 
 
 def anchors(known: np.ndarray) -> np.ndarray:
-    """Whether the end of each chunk has enough known days behind it, bool [S, K]."""
+    """True for chunks with enough known days before their end, bool [S, K]."""
     behind = np.cumsum(known[:, :STEPS], axis=1)[:, CHUNK - 1 :: CHUNK]
     return (behind >= LEAST_KNOWN) & (np.arange(STEPS // CHUNK) >= FIRST_ANCHOR)
 

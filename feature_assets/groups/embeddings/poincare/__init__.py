@@ -1,46 +1,44 @@
-"""Poincaré group: where a customer's purchases lie in three trees, each in its own unit ball.
+"""Poincaré group: position of a customer's purchases in three trees, each embedded in its own unit ball.
 
-Merchant categories (8 dimensions), product categories (8) and regions (4). A customer is the Einstein midpoint of what
-it bought, weighted by what it spent (a line counts one hundredth at least, so that what was free counts); its region is
-the midpoint of the regions of its merchants and of its home, which weighs as much as all of them together. A category
-that is new since the fit lies where its nearest known ancestor does. A tree of which a customer says nothing leaves it
-at that tree's root; a customer who says nothing of any tree has no row (null). Trees that the data set does not have
-are *absent*: not in `channels_present` of the state, and 0 in the array because an array has no holes.
+Merchant categories (8 dimensions), product categories (8) and regions (4). A customer's position is the Einstein
+midpoint of their purchases, weighted by spend (a line weighs at least 0.01, so that free items count). Their region is
+the midpoint of the regions of their merchants and of their home, which weighs as much as all merchants together. A
+category that is new since the fit takes the position of its nearest known ancestor. A customer without information on a
+tree is at its root; a customer without information on any tree has no values (null). Trees that the data set does not
+have are *absent*: not in `channels_present` of the state, and 0 in the array.
 Source: FEATURES §3.6; Nickel & Kiela (2017).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
 
 from feature_assets.data.tables import View
 from feature_assets.events.lines import window
-from feature_assets.groups.embeddings.axes import line_starts, side_input
+from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
+from feature_assets.groups.embeddings.axes import line_starts
 from feature_assets.groups.embeddings.poincare.disk import disk
 from feature_assets.groups.embeddings.poincare.training import embed
 from feature_assets.groups.embeddings.poincare.tree import Path, Tree, bought_paths, home_places, places
 from feature_assets.kernels.poincare import midpoints
-from feature_assets.schema import Column, SideInput
-from feature_assets.state import GroupState
 
 __all__ = ["DIMENSIONS", "GROUP", "Poincare", "disk", "line_weights"]
 
 DIMENSIONS = {"merchant": 8, "product": 8, "region": 4}
 CHANNELS = tuple(f"{tree}_{i}" for tree, d in DIMENSIONS.items() for i in range(d))
-LEAST = 0.01  # what a line counts at least
+LEAST = 0.01  # smallest weight of a line
 _KEYS = {"merchant": ("merchants", "merchant_id"), "product": ("products", "product_id")}
 _HOME = ("region_l1", "region_l2")
 
 
-class Poincare:
-    """Coordinates in the trees; fitted: the trees and their points."""
+class Poincare(FeatureGroup):
+    """Coordinates in the trees. Fitted: the trees and the positions of their nodes."""
 
     name = "poincare"
     description = "Hyperbolic coordinates of a customer in the trees of merchant categories, products and regions"
-    columns: tuple[Column, ...] = ()
     side_inputs = (
         SideInput(
             "hierarchy",
@@ -51,20 +49,18 @@ class Poincare:
         ),
     )
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Arrays `<tree>_points` float64 [n, d], `<tree>_parent` [n]; meta: names of the nodes, quality (MAP …),
         channels_present."""
-        del upstream
         arrays: dict[str, np.ndarray] = {}
         names: dict[str, list[str]] = {}
         quality: dict[str, dict[str, float]] = {}
-        for which, paths in _paths(views).items():
+        for which, paths in _paths(training.views).items():
             if not paths:
                 continue
             tree = Tree.of(paths)
-            fitted = embed(tree, DIMENSIONS[which], seed)
+            fitted = embed(tree, DIMENSIONS[which], training.seed)
             arrays |= {f"{which}_points": fitted.points, f"{which}_parent": tree.parent}
             names[which] = tree.names
             quality[which] = fitted.quality
@@ -73,11 +69,9 @@ class Poincare:
             arrays, {"names": names, "quality": quality, "channels": list(CHANNELS), "channels_present": present}
         )
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """customer_id, hierarchy List(Float32)[20], null for a customer without a purchase or a home."""
-        del upstream
-        if state is None:
-            raise ValueError("poincare needs its fitted trees")
+    def _values(self, inputs: Inputs) -> Values:
+        """Side input hierarchy [20], null for a customer without a purchase or a home."""
+        view, state = inputs.view, inputs.state
         part = window(view)
         weight = line_weights(part.values("amount"))
         start = line_starts(part)
@@ -98,11 +92,11 @@ class Poincare:
             some = np.isfinite(found[:, 0])
             known |= some
             made.append(np.where(some[:, None], found, points[0]))
-        return side_input(view, "hierarchy", np.concatenate(made, axis=1), known)
+        return Values(sides={"hierarchy": np.concatenate(made, axis=1)}, known={"hierarchy": known})
 
 
 def line_weights(amount: np.ndarray) -> np.ndarray:
-    """What a purchase line counts in a midpoint, float64: what was paid, at least `LEAST`."""
+    """Weight of each purchase line in a midpoint, float64: the amount paid, at least `LEAST`."""
     return np.maximum(np.nan_to_num(amount), LEAST)
 
 
@@ -120,7 +114,7 @@ def _paths(views: Sequence[View]) -> dict[str, set[Path]]:
 
 
 def _regions(view: View, tree: Tree, points: np.ndarray, start: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Midpoints [customers, d] of where a customer buys and lives; NaN where neither is known."""
+    """Midpoints [customers, d] of merchants' regions and home; NaN where neither is known."""
     part = window(view)
     customers = part.customers
     bought = np.full(len(part.row), -1, dtype=np.int64)

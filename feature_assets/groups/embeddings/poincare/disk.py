@@ -1,8 +1,8 @@
-"""A fitted tree on a disk, for a picture of the Poincaré ball of categories.
+"""A fitted tree on a disk, for a plot of the Poincaré ball of categories.
 
-The radius on the disk is the node's own hyperbolic radius, so the picture shows truly what lies nearer to the origin;
-the angle is that of its two principal directions in the tangent space at the origin, so nodes of different further
-directions may look closer than they are.
+The radius on the disk is the node's own hyperbolic radius, so distances from the origin are exact; the angle is that of
+its two principal directions in the tangent space at the origin, so nodes of different further directions may look
+closer than they are.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from feature_assets.group import GroupState
 from feature_assets.groups.embeddings.poincare.tree import Tree
-from feature_assets.state import GroupState
 
 TREES = ("merchant", "product", "region")
 

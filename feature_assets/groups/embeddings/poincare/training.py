@@ -1,8 +1,8 @@
-"""Fit a tree into a Poincaré ball, and say how well the ball tells the tree.
+"""Embedding of a tree in a Poincaré ball, and its quality.
 
 Nickel & Kiela (2017): Riemannian SGD on the transitive closure, 10 sampled negatives an edge, a burn-in of a tenth of
-the epochs at a tenth of the rate. Where this departs from the paper:
-- the start is not noise near 0. Each node starts in a direction that its *name* gives (its parent's, turned a little),
+the epochs at a tenth of the rate. Departures from the paper:
+- the start is not noise near 0. Each node starts in a direction drawn by its *name*, close to its parent's,
   further out with its depth: a refit on similar data begins, and ends, in a similar place;
 - the rate falls to a tenth over the epochs;
 - a hinge keeps an ancestor nearer to the origin than what lies below it, which the paper's loss only favours;
@@ -40,7 +40,7 @@ class Embedding:
 
 
 def start(tree: Tree, dimensions: int) -> np.ndarray:
-    """Where the points begin, float64 [n, d]: the root at 0, directions by name, radius by depth."""
+    """Initial points, float64 [n, d]: the root at 0, directions by name, radius by depth."""
     directions, points = np.zeros((len(tree), dimensions)), np.zeros((len(tree), dimensions))
     for node, path in enumerate(tree.paths):
         if not path:

@@ -1,7 +1,7 @@
-"""Trees of categories and regions: numbered nodes, and the place in a tree of what a purchase names.
+"""Trees of categories and regions: numbered nodes, and the node of each purchase.
 
 A node is a path from the root, such as ("GROCERY", "CHEESE"); the root is (). Paths come from the catalogue tables,
-which have no time: which of them are in a tree is decided by the purchases before the training dates.
+which have no time; a tree holds those that occur in purchases before the training dates.
 Source: FEATURES §3.6.
 """
 
@@ -91,8 +91,8 @@ class Tree:
 
 @dataclass(frozen=True)
 class Places:
-    """Where values of a column lie: `path_of` int64 [values + 1] is a position in `paths`, −1 where unknown; its last
-    entry is that of null, whose code is −1."""
+    """Positions of the values of a column: `path_of` int64 [values + 1] is an index into `paths`, −1 where unknown; its
+    last entry is that of null, whose code is −1."""
 
     paths: tuple[Path, ...]
     path_of: np.ndarray

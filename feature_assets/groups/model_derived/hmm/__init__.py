@@ -8,29 +8,26 @@
 
 One sequence a customer. Each side input has base 10 (posterior at the last step, padded to 6; entropy; expected
 remaining dwell; probability that the next state is less active; log-likelihood a step) and dynamics 6 (`bridge.py`).
-Probabilities, entropy and distance to π stay as they are; what has a unit is divided by its root mean square over the
-training rows and clipped, 0 stays "nothing" (the log-likelihood, of which 0 says nothing, is centred first). The
-summary is of the lifecycle mode, whose states last for months: a journey hardly ever changes within its 90 days.
+Probabilities, entropy and distance to π stay as they are; measures with a unit are divided by their root mean square
+over the training rows and clipped, without centring except for the log-likelihood. The summary is of the lifecycle
+mode, whose states last for months; a journey hardly ever changes within its 90 days.
 
-`observations.py` says what is observed, `fit.py` how the parameters come from hmmlearn, `model.py` who runs them,
-`picture.py` shows one customer. Source: FEATURES §3.5; Rabiner 1989.
+`observations.py` defines the observations, `fit.py` fits the parameters with hmmlearn, `model.py` runs a model,
+`picture.py` prepares one customer for a plot. Source: FEATURES §3.5; Rabiner 1989.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import to_frame, to_lists
+from feature_assets.group import PADDING, Column, FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 from feature_assets.groups.model_derived.hmm.bridge import MEASURES, WIDTH, Bridge, measures
 from feature_assets.groups.model_derived.hmm.model import Implementation, Model, Steps, decode, smooth, uncertainty
 from feature_assets.groups.model_derived.hmm.observations import MODES, MONTH, Mode, Observed, steps
-from feature_assets.schema import PADDING, Column, SideInput
-from feature_assets.state import GroupState
 
 SUMMARISED = MODES[1]
 SCALED = (
@@ -72,11 +69,11 @@ def _channels(mode: Mode) -> tuple[str, ...]:
     return tuple(PADDING if mode.states <= i < WIDTH else name for i, name in enumerate(MEASURES))
 
 
-class Hmm:
-    """Three HMMs; fitted: their parameters, channels and scales.
+class Hmm(FeatureGroup):
+    """Three HMMs. Fitted: their parameters, channels and scales.
 
     Args:
-        implementation: who runs forward–backward and Viterbi, in the fit and after it: the kernel, or hmmlearn.
+        implementation: of forward–backward and Viterbi, in the fit and after it: the kernel, or hmmlearn.
     """
 
     name = "hmm_summary"
@@ -86,23 +83,21 @@ class Hmm:
         SideInput(f"hmm_{mode.name}", _meaning(mode), (len(MEASURES),), pl.Float32, _channels(mode)) for mode in MODES
     )
     sources = ("transactions",)
-    needs: tuple[str, ...] = ()
 
     def __init__(self, implementation: Implementation = "numba") -> None:
         self._implementation: Implementation = implementation
 
-    def fit(self, views: Sequence[View], upstream: Sequence[Mapping[str, pl.DataFrame]], seed: int) -> GroupState:
+    def _learn(self, training: TrainingInputs) -> GroupState:
         """Arrays and meta of each mode, under its name: the model's parameters, the bridge, channels and scales."""
         from threadpoolctl import threadpool_limits
 
         from feature_assets.groups.model_derived.hmm.fit import Fitted, fit_mode
 
-        del upstream
         arrays: dict[str, np.ndarray] = {}
         meta: dict[str, Any] = {}
         with threadpool_limits(limits=1):
             for mode in MODES:
-                fitted: Fitted = fit_mode(views, mode, seed, self._implementation)
+                fitted: Fitted = fit_mode(training.views, mode, training.seed, self._implementation)
                 bridge = Bridge.of(fitted.model.transmat, fitted.activity)
                 natural = _measured(fitted.model, bridge, fitted.sample, self._implementation)
                 own = {
@@ -121,11 +116,9 @@ class Hmm:
                 }
         return GroupState(arrays, meta)
 
-    def compute(self, view: View, state: GroupState | None, upstream: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-        """5 Float32 columns, then three List(Float32)[16]; every customer has values."""
-        del upstream
-        if state is None:
-            raise ValueError("hmm_summary needs its fitted models")
+    def _values(self, inputs: Inputs) -> Values:
+        """5 columns and three side inputs [16]; every customer has values."""
+        view, state = inputs.view, inputs.state
         n = view.customers.height
         summary = np.full((n, len(_COLUMNS)), np.nan)
         sides = {mode.name: np.zeros((n, len(MEASURES)), dtype=np.float32) for mode in MODES}
@@ -137,8 +130,7 @@ class Hmm:
                 sides[mode.name][rows.start : rows.stop] = scaled(natural, state, mode)
                 if mode is SUMMARISED:
                     summary[rows.start : rows.stop] = summarise(model, part, self._implementation)
-        frame = to_frame(view, [column.name for column in self.columns], summary)
-        return frame.with_columns(to_lists(f"hmm_{name}", values) for name, values in sides.items())
+        return Values(summary, {f"hmm_{name}": values for name, values in sides.items()})
 
 
 def chunks(n: int) -> Iterator[range]:

@@ -1,4 +1,4 @@
-"""The continuous-time bridge: from a transition matrix to a generator, and what a posterior says under it.
+"""The continuous-time bridge: from a transition matrix to a generator, and measures of a posterior under it.
 
 A customer's posterior p moves by dp/dt = pQ. Q is the matrix logarithm of P with negative off-diagonal rates set to 0
 and the diagonal set to minus the row's sum ("diagonal adjustment"): exp(Q) = P where P is embeddable, near P otherwise.

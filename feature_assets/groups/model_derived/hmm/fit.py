@@ -1,10 +1,10 @@
 """Fitting one mode: a bounded sample of sequences, several short runs of EM, the best one to its end, states in order.
 
-EM only finds the nearest maximum, so it starts from several places, and the worse are dropped after some iterations
-(Biernacki, Celeux and Govaert 2003): once from sequences grouped by their activity, otherwise from stretches of random
-sequences that are far from each other. The states of the best are numbered by their activity, the expected number of
-events in a step, least active first: so a number keeps its meaning after a refit on similar data. Every random choice
-comes from `seed`; the caller holds BLAS to one thread.
+EM only finds the nearest maximum, so it starts from several points, and the worse ones are dropped after some
+iterations (Biernacki, Celeux and Govaert 2003): once from sequences grouped by their activity, otherwise from stretches
+of random sequences that are far from each other. The states of the best are numbered by their activity, the expected
+number of events in a step, least active first: so that a number keeps its meaning after a refit on similar data. Every
+random choice comes from `seed`; the caller holds BLAS to one thread.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One hidden Markov model as data, and its use on many sequences by our kernel or by hmmlearn.
 
-How a model is fitted belongs to `fit.py`, what it observes to `observations.py`.
+The fit belongs to `fit.py`, the definition of the observations to `observations.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from feature_assets.kernels.forward_backward import emission_scores, forward_backward, path_entropy, viterbi
 
 Implementation = Literal["numba", "hmmlearn"]
-"""Who runs forward–backward and Viterbi: our kernel over all sequences, or hmmlearn sequence by sequence."""
+"""Implementation of forward–backward and Viterbi: the kernel over all sequences, or hmmlearn one by one."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Smoothed:
-    """What forward–backward says: posterior [N, K] of every step and log-likelihood [n] of every sequence."""
+    """Result of forward–backward: posterior [N, K] of every step and log-likelihood [n] of every sequence."""
 
     posterior: np.ndarray
     log_likelihood: np.ndarray

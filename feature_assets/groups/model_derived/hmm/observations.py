@@ -1,4 +1,4 @@
-"""What the three HMMs observe: a customer's steps back from t, as far as it had joined and there is data.
+"""Observations of the three HMMs: a customer's steps back from t, from joining or the start of the data on.
 
 | mode | step | counts (Poisson) | values (Gaussian, where there is one) |
 |---|---|---|---|
@@ -7,10 +7,10 @@
 | behavior | 30 days, 24 | purchase days (cadence) | components of category and channel mix |
 
 A step without a purchase has a count of 0 and *no* amount (NaN), rather than an amount of 0: most days are empty, and
-no Gaussian fits a value that is mostly 0. A step counts when the customer had joined for the whole of it; a customer
-of less than 30 days has one, shorter one. Components of a mix are the centred log-ratios of its smoothed
-shares of lines, of the largest codes: principal components would hold more variance in as many numbers, but they turn
-with every sample, and so would the states. Which channels exist is decided in the fit from what the data set has.
+no Gaussian fits a value that is mostly 0. A step counts when the customer had joined for the whole of it; a customer of
+less than 30 days has one, shorter one. Components of a mix are the centred log-ratios of its smoothed shares of lines,
+of the largest codes: principal components would hold more variance in as many numbers, but they turn with every sample,
+and so would the states. The fit decides which channels exist by the tables of the data set.
 Source: FEATURES §3.5; Aitchison 1982.
 """
 
@@ -25,9 +25,9 @@ import polars as pl
 
 from feature_assets.data.tables import View
 from feature_assets.events.lines import Window, cached, past_events, top_by_spend, window
+from feature_assets.group import StateError
 from feature_assets.groups.model_derived.hmm.model import Steps
 from feature_assets.kernels.monthly import centred_log_ratios
-from feature_assets.state import StateError
 
 MONTH = 30
 CATEGORIES = 8  # largest by spend; the rest is one more

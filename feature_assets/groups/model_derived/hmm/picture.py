@@ -1,4 +1,4 @@
-"""One customer's way through the states of a mode, for a picture. Source: FEATURES §3.5."""
+"""Path of one customer through the states of a mode, for a plot. Source: FEATURES §3.5."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import timedelta
 import polars as pl
 
 from feature_assets.data.tables import View
+from feature_assets.group import GroupState
 from feature_assets.groups.model_derived.hmm import restored
 from feature_assets.groups.model_derived.hmm.model import decode, smooth
 from feature_assets.groups.model_derived.hmm.observations import MODES, raw, steps
-from feature_assets.state import GroupState
 
 
 def state_path(view: View, state: GroupState, customer_id: str, mode: str) -> pl.DataFrame:

@@ -1,0 +1,137 @@
+"""What happened in [t, t + days): the only way to look at the future, for labels and for nothing else.
+
+Frames are keyed by `customer`, the index into the customers table, and hold every customer of the data set: also those
+who joined in the window. The past is a `View`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+
+from feature_assets.data.contract import SPEND
+from feature_assets.data.encoding import NEVER
+from feature_assets.data.tables import Tables
+from feature_assets.events.barrier import day_number, frame_before, known_between
+
+
+class Window:
+    """Events of the local days [start, start + days).
+
+    Args:
+        tables: the data set.
+        start: first day.
+        days: number of days ≥ 0.
+
+    Attributes:
+        dataset: the data set's description.
+        start: first day.
+        end: the day after the last one.
+        customers: number of customers of the data set.
+    """
+
+    def __init__(self, tables: Tables, start: date, days: int) -> None:
+        self._tables = tables
+        self.dataset, self.customers = tables.dataset, tables.customers
+        self.start, self.end = start, start + timedelta(days=days)
+
+    def has(self, name: str) -> bool:
+        """Whether contract table `name`, or a part of one (`PARTS`), was delivered."""
+        return self._tables.has(name)
+
+    def _index(self, table: str) -> np.ndarray:
+        """Rows of the table that lie in the window, int64 [M] ascending."""
+        first, end = day_number(self.start), day_number(self.end)
+        return np.flatnonzero(known_between(self._tables.encoding(table), first, end))
+
+    def events(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
+        """Rows of a table of events that became known in the window, in the table's order.
+
+        Args:
+            table: a contract table of events.
+            columns: those of the table (for transactions also category_l1 … category_l3 and brand) that are wanted;
+                ones that the data set does not have are left out.
+
+        Returns:
+            `customer` UInt32, `day` Date, and the columns.
+        """
+        rows = self._tables.encoding(table)
+        return rows.frame(self._index(table), [name for name in columns if self._offers(table, name)])
+
+    def _offers(self, table: str, column: str) -> bool:
+        described = table == "transactions" and column in ("category_l1", "category_l2", "category_l3", "brand")
+        return described or column in self._tables.encoding(table)
+
+    def _purchases(self) -> np.ndarray:
+        index = self._index("transactions")
+        return index[self._tables.transactions.purchase[index]]
+
+    def purchases(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Purchase lines in the order customer, instant, transaction id; `columns` as for `events`."""
+        return self._tables.transactions.frame(self._purchases(), columns)
+
+    def baskets(self, columns: Sequence[str]) -> pl.DataFrame:
+        """The first purchase line of each basket and day, in the order of time; `columns` as for `events`."""
+        index = self._purchases()
+        return self._tables.transactions.frame(index[self._tables.transactions.first_of_basket[index]], columns)
+
+    def times(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Customer, days from the window's start and local hour in [0, 24) of each purchase line, in the order
+        customer, instant: int64, int64, float64 [M] each."""
+        lines, index = self._tables.transactions, self._purchases()
+        since = lines.day[index].astype(np.int64) - day_number(self.start)
+        return lines.customer[index], since, lines.values("hour")[index]
+
+    def first_purchases(self) -> pl.DataFrame:
+        """When customers bought in a category_l1 in which they had never bought before.
+
+        `customer`, category_l1, `day`, `at`, `amount` (spent on the category at that instant), ordered by customer,
+        instant, amount (largest first) and category.
+        """
+        lines, index = self._tables.transactions, self._purchases()
+        fresh = lines.previous("category_l1")[index] == NEVER
+        bought = lines.frame(index, ("category_l1", "at", "amount")).filter(pl.col("category_l1").is_not_null())
+        key = ["customer", "category_l1"]
+        new = lines.frame(index[fresh], ("category_l1",)).filter(pl.col("category_l1").is_not_null()).select(key)
+        return (
+            bought.join(new.unique(), on=key, how="semi")
+            .group_by(key)
+            .agg(pl.col("day", "at").min(), pl.col("amount").filter(pl.col("at") == pl.col("at").min()).sum().round(2))
+            .sort("customer", "at", "amount", "category_l1", descending=[False, False, True, False])
+        )
+
+    def net_spend(self) -> np.ndarray:
+        """Purchases less refunds of each customer of the data set, float64 [customers]."""
+        customer, amount, _ = self._spend()
+        return np.bincount(customer, amount, minlength=self.customers)
+
+    def net_spend_by(self, column: str, values: Sequence[str]) -> np.ndarray:
+        """`net_spend` by the values of a text column (such as category_l1), float64 [customers, len(values)]; spend
+        with any other value is left out."""
+        customer, amount, index = self._spend()
+        rank = self._tables.transactions.codes(column).at(index).ranked(values)
+        width = len(values) + 1
+        sums = np.bincount(customer * width + rank, amount, minlength=self.customers * width)
+        return sums.reshape(self.customers, width)[:, :-1]
+
+    def _spend(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Customer, amount and row of each purchase and refund."""
+        lines, index = self._tables.transactions, self._index("transactions")
+        index = index[lines.codes("kind").at(index).is_in(SPEND)]
+        return lines.customer[index], lines.values("amount")[index], index
+
+    def campaigns(self) -> pl.DataFrame:
+        """The campaigns that started before the window's end."""
+        return frame_before("campaigns", self._tables.frames["campaigns"], self.end)
+
+    def campaign_events(self) -> pl.DataFrame:
+        """Campaign events in the order customer, instant: `customer`, `day`, `at`, campaign_id, event, and `is_control`
+        Boolean: whether the campaign was withheld from the customer at random (false where the data set has no such
+        column)."""
+        events = self.events("campaign_events", ("at", "campaign_id", "event", "is_control"))
+        if "is_control" not in events.columns:
+            return events.with_columns(is_control=pl.lit(False))
+        return events.with_columns(pl.col("is_control").fill_null(False))
