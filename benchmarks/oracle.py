@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 from feature_assets.build import assemble, compute_all, fit_state
 from feature_assets.data.dataset import load_dataset
 from feature_assets.data.tables import Tables
-from feature_assets.labels import KINDS, LabelState, compute_labels, fit_labels, windows
-from feature_assets.labels.tasks import NONE
+from feature_assets.labels import LabelState, compute_labels, fit_labels, get_task, windows
+from feature_assets.labels.constants import NONE
 from feature_assets.simulation import simulate
+from feature_assets.simulation.oracle import write
 from feature_assets.snapshots import SnapshotPlan, plan
 from feature_assets.sources import load_tables
 from ple_model.evaluation.boosting import BinnedMatrix, BoostingBudget, BoostingTask, fit_all
@@ -101,6 +102,8 @@ def main() -> int:
         folder = args.folder or Path(scratch) / "simulation"
         if not folder.exists():
             _tell("simulating", lambda: simulate(folder, args.customers, seed=args.seed, workers=args.workers))
+        if not (folder / "oracle").exists():
+            _tell("writing the oracle", lambda: write(folder, workers=args.workers))
         bounds = measure(folder, args.dates, args.seed, args.workers)
     names = [f"{name} [{LEVEL:.0%}]" for name in (CONSTANT, BOOSTING, ORACLE, "LightGBM − oracle")]
     print(f"{'task':<19}{'score':<13}{'rows':>7}  {'  '.join(f'{name:<24}' for name in names)}  {'z':>5}  bound")
@@ -187,7 +190,7 @@ def _boosted(
     tasks = {}
     for task in labels.columns[2:]:
         values, mask = _targets(task, labels[task])
-        tasks[task] = BoostingTask(KINDS[task], values, mask, len(state.classes.get(task, "1")))
+        tasks[task] = BoostingTask(get_task(task).kind.name, values, mask, len(state.classes.get(task, "1")))
     fitted = fit_all(matrix, tasks, seed=seed)
     tested = scored.features[test]
     return {
@@ -199,7 +202,7 @@ def _boosted(
 def _targets(task: str, label: pl.Series) -> tuple[NDArray, NDArray]:
     """Labels [n] (lists: [n, P] padded with −1) and where they are known."""
     known = label.is_not_null().to_numpy()
-    if KINDS[task] == "contrastive":
+    if get_task(task).kind.name == "contrastive":
         width = int(label.list.len().max() or 1)  # type: ignore[arg-type]
         padded = label.fill_null([]).list.concat(pl.Series([[-1] * width], dtype=label.dtype)).list.head(width)
         return np.array(padded.to_list(), dtype=np.int64).reshape(len(label), width), known
@@ -208,7 +211,7 @@ def _targets(task: str, label: pl.Series) -> tuple[NDArray, NDArray]:
 
 def _oracle_scores(task: str, known: pl.DataFrame, classes: Mapping[str, list[str]], state: LabelState) -> NDArray:
     """The oracle's prediction in final form, in the classes and brands of the labels' state."""
-    kind = KINDS[task]
+    kind = get_task(task).kind.name
     if kind == "contrastive":
         brands = {brand: i for i, brand in enumerate(state.classes[task])}
         scores = np.zeros((known.height, len(brands)))
@@ -231,7 +234,7 @@ def _oracle_scores(task: str, known: pl.DataFrame, classes: Mapping[str, list[st
 def _compare(task: str, models: dict[str, NDArray], oracle: NDArray, labels: pl.DataFrame, seed: int) -> list[Bound]:
     """The scores of a task on its eligible rows of which the oracle says something (a row that was set aside as dirty
     can take the exposure or the favourite merchant of a label with it)."""
-    kind = KINDS[task]
+    kind = get_task(task).kind.name
     values, mask = _targets(task, labels[task])
     silent = mask & ~np.isfinite(oracle.reshape(len(oracle), -1)).all(axis=1)
     if silent.any():

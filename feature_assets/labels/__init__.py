@@ -1,23 +1,32 @@
-"""What a label means: the outcome of each task in [t, t + window), as a pure function of events and of a fitted state.
+"""Labels: the outcome of each task in [t, t + window), as a pure function of events and of a fitted state.
 
-Here belong label definitions, their fitted state (vocabularies, quantiles, edges; training snapshots only), their base
-rates and the leak check. Features and the choice of snapshots do not. Source: DATA §3.
+Here belong the declarations of the tasks with their label functions, the fitted state of the labels (vocabularies,
+quantiles, edges; training windows only), base rates and the leak check. Features and the choice of snapshots do not.
+Source: DATA §3.
 """
 
 from feature_assets.labels.compute import compute_labels
+from feature_assets.labels.fit import fit_labels
 from feature_assets.labels.leaks import leak_check
 from feature_assets.labels.rates import base_rates, exposure_rates
-from feature_assets.labels.state import LabelState, fit_labels
-from feature_assets.labels.tasks import KINDS, TASK_NAMES, windows
+from feature_assets.labels.registry import describe, every_task, get_task, register, relations, tasks, units, windows
+from feature_assets.labels.state import LabelState
+from feature_assets.labels.task import Task
 
 __all__ = [
-    "KINDS",
-    "TASK_NAMES",
     "LabelState",
+    "Task",
     "base_rates",
     "compute_labels",
+    "describe",
+    "every_task",
     "exposure_rates",
     "fit_labels",
+    "get_task",
     "leak_check",
+    "register",
+    "relations",
+    "tasks",
+    "units",
     "windows",
 ]

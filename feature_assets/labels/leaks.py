@@ -5,20 +5,17 @@ Source: DATA §3; LESSONS 18, 19.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import polars as pl
 
 from feature_assets.data.tables import stable_shard
-from feature_assets.labels.tasks import KINDS
+from feature_assets.labels.kinds import LeakTarget
+from feature_assets.labels.registry import every_task
+from feature_assets.labels.task import Task
 
-DEPTH = 4
-LEAVES_A_CLASS = 2  # a multiclass tree may have so many leaves for each class: rare classes are split off last
 MAX_ROWS = 6_000
 MIN_ROWS = 40  # of both halves together; fewer say nothing
 LEAK = 0.99
-COMMON_BRANDS = 12  # the contrastive label is checked by its first brand, among the most common ones
 
 LEAK_SCHEMA = {
     "task": pl.String,
@@ -53,62 +50,39 @@ def leak_check(features: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     x = joined.select(pl.col(numeric).cast(pl.Float32)).fill_null(np.nan).to_numpy()
     x = np.where(np.isfinite(x), x, np.nan)
     half = stable_shard("leak:" + joined["customer_id"], 2).to_numpy() == 0
-    rows = [_check(task, joined[task], x, half, numeric) for task in KINDS if task in joined.columns]
+    rows = [_check(task, joined[task.name], x, half, numeric) for task in every_task() if task.name in joined.columns]
     return pl.DataFrame(rows, schema=LEAK_SCHEMA)
 
 
-@dataclass(frozen=True)
-class _Problem:
-    y: np.ndarray
-    metric: str
-    limits: dict[str, int]
-
-
-def _problem(task: str, label: pl.Series) -> _Problem:
-    kind = KINDS[task]
-    if kind == "binary":
-        return _Problem(label.to_numpy(), "AUC", {"max_depth": DEPTH})
-    if kind == "regression":
-        ranks = (label.rank("average") / max(len(label), 1)).to_numpy()
-        return _Problem(ranks, "R² of ranks", {"max_depth": DEPTH})
-    return _Problem(label.to_numpy(), "macro AUC", {"max_leaf_nodes": LEAVES_A_CLASS * max(label.n_unique(), 2)})
-
-
-def _check(task: str, label: pl.Series, x: np.ndarray, half: np.ndarray, names: list[str]) -> dict[str, object]:
-    if KINDS[task] == "contrastive":
-        label = label.list.first()
-        common = label.drop_nulls().value_counts(sort=True).sort("count", task, descending=[True, False])[task]
-        label = label.to_frame().select(pl.when(pl.col(task).is_in(common.head(COMMON_BRANDS).implode())).then(task))[
-            task
-        ]
+def _check(task: Task, label: pl.Series, x: np.ndarray, half: np.ndarray, names: list[str]) -> dict[str, object]:
+    label = task.kind.comparable(label)
     keep = np.flatnonzero(label.is_not_null().to_numpy())
     if len(keep) > MAX_ROWS:
         keep = np.sort(np.random.default_rng(0).choice(keep, MAX_ROWS, replace=False))
-    problem = _problem(task, label[keep])
-    score, column = _score(problem, x[keep], half[keep], names)
+    target = task.kind.leak_target(label[keep])
+    score, column = _score(target, x[keep], half[keep], names)
     return {
-        "task": task,
+        "task": task.name,
         "score": score,
-        "metric": problem.metric,
+        "metric": target.metric,
         "column": column,
         "leaks": score is not None and score > LEAK,
         "rows": len(keep),
     }
 
 
-def _score(problem: _Problem, x: np.ndarray, half: np.ndarray, names: list[str]) -> tuple[float | None, str | None]:
+def _score(target: LeakTarget, x: np.ndarray, half: np.ndarray, names: list[str]) -> tuple[float | None, str | None]:
     from sklearn.metrics import r2_score, roc_auc_score
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-    fit, test = problem.y[half], problem.y[~half]
-    if len(problem.y) < MIN_ROWS or not names or len(np.unique(fit)) < 2 or len(np.unique(test)) < 2:
+    fit, test = target.y[half], target.y[~half]
+    if len(target.y) < MIN_ROWS or not names or len(np.unique(fit)) < 2 or len(np.unique(test)) < 2:
         return None, None
-    regression = problem.metric.startswith("R²")
-    tree = (DecisionTreeRegressor if regression else DecisionTreeClassifier)(**problem.limits, random_state=0)
+    tree = (DecisionTreeRegressor if target.regression else DecisionTreeClassifier)(**target.limits, random_state=0)
     tree.fit(x[half], fit)
     first = int(tree.tree_.feature[0])
     column = names[first] if first >= 0 else None
-    if regression:
+    if target.regression:
         return float(r2_score(test, tree.predict(x[~half]))), column
     chance = tree.predict_proba(x[~half])
     aucs = [

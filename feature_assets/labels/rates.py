@@ -1,4 +1,4 @@
-"""How often labels are what they are: base rates, to be compared with what DATA §4 expects."""
+"""Base rates of the labels, to be compared with those that DATA §4 expects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import polars as pl
 
 from feature_assets.data.tables import Tables
 from feature_assets.labels import facts
-from feature_assets.labels.tasks import KINDS
+from feature_assets.labels.registry import every_task
+from feature_assets.labels.task import Task
 
 RATES_SCHEMA = {
     "task": pl.String,
@@ -25,29 +26,15 @@ RATES_SCHEMA = {
 def base_rates(labels: pl.DataFrame) -> pl.DataFrame:
     """One row a task: kind, `eligible` rows, `positive_rate` (binary), `mean` (regression, label's unit; brands: mean
     number of distinct brands), `classes_present` (multiclass, brands), note."""
-    rows = [_rate(task, labels[task]) for task in KINDS if task in labels.columns]
+    rows = [_rate(task, labels[task.name]) for task in every_task() if task.name in labels.columns]
     return pl.DataFrame(rows, schema=RATES_SCHEMA)
 
 
-def _rate(task: str, label: pl.Series) -> dict[str, Any]:
-    kind, known = KINDS[task], label.drop_nulls()
+def _rate(task: Task, label: pl.Series) -> dict[str, Any]:
+    known = label.drop_nulls()
     row: dict[str, Any] = dict.fromkeys(RATES_SCHEMA)
-    row |= {"task": task, "kind": kind, "eligible": known.len(), "note": ""}
-    if known.is_empty():
-        return row | {"note": "no eligible row"}
-    if kind == "binary":
-        return row | {"positive_rate": known.mean()}
-    if kind == "regression":
-        return row | {"mean": known.mean()}
-    if kind == "contrastive":
-        return row | {
-            "mean": known.list.len().mean(),
-            "classes_present": known.explode().n_unique(),
-            "note": "mean number of distinct brands",
-        }
-    top = known.value_counts(sort=True).sort("count", task, descending=[True, False])
-    share = top["count"][0] / known.len()
-    return row | {"classes_present": known.n_unique(), "note": f"most frequent class {top[task][0]}: {share:.1%}"}
+    row |= {"task": task.name, "kind": task.kind.name, "eligible": known.len(), "note": ""}
+    return row | (task.kind.rate(known) if known.len() else {"note": "no eligible row"})
 
 
 def exposure_rates(tables: Tables, t: date) -> pl.DataFrame:

@@ -15,9 +15,8 @@ import pytest
 from feature_assets.data.contract import SPEND
 from feature_assets.data.dataset import load_dataset
 from feature_assets.data.tables import INSTANTS, Tables
-from feature_assets.labels import TASK_NAMES, LabelState, compute_labels, facts, fit_labels, windows
-from feature_assets.labels import state as label_state
-from feature_assets.labels.tasks import STAGES, TIMES
+from feature_assets.labels import LabelState, compute_labels, context, every_task, facts, fit_labels, windows
+from feature_assets.labels.constants import STAGES, TIMES
 from feature_assets.snapshots import SnapshotPlan
 from tests.conftest import DATA_ROOT
 from tests.feature_assets import synthetic
@@ -26,6 +25,7 @@ H, CAMPAIGN_H = 28, 28
 T = date(2017, 4, 20)
 UNTIL = synthetic.FIRST + timedelta(days=synthetic.DAYS)
 ZONE = ZoneInfo(synthetic.ZONE)
+TASK_NAMES = tuple(task.name for task in every_task() if task.default)
 EVENTS = ("impression", "click", "conversion")
 Row = dict[str, Any]
 
@@ -335,13 +335,13 @@ def test_the_state_of_a_modal_channel_and_of_products_held(bank: Tables, state: 
 def test_many_customers_thin_the_dates_of_the_fit(
     bank: Tables, state: LabelState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_state, "MAX_ROWS", 3 * bank.frames["customers"].height)
+    monkeypatch.setattr(context, "MAX_ROWS", 3 * bank.frames["customers"].height)
     thinned = fit_labels(bank, planned(bank))
     assert thinned.spend_knots != state.spend_knots
     assert thinned.model_copy(update={"spend_knots": [], "spend_levels": [], "stage_edges": (1, 1)}) == (
         state.model_copy(update={"spend_knots": [], "spend_levels": [], "stage_edges": (1, 1)})
     )
-    monkeypatch.setattr(label_state, "MAX_ROWS", 4 * bank.frames["customers"].height)
+    monkeypatch.setattr(context, "MAX_ROWS", 4 * bank.frames["customers"].height)
     assert fit_labels(bank, planned(bank)) == state
 
 

@@ -18,22 +18,23 @@ from hypothesis import strategies as st
 
 from feature_assets.data.tables import Tables
 from feature_assets.labels import (
-    KINDS,
-    TASK_NAMES,
     LabelState,
     base_rates,
     compute_labels,
+    every_task,
     exposure_rates,
     fit_labels,
+    get_task,
     leak_check,
     windows,
 )
-from feature_assets.labels.state import ecdf
-from feature_assets.labels.tasks import CYCLES, STAGES, TIMES
+from feature_assets.labels.constants import CYCLES, STAGES, TIMES
+from feature_assets.labels.quantiles import ecdf
 from feature_assets.snapshots import SnapshotPlan, plan
 
 MakeTables = Callable[..., Tables]
 UNTIL = date(2018, 1, 1)
+TASK_NAMES = tuple(task.name for task in every_task() if task.default)
 
 
 def planned(tables: Tables, as_of: date = UNTIL) -> SnapshotPlan:
@@ -171,7 +172,7 @@ def test_a_label_has_its_declared_type_and_range(small: Tables, state: LabelStat
     assert labels.columns == ["customer_id", "as_of", *windows(small.dataset)]
     for task in windows(small.dataset):
         values = labels[task].drop_nulls()
-        kind = KINDS[task]
+        kind = get_task(task).kind.name
         assert len(values), task
         if kind == "binary":
             assert labels[task].dtype == pl.Int8

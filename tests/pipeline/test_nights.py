@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from running import EARLIER, LAST, PLE, MakeHome, night, score_file, start
 
-from feature_assets.labels import TASK_NAMES
+from feature_assets.labels import every_task
 
 
 def households(delivery: Path) -> int:
@@ -39,7 +39,7 @@ def test_the_first_night_trains_registers_and_scores(first: tuple[Path, str], sm
     home, printed = first
     scores = pl.read_parquet(home / "lake" / "scores" / f"as_of={LAST}" / "*.parquet", hive_partitioning=False)
     assert scores.height == scores["customer_id"].n_unique() == households(small_delivery)
-    tasks = [task for task in TASK_NAMES if task != "balance_util"]
+    tasks = [task.name for task in every_task() if task.default and task.name != "balance_util"]
     assert set(tasks) <= set(scores.columns)
     assert sum(scores.null_count().row(0)) == 0
     assert not scores["hindsight"].any()
@@ -134,7 +134,7 @@ scores[['customer_id', 'churn', 'ltv']].to_parquet('{home}/by_mlflow.parquet')
 
 def test_a_sample_of_the_scores_can_be_shown(first: tuple[Path, str]) -> None:
     environment = os.environ | {"PLE_HOME": str(first[0])}
-    done = subprocess.run([PLE, "scores", "--rows", "2"], env=environment, capture_output=True, text=True)
+    done = subprocess.run([*PLE, "scores", "--rows", "2"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}
     assert len(lines["customer_id"].split()) == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from feature_assets.labels.tasks import CYCLE_EDGES, LONG_WINDOWS
+from feature_assets.labels.constants import CYCLE_EDGES, LONG_WINDOWS
 from feature_assets.simulation.campaigns import click_chance
 from feature_assets.simulation.chances import logistic
 from feature_assets.simulation.config import OPENABLE

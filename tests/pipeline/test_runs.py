@@ -1,10 +1,9 @@
-"""One night at a time, dead runs cleared, the decision to train."""
+"""One run at a time, dead runs cleared, failures in words."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from datetime import date
 from pathlib import Path
 from typing import cast
 
@@ -12,15 +11,13 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from pipeline.assets.training import decide
 from pipeline.home import Home
-from pipeline.night import PID_TAG, NightIsRunning, clear_dead_runs, one_at_a_time, process_mark
-from pipeline.resources.tracking import RegisteredVersion, Tracking
+from pipeline.runs import PID_TAG, HomeIsBusy, clear_dead_runs, one_at_a_time, process_mark
 
 
 def test_two_nights_in_one_home_do_not_run_together(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    with one_at_a_time(home), pytest.raises(NightIsRunning, match=str(tmp_path)), one_at_a_time(home):
+    with one_at_a_time(home), pytest.raises(HomeIsBusy, match=str(tmp_path)), one_at_a_time(home):
         pass
     with one_at_a_time(home):
         pass
@@ -57,30 +54,3 @@ def test_a_run_whose_process_is_gone_is_failed_and_gives_its_slot_back() -> None
         assert statuses == {"dead": DagsterRunStatus.FAILURE, "alive": DagsterRunStatus.STARTED}
         assert storage.get_concurrency_info("gpu").active_slot_count == 0
         assert storage.claim_concurrency_slot("gpu", runs["alive"].run_id, "train").is_claimed
-
-
-class _Registry:
-    """Stands in for MLflow: a champion trained as of a date, or none."""
-
-    def __init__(self, trained: date | None) -> None:
-        self.trained = trained
-
-    def champion(self) -> RegisteredVersion | None:
-        if self.trained is None:
-            return None
-        return RegisteredVersion("3", "run", self.trained, "state", "completejourney", Path())
-
-
-@pytest.mark.parametrize(
-    ("trained", "retrain", "word"),
-    [
-        (None, True, "no champion"),
-        (date(2017, 12, 25), True, "7 days old"),
-        (date(2017, 12, 26), False, "6 days old"),
-        (date(2018, 2, 1), False, "hindsight"),
-    ],
-)
-def test_a_night_trains_where_the_champion_is_missing_or_old(trained: date | None, retrain: bool, word: str) -> None:
-    decision = decide(cast("Tracking", _Registry(trained)), date(2018, 1, 1), retrain_after_days=7)
-    assert decision.retrain is retrain
-    assert word in decision.reason

@@ -1,25 +1,26 @@
-"""The summary of a night: written by the monitoring asset, printed at the end of `ple nightly`."""
+"""The summary of a night in the terminal, at the end of `ple nightly`."""
 
 import json
 from datetime import date
 from typing import Any
 
 from pipeline.home import Home
+from pipeline.monitoring.summary import SUMMARY, TRAINING_FAILED
 from pipeline.servers import addresses
 
-SUMMARY = "summary.json"
 WIDTH = 124
 
 
 def read_summary(home: Home, as_of: date) -> dict[str, Any]:
-    """What the night's monitoring asset wrote."""
+    """The summary that the monitoring asset of an as-of date wrote."""
     return json.loads((home.reports / f"as_of={as_of}" / SUMMARY).read_text())
 
 
 def print_summary(home: Home, as_of: date) -> None:
-    """The table that a person reads when the night is over."""
+    """Print the table that a person reads when the night is over."""
     from rich.box import SIMPLE
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     summary = read_summary(home, as_of)
@@ -35,6 +36,6 @@ def print_summary(home: Home, as_of: date) -> None:
     console.print(summary["legend"] + "\n")
     facts = Table.grid(padding=(0, 2))
     for name, value in [*summary["facts"].items(), ("look at it", "make ui"), *addresses().items()]:
-        facts.add_row(name, str(value))
+        facts.add_row(name, escape(str(value)), style="bold red" if name == TRAINING_FAILED else None)
     console.print(facts)
     console.print(f"\n{summary['notice']}")

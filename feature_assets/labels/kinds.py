@@ -1,0 +1,160 @@
+"""The kinds of a label: type of the column, row of the base-rate table, target of the leak check, model settings.
+
+One class a kind; the tasks refer to its instances. What the model does with a kind belongs to `ple_model.tasks`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import polars as pl
+from numpy.typing import NDArray
+
+Counted = Literal["out", "candidates"] | None
+DEPTH = 4  # of the leak check's tree
+LEAVES_A_CLASS = 2  # a multiclass tree may have so many leaves for each class: rare classes are split off last
+COMMON_BRANDS = 12  # the contrastive label is checked by its first brand, among the most common ones
+
+
+@dataclass(frozen=True)
+class LeakTarget:
+    """What the tree of the leak check predicts.
+
+    Attributes:
+        y: target [N].
+        regression: whether the tree is a regression tree (R²) or a classification tree (AUC).
+        metric: name of the score.
+        limits: settings that limit the tree.
+    """
+
+    y: NDArray[Any]
+    regression: bool
+    metric: str
+    limits: dict[str, int]
+
+
+class LabelKind(ABC):
+    """One kind of label.
+
+    Attributes:
+        name: the kind's name, the same in `ple_model`.
+        dtype: type of the label column.
+        counted: the model's setting that the number of classes determines, None if there is none.
+    """
+
+    name: ClassVar[str]
+    dtype: ClassVar[pl.DataType]
+    counted: ClassVar[Counted] = None
+
+    @abstractmethod
+    def rate(self, label: pl.Series) -> dict[str, Any]:
+        """Columns of the base-rate table for labels without nulls, at least one."""
+
+    @abstractmethod
+    def leak_target(self, label: pl.Series) -> LeakTarget:
+        """Target of the leak check, for labels that `comparable` returned, without nulls."""
+
+    def comparable(self, label: pl.Series) -> pl.Series:
+        """The label as one number or class a row; null where the leak check leaves the row out."""
+        return label
+
+
+class Binary(LabelKind):
+    """0 or 1."""
+
+    name = "binary"
+    dtype: ClassVar[pl.DataType] = pl.Int8()
+
+    def rate(self, label: pl.Series) -> dict[str, Any]:
+        """Share of ones."""
+        return {"positive_rate": label.mean()}
+
+    def leak_target(self, label: pl.Series) -> LeakTarget:
+        """The label itself."""
+        return LeakTarget(label.to_numpy(), False, "AUC", {"max_depth": DEPTH})
+
+
+class Multiclass(LabelKind):
+    """Index of a class."""
+
+    name = "multiclass"
+    dtype: ClassVar[pl.DataType] = pl.Int16()
+    counted: ClassVar[Counted] = "out"
+
+    def rate(self, label: pl.Series) -> dict[str, Any]:
+        """Classes present, and the most frequent one."""
+        top = label.value_counts(sort=True).sort("count", label.name, descending=[True, False])
+        share = top["count"][0] / label.len()
+        note = f"most frequent class {top[label.name][0]}: {share:.1%}"
+        return {"classes_present": label.n_unique(), "note": note}
+
+    def leak_target(self, label: pl.Series) -> LeakTarget:
+        """The class. Leaves limit the tree: a copy of 28 ordered classes is a long chain of splits."""
+        leaves = LEAVES_A_CLASS * max(label.n_unique(), 2)
+        return LeakTarget(label.to_numpy(), False, "macro AUC", {"max_leaf_nodes": leaves})
+
+
+class Regression(LabelKind):
+    """A number in the task's unit."""
+
+    name = "regression"
+    dtype: ClassVar[pl.DataType] = pl.Float64()
+
+    def rate(self, label: pl.Series) -> dict[str, Any]:
+        """Mean in the label's unit."""
+        return {"mean": label.mean()}
+
+    def leak_target(self, label: pl.Series) -> LeakTarget:
+        """The rank of the label: sixteen leaves then identify any copy of a feature, whatever its skew."""
+        ranks = (label.rank("average") / max(len(label), 1)).to_numpy()
+        return LeakTarget(ranks, True, "R² of ranks", {"max_depth": DEPTH})
+
+
+class Contrastive(Multiclass):
+    """A list of distinct candidates (indices), the most frequent first."""
+
+    name = "contrastive"
+    dtype: ClassVar[pl.DataType] = pl.List(pl.Int32)
+    counted: ClassVar[Counted] = "candidates"
+
+    def rate(self, label: pl.Series) -> dict[str, Any]:
+        """Mean number of candidates of a row, and how many occur at all."""
+        return {
+            "mean": label.list.len().mean(),
+            "classes_present": label.explode().n_unique(),
+            "note": "mean number of distinct brands",
+        }
+
+    def comparable(self, label: pl.Series) -> pl.Series:
+        """The first candidate, where it is one of the most common first candidates."""
+        name, first = label.name, label.list.first()
+        common = first.drop_nulls().value_counts(sort=True).sort("count", name, descending=[True, False])[name]
+        kept = pl.when(pl.col(name).is_in(common.head(COMMON_BRANDS).implode())).then(name)
+        return first.to_frame().select(kept)[name]
+
+
+class Uplift(Regression):
+    """A transformed outcome: a number whose expectation is the effect of a treatment."""
+
+    name = "uplift"
+
+
+class UpliftByClass(Uplift):
+    """A transformed outcome for each class: a list of as many numbers as the task has classes."""
+
+    dtype: ClassVar[pl.DataType] = pl.List(pl.Float64)
+    counted: ClassVar[Counted] = "out"
+
+    def rate(self, label: pl.Series) -> dict[str, Any]:
+        """Mean of the sum over the classes."""
+        return super().rate(label.list.sum()) | {"note": "mean of the sum over the classes"}
+
+    def comparable(self, label: pl.Series) -> pl.Series:
+        """The sum over the classes."""
+        return label.list.sum()
+
+
+BINARY, MULTICLASS, REGRESSION, CONTRASTIVE = Binary(), Multiclass(), Regression(), Contrastive()
+UPLIFT, UPLIFT_BY_CLASS = Uplift(), UpliftByClass()
