@@ -24,9 +24,8 @@ from pipeline.plugins import Extensions, load_plugins
 from pipeline.settings import Settings, load_settings
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.promotion import RULES, judge
-from ple_model.config import InputConfig, ModelConfig
+from ple_model.config import InputConfig, ModelConfig, TaskConfig
 from ple_model.model import PLEClusterAdaTT
-from ple_model.tasks import TaskConfig
 
 ROWS = 64
 
