@@ -6,22 +6,18 @@ spend y in the 28 days from the campaign's start and b a number known before it,
     z = (y − b) · (w − p) / (p (1 − p))
 
 has the expectation E[y | campaign] − E[y | control] for every group of customers, whatever b is, because w is
-independent of everything before the start. Here b is the customer's earlier net spend scaled to 28 days: it takes most
-of the differences between customers out of z, whose variance a small control group would otherwise multiply (CUPED:
-Deng et al., WSDM 2013).
+independent of everything before the start. Here b is the customer's net spend of the 56 days before t, scaled to 28
+days: it takes most of the differences between customers out of z, whose variance a small control group would otherwise
+multiply (CUPED: Deng et al., WSDM 2013).
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from datetime import timedelta
 
 import numpy as np
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.events.window import Window
-from feature_assets.labels.assignments import assignments
+from feature_assets.labels.assignments import assignments, spend_before, spend_from
 from feature_assets.labels.constants import ACTIVE_DAYS, EFFECT_DAYS
 from feature_assets.labels.context import Snapshot
 from feature_assets.labels.task import Eligibility
@@ -37,16 +33,16 @@ def window(dataset: DatasetConfig) -> int:
 def total(s: Snapshot) -> pl.Series:
     """Transformed outcome of net spend [N], in the currency."""
     assigned = assignments(s.tables, s.as_of)
-    outcome = _beyond_baseline(s, assigned, lambda window: window.net_spend()[:, None])[:, 0]
+    outcome = _beyond_baseline(s, assigned, None)[:, 0]
     return s.per_customer(assigned.select("customer", z=pl.Series(outcome * _weights(s, assigned))), "z")
 
 
 def by_category(s: Snapshot) -> pl.Series:
     """Transformed outcomes of net spend by class of category_uplift, a list of K numbers a row [N]."""
     assigned, classes = assignments(s.tables, s.as_of), s.classes("category_uplift")
-    outcome = _beyond_baseline(s, assigned, lambda window: window.net_spend_by("category_l1", classes))
-    z = pl.Series(outcome * _weights(s, assigned)[:, None], dtype=pl.Array(pl.Float64, len(classes)))
-    return s.per_customer(assigned.select("customer", z=z.arr.to_list()), "z")
+    outcome = _beyond_baseline(s, assigned, classes) * _weights(s, assigned)[:, None]
+    z = pl.Series(outcome, dtype=pl.Array(pl.Float64, len(classes))).arr.to_list()
+    return s.per_customer(assigned.select("customer", z=z), "z")
 
 
 def _weights(s: Snapshot, assigned: pl.DataFrame) -> np.ndarray:
@@ -60,18 +56,25 @@ def _weights(s: Snapshot, assigned: pl.DataFrame) -> np.ndarray:
     return np.where(assigned["treated"].to_numpy(), 1.0 / (1.0 - share), -1.0 / share)
 
 
-def _beyond_baseline(s: Snapshot, assigned: pl.DataFrame, spend: Callable[[Window], np.ndarray]) -> np.ndarray:
-    """y − b of each assigned customer [n, K].
-
-    Args:
-        s: the snapshot.
-        assigned: one row a customer with `customer` and `starts_on`.
-        spend: net spend in a window, of all customers of the data set [C, K].
-    """
+def _beyond_baseline(s: Snapshot, assigned: pl.DataFrame, classes: list[str] | None) -> np.ndarray:
+    """y − b of each assigned customer [n, K]: by class, or in total (K = 1)."""
     customer, starts = assigned["customer"].to_numpy(), assigned["starts_on"]
-    past = spend(Window(s.tables, s.as_of - timedelta(days=ACTIVE_DAYS), ACTIVE_DAYS))
+    past = _sums(spend_before(s.tables, s.as_of, ACTIVE_DAYS), classes, s.tables.customers)
     outcome = past[customer] * -(EFFECT_DAYS / ACTIVE_DAYS)
     for start in starts.unique():
         rows = (starts == start).to_numpy()
-        outcome[rows] += spend(Window(s.tables, start, EFFECT_DAYS))[customer[rows]]
+        spend = _sums(spend_from(s.tables, start, EFFECT_DAYS), classes, s.tables.customers)
+        outcome[rows] += spend[customer[rows]]
     return outcome
+
+
+def _sums(lines: pl.DataFrame, classes: list[str] | None, customers: int) -> np.ndarray:
+    """Net spend of each customer of the data set by class [C, K], or in total [C, 1]."""
+    customer, amount = lines["customer"].to_numpy().astype(np.int64), lines["amount"].to_numpy()
+    if classes is None:
+        return np.bincount(customer, amount, minlength=customers)[:, None]
+    width = len(classes) + 1  # the last one: no class, or another
+    names = pl.col("category_l1").replace_strict(classes, range(width - 1), default=width - 1, return_dtype=pl.Int64)
+    of = lines.select(names).to_series().to_numpy()
+    sums = np.bincount(customer * width + of, amount, minlength=customers * width)
+    return sums.reshape(customers, width)[:, :-1]
