@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from ple_model.closed import ClosedModel
 from ple_model.config._types import Dropout, Width
-from ple_model.tasks.config import DEFAULT_RELATIONS, Relation
+from ple_model.tasks.catalogue import DEFAULT_RELATIONS
+from ple_model.tasks.config import Relation
 
 
 class GateConfig(ClosedModel):

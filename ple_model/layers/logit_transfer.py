@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ple_model.config import TaskConfig, TransferConfig
-from ple_model.tasks.config import Relation, active_relations, topological_levels
+from ple_model.tasks import Relation
+from ple_model.tasks.relations import active_relations, topological_levels
 
 
 def transferred(prediction: Tensor, kind: str) -> Tensor:

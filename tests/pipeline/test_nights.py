@@ -134,7 +134,7 @@ scores[['customer_id', 'churn', 'ltv']].to_parquet('{home}/by_mlflow.parquet')
 
 def test_a_sample_of_the_scores_can_be_shown(first: tuple[Path, str]) -> None:
     environment = os.environ | {"PLE_HOME": str(first[0])}
-    done = subprocess.run([PLE, "scores", "--rows", "2"], env=environment, capture_output=True, text=True)
+    done = subprocess.run([*PLE, "scores", "--rows", "2"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}
     assert len(lines["customer_id"].split()) == 3

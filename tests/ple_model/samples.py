@@ -19,10 +19,10 @@ from ple_model.config import (
     TransferConfig,
 )
 from ple_model.config import TransformerBranchConfig as Branch
-from ple_model.tasks.config import select
-from ple_model.training.candidate import build
+from ple_model.tasks.catalogue import select
 from ple_model.training.config import TrainingConfig
 from ple_model.training.data import TensorTable, targets_from_frame
+from ple_model.training.initial import build
 
 COLUMNS = tuple(f"column_{i:02d}" for i in range(24))
 PRESENT = tuple(i for i in range(24) if i not in (3, 17))

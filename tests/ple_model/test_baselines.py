@@ -39,7 +39,7 @@ from ple_model.config.baselines import (
 from ple_model.inputs import Inputs
 from ple_model.layers.towers import StackedLinear
 from ple_model.losses.multitask import MultiTaskLoss
-from ple_model.tasks.config import Relation
+from ple_model.tasks import Relation
 from ple_model.training.trainer import fit
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))

@@ -12,7 +12,7 @@ from ple_model.layers.gates import CGCAttention
 from ple_model.layers.logit_transfer import LogitTransfer
 from ple_model.layers.towers import TowerLevel
 from ple_model.losses.gram import RepresentationGram, agreement, cosines, gradient_gram
-from ple_model.tasks.config import DEFAULT_RELATIONS, default_tasks
+from ple_model.tasks.catalogue import DEFAULT_RELATIONS, default_tasks
 
 WIDTHS, ROWS = (6, 3, 4), 20
 

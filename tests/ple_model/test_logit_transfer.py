@@ -3,7 +3,7 @@ import torch
 
 from ple_model.config import Relation, TransferConfig
 from ple_model.layers.logit_transfer import LogitTransfer, transferred
-from ple_model.tasks.config import default_tasks, select
+from ple_model.tasks.catalogue import default_tasks, select
 
 
 def test_adds_alpha_times_the_projected_prediction() -> None:

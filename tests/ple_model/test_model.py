@@ -10,7 +10,7 @@ from ple_model.config import AuxiliaryConfig, InputConfig, ModelConfig
 from ple_model.inputs import Inputs, Targets
 from ple_model.losses.multitask import LossResult, MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
-from ple_model.tasks.config import DEFAULT_RELATIONS, select
+from ple_model.tasks.catalogue import DEFAULT_RELATIONS, select
 
 Make = Callable[..., Any]
 

@@ -2,15 +2,9 @@ import pytest
 from pydantic import ValidationError
 
 from ple_model.config import ModelConfig, TaskConfig
-from ple_model.tasks.config import (
-    DEFAULT_RELATIONS,
-    TASK_NAMES,
-    Relation,
-    active_relations,
-    default_tasks,
-    select,
-    topological_levels,
-)
+from ple_model.tasks import Relation
+from ple_model.tasks.catalogue import DEFAULT_RELATIONS, TASK_NAMES, default_tasks, select
+from ple_model.tasks.relations import active_relations, topological_levels
 
 
 def test_catalogue_has_18_tasks_and_16_are_on() -> None:
@@ -40,7 +34,6 @@ def test_select_takes_class_counts_and_keeps_the_order() -> None:
         ({"out": 2}, "out = 1"),
         ({"temperature": 0.1}, "'temperature' is read by loss 'infonce' only"),
         ({"huber_delta": 1.0}, "'huber_delta' is read by loss 'huber' only"),
-        ({"experts": ["temproal"]}, "did you mean 'temporal'"),
         ({"focal_gama": 1.0}, "did you mean 'focal_gamma'"),
     ],
 )
@@ -48,6 +41,18 @@ def test_impossible_tasks_are_refused(change: dict, message: str) -> None:
     task = {"name": "x", "group": "g", "kind": "binary", "loss": "focal"}
     with pytest.raises(ValidationError, match=message):
         TaskConfig.from_dict({**task, **change})
+
+
+def test_a_preferred_expert_must_be_one_of_the_pool(model_config: ModelConfig) -> None:
+    data = model_config.to_dict()
+    data["tasks"][0]["experts"] = ["temproal"]
+    with pytest.raises(ValidationError, match="task 'ctr' prefers unknown expert 'temproal'; did you mean 'temporal'"):
+        ModelConfig.from_dict(data)
+
+
+def test_an_unknown_kind_names_the_nearest() -> None:
+    with pytest.raises(ValidationError, match="unknown kind of task 'regresion'; did you mean 'regression'"):
+        TaskConfig(name="x", group="g", kind="regresion", loss="mse")
 
 
 def test_a_new_task_is_an_entry_of_the_configuration(model_config: ModelConfig) -> None:

@@ -155,4 +155,4 @@ def _coverage(world: World) -> np.ndarray:
     by_then = np.clip((day + 1) / world.campaigns.length[:, None], 0.0, 1.0) ** (2 / 3)
     shares = np.array(IMPRESSION_SHARES)
     seen = sum(share * (1 - (1 - by_then) ** (k + 1)) for k, share in enumerate(shares))
-    return seen[:, world.config.uplift_days :] - seen[:, : EFFECT_DAYS]
+    return seen[:, world.config.uplift_days :] - seen[:, :EFFECT_DAYS]
