@@ -16,9 +16,7 @@ PACKAGE = Path(feature_assets.__file__).parent
 
 
 def test_an_unknown_reader_names_the_nearest(dataset: DatasetConfig) -> None:
-    with pytest.raises(
-        ValueError, match=r"completejourney\.yaml: source: .*'contract_file'; did you mean 'contract"
-    ):
+    with pytest.raises(ValueError, match=r"completejourney\.yaml: source: .*'contract_file'; did you mean 'contract"):
         read_delivery(dataset.model_copy(update={"source": "contract_file"}))
 
 

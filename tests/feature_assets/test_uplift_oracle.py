@@ -85,7 +85,7 @@ def test_the_effect_is_proportional_to_what_a_campaign_does(world: World, block:
 
 
 def test_writing_it_changes_no_other_file(tmp_path: Path) -> None:
-    config = SimulationConfig(block=60, oracle_customers=4, oracle_draws=4)
+    config = SimulationConfig(block=60)
     simulate(tmp_path / "bank", 120, seed=2, config=config)
     before = digests(tmp_path / "bank")
     day = config.first_day + timedelta(days=DAY)

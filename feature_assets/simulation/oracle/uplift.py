@@ -4,16 +4,13 @@ score of the tasks uplift and category_uplift.
 A campaign multiplies the purchase rate by 1 + uplift for two weeks from the first impression on, unless another
 campaign does so already. The expected additional purchases of a day are therefore (rate without the campaign) × uplift
 × P(the two weeks cover the day), and their amounts are drawn along latent paths from t on, as those of all purchases
-are. Blocks are simulated again from what `simulation.json` says, so the files of the simulation do not depend on this
-module.
+are. Blocks are simulated again from `simulation.json`, so the files of the simulation do not depend on this module.
 """
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -22,20 +19,32 @@ import polars as pl
 
 from feature_assets.labels.constants import EFFECT_DAYS
 from feature_assets.simulation.basics import REFUND_DAYS, draw_basics
-from feature_assets.simulation.block import Block, generator, simulate_block
+from feature_assets.simulation.block import Block, generator
 from feature_assets.simulation.campaigns import IMPRESSION_SHARES, Exposures
-from feature_assets.simulation.config import CATEGORIES, SimulationConfig
-from feature_assets.simulation.frames import make_naming
+from feature_assets.simulation.config import CATEGORIES
+from feature_assets.simulation.description import Description, Part
 from feature_assets.simulation.intensity import known_purchase_rate, path_purchase_factor
 from feature_assets.simulation.oracle.constants import H
+from feature_assets.simulation.parallel import spread
 from feature_assets.simulation.paths import draw_paths
-from feature_assets.simulation.world import World, make_world
+from feature_assets.simulation.simulate import write_parquet
+from feature_assets.simulation.world import World
 
 SIZE = 64  # customers whose paths are drawn at once
 DRAWS = 32  # latent paths a customer
 OVERSAMPLING = 6  # purchases drawn for each expected one: amounts vary more than paths do
 REPEATED = 0.55  # mean share of the amount that a near repeat costs (`basics.aftermath`)
 PURPOSE = 3  # of the generator of a block
+
+
+@dataclass(frozen=True)
+class Job:
+    """The oracle of one block."""
+
+    folder: Path
+    run: Description
+    part: Part
+    days: tuple[date, ...]
 
 
 def write_uplift_oracle(folder: Path, days: Sequence[date], workers: int = 1) -> None:
@@ -46,29 +55,22 @@ def write_uplift_oracle(folder: Path, days: Sequence[date], workers: int = 1) ->
         folder: of a simulation.
         days: as-of dates t.
         workers: processes.
+
+    Raises:
+        FileNotFoundError: the folder holds no simulation.
     """
-    described = json.loads((folder / "simulation.json").read_text(encoding="utf-8"))
-    block = SimulationConfig(**described["parameters"]).block
-    jobs = [(folder, first // block, tuple(days)) for first in range(0, described["customers"], block)]
-    if workers <= 1:
-        for job in jobs:
-            _write_block(*job)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in [pool.submit(_write_block, *job) for job in jobs]:
-            future.result()
+    run = Description.load(folder)
+    for _ in spread(_write_block, [Job(folder, run, part, tuple(days)) for part in run.parts], workers):
+        pass
 
 
-def _write_block(folder: Path, number: int, days: tuple[date, ...]) -> None:
-    described = json.loads((folder / "simulation.json").read_text(encoding="utf-8"))
-    config, seed = SimulationConfig(**described["parameters"]), described["seed"]
-    world, first = make_world(config, seed), number * config.block
-    customers = min(config.block, described["customers"] - first)
-    block = simulate_block(world, seed, number, customers)
-    ids = make_naming(described["customers"], seed).names(first, customers)
-    rng = generator(seed, number, PURPOSE)
-    for day in days:
-        rows, effect = uplift_block(rng, world, block, (day - config.first_day).days)
+def _write_block(job: Job) -> None:
+    run, part = job.run, job.part
+    world = run.world()
+    block, ids = run.block(world, part), run.ids(part)
+    rng = generator(run.seed, part.number, PURPOSE)
+    for day in job.days:
+        rows, effect = uplift_block(rng, world, block, (day - run.parameters.first_day).days)
         frame = pl.DataFrame(
             {
                 "customer_id": ids.gather(rows.astype(np.uint32)),
@@ -76,9 +78,7 @@ def _write_block(folder: Path, number: int, days: tuple[date, ...]) -> None:
                 "category_uplift": pl.Series(effect).arr.to_list(),
             }
         )
-        path = folder / "oracle" / "uplift" / f"as_of={day}" / f"part-{number:05d}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(path)
+        write_parquet(job.folder / "oracle" / "uplift" / f"as_of={day}" / part.file, frame)
 
 
 def uplift_block(rng: np.random.Generator, world: World, block: Block, day: int) -> tuple[np.ndarray, np.ndarray]:

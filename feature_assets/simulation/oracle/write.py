@@ -44,7 +44,7 @@ def write(
     """Write `<folder>/oracle/as_of=…/part-….parquet` and `<folder>/oracle/classes.json`.
 
     Args:
-        folder: of a simulation; an oracle in it is replaced.
+        folder: of a simulation; an oracle in it, that of uplift as well, is replaced.
         config: size of the oracle.
         workers: processes; the bytes do not depend on them.
         progress: receives a line after each block.
