@@ -28,7 +28,17 @@ from feature_assets import registry
 from feature_assets.build import assemble, compute_all, fit_state, groups_of
 from feature_assets.data.tables import Tables
 from feature_assets.group import PADDING
-from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check, windows
+from feature_assets.labels import (
+    LabelState,
+    base_rates,
+    compute_labels,
+    describe,
+    fit_labels,
+    leak_check,
+    relations,
+    tasks,
+    windows,
+)
 from feature_assets.snapshots import SnapshotPlan, plan
 from feature_assets.state import FeatureState
 from pipeline.resources.lake import publish, publish_folder, publish_json
@@ -44,14 +54,6 @@ if TYPE_CHECKING:
 
 ROLES = ("train", "validation", "test")
 EXAMINED_ROWS = 512
-UNITS = {
-    "engagement": "log1p days",
-    "ltv": "log1p of the currency",
-    "balance_util": "share of the limit",
-    "spending_bucket": "quantile",
-    "merchant_affinity": "share of baskets",
-}
-"""Units of the regression labels (DATA §3); the other kinds are probabilities."""
 
 
 def code_digest(*packages: Any) -> str:
@@ -244,13 +246,12 @@ class Candidate:
     def model_config(self) -> "ModelConfig":
         """The network for this data set's inputs and the tasks that are on."""
         from ple_model.config import ModelConfig
-        from ple_model.tasks.catalogue import select
 
         counts = {task: len(names) for task, names in self.label_state.classes.items()}
+        declared = [task.for_model(counts.get(task.name)) for task in tasks(self.tables.dataset)]
         network = self.settings.network.to_dict()
-        return ModelConfig.from_dict(
-            {"inputs": self.input_config(), "tasks": select(self.task_windows, counts), **network}
-        )
+        network["transfer"]["relations"] = network["transfer"]["relations"] or relations(self.task_windows)
+        return ModelConfig.from_dict({"inputs": self.input_config(), "tasks": declared, **network})
 
     def table(self, role: str) -> "TensorTable":
         """Inputs and targets of all rows of a role, snapshot by snapshot."""
@@ -304,7 +305,7 @@ class Candidate:
             for task in config.tasks
             if task.name in self.label_state.classes
         }
-        described = {task: {"unit": unit} for task, unit in UNITS.items()}
+        described = {task["name"]: task for task in describe(self.tables.dataset)}
         finish(model, train, valid, beside, classes, self._meta(), described)
         self._complete_bundle(beside)
         publish_folder(beside, self.folder / "bundle")

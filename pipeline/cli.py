@@ -163,6 +163,7 @@ def base_rates_command(as_of: str, data_dir: Path | None) -> None:
 def model_command() -> None:
     """Print the network's parameters by module, beside what the design allows for them (all 734 columns, 16 tasks)."""
     from feature_assets import registry
+    from feature_assets.labels import every_task, relations
     from ple_model.config import InputConfig, ModelConfig
     from ple_model.interpretation.parameters import table
     from ple_model.model import PLEClusterAdaTT
@@ -171,7 +172,10 @@ def model_command() -> None:
     inputs = InputConfig(
         columns=registry.names(), present=tuple(range(len(registry.names()))), normalised=registry.normalised()
     )
-    click.echo(table(PLEClusterAdaTT(ModelConfig.from_dict({"inputs": inputs, **network}))))
+    on = [task for task in every_task() if task.default]
+    network["transfer"]["relations"] = network["transfer"]["relations"] or relations(task.name for task in on)
+    config = ModelConfig.from_dict({"inputs": inputs, "tasks": [task.for_model() for task in on], **network})
+    click.echo(table(PLEClusterAdaTT(config)))
 
 
 main.add_command(features)
