@@ -1,10 +1,11 @@
-"""Expected effect of a campaign on spend, in total and by category, given the latent state at t: the best possible score
-of the tasks uplift and category_uplift.
+"""Expected effect of a campaign on spend, in total and by category, given the latent state at t: the best possible
+score of the tasks uplift and category_uplift.
 
-A campaign multiplies the purchase rate by 1 + uplift for two weeks from the first impression on, unless another campaign
-does so already. The expected additional purchases of a day are therefore (rate without the campaign) × uplift ×
-P(the two weeks cover the day), and their amounts are drawn along latent paths from t on, as those of all purchases are.
-Blocks are simulated again from what `simulation.json` says, so the tables of the simulation do not depend on this file.
+A campaign multiplies the purchase rate by 1 + uplift for two weeks from the first impression on, unless another
+campaign does so already. The expected additional purchases of a day are therefore (rate without the campaign) × uplift
+× P(the two weeks cover the day), and their amounts are drawn along latent paths from t on, as those of all purchases
+are. Blocks are simulated again from what `simulation.json` says, so the files of the simulation do not depend on this
+module.
 """
 
 from __future__ import annotations
@@ -39,8 +40,7 @@ PURPOSE = 3  # of the generator of a block
 
 def write_uplift_oracle(folder: Path, days: Sequence[date], workers: int = 1) -> None:
     """Write `<folder>/oracle/uplift/as_of=…/part-….parquet`: customer_id, `uplift` Float64 and `category_uplift`
-    List(Float64) in the order of CATEGORIES, of every target (or member of the control group) of the first campaign that
-    starts in [t, t + H).
+    List(Float64) in the order of CATEGORIES, for every customer who is assigned in [t, t + H) (`first_assignments`).
 
     Args:
         folder: of a simulation.
@@ -82,13 +82,14 @@ def _write_block(folder: Path, number: int, days: tuple[date, ...]) -> None:
 
 
 def uplift_block(rng: np.random.Generator, world: World, block: Block, day: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the customers assigned to a campaign that starts in [day, day + H), int64 [n], and the expected additional
-    net spend by category in the 28 days from its start, float64 [n, 12]."""
+    """Rows of the assigned customers, int64 [n], and their expected additional net spend by category in the 28 days
+    from the start of the campaign, float64 [n, 12]."""
     rows, campaign = first_assignments(world, block, day)
-    parts = [np.zeros((0, len(CATEGORIES)))]
+    effect = np.zeros((len(rows), len(CATEGORIES)))
     for k in range(0, len(rows), SIZE):
-        parts.append(_effect(rng, world, block, day, rows[k : k + SIZE], campaign[k : k + SIZE]))
-    return rows, np.concatenate(parts)
+        some = slice(k, k + SIZE)
+        effect[some] = _effect(rng, world, block, day, rows[some], campaign[some])
+    return rows, effect
 
 
 def first_assignments(world: World, block: Block, day: int) -> tuple[np.ndarray, np.ndarray]:
