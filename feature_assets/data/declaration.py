@@ -122,6 +122,7 @@ class Table:
         rules: name → rule over several columns.
         static: whether further text columns of a delivery belong to it, as facts of the data set.
         order: columns by which validated rows are sorted; without it the key.
+        series: of a table of statements, the columns that, with the customer, name the series that a row continues.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Table:
     rules: Mapping[str, Rule] = field(default_factory=dict)
     static: bool = False
     order: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
 
     @cached_property
     def schema(self) -> type[dy.Schema]:
@@ -163,6 +165,11 @@ class Table:
     def key(self) -> tuple[str, ...]:
         """The primary key; () without one."""
         return tuple(column.name for column in self.columns if column.key)
+
+    @property
+    def of_customers(self) -> bool:
+        """Whether its rows are events of customers rather than things."""
+        return any(reference.table == "customers" for reference in self.references)
 
     @property
     def reasons(self) -> dict[str, str]:
