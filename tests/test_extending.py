@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
+
 from tests.deliveries import shop
 
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
