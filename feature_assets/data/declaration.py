@@ -197,9 +197,9 @@ class Table:
         """The same table as it may be delivered: any width of integer, instants naive in UTC."""
         return replace(self, columns=tuple(column.delivered for column in self.columns))
 
-    def only(self, found: Mapping[str, object]) -> Table:
-        """The same table without the optional columns that are not among `found`."""
-        return replace(self, columns=tuple(c for c in self.columns if not c.optional or c.name in found))
+    def only(self, delivered: Mapping[str, object]) -> Table:
+        """The same table without the optional columns that were not delivered."""
+        return replace(self, columns=tuple(c for c in self.columns if not c.optional or c.name in delivered))
 
 
 def by_name(*tables: Table) -> dict[str, Table]:

@@ -79,6 +79,6 @@ def write_block(job: Job) -> None:
     block, ids = run.block(world, part), run.ids(part)
     rng = generator(run.seed, part.number, 2)
     for day in job.constants.days:
-        found = oracle_block(rng, world, block, job.constants, day, job.quota, job.draws)
+        result = oracle_block(rng, world, block, job.constants, day, job.quota, job.draws)
         as_of = run.parameters.first_day + timedelta(days=day)
-        write_parquet(job.folder / f"as_of={as_of}" / part.file, oracle_frame(world, found, ids))
+        write_parquet(job.folder / f"as_of={as_of}" / part.file, oracle_frame(world, result, ids))
