@@ -1,4 +1,4 @@
-"""Settings of what stands behind the experts: gates, routing, baskets, transfer, towers, heads (MODEL §4–§8, §10–§11,
+"""Settings of the network behind the experts: gates, routing, baskets, transfer, towers, heads (MODEL §4–§8, §10–§12,
 §15)."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an expert is: one network of the shared pool that reads some inputs and returns a block of h_shared.
+"""The base of experts: networks of the shared pool that read some inputs and return a block of h_shared.
 
 Source: MODEL §3.
 """
@@ -33,7 +33,7 @@ class Expert(nn.Module):
 
     name: ClassVar[str]
     reads: ClassVar[str]
-    """What it reads, in words, for the message that the data set has none."""
+    """Its inputs in words, for the message that the data set has none."""
     width: int
 
     @classmethod
@@ -42,11 +42,11 @@ class Expert(nn.Module):
         raise NotImplementedError
 
     def present(self, inputs: Inputs) -> Tensor:
-        """[B] bool: rows whose input is there."""
+        """[B] bool: rows that have its input."""
         raise NotImplementedError
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
-        """[B, width], and what it looked at if `interpret`."""
+        """[B, width], and tensors that explain it if `interpret`."""
         raise NotImplementedError
 
     def fit(self, inputs: Inputs) -> None:

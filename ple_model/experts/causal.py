@@ -61,9 +61,9 @@ class Compression(nn.Module):
         nn.init.normal_(self.weight, std=channels**-0.5)
 
     @torch.no_grad()
-    def fit(self, values: Tensor, there: Tensor) -> None:
+    def fit(self, values: Tensor, given: Tensor) -> None:
         """Mean and covariance of rows."""
-        channels = torch.cat([values, there], dim=1).double()
+        channels = torch.cat([values, given], dim=1).double()
         mean = channels.mean(0)
         channels -= mean
         covariance = channels.T @ channels / len(channels)
@@ -79,10 +79,10 @@ class Compression(nn.Module):
         variance = (self.weight @ self.directions).square().sum(1) + self.weight.square() @ self.unique
         return self.weight * (variance + LEAST_VARIANCE).rsqrt().unsqueeze(1)
 
-    def forward(self, values: Tensor, there: Tensor) -> Tensor:
+    def forward(self, values: Tensor, given: Tensor) -> Tensor:
         loadings = self.loadings()
         of_values, of_presence = loadings.chunk(2, dim=1)
-        return torch.addmm(F.linear(values, of_values, -(loadings @ self.mean)), there, of_presence.T)
+        return torch.addmm(F.linear(values, of_values, -(loadings @ self.mean)), given, of_presence.T)
 
 
 class Causal(Expert):
@@ -139,28 +139,28 @@ class Causal(Expert):
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
         with torch.autocast(inputs.features.device.type, enabled=False):
-            values, there = self._channels(inputs)
-            variables = self.compress(values, there)  # [B, d]
+            values, given = self._channels(inputs)
+            variables = self.compress(values, given)  # [B, d]
             edges = self.dag.edges()
             first = self.encoders * edges.T.unsqueeze(1)  # [d, k, d]: encoder j reads W_ij z_i
             hidden = F.silu(F.linear(variables, first.flatten(0, 1), self.bias.flatten()))  # [B, d·k]
             output = self.fuse(hidden)
-            losses = self._losses(variables.detach(), there) if self.training else {}
+            losses = self._losses(variables.detach(), given) if self.training else {}
         return ExpertOutput(output, self._interpretation(variables, edges) if interpret else {}, losses)
 
     def _select(self, columns: Tensor) -> Tensor:
         return columns[:, self.run] if self.run else columns.index_select(1, self.columns)
 
     def _channels(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """[B, F] twice: each present column with 0 where it is missing, and 1 where it is there."""
+        """[B, F] twice: each present column with 0 where it is missing, and 1 where it is given."""
         mask = self._select(inputs.features_mask)
         return torch.where(mask, self._select(inputs.features).float(), 0.0), mask.float()
 
-    def _losses(self, variables: Tensor, there: Tensor) -> dict[str, Tensor]:
+    def _losses(self, variables: Tensor, given: Tensor) -> dict[str, Tensor]:
         """The three terms, weighted. The reconstruction is ½‖z − zW‖² summed over variables, mean over rows; it counts
         rows without any column as 0."""
         config = self.config
-        left = (variables - self.dag.reconstruct(variables)).square().sum(1) * there.any(1)
+        left = (variables - self.dag.reconstruct(variables)).square().sum(1) * given.any(1)
         return {
             "causal_acyclicity": self.dag.acyclicity(config.acyclicity),
             "causal_sparsity": config.sparsity * self.dag.sparsity(),

@@ -72,7 +72,7 @@ class DAG(nn.Module):
     def acyclicity(self, penalty: float) -> Tensor:
         """penalty·(h + h²/2 + multiplier·h), a scalar ≥ 0 that is 0 for a DAG. The multiplier rises after it.
 
-        The first term, linear in h, is what removes the last, weak cycles: h² alone has no slope there.
+        The first term, linear in h, removes the last, weak cycles, where h² alone has no slope.
         """
         h = acyclicity(self.edges())
         term = penalty * (h + 0.5 * h.square() + self.multiplier.clone() * h)

@@ -18,7 +18,7 @@ import torch
 from geoopt.manifolds.stereographic import math as stereographic
 from torch import Tensor, nn
 
-#: Squared lengths below this count as this: the maps are the identity there, and no quotient is 0/0.
+#: Squared lengths below this count as this: the maps are the identity, and no quotient is 0/0.
 TINY = 1e-12
 
 
@@ -178,14 +178,14 @@ class Balls(nn.Module):
         return tangent.flatten(1).index_select(1, self.kept).float(), distance.float()
 
     def _log(self, split: Tensor, k: Tensor) -> Tensor:
-        """Tangent vectors at the origin of points [R, balls, widest] whose midpoint was moved there."""
+        """Tangent vectors at the origin of points [R, balls, widest], moved so that their midpoint is the origin."""
         moved = stereographic.project(stereographic.mobius_add(-self.midpoint, split, k=k), k=k)
         norm = moved.norm(dim=-1, keepdim=True).clamp_min(TINY)
         return moved * (stereographic.artanh(norm) / norm)  # logmap0, less its question of the device for the sign of k
 
     def _split(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Points by ball [B, balls, widest], and the curvature −1 of their balls. In float64, where geoopt lets points
-        come nearer to the rim: there lie the leaves of a tree."""
+        come nearer to the rim, where the leaves of a tree lie."""
         filled = nn.functional.pad(points.double(), (0, 1))
         k = filled.new_tensor(-1.0)
         split = filled.index_select(1, self.places.flatten()).view(len(points), *self.places.shape)

@@ -70,8 +70,8 @@ class LightGCN(Expert):
             self.std.copy_(torch.where(std > 0, std, 1.0))
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
-        values, there = inputs.read(self.side)
+        values, given = inputs.read(self.side)
         values = values.index_select(1, self.channels)
-        x = ((values - self.mean) / self.std).masked_fill(~there.unsqueeze(1), 0.0)
+        x = ((values - self.mean) / self.std).masked_fill(~given.unsqueeze(1), 0.0)
         output = self.project(self.network(x))
         return ExpertOutput(output, {"embedding_norm": values.norm(dim=1)} if interpret else {})

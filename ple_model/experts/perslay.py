@@ -26,7 +26,7 @@ from ple_model.layers.mlp import mlp
 
 #: Homology dimensions of each diagram: a block each.
 DIMENSIONS: dict[SideName, tuple[int, ...]] = {"tda_short": (0, 1), "tda_long": (0, 1, 2)}
-#: Feature group that goes with the diagrams, and all that stand in for them.
+#: Feature group that goes with the diagrams, and all groups that replace them.
 PHASE = "phase_transition"
 FALLBACK = ("tda_short", "tda_long", PHASE)
 #: Least standard deviation of a Gaussian in that of the points: narrower ones lose float32 digits far from 0.
@@ -152,10 +152,10 @@ class PersLay(Expert):
 
     def has_diagram(self, inputs: Inputs) -> Tensor:
         """[B] bool: rows with a real point in either diagram. The others are read by their columns."""
-        there = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.features.device)
+        given = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.features.device)
         for side in self.diagrams:
-            there = there | inputs.read(side)[1].any(1)
-        return there
+            given = given | inputs.read(side)[1].any(1)
+        return given
 
     def fit(self, inputs: Inputs) -> None:
         """Scales of the diagrams' points and of the statistics from training rows."""
@@ -164,9 +164,9 @@ class PersLay(Expert):
         for block, (pairs, _) in enumerate(self._pairs(inputs)):
             self.blocks.fit(block, pairs)
         if self.statistics is not None:
-            values, there = self._statistics(inputs, self.statistics)
-            if there.any():
-                deviation, mean = torch.std_mean(values[there], dim=0, correction=0)
+            values, given = self._statistics(inputs, self.statistics)
+            if given.any():
+                deviation, mean = torch.std_mean(values[given], dim=0, correction=0)
                 self.statistics_centre.copy_(mean)
                 self.statistics_scale.copy_(torch.where(deviation > 0, deviation, 1.0))
 
@@ -184,9 +184,9 @@ class PersLay(Expert):
             sums, counts = self.sums(inputs)  # [B, blocks, points], [B, blocks]
             parts = [sums.log1p().flatten(1), (counts > 0).float(), columns.index_select(1, self.phase)]
             if self.statistics is not None:
-                values, there = self._statistics(inputs, self.statistics)
-                values = (values - self.statistics_centre) / self.statistics_scale * there.unsqueeze(1)
-                parts += [values, there.unsqueeze(1).float()]
+                values, given = self._statistics(inputs, self.statistics)
+                values = (values - self.statistics_centre) / self.statistics_scale * given.unsqueeze(1)
+                parts += [values, given.unsqueeze(1).float()]
             hidden = self.from_diagrams(torch.cat(parts, dim=1))
             has_diagram = counts.sum(1) > 0
             if self.from_columns is not None:
@@ -215,8 +215,8 @@ class PersLay(Expert):
 
     @staticmethod
     def _statistics(inputs: Inputs, side: SideConfig) -> tuple[Tensor, Tensor]:
-        values, there = inputs.read(side)
-        return values[:, list(side.present_channels)], there
+        values, given = inputs.read(side)
+        return values[:, list(side.present_channels)], given
 
 
 def _diagram(side: SideConfig) -> SideConfig:

@@ -1,6 +1,6 @@
 """Sparse autoencoder of h_shared: z = ReLU(W_e h + b_e), ĥ = W_eᵀ z + b_d, wider than h.
 
-It looks on: it reads h_shared.detach(), so its loss reaches no expert. Its latents feed the report of concepts.
+It only observes: it reads h_shared.detach(), so its loss reaches no expert. Its latents feed the report of concepts.
 Source: MODEL §10; Cunningham et al., "Sparse Autoencoders Find Highly Interpretable Features" (2023).
 """
 

@@ -1,4 +1,4 @@
-"""The path of customers without a history: static columns stand in for what the experts cannot see.
+"""The path of customers without a history: static columns in place of inputs that the experts lack.
 
 Anonymous and cold-start rows have a projector each, from their static columns to all blocks of h_shared. A learnt
 gate g, one for each segment and block, blends them in: block_i ← (1 − g_i)·present_i·h_i + g_i·aux_i. Every expert then
@@ -62,8 +62,8 @@ class AuxiliaryPath(nn.Module):
         codes, known = inputs.read(self.segment)
         rows, projected = [], []
         for side, project in zip(self.sides, self.project, strict=True):
-            values, there = inputs.read(side)
-            rows.append(known & there & (codes[:, 0] == SEGMENTS[side.name]))
+            values, given = inputs.read(side)
+            rows.append(known & given & (codes[:, 0] == SEGMENTS[side.name]))
             projected.append(project(values))
         mine = torch.stack(rows, dim=1)  # [B, S], at most one True in a row
         gates = mine.float() @ self.gate.float().sigmoid()  # [B, N], 0 in rows of other segments

@@ -1,4 +1,4 @@
-"""The channels of a side input that the data set has: the first layer of whatever reads one with a plain network."""
+"""The channels of a side input that the data set has: the first layer of a plain network that reads one."""
 
 from __future__ import annotations
 

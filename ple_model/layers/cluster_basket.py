@@ -1,7 +1,7 @@
 """ClusterTaskExpertBasket, the legacy form of the basket: an independent MLP for each task and cluster.
 
 x_t = concat(w_i s_i h_i, HMM mode of t) → hidden → width, one network for each of T·C pairs, mixed by the customer's
-posterior. The clusters' first layers of a task stand beside each other in one matrix. The last layers are linear, so
+posterior. The clusters' first layers of a task lie beside each other in one matrix. The last layers are linear, so
 Σ_c p_c (B_tc u_tc + b_tc) is one outer product p ⊗ u and one matrix product. LayerNorm and SiLU of each task follow the
 mixture, as they end the group basket's encoders. Kept for comparison: 8 times its parameters.
 Source: MODEL §6.

@@ -16,8 +16,8 @@ Contrastive: over hundreds of candidates the pseudo-counts of a flat prior alone
 candidate m is counted in bucket m mod `buckets`. Candidates ordered by frequency then spread evenly.
 
 Regression: v = β(1 + ν) / (ν(α − 1)) is the predictive variance on the standardised label, whose own variance is 1. It
-is used whole: ν by itself, and so the epistemic share 1 / (1 + ν), is not identified by the likelihood (Meinert et al.,
-2023). u is 1 without evidence and 1/2 where the head knows no more than the label's spread.
+is used as a whole: ν by itself, and so the epistemic share 1 / (1 + ν), is not identified by the likelihood (Meinert
+et al., 2023). u is 1 without evidence and 1/2 where the head knows no more than the label's spread.
 
 Source: MODEL §11; Sensoy, Kaplan, Kandemir (2018), eq. 3 and §4; Amini et al. (2020), eq. 8 and 9.
 """

@@ -18,7 +18,7 @@ from ple_model.tasks.relations import active_relations, topological_levels
 
 
 def transferred(prediction: Tensor, kind: str) -> Tensor:
-    """The form in which a source's raw output is handed on: see `Relation`."""
+    """A source's raw output in the form that its target reads: see `Relation`."""
     if kind == "sequential":
         return F.logsigmoid(prediction.float()).to(prediction.dtype)
     return -prediction if kind == "inverse" else prediction
@@ -67,7 +67,7 @@ class LogitTransfer(nn.Module):
         )
 
     def forward(self, task: str, vector: Tensor, predictions: Mapping[str, Tensor]) -> Tensor:
-        """vector [B, width] of the task plus what its sources, already in `predictions`, hand on."""
+        """vector [B, width] of the task plus the projected predictions of its sources, all of them in `predictions`."""
         for relation in self.sources[task]:
             handed = transferred(predictions[relation.source], relation.kind)
             vector = vector + self.strength * self.project[f"{relation.source}__{task}"](handed)

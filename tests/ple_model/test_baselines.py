@@ -509,7 +509,7 @@ def test_frozen_parts_survive_a_checkpoint() -> None:
 BASE: dict[str, dict[str, Any]] = {
     "single_task": {},
     "shared_bottom": {},
-    "asymmetric": {"relations": ()},
+    "asymmetric": {"relations": (Relation(source="churn", target="retention", kind="inverse"),)},
     "customized": {},
     "cross_stitch": {"own": 0.5},
     "sluice": {"own": 0.5, "orthogonality": 0.5, "subspaces": 4, "layers": 3, "width": 32},
