@@ -111,15 +111,6 @@ class Window:
         customer, amount, _ = self._spend()
         return np.bincount(customer, amount, minlength=self.customers)
 
-    def net_spend_by(self, column: str, values: Sequence[str]) -> np.ndarray:
-        """`net_spend` by the values of a text column (such as category_l1), float64 [customers, len(values)]; spend
-        with any other value is left out."""
-        customer, amount, index = self._spend()
-        rank = self._tables.transactions.codes(column).at(index).ranked(values)
-        width = len(values) + 1
-        sums = np.bincount(customer * width + rank, amount, minlength=self.customers * width)
-        return sums.reshape(self.customers, width)[:, :-1]
-
     def _spend(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Customer, amount and row of each purchase and refund."""
         lines, index = self._tables.transactions, self._index("transactions")

@@ -89,10 +89,10 @@ def test_writing_it_changes_no_other_file(tmp_path: Path) -> None:
     simulate(tmp_path / "bank", 120, seed=2, config=config)
     before = digests(tmp_path / "bank")
     day = config.first_day + timedelta(days=DAY)
-    uplift.write_uplift_oracle(tmp_path / "bank", [day])
+    uplift.write_uplift(tmp_path / "bank", [day])
     after = digests(tmp_path / "bank")
     assert {name: digest for name, digest in after.items() if "uplift" not in name} == before
-    frame = pl.read_parquet(tmp_path / "bank" / "oracle" / "uplift" / f"as_of={day}" / "*.parquet")
+    frame = pl.read_parquet(tmp_path / "bank" / uplift.FOLDER / f"as_of={day}" / "*.parquet")
     assert frame.schema == {"customer_id": pl.String, "uplift": pl.Float64, "category_uplift": pl.List(pl.Float64)}
     assert frame["category_uplift"].list.sum().to_numpy() == pytest.approx(frame["uplift"].to_numpy())
     events = pl.read_parquet(tmp_path / "bank" / "tables" / "campaign_events" / "*.parquet").filter(event="targeted")

@@ -5,7 +5,7 @@ reader of deliveries opens its files. Source: DATA §4.
 """
 
 from feature_assets.simulation.oracle.constants import OracleConfig
-from feature_assets.simulation.oracle.uplift import write_uplift_oracle
+from feature_assets.simulation.oracle.uplift import write_uplift
 from feature_assets.simulation.oracle.write import write
 
-__all__ = ["OracleConfig", "write", "write_uplift_oracle"]
+__all__ = ["OracleConfig", "write", "write_uplift"]

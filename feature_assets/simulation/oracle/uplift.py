@@ -4,7 +4,7 @@ score of the tasks uplift and category_uplift.
 A campaign multiplies the purchase rate by 1 + uplift for two weeks from the first impression on, unless another
 campaign does so already. The expected additional purchases of a day are therefore (rate without the campaign) × uplift
 × P(the two weeks cover the day), and their amounts are drawn along latent paths from t on, as those of all purchases
-are. Blocks are simulated again from `simulation.json`, so the files of the simulation do not depend on this module.
+are. Blocks are simulated again from `simulation.json`, so no other file of the simulation depends on this module.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ from feature_assets.simulation.paths import draw_paths
 from feature_assets.simulation.simulate import write_parquet
 from feature_assets.simulation.world import World
 
+FOLDER = "uplift_oracle"
 SIZE = 64  # customers whose paths are drawn at once
 DRAWS = 32  # latent paths a customer
 OVERSAMPLING = 6  # purchases drawn for each expected one: amounts vary more than paths do
 REPEATED = 0.55  # mean share of the amount that a near repeat costs (`basics.aftermath`)
-PURPOSE = 3  # of the generator of a block
+PURPOSE = 3  # of the generator of a block: 0 to 2 are the data, dirty rows and the oracle of the other tasks
 
 
 @dataclass(frozen=True)
-class Job:
+class UpliftJob:
     """The oracle of one block."""
 
     folder: Path
@@ -47,24 +48,26 @@ class Job:
     days: tuple[date, ...]
 
 
-def write_uplift_oracle(folder: Path, days: Sequence[date], workers: int = 1) -> None:
-    """Write `<folder>/oracle/uplift/as_of=…/part-….parquet`: customer_id, `uplift` Float64 and `category_uplift`
+def write_uplift(folder: Path, days: Sequence[date], workers: int = 1) -> None:
+    """Write `<folder>/uplift_oracle/as_of=…/part-….parquet`: customer_id, `uplift` Float64 and `category_uplift`
     List(Float64) in the order of CATEGORIES, for every customer who is assigned in [t, t + H) (`first_assignments`).
 
     Args:
         folder: of a simulation.
         days: as-of dates t.
-        workers: processes.
+        workers: processes; the bytes do not depend on them.
 
     Raises:
         FileNotFoundError: the folder holds no simulation.
     """
     run = Description.load(folder)
-    for _ in spread(_write_block, [Job(folder, run, part, tuple(days)) for part in run.parts], workers):
+    jobs = [UpliftJob(folder / FOLDER, run, part, tuple(days)) for part in run.parts]
+    for _ in spread(write_uplift_block, jobs, workers):
         pass
 
 
-def _write_block(job: Job) -> None:
+def write_uplift_block(job: UpliftJob) -> None:
+    """Write one file a date."""
     run, part = job.run, job.part
     world = run.world()
     block, ids = run.block(world, part), run.ids(part)
@@ -75,10 +78,10 @@ def _write_block(job: Job) -> None:
             {
                 "customer_id": ids.gather(rows.astype(np.uint32)),
                 "uplift": effect.sum(axis=1),
-                "category_uplift": pl.Series(effect).arr.to_list(),
+                "category_uplift": pl.Series(effect, dtype=pl.Array(pl.Float64, len(CATEGORIES))).arr.to_list(),
             }
         )
-        write_parquet(job.folder / "oracle" / "uplift" / f"as_of={day}" / part.file, frame)
+        write_parquet(job.folder / f"as_of={day}" / part.file, frame)
 
 
 def uplift_block(rng: np.random.Generator, world: World, block: Block, day: int) -> tuple[np.ndarray, np.ndarray]:
