@@ -1,14 +1,17 @@
 # Two commands matter: `make nightly` and `make test`. Both make the environment in .venv first, if it is not there.
 # Options: AS_OF=YYYY-MM-DD  DATASET=name  DATA_DIR=folder  CUSTOMERS=20000  PLE_HOME=folder  PYTHON=python3.11
+#          TRIALS=folder of the trials' results  MINUTES=how long a sample of the trials may start new ones
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+TRIALS ?= .trials
+
 export AS_OF DATASET DATA_DIR CUSTOMERS
 
-.PHONY: help setup nightly test ui bench bench-features bench-model lint
+.PHONY: help setup nightly test trials ui bench bench-features bench-model lint
 
 help:  ## what there is to run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -30,6 +33,9 @@ ui: $(STAMP)  ## serve Dagster and MLflow on loopback
 
 test: $(STAMP) lint  ## linters, types, import arrows, tests
 	@$(BIN)/python -m pytest
+
+trials: $(STAMP)  ## long tests; a killed run goes on where it stopped (MINUTES=5: a sample)
+	@$(BIN)/python -m pytest -n 0 -vv --durations=0 --durations-min=1 --trials $(TRIALS) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: $(STAMP)  ## time and memory of a first night and of a scoring night
 	@$(BIN)/python benchmarks/night.py

@@ -11,38 +11,53 @@ from pathlib import Path
 
 import polars as pl
 
-import feature_assets.data
-import feature_assets.sources
-from feature_assets.data.contract import DeliveryError
+from feature_assets.closed import nearest
+from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.quarantine import QUARANTINE_SCHEMA
-from feature_assets.sources import Delivery, Ingested, ingest
+from feature_assets.sources import Delivery, Ingested, ingest, reading_code
 from pipeline.home import Home
 from pipeline.resources.digests import broken, code_digest, file_digest, seal
 from pipeline.resources.files import empty_beside, publish_folder, publish_frame, publish_json
 from pipeline.resources.lake import Lake
 from pipeline.settings import Settings
 
-SIMULATED = "bank_simulation"
+Log = Callable[[str], None]
+
 KEPT_DELIVERIES = 5
 """Validated deliveries that stay in the lake; older ones can be validated again from their files."""
 VERDICT = "verdict.json"
 COUNTS_SCHEMA = {"table": pl.String, "reason": pl.String, "action": pl.String, "rows": pl.Int64, "first row": pl.String}
 
 
-def data_folder(settings: Settings, log: Callable[[str], None]) -> Path | None:
-    """The folder to read: the operator's, or the simulation of `settings.customers` customers, run if it is missing.
+def data_folder(settings: Settings, log: Log) -> Path | None:
+    """The folder to read: the operator's, or a simulation of `settings.customers` customers, run if it is missing.
 
     None: the data set reads its own files.
+
+    Raises:
+        ValueError: the data set names a generator that does not exist.
     """
-    if settings.data_dir is not None or settings.dataset != SIMULATED:
+    dataset = settings.load_dataset()
+    if settings.data_dir is not None or dataset.generator is None:
         return settings.data_dir
+    if dataset.generator not in GENERATORS:
+        hint = nearest(dataset.generator, GENERATORS)
+        raise ValueError(f"{dataset.name}.yaml: generator: there is no generator {dataset.generator!r}; {hint}")
     folder = Home(settings.home).simulation(settings.customers, settings.seed)
     if not folder.exists():
-        from feature_assets.simulation import simulate
-
         log(f"simulating {settings.customers:,} customers into {folder}")
-        simulate(folder, settings.customers, seed=settings.seed, workers=os.cpu_count() or 1, progress=log)
+        GENERATORS[dataset.generator](folder, settings, log)
     return folder
+
+
+def _bank(folder: Path, settings: Settings, log: Log) -> None:
+    from feature_assets.simulation import simulate
+
+    simulate(folder, settings.customers, seed=settings.seed, workers=os.cpu_count() or 1, progress=log)
+
+
+GENERATORS: dict[str, Callable[[Path, Settings, Log], None]] = {"bank_simulation": _bank}
+"""`generator` of a data set → writes a delivery of it."""
 
 
 def delivery_digest(delivery: Delivery) -> str:
@@ -55,12 +70,6 @@ def delivery_digest(delivery: Delivery) -> str:
     for name in sorted(delivery.files):
         sha.update(f"{name} {file_digest(delivery.files[name])} ".encode())
     return sha.hexdigest()[:16]
-
-
-def reading_code() -> list[Path]:
-    """Python files that decide what a delivery becomes: the contract and the sources."""
-    packages = (feature_assets.data, feature_assets.sources)
-    return [file for package in packages for file in Path(package.__path__[0]).rglob("*.py")]
 
 
 def validated(delivery: Delivery, digest: str, lake: Lake) -> Path:

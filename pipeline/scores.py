@@ -18,7 +18,7 @@ def score_matrix(matrix: pl.DataFrame, bundle: Path) -> pl.DataFrame:
 
 
 def score_meanings(tasks: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Column → meaning, for the UI and the README. `tasks`: name, kind and unit of each task of the bundle."""
+    """Column → meaning, for the UI and the README. `tasks`: the bundle's tasks.json."""
     meanings = {
         "customer_id": "customer",
         "as_of": "as-of date: the prediction knows events before it",
@@ -28,20 +28,10 @@ def score_meanings(tasks: Sequence[dict[str, str]]) -> dict[str, str]:
         "state_version": "version of the fitted feature state that travelled with the model",
         "run_id": "Dagster run that wrote these rows",
     }
-    values = {
-        "binary": "calibrated probability",
-        "regression": "calibrated value",
-        "multiclass": "most likely class",
-        "contrastive": "most likely brand",
-    }
+    from ple_model.tasks import kind_of
+
     for task in tasks:
-        name, kind = task["name"], task["kind"]
-        unit = f" in {task['unit']}" if task.get("unit") else ""
-        meanings[name] = f"{values[kind]}{unit}: {task.get('meaning', name)}"
-        meanings[f"{name}__p"] = "calibrated probability of each class, in the order of the bundle's classes; sums to 1"
-        meanings[f"{name}__top"] = "brands, most likely first"
-        meanings[f"{name}__u"] = "uncertainty by the task's evidential head, 0 (certain) to 1 (knows nothing)"
-        meanings[f"{name}__fallback"] = "true where the prediction was too uncertain: the cluster's base rate stands in"
+        meanings |= kind_of(task["kind"]).score_meanings(task)
     return meanings
 
 

@@ -1,7 +1,7 @@
-"""What every multi-task network of this library is to its losses and its trainer: the model of MODEL §1–§8 and the
-baselines of MODEL §14 alike.
+"""The base of every multi-task network, as losses and trainer see it: the model of MODEL §1–§8 and the baselines
+of MODEL §14 alike.
 
-It holds what turns raw outputs into label units: regression scales (buffers) and candidate tables.
+It holds the way from raw outputs to the units of labels: scales of regressions (buffers) and candidate tables.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ple_model.closed import nearest
 from ple_model.inputs import Inputs
 from ple_model.layers.contrastive import CandidateTable
 from ple_model.layers.evidential import EvidentialHeads
+from ple_model.tasks import kind_of
 
 if TYPE_CHECKING:
     from ple_model.config import ModelConfig
@@ -95,12 +96,12 @@ class MultiTaskNetwork(nn.Module):
     def add_units(self) -> None:
         """Build scales and candidate tables, and the flag of phase 2."""
         tasks = self.config.tasks
-        self.scales = nn.ModuleDict({t.name: TargetScale(t.out) for t in tasks if t.kind == "regression"})
+        self.scales = nn.ModuleDict({t.name: TargetScale(t.out) for t in tasks if kind_of(t).standardised})
         self.tables = nn.ModuleDict(
             {
-                t.name: CandidateTable(t.candidates, t.out, t.temperature)
+                t.name: CandidateTable(kind_of(t).width(t), t.out, t.temperature or 1.0)
                 for t in tasks
-                if t.candidates is not None and t.temperature is not None
+                if kind_of(t).retrieves
             }
         )
         self.register_buffer("shared_frozen", torch.tensor(False))
@@ -150,15 +151,8 @@ class MultiTaskNetwork(nn.Module):
 
     def to_units(self, task: str, raw: Tensor) -> Tensor:
         """A raw output [B, out] of `forward` in the final unit of its task: see `predict`."""
-        kind = self.config.task(task).kind
-        if kind == "binary":
-            return raw.float().squeeze(-1).sigmoid()
-        if kind == "multiclass":
-            return raw.float().softmax(-1)
-        if kind == "contrastive":
-            return self.table(task).scores(raw)
-        value = self.scale(task).restore(raw)
-        return value.squeeze(-1) if value.shape[-1] == 1 else value
+        settings = self.config.task(task)
+        return kind_of(settings).to_units(settings, raw, self)
 
     @torch.no_grad()
     def set_target_scale(self, task: str, mean: float | Tensor, std: float | Tensor) -> None:

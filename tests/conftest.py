@@ -14,6 +14,8 @@ from feature_assets.kernels.compiled import use_cache
 if TYPE_CHECKING:
     from feature_assets.data.tables import Tables
 
+pytest_plugins = ("trials.resumable",)
+
 DATA_ROOT = Path(__file__).parents[1] / "data"
 
 

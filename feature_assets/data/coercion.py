@@ -1,6 +1,7 @@
-"""The column types of a delivered table: what is missing, what converts without loss, what is wrong.
+"""The column types of a delivered table: missing columns, conversion without loss, wrong types.
 
-Here belongs the step from a delivered column to its declared type. Ranges, keys and references belong to `contract.py`.
+Here belongs the step from a delivered column to its declared type. Ranges, keys and references belong to
+`quarantine.py`.
 Source: DATA §1.
 """
 
@@ -14,14 +15,14 @@ from feature_assets.closed import nearest
 
 
 class DeliveryError(Exception):
-    """A delivery that cannot be read: one message with table, column, what was found and what to do."""
+    """A delivery that cannot be read: one message with table, column, the fault and the remedy."""
 
 
 def require_columns(table: str, found: Mapping[str, pl.DataType], expected: Mapping[str, pl.DataType]) -> None:
     """Refuse a table with missing columns or with a column of a type that no lossless cast repairs.
 
     Raises:
-        DeliveryError: names the table and every missing column with the nearest one that was found.
+        DeliveryError: names the table and every missing column with the nearest delivered one.
     """
     missing = [column for column in expected if column not in found]
     if missing:

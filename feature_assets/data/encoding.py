@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from feature_assets.data.contract import SPEND
 from feature_assets.data.known import KNOWN, SERIES
 from feature_assets.data.local_time import local_clock
 from feature_assets.kernels.appearances import appearances
@@ -148,6 +149,11 @@ class Encoding:
         self._codes.clear()
         del self.day
 
+    @property
+    def in_time(self) -> bool:
+        """Whether the rows of a customer stand in the order of time."""
+        return self.table not in SERIES
+
     def __contains__(self, name: object) -> bool:
         return name in self._frame.columns
 
@@ -166,14 +172,14 @@ class Encoding:
             [
                 pl.Series("customer", self.customer[index].astype(np.uint32)),
                 pl.Series("day", self.day[index]).cast(pl.Date),
-                *(self._picked(name, index).alias(name) for name in columns),
+                *(self.picked(name, index) for name in columns),
             ]
         )
 
-    def _picked(self, name: str, index: np.ndarray) -> pl.Series:
-        """A column of the rows `index`."""
+    def picked(self, name: str, index: np.ndarray) -> pl.Series:
+        """A column of the rows `index`, in the table's type."""
         if name not in self:
-            return self.codes(name).at(index).texts()
+            return self.codes(name).at(index).texts().alias(name)
         return self._frame[name].gather(index if self._taken is None else self._taken.gather(index))
 
     @cached_property
@@ -197,17 +203,19 @@ class Encoding:
         """Seconds of wall-clock time since local midnight, int32 [N]; only of a table of instants."""
         return self._clock[1]
 
-    def values(self, name: str) -> np.ndarray:
-        """A column as float64 [N], NaN where null: numbers, truth values (0, 1), days and instants (days, microseconds
-        since 1970-01-01); also local `weekday` (Monday 0), `hour` in [0, 24) and `minute`, the hour in whole minutes.
-        """
+    def values(self, name: str, index: np.ndarray | None = None) -> np.ndarray:
+        """A column of the rows `index` (by default of all) as float64, NaN where null: numbers, truth values (0, 1),
+        days and instants (days, microseconds since 1970-01-01); also local `weekday` (Monday 0), `hour` in [0, 24) and
+        `minute`, the hour in whole minutes."""
+        chosen: slice | np.ndarray = slice(None) if index is None else index
         if name == "weekday":
-            return ((self.day + 3) % 7).astype(np.float64)  # 1970-01-01 was a Thursday
+            return ((self.day[chosen] + 3) % 7).astype(np.float64)  # 1970-01-01 was a Thursday
         if name == "hour":
-            return (self.second / 3600).astype(np.float32).astype(np.float64)
+            return (self.second[chosen] / 3600).astype(np.float32).astype(np.float64)
         if name == "minute":
-            return (self.second // 60) / 60.0
-        return self.column(name).to_physical().cast(pl.Float64).to_numpy()
+            return (self.second[chosen] // 60) / 60.0
+        column = self.column(name) if index is None else self.picked(name, index)
+        return column.to_physical().cast(pl.Float64).to_numpy()
 
     def codes(self, name: str) -> Codes:
         """A text column as numbers."""
@@ -251,9 +259,16 @@ class Lines(Encoding):
         """Whether a row is a purchase, bool [N]; it is a refund or a flow of money otherwise."""
         return (self.column("kind") == "purchase").fill_null(False).to_numpy()
 
+    @cached_property
+    def spend(self) -> np.ndarray:
+        """Whether a row is a purchase or a refund, bool [N]: the sum over both is net spend."""
+        return self.column("kind").is_in(SPEND).fill_null(False).to_numpy()
+
     def _encode(self, name: str) -> Codes:
         if name == "brand":
             return self._brands()
+        if name == "kind" and self.purchase.all():
+            return Codes(np.zeros(len(self), dtype=np.int32), ["purchase"])
         if name in CATEGORIES:
             own = Codes.of(self._described(self._categories_of, name))
             return Codes(self._spread(self._categories_of, own.numbers), own.names)

@@ -10,6 +10,7 @@ from datetime import date
 
 import numpy as np
 import polars as pl
+from numba import njit
 
 from feature_assets.data.encoding import Encoding
 from feature_assets.data.known import KNOWN
@@ -22,24 +23,60 @@ def day_number(day: date) -> int:
     return (day - _EPOCH).days
 
 
-def known_before(rows: Encoding, t: int) -> np.ndarray:
-    """Whether each row was known strictly before the local midnight of day t (days since 1970-01-01), bool [N]."""
-    return rows.day < t
+def rows_between(rows: Encoding, first: int | None, end: int, who: np.ndarray) -> np.ndarray:
+    """The rows of some customers that became known on the local days [first, end), ascending: int64 [M].
+
+    Args:
+        rows: the encoded table.
+        first: in days since 1970-01-01; None for the beginning of the data.
+        end: the day after the last one: what is known strictly before its local midnight.
+        who: customers, int64 ascending, as indices into the customers table.
+    """
+    begin = -(1 << 31) if first is None else first
+    if rows.in_time:
+        return _cut(rows.start, rows.day, who, begin, end)
+    included = np.zeros(rows.customers, dtype=np.bool_)
+    included[who] = True
+    return np.flatnonzero((rows.day >= begin) & (rows.day < end) & included[rows.customer])
 
 
-def known_between(rows: Encoding, first: int, end: int) -> np.ndarray:
-    """Whether each row became known on one of the local days [first, end), bool [N]."""
-    return (rows.day >= first) & (rows.day < end)
+@njit(cache=True)
+def _cut(start: np.ndarray, day: np.ndarray, who: np.ndarray, first: int, end: int) -> np.ndarray:
+    """`rows_between` where each customer's rows stand in the order of time."""
+    bounds = np.empty((who.size, 2), dtype=np.int64)
+    size = 0
+    for k in range(who.size):
+        own = day[start[who[k]] : start[who[k] + 1]]
+        bounds[k, 0] = start[who[k]] + np.searchsorted(own, first)
+        bounds[k, 1] = start[who[k]] + np.searchsorted(own, end)
+        size += bounds[k, 1] - bounds[k, 0]
+    index = np.empty(size, dtype=np.int64)
+    used = 0
+    for k in range(who.size):
+        for row in range(bounds[k, 0], bounds[k, 1]):
+            index[used] = row
+            used += 1
+    return index
 
 
 def values_before(rows: Encoding, name: str, index: np.ndarray, t: int) -> np.ndarray:
     """Column `name` of the rows `index` as float64 [M], NaN where its value came about at t or later."""
-    values = rows.values(name)[index]
+    values = rows.values(name, index)
     since = KNOWN[rows.table].columns.get(name)
     if since is None:
         return values
-    came = values if since == name else rows.values(since)[index]
+    came = values if since == name else rows.values(since, index)
     return np.where(came < t, values, np.nan)
+
+
+def column_before(rows: Encoding, name: str, index: np.ndarray, t: int) -> pl.Series:
+    """Column `name` of the rows `index` in the table's type, null where its value came about at t or later."""
+    column = rows.picked(name, index)
+    since = KNOWN[rows.table].columns.get(name)
+    if since is None:
+        return column
+    came = rows.picked(since, index).to_physical()
+    return column.set(came.is_null() | (came >= t), None)
 
 
 def frame_before(table: str, frame: pl.DataFrame, t: date) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +63,11 @@ class Series:
 
 class Statements(Series):
     """End-of-day statements of accounts."""
+
+    @classmethod
+    def of_events(cls, known: Any) -> Statements:
+        """The statements of the balances table."""
+        return cls(known, _numbers(known, (known.codes("account_id"),)))
 
     def of(self, *kinds: str) -> Statements:
         """Those of accounts of these kinds."""
@@ -119,6 +125,11 @@ class Statements(Series):
 
 class Holdings(Series):
     """Products held, each as its latest row states it. The arrays are [H], one entry a holding."""
+
+    @classmethod
+    def of_events(cls, known: Any) -> Holdings:
+        """The holdings of the holdings table."""
+        return cls(known, _numbers(known, (known.codes("product_kind"), known.values("opened_on"))))
 
     def of(self, *families: str) -> Holdings:
         """Those of these families."""

@@ -12,10 +12,9 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from feature_assets.data.contract import SPEND
 from feature_assets.data.encoding import NEVER
 from feature_assets.data.tables import Tables
-from feature_assets.events.barrier import day_number, frame_before, known_between
+from feature_assets.events.barrier import day_number, frame_before, rows_between
 
 
 class Window:
@@ -42,10 +41,14 @@ class Window:
         """Whether contract table `name`, or a part of one (`PARTS`), was delivered."""
         return self._tables.has(name)
 
+    def ids(self, customer: pl.Series) -> pl.Series:
+        """The customer_id of each `customer`."""
+        return self._tables.frames["customers"]["customer_id"].gather(customer)
+
     def _index(self, table: str) -> np.ndarray:
         """Rows of the table that lie in the window, int64 [M] ascending."""
         first, end = day_number(self.start), day_number(self.end)
-        return np.flatnonzero(known_between(self._tables.encoding(table), first, end))
+        return rows_between(self._tables.encoding(table), first, end, np.arange(self.customers))
 
     def events(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
         """Rows of a table of events that became known in the window, in the table's order.
@@ -83,7 +86,7 @@ class Window:
         customer, instant: int64, int64, float64 [M] each."""
         lines, index = self._tables.transactions, self._purchases()
         since = lines.day[index].astype(np.int64) - day_number(self.start)
-        return lines.customer[index], since, lines.values("hour")[index]
+        return lines.customer[index], since, lines.values("hour", index)
 
     def first_purchases(self) -> pl.DataFrame:
         """When customers bought in a category_l1 in which they had never bought before.
@@ -91,13 +94,13 @@ class Window:
         `customer`, category_l1, `day`, `at`, `amount` (spent on the category at that instant), ordered by customer,
         instant, amount (largest first) and category.
         """
-        lines, index = self._tables.transactions, self._purchases()
-        fresh = lines.previous("category_l1")[index] == NEVER
-        bought = lines.frame(index, ("category_l1", "at", "amount")).filter(pl.col("category_l1").is_not_null())
-        key = ["customer", "category_l1"]
-        new = lines.frame(index[fresh], ("category_l1",)).filter(pl.col("category_l1").is_not_null()).select(key)
+        lines, index, key = self._tables.transactions, self._purchases(), ["customer", "category_l1"]
+        pair = lines.pairs("category_l1").number[index]
+        new = np.unique(
+            pair[(lines.previous("category_l1")[index] == NEVER) & (lines.codes("category_l1").numbers[index] >= 0)]
+        )
         return (
-            bought.join(new.unique(), on=key, how="semi")
+            lines.frame(index[np.isin(pair, new)], ("category_l1", "at", "amount"))
             .group_by(key)
             .agg(pl.col("day", "at").min(), pl.col("amount").filter(pl.col("at") == pl.col("at").min()).sum().round(2))
             .sort("customer", "at", "amount", "category_l1", descending=[False, False, True, False])
@@ -120,18 +123,26 @@ class Window:
     def _spend(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Customer, amount and row of each purchase and refund."""
         lines, index = self._tables.transactions, self._index("transactions")
-        index = index[lines.codes("kind").at(index).is_in(SPEND)]
-        return lines.customer[index], lines.values("amount")[index], index
+        index = index[lines.spend[index]]
+        return lines.customer[index], lines.values("amount", index), index
 
     def campaigns(self) -> pl.DataFrame:
         """The campaigns that started before the window's end."""
         return frame_before("campaigns", self._tables.frames["campaigns"], self.end)
 
+    def campaign_starts(self) -> pl.DataFrame:
+        """The campaigns that start in the window."""
+        return self.campaigns().filter(pl.col("starts_on") >= self.start)
+
     def campaign_events(self) -> pl.DataFrame:
         """Campaign events in the order customer, instant: `customer`, `day`, `at`, campaign_id, event, and `is_control`
-        Boolean: whether the campaign was withheld from the customer at random (false where the data set has no such
-        column)."""
+        Boolean: whether the campaign was withheld from the customer at random; null where that is not stated."""
         events = self.events("campaign_events", ("at", "campaign_id", "event", "is_control"))
         if "is_control" not in events.columns:
-            return events.with_columns(is_control=pl.lit(False))
-        return events.with_columns(pl.col("is_control").fill_null(False))
+            return events.with_columns(is_control=pl.lit(None, pl.Boolean))
+        return events
+
+    def spend(self, columns: Sequence[str]) -> pl.DataFrame:
+        """Purchases and refunds, whose amounts add up to net spend, in the order customer, instant, transaction id;
+        `columns` as for `events`."""
+        return self._tables.transactions.frame(self._spend()[2], columns)

@@ -9,16 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from feature_assets.events.numbers import maximum
 
-def maximum(row: np.ndarray, values: np.ndarray, rows: int) -> np.ndarray:
-    """Largest of `values` at each row, float64 [rows]; NaN for rows without one; NaN values are skipped."""
-    result = np.full(rows, -np.inf)
-    np.fmax.at(result, row, values)
-    return np.where(np.isneginf(result), np.nan, result)
+__all__ = ["Windows", "maximum"]
 
 
 class Windows:
-    """Sums, maxima and distinct counts over several windows at once: each line is put into its age bucket once, and
+    """Sums, maxima and distinct counts over several windows at once: each item is put into its age bucket once, and
     buckets are accumulated from the youngest to the oldest.
 
     Args:

@@ -1,34 +1,33 @@
-"""What customers did around a snapshot t: the aggregates that labels and their fitted state are both made of.
+"""Facts about customers around a snapshot t, of which labels and their fitted state are both made.
 
-Every function reads events in [t − past, t + window) only. Frames are keyed by `customer`, the index into the customers
-table. Source: DATA §2, §3.
+The future is read through `Window` only, and lies in [t, t + window); the past through `View` only. Frames are keyed by
+`customer`, the index into the customers table. Source: DATA §2, §3.
 """
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from collections.abc import Sequence
+from datetime import date
 
 import numpy as np
 import polars as pl
 
-from feature_assets.data.tables import INSTANTS, Tables
+from feature_assets.data.tables import Tables
+from feature_assets.events.ragged import Events
+from feature_assets.events.view import View
+from feature_assets.events.window import Window
 from feature_assets.labels.constants import ACTIVE_DAYS, FAVOURITE_DAYS, LONG_WINDOWS, TIMES
 
 DECIMALS = 6  # of sums of money: without the last bits, which depend on how the rows of others lie in memory
+LINE = ("basket_id", "amount", "channel", "category_l1", "brand")
+"""Columns of `window_lines`."""
 
 
 def known_customers(tables: Tables, t: date) -> pl.DataFrame:
     """`customer`, customer_id, joined_on of the customers known strictly before t, sorted by customer_id."""
-    everyone = tables.frames["customers"].select(
-        pl.int_range(pl.len(), dtype=pl.UInt32).alias("customer"), "customer_id", "joined_on"
-    )
-    return everyone.filter(pl.col("joined_on") < t)
-
-
-def days_between(frame: pl.DataFrame, first: date, days: int) -> pl.DataFrame:
-    """Rows with `day` in [first, first + days)."""
-    day = frame["day"]
-    return frame.filter((day >= first) & (day < first + timedelta(days=days)))
+    view = View(tables, t)
+    number = pl.Series("customer", view.population.customer_of.astype(np.uint32))
+    return view.customers.select(number, "customer_id", "joined_on")
 
 
 def purchases(tables: Tables, t: date, known: pl.DataFrame) -> pl.DataFrame:
@@ -39,41 +38,42 @@ def purchases(tables: Tables, t: date, known: pl.DataFrame) -> pl.DataFrame:
     three windows); `wait` (days to the next purchase, null when none in [t, t + H)); `timing` (weekday × 6-hour part of
     that purchase, 0–27).
     """
-    h = tables.dataset.horizon_days
-    offset = (pl.col("day") - pl.lit(t)).dt.total_days()
-    baskets = days_between(tables.baskets, t - timedelta(days=ACTIVE_DAYS), ACTIVE_DAYS + LONG_WINDOWS * h)
-    baskets = baskets.with_columns(offset.alias("offset"))
-    past, window = pl.col("offset") < 0, pl.col("offset").is_between(0, h, closed="left")
-    part = pl.col("weekday").cast(pl.Int16) * (len(TIMES) // 7) + (pl.col("hour") / 6).floor().cast(pl.Int16)
-    bought = baskets.group_by("customer").agg(
-        past.any().alias("active"),
-        *(
-            pl.col("offset").is_between(k * h, (k + 1) * h, closed="left").any().alias(f"bought_{k}")
-            for k in range(LONG_WINDOWS)
-        ),
-        pl.col("offset").filter(window).first().alias("wait"),
-        part.filter(window).first().alias("timing"),
-    )
-    spent = _spend(tables, t)
-    return (
-        known.join(bought, on="customer", how="left", maintain_order="left")
-        .join(spent, on="customer", how="left", maintain_order="left")
-        .with_columns(
-            pl.col("active", "bought_0", "bought_1", "bought_2").fill_null(False),
-            pl.col("spend_past", "spend", "spend_long").fill_null(0.0),
-        )
+    h, n = tables.dataset.horizon_days, tables.customers
+    view = View(tables, t)
+    past = view.recent_purchases(ACTIVE_DAYS)
+    spend_past = np.zeros(n)
+    spend_past[past.population.customer_of] = view.net_spend(ACTIVE_DAYS)
+    long = Window(tables, t, LONG_WINDOWS * h)
+    buyer, since, hour = long.times()
+    bought = [_any(buyer[(since >= k * h) & (since < (k + 1) * h)], n) for k in range(LONG_WINDOWS)]
+    next_buyer, line = np.unique(buyer[since < h], return_index=True)  # lines stand in time: the first one of each
+    line = np.flatnonzero(since < h)[line]
+    wait, timing = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int16)
+    wait[next_buyer] = since[line]
+    weekday = (t.weekday() + since[line]) % 7
+    timing[next_buyer] = weekday * (len(TIMES) // 7) + np.floor(hour[line] / 6).astype(np.int64)
+    columns = {
+        "active": _any(past.population.customer_of[past.row], n),
+        **{f"bought_{k}": some for k, some in enumerate(bought)},
+        "wait": wait,
+        "timing": timing,
+        "spend_past": spend_past,
+        "spend": Window(tables, t, h).net_spend(),
+        "spend_long": long.net_spend(),
+    }
+    who = known["customer"].to_numpy()
+    return known.with_columns([pl.Series(name, values[who]) for name, values in columns.items()]).with_columns(
+        pl.when(pl.col("wait") >= 0).then(pl.col("wait")),
+        pl.when(pl.col("timing") >= 0).then(pl.col("timing")),
+        pl.col("spend_past", "spend", "spend_long").round(DECIMALS),
     )
 
 
-def _spend(tables: Tables, t: date) -> pl.DataFrame:
-    h = tables.dataset.horizon_days
-    daily = days_between(tables.daily_spend, t - timedelta(days=ACTIVE_DAYS), ACTIVE_DAYS + LONG_WINDOWS * h)
-    day, amount = pl.col("day"), pl.col("amount")
-    return daily.group_by("customer").agg(
-        amount.filter(day < t).sum().round(DECIMALS).alias("spend_past"),
-        amount.filter((day >= t) & (day < t + timedelta(days=h))).sum().round(DECIMALS).alias("spend"),
-        amount.filter(day >= t).sum().round(DECIMALS).alias("spend_long"),
-    )
+def _any(customer: np.ndarray, n: int) -> np.ndarray:
+    """Whether a customer is among these, bool [n]."""
+    some = np.zeros(n, dtype=np.bool_)
+    some[customer] = True
+    return some
 
 
 def active_days(tables: Tables, t: date) -> pl.DataFrame:
@@ -81,40 +81,29 @@ def active_days(tables: Tables, t: date) -> pl.DataFrame:
 
     A day is active with a session or a purchase.
     """
-    days = ACTIVE_DAYS + tables.dataset.horizon_days
-    first = t - timedelta(days=ACTIVE_DAYS)
-    active = [days_between(tables.baskets, first, days).select("customer", "day")]
+    view, window = View(tables, t), Window(tables, t, tables.dataset.horizon_days)
+    past, after = [_days(view.baskets(ACTIVE_DAYS))], [window.baskets(()).select("customer", "day")]
     if tables.has("sessions"):
-        local = pl.col("at").dt.convert_time_zone(tables.dataset.zone).dt.date()
-        sessions = between(tables, "sessions", first, days).select("customer_id", day=local)
-        active.append(numbered(tables, sessions).select("customer", "day"))
-    before = pl.col("day") < t
-    return (
-        pl.concat(active)
-        .unique()
-        .group_by("customer")
-        .agg((~before).sum().alias("days"), before.sum().alias("past_days"))
-    )
+        past.append(_days(view.events("sessions", (), longest=ACTIVE_DAYS)))
+        after.append(window.events("sessions", ()).select("customer", "day"))
+    counts = [
+        pl.concat(days).unique().group_by("customer").len(name).cast({name: pl.UInt32})
+        for days, name in ((after, "days"), (past, "past_days"))
+    ]
+    both = counts[0].join(counts[1], on="customer", how="full", coalesce=True)
+    return both.with_columns(pl.col("days", "past_days").fill_null(0))
 
 
-def between(tables: Tables, table: str, first: date, days: int) -> pl.DataFrame:
-    """Rows of an event table that became known in [first, first + days), local days."""
-    column, last = INSTANTS[table], first + timedelta(days=days)
-    frame = tables.frames[table]
-    start, end = (first, last) if column != "at" else (tables.dataset.instant(first), tables.dataset.instant(last))
-    return frame.filter((pl.col(column) >= start) & (pl.col(column) < end))
-
-
-def numbered(tables: Tables, frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with `customer`, the index of its customer_id into the customers table."""
-    codes = tables.frames["customers"].select("customer_id", customer=pl.int_range(pl.len(), dtype=pl.UInt32))
-    return frame.join(codes, on="customer_id", how="inner", maintain_order="left")
+def _days(events: Events) -> pl.DataFrame:
+    """`customer`, `day` (days ago) of each event."""
+    customer = events.population.customer_of[events.row].astype(np.uint32)
+    return pl.DataFrame({"customer": customer, "day": events.days_ago})
 
 
 def limit_use(tables: Tables, t: date) -> pl.DataFrame:
     """`customer`, `share`: mean of balance over limit, over the statements in [t, t + H) that state a limit."""
-    stated = between(tables, "balances", t, tables.dataset.horizon_days).filter(pl.col("limit") > 0)
-    stated = numbered(tables, stated)
+    statements = Window(tables, t, tables.dataset.horizon_days).events("balances", ("balance", "limit"))
+    stated = statements.filter(pl.col("limit") > 0)
     customer = stated["customer"].to_numpy()
     rows = np.bincount(customer)
     used = np.bincount(customer, weights=(stated["balance"] / stated["limit"]).to_numpy())  # in the order of the table
@@ -123,11 +112,11 @@ def limit_use(tables: Tables, t: date) -> pl.DataFrame:
 
 
 def window_lines(tables: Tables, first: date, days: int) -> pl.DataFrame:
-    """Purchase lines with a day in [first, first + days), in the tables' order."""
-    return days_between(tables.lines, first, days).filter(pl.col("kind") == "purchase")
+    """`customer`, `day` and `LINE` of the purchase lines in [first, first + days), in the table's order."""
+    return Window(tables, first, days).purchases(LINE)
 
 
-def taken_up(tables: Tables, t: date, among: list[str] | None = None) -> pl.DataFrame:
+def taken_up(tables: Tables, t: date, among: Sequence[str] | None = None) -> pl.DataFrame:
     """`customer`, `taken`: the first category in [t, t + H) that the customer had never bought before, or the first
     kind of product opened then and never held before, as the data set says.
 
@@ -135,45 +124,59 @@ def taken_up(tables: Tables, t: date, among: list[str] | None = None) -> pl.Data
     kinds opened on the same day the first by name.
 
     Args:
+        tables: the data set.
+        t: the snapshot.
         among: look at these categories or kinds only.
     """
+    window = Window(tables, t, tables.dataset.horizon_days)
     if tables.dataset.nba_from == "holdings":
-        first = _opened(tables, t).rename({"product_kind": "taken"})
+        first = _opened(View(tables, t), window).rename({"product_kind": "taken"})
     else:
-        first = days_between(tables.first_purchases, t, tables.dataset.horizon_days).rename({"category_l1": "taken"})
+        first = window.first_purchases().rename({"category_l1": "taken"})
     if among is not None:
-        first = first.filter(pl.col("taken").is_in(among))
+        first = first.filter(pl.col("taken").is_in(list(among)))
     return first.group_by("customer", maintain_order=True).agg(pl.col("taken").first())
 
 
-def _opened(tables: Tables, t: date) -> pl.DataFrame:
-    """`customer`, product_kind newly opened in [t, t + H), by customer, day and name: what the rows stated before the
-    window's end say, for kinds that none of them says was held before t."""
-    end = t + timedelta(days=tables.dataset.horizon_days)
-    held = tables.frames["holdings"].filter(pl.col("as_of") < end)
-    kind = ["customer_id", "product_kind"]
-    opened = held.filter((pl.col("opened_on") >= t) & (pl.col("opened_on") < end)).select(*kind, "opened_on")
-    new = opened.join(held.filter(pl.col("opened_on") < t), on=kind, how="anti")
-    return numbered(tables, new).sort("customer", "opened_on", "product_kind").select("customer", "product_kind")
+def _opened(view: View, window: Window) -> pl.DataFrame:
+    """`customer`, product_kind newly opened in the window, by customer, day and name: what the rows stated in it say,
+    for kinds that no row, of before or in the window, says was held before t."""
+    stated = window.events("holdings", ("product_kind", "opened_on"))
+    t = pl.lit(window.start)
+    key = ["customer", "product_kind"]
+    held = view.events("holdings", ("product_kind",))
+    before = pl.DataFrame(
+        {
+            "customer": held.population.customer_of[held.row].astype(np.uint32),
+            "product_kind": held.columns.codes("product_kind").texts(),
+        }
+    )
+    before = pl.concat([before, stated.filter(pl.col("opened_on") < t).select(key)])
+    new = stated.filter(pl.col("opened_on") >= t).join(before, on=key, how="anti")
+    return new.sort("customer", "opened_on", "product_kind").select(key)
 
 
 def favourite_share(tables: Tables, t: date) -> pl.DataFrame:
     """`customer`, `share`: share of the window's baskets at the merchant with most baskets in the 180 days before t
     (ties: the smallest id). Only customers with baskets on both sides of t."""
-    past = days_between(tables.baskets, t - timedelta(days=FAVOURITE_DAYS), FAVOURITE_DAYS)
-    window = days_between(tables.baskets, t, tables.dataset.horizon_days)
-    names = pl.concat([past["merchant_id"], window["merchant_id"]]).unique().sort()
-    number = pl.col("merchant_id").cast(pl.Enum(names)).to_physical().cast(pl.UInt64)  # in the order of the ids
+    past = View(tables, t).baskets(FAVOURITE_DAYS)
+    names = past.names("merchant_id")  # in the order of the ids
+    merchant = np.where(past.codes("merchant_id") >= 0, past.codes("merchant_id"), len(names))
+    window = Window(tables, t, tables.dataset.horizon_days).baskets(("merchant_id",))
+    number = pl.DataFrame({"merchant_id": pl.Series(names, dtype=pl.String)}).with_row_index("merchant")
     # Most baskets, then the smallest id, as the largest of one number: no sort by three columns.
-    rank = pl.col("len").cast(pl.UInt64) * len(names) + (len(names) - 1 - pl.col("merchant"))
+    rank = pl.col("len").cast(pl.UInt64) * len(names) + (len(names) - 1 - pl.col("merchant").cast(pl.UInt64))
     favourite = (
-        past.select("customer", merchant=number)
+        pl.DataFrame({"customer": past.population.customer_of[past.row].astype(np.uint32), "merchant": merchant})
+        .filter(pl.col("merchant") < len(names))
         .group_by("customer", "merchant")
         .len()
         .group_by("customer")
         .agg((len(names) - 1 - rank.max() % len(names)).alias("favourite"))
     )
-    both = window.select("customer", merchant=number).join(favourite, on="customer", how="inner")
+    both = window.join(number, on="merchant_id", how="left", maintain_order="left").join(
+        favourite, on="customer", how="inner"
+    )
     return both.group_by("customer").agg((pl.col("merchant") == pl.col("favourite")).mean().alias("share"))
 
 
@@ -183,16 +186,16 @@ def exposures(tables: Tables, t: date) -> pl.DataFrame:
 
     A member of a control group, from whom the campaign was withheld, is not exposed.
     """
-    events = between(tables, "campaign_events", t, tables.dataset.campaign_horizon_days)
-    if "is_control" in events.columns:
-        events = events.filter(~pl.col("is_control").fill_null(False))
-    did = events.group_by("customer_id", "campaign_id").agg(
+    window = Window(tables, t, tables.dataset.campaign_horizon_days)
+    events = window.campaign_events().filter(~pl.col("is_control").fill_null(False))
+    did = events.group_by("customer", "campaign_id").agg(
         *((pl.col("event") == event).any().alias(event) for event in ("impression", "click", "conversion"))
     )
-    kinds = tables.frames["campaigns"].select("campaign_id", "kind")
+    exposed = did.filter("impression").join(
+        window.campaigns().select("campaign_id", "kind"), on="campaign_id", how="left"
+    )
     return (
-        did.filter("impression")
-        .join(kinds, on="campaign_id", how="left")
+        exposed.with_columns(customer_id=window.ids(exposed["customer"]))
         .select("customer_id", "campaign_id", "kind", clicked="click", converted="conversion")
         .sort("customer_id", "campaign_id")
     )

@@ -1,4 +1,4 @@
-"""One block of customers, from their traits to everything that happens to them: a pure function of (seed, block).
+"""One block of customers, from their traits to all of their events: a pure function of (seed, block).
 
 The order of drawing is the causal order: traits → latent paths → campaigns → purchases → flows → balances.
 """

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from feature_assets.data.contract import CONTRACT, MEANINGS
+from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
 from feature_assets.sources import read_delivery
@@ -37,11 +37,11 @@ def ingestion_assets(
     tables = [
         dg.AssetSpec(
             table_key(name),
-            description=f"Contract table {name}: {MEANINGS[name]['']} {dataset.notice}",
+            description=f"Contract table {name}: {table.meaning} {dataset.notice}",
             partitions_def=partitions,
             **asset_options(INGESTION, "polars", "parquet"),
         )
-        for name in CONTRACT
+        for name, table in CONTRACT.items()
     ]
     quarantine = dg.AssetSpec(
         QUARANTINE,
@@ -103,7 +103,7 @@ def _table_facts(tables: Tables, name: str, as_of: date) -> dict[str, Any]:
     if not tables.has(name):
         return {"dagster/row_count": 0, "not delivered": "groups and tasks that need this table are off"}
     frame = tables.frames[name]
-    facts = frame_metadata(frame, MEANINGS[name])
+    facts = frame_metadata(frame, CONTRACT[name].meanings)
     if "at" in frame.columns:
         before = (frame["at"] < tables.dataset.instant(as_of)).sum()
         facts |= {"rows before the as-of instant": before, "rows at or after it (not read)": frame.height - before}

@@ -70,7 +70,7 @@ def _check(name: str | None, data_dir: Path | None, customers: int, as_of: date 
     from feature_assets import registry
     from feature_assets.build import fit_state
     from feature_assets.check import check
-    from feature_assets.data.contract import DeliveryError
+    from feature_assets.data.coercion import DeliveryError
     from feature_assets.labels import windows
     from feature_assets.snapshots import NotEnoughHistory, plan
     from feature_assets.sources import load_tables

@@ -40,6 +40,7 @@ def fit(
     """
     from ple_model.evaluation.boosting import BinnedMatrix, BoostingTask, fit_all
     from ple_model.evaluation.constant import repeat
+    from ple_model.tasks import kind_of
 
     present = np.asarray(config.inputs.present)
     matrices = [flat_matrix(table, present) for table in (train, validation)]
@@ -52,8 +53,8 @@ def fit(
     for task in config.tasks:
         both = [(t.targets.values[task.name].numpy(), t.targets.mask[task.name].numpy()) for t in (train, validation)]
         labels = stack_labels([values for values, _ in both])
-        width = {"multiclass": task.out, "contrastive": task.candidates or 0}.get(task.kind, 1)
-        tasks[task.name] = BoostingTask(task.kind, labels, np.concatenate([mask for _, mask in both]), width)
+        kind, mask = kind_of(task), np.concatenate([mask for _, mask in both])
+        tasks[task.name] = BoostingTask(kind, labels, mask, kind.width(task))
 
     def report(name: str, boosted: "Boosted") -> None:
         log(f"LightGBM {name}: {boosted.trees} trees on {boosted.train_rows:,} rows")
@@ -93,13 +94,3 @@ def past_brands(tables: Tables, rows: pl.DataFrame, brands: Sequence[str]) -> ND
         bought = lines.join(index, on="brand").group_by("row", "column").len().join(where, on="row")
         counts[bought["at"].to_numpy(), bought["column"].to_numpy()] = bought["len"].to_numpy()
     return counts
-
-
-def own_past(past: NDArray[np.float64], constant: NDArray) -> NDArray[np.float64]:
-    """[n, brands] shares of the customer's own past purchases, shrunk towards popularity.
-
-    `past` is `past_brands`, `constant` [n, brands] the popularity, the same in each row.
-    """
-    from ple_model.evaluation.constant import own_past_brands
-
-    return own_past_brands(past, constant[0])

@@ -125,6 +125,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     from ple_model.evaluation.compare import compare
     from ple_model.serving.bundle import load_bundle
     from ple_model.serving.scorer import Scorer
+    from ple_model.tasks import kind_of
 
     scorer = Scorer(load_bundle(workspace.bundle))
     train, validation, test = (tensors(workspace, role, scorer.config) for role in ("train", "validation", "test"))
@@ -137,12 +138,14 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     for task in scorer.config.tasks:
         labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
         predictions = {MODEL: predicted.predictions[task.name], **others[task.name]}
-        if task.kind == "contrastive":
-            predictions[baselines.OWN_PAST] = baselines.own_past(past, predictions[baselines.CONSTANT])
+        kind = kind_of(task)
+        own_past = kind.own_past(past, predictions[baselines.CONSTANT][0])
+        if own_past is not None:
+            predictions[baselines.OWN_PAST] = own_past
         comparisons.append(
             compare(
                 task.name,
-                task.kind,
+                kind,
                 predictions,
                 labels,
                 mask,
@@ -151,8 +154,9 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
                 seed=settings.seed,
             )
         )
-        if task.kind in ("binary", "multiclass") and mask.any():
-            curves[task.name] = reliability_curve(task.kind, predictions[MODEL][mask], labels[mask])
+        curve = kind.curve(predictions[MODEL][mask], labels[mask]) if mask.any() else None
+        if curve is not None:
+            curves[task.name] = curve
     model = scorer.bundle.model
     importance = input_importance(model, test, settings.seed, log)
     result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, concept_rows(model, test, rows))
@@ -200,12 +204,3 @@ def concept_rows(
         for row in latents.head(CONCEPTS_SHOWN).to_dicts()
     ]
     return table, statistics
-
-
-def reliability_curve(
-    kind: str, predictions: NDArray, labels: NDArray
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(predicted probability, whether it happened): of the class 1, or of the most likely class."""
-    if kind == "binary":
-        return predictions, labels.astype(np.float64)
-    return predictions.max(axis=1), (predictions.argmax(axis=1) == labels).astype(np.float64)

@@ -1,14 +1,14 @@
 """The network of a training: its configuration from the data set's inputs, its fit, its calibration, its bundle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feature_assets import registry
 from feature_assets.build import groups_of
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.group import PADDING
-from feature_assets.labels import LabelState, units
+from feature_assets.labels import LabelState, describe, get_task, relations
 from feature_assets.snapshots import SnapshotPlan
 from feature_assets.state import FeatureState
 from pipeline.resources.files import publish_json
@@ -67,11 +67,18 @@ def model_config(
 ) -> "ModelConfig":
     """The network for the inputs of a fitted state and the tasks that are on."""
     from ple_model.config import ModelConfig
-    from ple_model.tasks.config import select
 
     counts = {task: len(names) for task, names in label_state.classes.items()}
-    tasks = select(plan.windows, counts)
-    return ModelConfig.from_dict({"inputs": input_config(state), "tasks": tasks, **network.to_dict()})
+    tasks = [get_task(name).for_model(counts.get(name)) for name in plan.windows]
+    values = with_relations(network, plan.windows)
+    return ModelConfig.from_dict({"inputs": input_config(state), "tasks": tasks, **values})
+
+
+def with_relations(network: "NetworkConfig", tasks: Iterable[str]) -> dict[str, Any]:
+    """The network's settings as plain values; without relations of its own, those declared with the tasks."""
+    values = network.to_dict()
+    values["transfer"]["relations"] = values["transfer"]["relations"] or relations(tasks)
+    return values
 
 
 def model_columns(inputs: "InputConfig", state: FeatureState) -> list[str]:
@@ -109,7 +116,8 @@ def train(
     """
     from ple_model.experts.base import spread_rows
     from ple_model.interpretation.parts import examine
-    from ple_model.training.candidate import build, finish
+    from ple_model.training.finish import finish
+    from ple_model.training.initial import build
     from ple_model.training.trainer import fit
 
     state, label_state = workspace.state(), workspace.label_state()
@@ -135,7 +143,8 @@ def train(
     }
 
     def write(folder: Path) -> None:
-        finish(model, training, validation, folder, classes, meta, units=units())
+        described = {task["name"]: task for task in describe(dataset)}
+        finish(model, training, validation, folder, classes, meta, described)
         complete_bundle(folder, state, label_state, dataset)
 
     workspace.save_bundle(write)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ple_model.config import InputConfig
 from ple_model.inputs import Inputs
-from ple_model.layers.dropout import Dropout
 
 
 @dataclass
@@ -57,12 +56,3 @@ class Expert(nn.Module):
 def spread_rows(rows: int, at_most: int) -> Tensor:
     """Indices of at most that many rows, evenly spread; the same for the same numbers."""
     return torch.linspace(0, rows - 1, min(rows, at_most), dtype=torch.float64).round().long()
-
-
-def mlp(width: int, hidden: tuple[int, ...], dropout: float) -> nn.Sequential:
-    """Linear, LayerNorm, SiLU, dropout for each hidden width."""
-    layers: list[nn.Module] = []
-    for out in hidden:
-        layers += [nn.Linear(width, out), nn.LayerNorm(out), nn.SiLU(), Dropout(dropout)]
-        width = out
-    return nn.Sequential(*layers)

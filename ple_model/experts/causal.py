@@ -28,10 +28,23 @@ LEAST_VARIANCE = 1e-6
 
 
 class Compression(nn.Module):
-    """Values [B, F] and whether they are there [B, F] → variables [B, d] of mean 0 and variance 1 over training rows.
+    """Values and whether they are given → variables of mean 0 and variance 1 over training rows.
 
     A linear map of 2F channels. Their covariance is kept as principal directions and what these leave of each channel's
     variance: Σ ≈ VVᵀ + diag(u), exact on the diagonal. Unfitted, channels count as independent with mean 0, variance 1.
+
+    Args:
+        fields: F columns.
+        variables: d.
+        factors: principal directions that are kept.
+
+    Shape:
+        values [B, F] and given [B, F] as 0/1 → [B, d].
+
+    Example:
+        >>> compress = Compression(fields=6, variables=3, factors=4)
+        >>> compress(torch.randn(5, 6), torch.ones(5, 6)).shape
+        torch.Size([5, 3])
     """
 
     mean: Tensor
@@ -73,6 +86,23 @@ class Compression(nn.Module):
 
 
 class Causal(Expert):
+    """Columns compressed to a few variables, a learnt DAG over them, and each variable encoded from its parents.
+
+    Args:
+        config: its settings.
+        inputs: the columns and side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → `ExpertOutput`, output [B, config.width].
+
+    Source: MODEL §3; Zheng et al. (2018).
+
+    Example:
+        >>> expert = Causal(CausalConfig(), columns)
+        >>> expert(batch).output.shape
+        torch.Size([4, 64])
+    """
+
     name = "causal"
     reads = "normalised features"
     columns: Tensor

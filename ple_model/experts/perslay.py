@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from ple_model.config import InputConfig, PersLayConfig, SideConfig
 from ple_model.config.inputs import SideName
-from ple_model.experts.base import Expert, ExpertOutput, mlp, spread_rows
+from ple_model.experts.base import Expert, ExpertOutput, spread_rows
 from ple_model.inputs import Inputs
 from ple_model.layers.dropout import Dropout
+from ple_model.layers.mlp import mlp
 
 #: Homology dimensions of each diagram: a block each.
 DIMENSIONS: dict[SideName, tuple[int, ...]] = {"tda_short": (0, 1), "tda_long": (0, 1, 2)}
@@ -35,7 +36,24 @@ _LEAST_PERSISTENCE = 1e-6
 
 
 class PersLayBlocks(nn.Module):
-    """Σ w·φ for `blocks` sets of reference points, `points` in each. Parameters in the fitted scale of each block."""
+    """Σ w·φ for several sets of reference points. Parameters are in the fitted scale of each block.
+
+    Args:
+        blocks: sets, one for each window and homology dimension.
+        points: reference points of each.
+        spread: standard deviation of the Gaussians at the start.
+        power: of the persistence in the weight, at the start.
+
+    Shape:
+        pairs [P, 2] of one block and their rows [P] → sums [count, points].
+
+    Source: Carrière et al. (2020), §3.
+
+    Example:
+        >>> blocks = PersLayBlocks(blocks=5, points=8, spread=0.5, power=1.0)
+        >>> blocks(0, torch.tensor([[0.0, 1.0], [0.5, 2.0]]), torch.tensor([0, 2]), count=3).shape
+        torch.Size([3, 8])
+    """
 
     centre: Tensor
     scale: Tensor
@@ -73,6 +91,23 @@ class PersLayBlocks(nn.Module):
 
 
 class PersLay(Expert):
+    """Learnt sums over the points of persistence diagrams; topology columns where a row has no diagram.
+
+    Args:
+        config: its settings.
+        inputs: the columns and side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → `ExpertOutput`, output [B, config.width].
+
+    Source: MODEL §3; Carrière et al. (2020).
+
+    Example:
+        >>> expert = PersLay(PersLayConfig(), columns)
+        >>> expert(batch).output.shape
+        torch.Size([4, 64])
+    """
+
     name = "perslay"
     reads = "persistence diagrams and topology columns"
     columns: Tensor

@@ -29,6 +29,23 @@ from ple_model.layers.dropout import fast_dropout
 
 
 class UnifiedHGCN(Expert):
+    """Hyperbolic network of two branches: places in hierarchies, and merchants with their co-visits.
+
+    Args:
+        config: its settings.
+        inputs: the columns and side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → `ExpertOutput`, output [B, config.width].
+
+    Source: MODEL §3; Chami et al. (2019).
+
+    Example:
+        >>> expert = UnifiedHGCN(UnifiedHGCNConfig(), columns)
+        >>> expert(batch).output.shape
+        torch.Size([4, 128])
+    """
+
     name = "unified_hgcn"
     reads = "hierarchy or merchant columns"
     columns: Tensor

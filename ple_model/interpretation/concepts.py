@@ -19,6 +19,7 @@ from ple_model.inputs import Inputs
 from ple_model.model import PLEClusterAdaTT
 from ple_model.multitask import evaluating
 from ple_model.serving.inference import BLOCK
+from ple_model.tasks import kind_of
 
 
 class _Correlations:
@@ -180,7 +181,7 @@ def concepts(model: PLEClusterAdaTT, inputs: Inputs, customers: Sequence[str]) -
             tasks = {
                 name: model.to_units(name, raw)
                 for name, raw in outputs.predictions.items()
-                if model.config.task(name).kind != "contrastive"
+                if not kind_of(model.config.task(name)).retrieves
             }
             report.add(model.autoencoder.encode(outputs.shared), part, tasks, [customers[i] for i in rows.tolist()])
         statistics = model.autoencoder(torch.cat(shared)).statistics

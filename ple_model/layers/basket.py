@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ple_model.config import BasketConfig, TaskConfig
-from ple_model.experts.base import mlp
 from ple_model.layers.dropout import Dropout
 from ple_model.layers.gated_layer import gated_layer, runs_here
+from ple_model.layers.mlp import mlp
 from ple_model.tasks.config import Mode
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -37,8 +37,27 @@ class BasketOutput:
 
 
 class GroupTaskExpertBasket(nn.Module):
-    """Blocks [B, d_i] × N, weights [B, T, N], modes [B, 3, hmm width] or None, cluster_probs [B, clusters] → task
-    vectors [B, T, width]."""
+    """One encoder for the tasks of a group, over gated experts, hidden Markov mode and cluster.
+
+    Args:
+        config: hidden widths, routing of clusters, dropout.
+        tasks: T of them; their `group` and `hmm` decide what is shared.
+        widths: d_i of the N experts.
+        hmm_width: of a mode's vector, 0 without modes.
+        clusters: C of the mixture model.
+
+    Shape:
+        blocks N × [B, d_i], weights [B, T, N], modes [B, 3, hmm_width] or None, cluster_probs [B, C] → vectors
+        [B, T, width].
+
+    Source: MODEL §4.2, §6.
+
+    Example:
+        >>> basket = GroupTaskExpertBasket(BasketConfig(width=32), tasks, [6, 4], hmm_width=0, clusters=3)
+        >>> blocks, weights = [torch.randn(5, 6), torch.randn(5, 4)], torch.rand(5, len(tasks), 2)
+        >>> basket(blocks, weights, None, torch.rand(5, 3)).vectors.shape == (5, len(tasks), 32)
+        True
+    """
 
     in_group: Tensor
     in_run: Tensor

@@ -23,8 +23,26 @@ from ple_model.layers.towers import StackedLayerNorm, StackedLinear
 
 
 class ClusterTaskExpertBasket(nn.Module):
-    """Blocks [B, d_i] × N, weights [B, T, N], modes [B, 3, hmm width] or None, cluster_probs [B, clusters] → task
-    vectors [B, T, width]."""
+    """An independent network for each pair of a task and a cluster, mixed by the posterior.
+
+    Args:
+        config: `cluster_hidden` widths, routing of clusters, dropout.
+        tasks: T of them.
+        widths: d_i of the N experts.
+        hmm_width: of a mode's vector, 0 without modes.
+        clusters: C of the mixture model.
+
+    Shape:
+        as `GroupTaskExpertBasket`: → vectors [B, T, width].
+
+    Source: MODEL §6.
+
+    Example:
+        >>> basket = ClusterTaskExpertBasket(BasketConfig(width=32), tasks, [6, 4], hmm_width=0, clusters=3)
+        >>> blocks, weights = [torch.randn(5, 6), torch.randn(5, 4)], torch.rand(5, len(tasks), 2)
+        >>> basket(blocks, weights, None, torch.rand(5, 3)).vectors.shape == (5, len(tasks), 32)
+        True
+    """
 
     mode_of: Tensor
 

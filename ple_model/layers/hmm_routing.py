@@ -20,7 +20,22 @@ SIDES: dict[Mode, SideName] = {"journey": "hmm_journey", "lifecycle": "hmm_lifec
 
 
 class HMMRouting(nn.Module):
-    """Inputs → [B, 3, width], modes in the order of `basket.MODES`."""
+    """A projector for each hidden Markov mode, with a learnt default where a row has none.
+
+    Args:
+        config: width of a mode's vector.
+        inputs: the side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → [B, 3, width], modes in the order of `basket.MODES`.
+
+    Source: MODEL §5.
+
+    Example:
+        >>> routing = HMMRouting(RoutingConfig(width=32), columns)
+        >>> routing(batch).shape
+        torch.Size([4, 3, 32])
+    """
 
     def __init__(self, config: RoutingConfig, inputs: InputConfig) -> None:
         super().__init__()

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ple_model.config import TaskConfig, TransferConfig
-from ple_model.tasks.config import Relation, active_relations, topological_levels
+from ple_model.tasks import Relation
+from ple_model.tasks.relations import active_relations, topological_levels
 
 
 def transferred(prediction: Tensor, kind: str) -> Tensor:
@@ -24,7 +25,23 @@ def transferred(prediction: Tensor, kind: str) -> Tensor:
 
 
 class LogitTransfer(nn.Module):
-    """`levels` is the order in which towers run. A relation of a task that is off is dropped with a warning."""
+    """Adds to a task's vector what its sources predict. A relation without both of its tasks is dropped with a warning.
+
+    Args:
+        config: strength and relations.
+        tasks: of the model; `levels` is the order in which their towers run.
+        width: of a task's vector.
+
+    Shape:
+        vector [B, width] of a task, predictions [B, out] of its sources → [B, width].
+
+    Source: MODEL §7.
+
+    Example:
+        >>> relation = Relation(source="churn", target="ltv", kind="inverse")
+        >>> LogitTransfer(TransferConfig(relations=(relation,)), tasks, width=8).levels[-1]
+        ('ltv',)
+    """
 
     def __init__(self, config: TransferConfig, tasks: Sequence[TaskConfig], width: int) -> None:
         super().__init__()
@@ -32,7 +49,8 @@ class LogitTransfer(nn.Module):
         kept, dropped = active_relations(config.relations, tasks)
         for relation in dropped:
             warnings.warn(
-                f"relation {relation.source} → {relation.target} dropped: one of the two tasks is off", stacklevel=2
+                f"relation {relation.source} → {relation.target} dropped: one of the two tasks is not configured",
+                stacklevel=2,
             )
         self.levels = topological_levels([task.name for task in tasks], kept)
         self.sources: dict[str, list[Relation]] = {

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ple_model.config import ModelConfig, TaskConfig
 from ple_model.config.baselines import BaselineConfig
@@ -20,6 +19,7 @@ from ple_model.losses.adatt import AdaTT
 from ple_model.losses.conflict import ConflictWeights
 from ple_model.losses.weighting import build_weighting
 from ple_model.multitask import MultiTaskNetwork, Outputs
+from ple_model.tasks import kind_of
 
 
 @dataclass
@@ -48,17 +48,6 @@ class Part:
     rows: float
     labels: Tensor
     whole: Callable[[Tensor], Tensor] | None = None
-
-
-def focal(logits: Tensor, labels: Tensor, gamma: float, alpha: float) -> Tensor:
-    """−α_t (1 − p_t)^γ log p_t for each row from logits [B] and labels 0/1 [B]; α for label 1, 1 − α for label 0.
-
-    With z = ±logit, log p_t = logsigmoid(z) and (1 − p_t)^γ = exp(γ·logsigmoid(−z)): nothing overflows and no power of
-    zero is differentiated. Source: Lin et al. (2017).
-    """
-    z = torch.where(labels > 0.5, logits, -logits).float()
-    weight = torch.where(labels > 0.5, alpha, 1.0 - alpha)
-    return -weight * torch.exp(gamma * F.logsigmoid(-z)) * F.logsigmoid(z)
 
 
 class MultiTaskLoss(nn.Module):
@@ -131,22 +120,7 @@ class MultiTaskLoss(nn.Module):
             none = torch.zeros(len(raw), dtype=torch.bool, device=raw.device)
             return raw.float().sum(1) * 0.0, none
         label, mask = targets.values[task.name], targets.mask[task.name]
-        safe = mask.unsqueeze(-1) if label.dim() == 2 else mask
-        if task.kind == "contrastive":
-            label = torch.where(safe, label, -1)
-            negatives = task.negatives or 0 if model.training else 0  # validation compares with the whole table
-            return model.table(task.name).loss(raw, label, negatives), mask & (label >= 0).any(1)
-        if task.kind == "multiclass":
-            return F.cross_entropy(raw.float(), torch.where(safe, label, 0), reduction="none"), mask
-        label = torch.where(safe, label.float(), 0.0)
-        if task.kind == "binary":
-            return focal(raw.squeeze(-1), label, task.focal_gamma or 0.0, task.focal_alpha or 0.5), mask
-        value = model.scale(task.name).standardise(label)
-        if task.loss == "huber":
-            rows = F.huber_loss(raw.float(), value, reduction="none", delta=task.huber_delta or 1.0)
-        else:
-            rows = F.mse_loss(raw.float(), value, reduction="none")
-        return rows.mean(1), mask
+        return kind_of(task).row_losses(task, raw, label, mask, model, model.training)
 
 
 def _over_processes(share: Tensor, whole: Callable[[Tensor], Tensor] | None) -> Tensor:

@@ -29,17 +29,17 @@ from torch import Tensor, nn
 from ple_model.inputs import Inputs
 from ple_model.losses.multitask import LossResult, MultiTaskLoss, Part
 from ple_model.multitask import MultiTaskNetwork, Outputs
-from ple_model.serving.files import digest_of_json, digest_of_tensors
+from ple_model.serving.files import digest_of_json
 from ple_model.training.affinity import AffinityMeter
 from ple_model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ple_model.training.config import TrainingConfig
-from ple_model.training.data import TensorTable, derived_seed, permuted_batches, steps_in
+from ple_model.training.data import TensorTable, derived_seed, digest_of_tensors, permuted_batches, steps_in
 from ple_model.training.device import choose_device, choose_precision, reproducible
 from ple_model.training.distributed import World
 from ple_model.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
 from ple_model.training.report import EpochReport, Progress
 from ple_model.training.schedule import rate_factor
-from ple_model.training.score import constant_losses, score, skills
+from ple_model.training.skill import constant_losses, score, skills
 from ple_model.training.validate import LossMeans, task_weights, validate
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def fit(
     Args:
         model: with bin edges and target scales set (`fit_inputs`, `set_target_scale`) from training rows.
         train: rows to learn from.
-        valid: rows of later dates, for the score of an epoch (`ple_model.training.score`).
+        valid: rows of later dates, for the score of an epoch (`ple_model.training.skill`).
         checkpoint_dir: where every epoch is kept; a checkpoint of the same model, settings and data found there is
             resumed, one of another run is left with a warning. None keeps nothing.
         on_epoch: called after every epoch of this process, once its checkpoint is safe. Epochs before a resume are in

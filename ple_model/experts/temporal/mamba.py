@@ -22,7 +22,22 @@ from ple_model.layers.dropout import fast_dropout
 
 
 class MambaLayer(nn.Module):
-    """Residual block of one selective scan, [B, S, width] with valid [B, S]."""
+    """Residual block of one selective scan.
+
+    Args:
+        config: widths, heads, state, taps.
+        steps: of a sequence.
+
+    Shape:
+        [B, S, width], valid [B, S] → [B, S, width], and of each step its size and the share of the state that it keeps.
+
+    Source: Dao and Gu (2024), §7.
+
+    Example:
+        >>> layer = MambaLayer(MambaBranchConfig(model_width=16), steps=4)
+        >>> layer(torch.randn(5, 4, 16), torch.ones(5, 4, dtype=torch.bool))[0].shape
+        torch.Size([5, 4, 16])
+    """
 
     def __init__(self, config: MambaBranchConfig, steps: int) -> None:
         super().__init__()
@@ -61,6 +76,24 @@ class MambaLayer(nn.Module):
 
 
 class MambaBranch(Branch):
+    """Selective scans over patches; the summary is the newest step beside the mean of the valid ones.
+
+    Args:
+        config: its settings.
+        patches: P of a row.
+        channels: numbers of a patch.
+
+    Shape:
+        patches [B, P, channels], valid [B, P] → summary [B, 2·model_width].
+
+    Source: MODEL §3; Dao and Gu (2024).
+
+    Example:
+        >>> branch = MambaBranch(MambaBranchConfig(model_width=16), patches=4, channels=6)
+        >>> branch(torch.randn(5, 4, 6), torch.ones(5, 4, dtype=torch.bool))[0].shape
+        torch.Size([5, 32])
+    """
+
     def __init__(self, config: MambaBranchConfig, patches: int, channels: int) -> None:
         super().__init__()
         self.width = 2 * config.model_width

@@ -12,6 +12,7 @@ from small_training import Material
 
 from feature_assets.data.tables import Tables
 from pipeline.training import baselines, model
+from ple_model.tasks import KINDS
 
 
 def test_every_task_gets_a_constant_and_a_boosted_prediction(made: Material, said: list[str]) -> None:
@@ -64,6 +65,6 @@ def test_past_brands_count_the_lines_of_the_last_days() -> None:
     )
     counts = baselines.past_brands(cast("Tables", SimpleNamespace(view=view)), rows, ["a", "b"])
     assert counts.tolist() == [[0, 1], [0, 1], [2, 0]]
-    shares = baselines.own_past(counts, np.tile([0.6, 0.4], (3, 1)))
+    shares = KINDS["contrastive"].own_past(counts, np.array([0.6, 0.4]))
     assert (shares.argmax(axis=1) == [0, 0, 0]).any()
     np.testing.assert_allclose(shares.sum(axis=1), [1.0, 1.0, 1.0])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
-import numpy as np
 import polars as pl
 import pytest
 from small_training import WINDOWS, Material, some_evaluation
@@ -53,13 +52,3 @@ def test_an_evaluation_is_loaded_as_it_was_saved(tmp_path: Any) -> None:
     saved = some_evaluation(churn="better")
     saved.save(tmp_path / "evaluation.json")
     assert Evaluation.load(tmp_path / "evaluation.json") == saved
-
-
-def test_reliability_takes_the_likeliest_class() -> None:
-    predicted, happened = evaluation.reliability_curve(
-        "multiclass", np.array([[0.2, 0.8], [0.6, 0.4]]), np.array([1, 1])
-    )
-    assert predicted.tolist() == [0.8, 0.6]
-    assert happened.tolist() == [1.0, 0.0]
-    predicted, happened = evaluation.reliability_curve("binary", np.array([0.3]), np.array([1]))
-    assert (predicted.tolist(), happened.tolist()) == ([0.3], [1.0])

@@ -4,73 +4,43 @@ optional may be absent; parts of a table are one table."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from feature_assets.data.contract import CONTRACT, OPTIONAL, DeliveryError
-from feature_assets.data.dataset import DatasetConfig, load_dataset
+from feature_assets.data.coercion import DeliveryError
+from feature_assets.data.contract import CONTRACT
+from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
-from feature_assets.sources import Ingested, ingest, load_tables, read_delivery
-from feature_assets.sources.contract_declared import CHANNELS, DECLARED
-from tests.conftest import DATA_ROOT
-from tests.feature_assets import synthetic
+from feature_assets.sources import ingest, load_tables, read_delivery
+from tests.deliveries import bank as deliveries
+from tests.deliveries.makers import (
+    Frames,
+    altered,
+    columns,
+    deliver,
+    emptied,
+    once_more,
+    same,
+    shuffled,
+    without,
+    write,
+)
 
-Frames = dict[str, pl.DataFrame]
-SHIFT = timedelta(days=2 * 365)  # the small tables are of 2017, moved to 2019
 LATE = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def bank() -> DatasetConfig:
-    whole = load_dataset("bank_simulation", DATA_ROOT)
-    first = synthetic.FIRST + SHIFT
-    until = first + timedelta(days=synthetic.DAYS)
-    return whole.model_copy(update={"covers_from": first, "covers_until": until, "zone": synthetic.ZONE})
+    return deliveries.dataset()
 
 
 @pytest.fixture(scope="module")
 def sound() -> Frames:
-    """Ten tables without a fault, as the contract has them."""
-    frames = dict(synthetic.tables(25, seed=1).frames)
-    channel = pl.col("channel").replace(dict(zip(("shelf", "mailer", "display"), CHANNELS, strict=True)))
-    frames["transactions"] = frames["transactions"].with_columns(channel, currency=pl.lit("CHF"))
-    frames["campaign_events"] = frames["campaign_events"].with_columns(is_control=pl.lit(False))
-    moved = {
-        name: frame.with_columns(pl.col(c) + SHIFT for c, dtype in frame.schema.items() if dtype.is_temporal())
-        for name, frame in frames.items()
-    }
-    return {name: frame.unique(maintain_order=True) for name, frame in moved.items()}
-
-
-def write(frames: Frames, folder: Path, parts: int = 1) -> Path:
-    for name, frame in frames.items():
-        place = folder / "tables" / name
-        place.mkdir(parents=True)
-        size = -(-frame.height // parts) or 1
-        for i in range(parts):
-            frame.slice(i * size, size).write_parquet(place / f"part-{i:05d}.parquet")
-    return folder
-
-
-def deliver(frames: Frames, folder: Path, bank: DatasetConfig, parts: int = 1) -> Ingested:
-    return ingest(read_delivery(bank, write(frames, folder, parts)))
-
-
-def more(frame: pl.DataFrame, **values: Any) -> pl.DataFrame:
-    """The frame and its first row once more with other values."""
-    return pl.concat(
-        [frame, frame.head(1).with_columns(pl.lit(v, frame.schema[c]).alias(c) for c, v in values.items())]
-    )
-
-
-def same(left: Tables, right: Tables) -> bool:
-    return left.frames.keys() == right.frames.keys() and all(
-        left.frames[n].equals(right.frames[n]) for n in left.frames
-    )
+    return deliveries.sound()
 
 
 def test_a_sound_delivery_becomes_the_contract_tables(bank: DatasetConfig, sound: Frames, tmp_path: Path) -> None:
@@ -79,35 +49,31 @@ def test_a_sound_delivery_becomes_the_contract_tables(bank: DatasetConfig, sound
     assert result.notes == ()
     assert result.tables.dataset == bank
     assert same(result.tables, Tables(bank, {n: f.select(result.tables.frames[n].columns) for n, f in sound.items()}))
-    for name, optional in OPTIONAL.items():
-        assert {c: result.tables.frames[name].schema[c] for c in optional} == optional
+    for name, table in CONTRACT.items():
+        assert {c: result.tables.frames[name].schema[c] for c in table.types} == table.types
     assert {"occupation", "device", "referrer"} <= set(result.tables.frames["customers"].columns)
 
 
-def test_every_table_is_declared_and_the_channels_are_those_of_the_description(bank: DatasetConfig) -> None:
-    assert set(DECLARED) == set(CONTRACT)
-    assert bank.channels == CHANNELS
-    seen: set[str] = set()
-    for name, declared in DECLARED.items():
-        assert {reference.table for reference in declared.references} <= seen, f"{name} is read before what it needs"
-        seen.add(name)
+def test_the_channels_are_those_of_the_data_set(bank: DatasetConfig, sound: Frames, tmp_path: Path) -> None:
+    other = bank.model_copy(update={"channels": ("pos", "fax", "pigeon")})
+    (count,) = deliver(sound, tmp_path, other).validated["transactions"].counts
+    assert count.reason == "transactions: channel of a purchase is none of pos, fax, pigeon"
+    wrong = pl.col("channel").is_in(["online", "app"]) & pl.col("kind").is_in(["purchase", "refund"])
+    assert (count.action, count.rows) == ("kept without channel", sound["transactions"].filter(wrong).height)
 
 
 def test_parts_of_a_table_are_one_table(bank: DatasetConfig, sound: Frames, tmp_path: Path) -> None:
-    one, three = deliver(sound, tmp_path / "one", bank), deliver(sound, tmp_path / "three", bank, parts=3)
+    one, three = deliver(sound, tmp_path / "one", bank, parts=1), deliver(sound, tmp_path / "three", bank, parts=3)
     assert same(one.tables, three.tables)
     assert "transactions/part-00002.parquet" in read_delivery(bank, tmp_path / "three").files
-    flat = tmp_path / "flat"
-    flat.mkdir()
-    for name, frame in sound.items():
-        frame.write_parquet(flat / f"{name}.parquet")
+    flat = write(sound, tmp_path / "flat")
     assert same(load_tables(bank, flat), one.tables)
     assert set(read_delivery(bank, flat).files) == set(CONTRACT)
 
 
 def test_nothing_beside_the_tables_is_opened(bank: DatasetConfig, sound: Frames, tmp_path: Path) -> None:
     plain = deliver(sound, tmp_path / "plain", bank)
-    folder = write(sound, tmp_path / "more")
+    folder = write(sound, tmp_path / "more", parts=1)
     truth = folder / "oracle" / "as_of=2019-05-01"
     truth.mkdir(parents=True)
     (truth / "part-00000.parquet").write_bytes(b"not a file that may be read")
@@ -180,11 +146,11 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
 def test_a_bad_row_has_one_reason_and_costs_no_good_row(
     bank: DatasetConfig, sound: Frames, tmp_path: Path, table: str, values: dict[str, Any], reason: str, action: str
 ) -> None:
-    needed = {"customers", "transactions", table, *(reference.table for reference in DECLARED[table].references)}
+    needed = {"customers", "transactions", table, *(reference.table for reference in CONTRACT[table].references)}
     frames = {name: frame for name, frame in sound.items() if name in needed}
     if table == "transactions":  # the first row is a purchase
         frames[table] = frames[table].sort(pl.col("kind") != "purchase", maintain_order=True)
-    frames[table] = more(frames[table], **values)
+    frames = altered(frames, table, once_more(**values))
     result = deliver(frames, tmp_path, bank)
     counts = {name: v.counts for name, v in result.validated.items() if v.counts}
     assert list(counts) == [table]
@@ -219,15 +185,15 @@ CONFLICTS: list[tuple[str, dict[str, Any]]] = [
 def test_a_key_with_two_contents_is_set_aside_whole(
     bank: DatasetConfig, sound: Frames, tmp_path: Path, table: str, values: dict[str, Any]
 ) -> None:
-    result = deliver(sound | {table: more(sound[table], **values)}, tmp_path, bank)
+    result = deliver(altered(sound, table, once_more(**values)), tmp_path, bank)
     (count,) = result.validated[table].counts
-    key = ", ".join(DECLARED[table].schema.primary_key())
+    key = ", ".join(CONTRACT[table].key)
     assert (count.reason, count.rows) == (f"{table}: same key ({key}) with different contents", 2)
     assert result.tables.frames[table].height == sound[table].height - 1
 
 
 def test_events_without_a_key_never_conflict(bank: DatasetConfig, sound: Frames, tmp_path: Path) -> None:
-    frames = sound | {"sessions": more(sound["sessions"], pages=999), "contacts": more(sound["contacts"], topic="x")}
+    frames = altered(altered(sound, "sessions", once_more(pages=999)), "contacts", once_more(topic="x"))
     result = deliver(frames, tmp_path, bank)
     assert not any(v.counts for v in result.validated.values())
 
@@ -235,7 +201,7 @@ def test_events_without_a_key_never_conflict(bank: DatasetConfig, sound: Frames,
 def test_a_row_that_is_kept_without_a_value_may_still_be_dropped_for_another(
     bank: DatasetConfig, sound: Frames, tmp_path: Path
 ) -> None:
-    frames = sound | {"sessions": more(sound["sessions"], pages=-1, event="dance")}
+    frames = altered(sound, "sessions", once_more(pages=-1, event="dance"))
     (count,) = deliver(frames, tmp_path, bank).validated["sessions"].counts
     assert (count.reason, count.action) == (
         "sessions: event is none of visit, search, support, login",
@@ -270,7 +236,7 @@ MISSING = {
 def test_a_missing_optional_table_switches_off_what_needs_it(
     bank: DatasetConfig, sound: Frames, tmp_path: Path, table: str, off: set[str], empty: bool
 ) -> None:
-    frames = {n: (f.clear() if n == table else f) for n, f in sound.items() if empty or n != table}
+    frames = altered(sound, table, emptied) if empty else without(sound, table)
     result = deliver(frames, tmp_path, bank)
     assert set(result.tables.frames) == set(CONTRACT) - {table}
     assert set(result.tables.dataset.tasks_off) == off
@@ -293,7 +259,7 @@ def test_tasks_without_their_columns_are_off(bank: DatasetConfig, sound: Frames,
 
 def test_columns_that_may_be_missing_may_be_absent(bank: DatasetConfig, sound: Frames, tmp_path: Path) -> None:
     bare = {
-        name: frame.drop(c for c, column in DECLARED[name].schema.columns().items() if column.nullable and c in frame)
+        name: frame.drop(c.name for c in CONTRACT[name].columns if (c.nullable or c.optional) and c.name in frame)
         for name, frame in sound.items()
     }
     bare["customers"] = bare["customers"].select("customer_id", "joined_on")
@@ -301,8 +267,7 @@ def test_columns_that_may_be_missing_may_be_absent(bank: DatasetConfig, sound: F
     result = deliver(bare, tmp_path, bank)
     assert not any(v.counts for v in result.validated.values())
     for name, frame in result.tables.frames.items():
-        assert not set(OPTIONAL.get(name, {})) & set(frame.columns)
-        assert frame.columns[: len(CONTRACT[name].columns())] == list(CONTRACT[name].columns())
+        assert frame.columns == [c.name for c in CONTRACT[name].columns if not c.optional]
 
 
 def test_other_widths_and_zones_mean_the_same(bank: DatasetConfig, sound: Frames, tmp_path: Path) -> None:
@@ -317,37 +282,33 @@ def test_other_widths_and_zones_mean_the_same(bank: DatasetConfig, sound: Frames
 
 
 def test_the_order_of_rows_and_parts_changes_nothing(bank: DatasetConfig, sound: Frames, tmp_path: Path) -> None:
-    dirty = sound | {
-        "transactions": more(more(more(sound["transactions"]), discount=9.0), transaction_id="n1", amount=-1.0),
-        "customers": more(sound["customers"], customer_id="n1", birth_year=1492),
-    }
-    shuffled = {n: f.sample(fraction=1, shuffle=True, seed=3) for n, f in dirty.items()}
-    one, two = deliver(dirty, tmp_path / "a", bank), deliver(shuffled, tmp_path / "b", bank, parts=4)
+    copy, conflict, negative = once_more(), once_more(discount=9.0), once_more(transaction_id="n1", amount=-1.0)
+    dirty = altered(sound, "transactions", copy, conflict, negative)
+    dirty = altered(dirty, "customers", once_more(customer_id="n1", birth_year=1492))
+    one, two = deliver(dirty, tmp_path / "a", bank), deliver(shuffled(dirty, 3), tmp_path / "b", bank, parts=4)
     assert same(one.tables, two.tables)
     assert one.validated["transactions"].counts == two.validated["transactions"].counts
+
+
+def _no_refunds(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter(pl.col("kind") != "refund")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: {n: x for n, x in f.items() if n != "transactions"}, "required table transactions"),
-        (lambda f: f | {"transactions": f["transactions"].clear()}, "table transactions has no rows"),
-        (lambda f: f | {"balances": f["balances"].drop("on")}, r"missing column balances\.on"),
-        (
-            lambda f: f | {"balances": f["balances"].with_columns(on=pl.lit("today"))},
-            r"balances\.on: expected type Date",
-        ),
-        (lambda f: f | {"transactions": f["transactions"].with_columns(amount=pl.lit(-1.0))}, "none of its"),
+        (lambda f: without(f, "transactions"), "required table transactions"),
+        (lambda f: altered(f, "transactions", emptied), "table transactions has no rows"),
+        (lambda f: altered(f, "balances", lambda frame: frame.drop("on")), r"missing column balances\.on"),
+        (lambda f: altered(f, "balances", columns(on=pl.lit("today"))), r"balances\.on: expected type Date"),
+        (lambda f: altered(f, "transactions", _no_refunds, columns(amount=pl.lit(-1.0))), "none of its"),
     ],
 )
 def test_what_cannot_be_read_is_one_clear_error(
     bank: DatasetConfig, sound: Frames, tmp_path: Path, change: Callable[[Frames], Frames], message: str
 ) -> None:
-    frames = change(sound)
-    if message == "none of its":
-        frames["transactions"] = frames["transactions"].filter(pl.col("kind") != "refund")
     with pytest.raises(DeliveryError, match=message):
-        deliver(frames, tmp_path, bank)
+        deliver(change(sound), tmp_path, bank)
 
 
 def test_damaged_and_differing_parts_are_named(bank: DatasetConfig, sound: Frames, tmp_path: Path) -> None:
@@ -355,13 +316,13 @@ def test_damaged_and_differing_parts_are_named(bank: DatasetConfig, sound: Frame
     part = folder / "tables" / "balances" / "part-00001.parquet"
     pl.read_parquet(part).with_columns(pl.col("balance").cast(pl.Float32)).write_parquet(part)
     with pytest.raises(
-        DeliveryError, match=r"part-00001\.parquet has other columns.*balance \(Float32, there Float64\)"
+        DeliveryError, match=r"part-00001\.parquet has other columns.*balance \(Float32, expected Float64\)"
     ):
         read_delivery(bank, folder)
     part.write_bytes(b"PAR1 is not enough")
     with pytest.raises(DeliveryError, match=r"balances.*part-00001\.parquet.*cannot be read"):
         read_delivery(bank, folder)
-    with pytest.raises(DeliveryError, match="simulate them first"):
+    with pytest.raises(DeliveryError, match=r"names no folder.*generator bank_simulation"):
         read_delivery(bank)
     with pytest.raises(DeliveryError, match="is not a folder"):
         read_delivery(bank, tmp_path / "nowhere")
