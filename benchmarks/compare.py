@@ -9,7 +9,7 @@ dates. All of it must be equal: values, nulls, types, order. `--nights` runs a w
 epoch and scores within 1e-6 of max(1, |value|). `--speed` runs `features.py` and `model.py` of both by turns; a total
 may be 5 % worse.
 
-Results are kept in the work folder under a digest of the code that made them: a killed comparison goes on where it
+Results are kept in the work folder under a digest of the code that computed them: a killed comparison goes on where it
 stopped, and a checkout that did not change is not computed again. Exits 1 on a difference.
 """
 
@@ -55,7 +55,7 @@ def report(results: list[Compared]) -> bool:
 
 
 def main() -> int:
-    """Compare, print, and say by the exit status whether both are equal."""
+    """Compare, print the result, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)

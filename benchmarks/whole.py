@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from feature_assets import registry
-from ple_model.config import AdaTTConfig, InputConfig, ModelConfig
+from feature_assets.labels import every_task, relations
+from ple_model.config import AdaTTConfig, InputConfig, ModelConfig, TransferConfig
 from ple_model.layers.basket import MODES, GroupTaskExpertBasket
 from ple_model.layers.towers import StackedLayerNorm, StackedLinear, TowerLevel
 from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
+from ple_model.tasks import Relation, TaskConfig
 from ple_model.training.affinity import AffinityMeter
 from ple_model.training.data import TensorTable
 from ple_model.training.distributed import World
@@ -26,7 +28,13 @@ def model_config(adatt: bool = True) -> ModelConfig:
     """Every column, every side input, 16 tasks, seven experts; adaTT dynamic from its first epoch."""
     names = registry.names()
     inputs = InputConfig(columns=names, present=tuple(range(len(names))), normalised=registry.normalised())
-    return ModelConfig(inputs=inputs, adatt=AdaTTConfig(enabled=adatt, warmup_epochs=0))
+    on = [task for task in every_task() if task.default]
+    return ModelConfig(
+        inputs=inputs,
+        tasks=tuple(TaskConfig.from_dict(task.for_model()) for task in on),
+        transfer=TransferConfig(relations=tuple(map(Relation.from_dict, relations(task.name for task in on)))),
+        adatt=AdaTTConfig(enabled=adatt, warmup_epochs=0),
+    )
 
 
 def table(config: ModelConfig, rows: int) -> TensorTable:

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 class Outputs:
     """predictions: task → raw output [B, out] (logits, standardised value, or query); gates [B, T, N] in the order of
     the configuration's tasks and of `expert_names`; shared [B, D], h_shared before the gates; mixed [B, T_group, H] of
-    each group, what the first layer behind the gates gave (`BasketOutput.mixed`); evidence: as `EvidentialHeads` gives
-    it; losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when asked for."""
+    each group, the output of the first layer behind the gates (`BasketOutput.mixed`); evidence: as of
+    `EvidentialHeads`; losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when
+    asked for."""
 
     predictions: dict[str, Tensor]
     gates: Tensor
@@ -43,7 +44,7 @@ class Outputs:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network without dropout for the block, then every module in the mode that it was in, whatever happens: in
+    """The network without dropout for the block, then every module in its mode of before, also after an error: in
     phase 2 of training the experts evaluate while the rest trains."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -66,19 +67,20 @@ class TargetScale(nn.Module):
         self.register_buffer("std", torch.ones(out))
 
     def standardise(self, label: Tensor) -> Tensor:
-        """Label unit → what the tower predicts. [B] or [B, out] → [B, out]."""
+        """Label unit → prediction of a tower. [B] or [B, out] → [B, out]."""
         return (label.reshape(-1, self.mean.shape[0]).float() - self.mean) / self.std
 
     def restore(self, value: Tensor) -> Tensor:
-        """What the tower predicts → label unit, [B, out]."""
+        """Prediction of a tower → label unit, [B, out]."""
         return value.float() * self.std + self.mean
 
 
 class MultiTaskNetwork(nn.Module):
     """A subclass sets the attributes below, calls `add_units`, and implements the methods that raise.
 
-    experts: what phase 2 freezes and whose gradients tasks are compared by. expert_names: the last axis of the gates.
-    evidential: heads beside the towers, or None. shared_frozen: buffer, whether phase 2 holds `experts` still.
+    experts: the part that phase 2 freezes and by whose gradients tasks are compared. expert_names: the last axis of
+    the gates. evidential: heads beside the towers, or None. shared_frozen: buffer, whether phase 2 has frozen
+    `experts`.
     """
 
     config: ModelConfig | BaselineConfig
@@ -119,7 +121,7 @@ class MultiTaskNetwork(nn.Module):
         raise NotImplementedError
 
     def freeze_shared(self, frozen: bool = True) -> None:
-        """Stops (or resumes) the training of all that phase 2 holds still; the flag is kept in a checkpoint."""
+        """Stops (or resumes) the training of all that phase 2 freezes; the flag is kept in a checkpoint."""
         raise NotImplementedError
 
     def freeze_gates(self) -> None:
@@ -127,7 +129,7 @@ class MultiTaskNetwork(nn.Module):
         raise NotImplementedError
 
     def apply_frozen(self) -> None:
-        """Sets what trains by the flags."""
+        """Lets parameters train, or not, by the flags."""
         raise NotImplementedError
 
     def scale(self, task: str) -> TargetScale:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 
@@ -18,7 +19,6 @@ from tests.deliveries import shop
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 BLOCK = re.compile(r"^```(?:python|yaml)\n# (?P<file>\S+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 FACTS = Path(__file__).with_name("extending_facts.py")
-PLE = str(Path(sys.executable).with_name("ple"))
 SMALL = {
     "bootstrap_resamples": 20,
     "snapshot_step_days": 28,
@@ -122,10 +122,9 @@ def test_a_training_and_a_night_use_all_of_them(trial_folder: Path) -> None:
         settings = yaml.safe_load((made / "settings.yaml").read_text()) | SMALL
         (made / "settings.yaml").write_text(yaml.safe_dump(settings))
         made.rename(home)
-    done = subprocess.run([PLE, "nightly"], env=environment(home), capture_output=True, text=True)
+    command = [sys.executable, "-m", "pipeline.cli", "nightly"]
+    done = subprocess.run(command, env=environment(home), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    import polars as pl
-
     scores = pl.read_parquet(home / "lake/scores/as_of=2023-10-28/*.parquet", hive_partitioning=False)
     matrix = pl.read_parquet(home / "lake/features/matrix/as_of=2023-10-28/*.parquet", hive_partitioning=False)
     assert scores.height == shop.CUSTOMERS

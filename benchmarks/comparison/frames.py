@@ -29,7 +29,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Compared:
-    """What was compared under one heading, and what differed."""
+    """The comparison of one part: its size and its differences."""
 
     what: str
     columns: int
@@ -79,8 +79,8 @@ def frames(where: str, old: pl.DataFrame, new: pl.DataFrame, tolerance: float = 
     key = old.columns[0]
     for name in old.columns:
         if name in new.columns:
-            found = _column(f"{where}.{name}", old[name], new[name], old[key], tolerance)
-            differences += [found] if found is not None else []
+            difference = _column(f"{where}.{name}", old[name], new[name], old[key], tolerance)
+            differences += [difference] if difference is not None else []
     return differences
 
 

@@ -57,7 +57,7 @@ DATES: Mapping[str, Mapping[str, tuple[date, ...]]] = {
 
 
 def main() -> None:
-    """Make every file that is not there yet."""
+    """Compute every file that is missing."""
     root, out, name, customers = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     if not Path(feature_assets.__file__).resolve().is_relative_to(root.resolve()):
         raise SystemExit(f"feature_assets comes from {feature_assets.__file__}, expected a module under {root}")
@@ -104,7 +104,7 @@ def _features(tables: Any, out: Path, fit: tuple[date, ...], days: tuple[date, .
 
 
 def _publish(file: Path, make: Callable[[], Any]) -> None:
-    """Write a frame beside and rename it, unless the file is there."""
+    """Write a frame beside and rename it, unless the file exists."""
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)

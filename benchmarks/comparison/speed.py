@@ -69,7 +69,7 @@ def compare(old: Checkout, new: Checkout) -> bool:
 
 
 def _run(side: Checkout, script: str, arguments: tuple[str, ...]) -> str:
-    """What a benchmark prints."""
+    """The output of a benchmark."""
     print(f"{side.root} ({side.commit}): {script} {' '.join(arguments)}", file=sys.stderr, flush=True)
     command = [sys.executable, str(side.root / "benchmarks" / script), *arguments]
     return subprocess.run(command, env=side.environment(), stdout=subprocess.PIPE, text=True, check=True).stdout

@@ -228,6 +228,7 @@ CONTRACT: dict[str, Table] = by_name(
         instant="as_of",
         may_precede=True,
         order=("customer_id", "as_of", "product_kind", "opened_on"),
+        series=("product_kind", "opened_on"),
         columns=(
             Column("customer_id", TEXT, "customer", key=True),
             Column("product_kind", TEXT, "kind of product", key=True, among=tuple(PRODUCT_FAMILIES)),
@@ -252,6 +253,7 @@ CONTRACT: dict[str, Table] = by_name(
         instant="on",
         may_precede=True,
         order=("customer_id", "on", "account_id"),
+        series=("account_id",),
         columns=(
             Column("customer_id", TEXT, "customer", key=True),
             Column("account_id", TEXT, "account", key=True),

@@ -122,6 +122,7 @@ class Table:
         rules: name → rule over several columns.
         static: whether further text columns of a delivery belong to it, as facts of the data set.
         order: columns by which validated rows are sorted; without it the key.
+        series: of a table of statements, the columns that, with the customer, name the series that a row continues.
     """
 
     name: str
@@ -134,6 +135,7 @@ class Table:
     rules: Mapping[str, Rule] = field(default_factory=dict)
     static: bool = False
     order: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
 
     @cached_property
     def schema(self) -> type[dy.Schema]:
@@ -165,6 +167,11 @@ class Table:
         return tuple(column.name for column in self.columns if column.key)
 
     @property
+    def of_customers(self) -> bool:
+        """Whether its rows are events of customers rather than things."""
+        return any(reference.table == "customers" for reference in self.references)
+
+    @property
     def reasons(self) -> dict[str, str]:
         """Rule → reason."""
         return {name: rule.reason for name, rule in self._rules.items()}
@@ -190,9 +197,9 @@ class Table:
         """The same table as it may be delivered: any width of integer, instants naive in UTC."""
         return replace(self, columns=tuple(column.delivered for column in self.columns))
 
-    def only(self, found: Mapping[str, object]) -> Table:
-        """The same table without the optional columns that are not among `found`."""
-        return replace(self, columns=tuple(c for c in self.columns if not c.optional or c.name in found))
+    def only(self, delivered: Mapping[str, object]) -> Table:
+        """The same table without the optional columns that were not delivered."""
+        return replace(self, columns=tuple(c for c in self.columns if not c.optional or c.name in delivered))
 
 
 def by_name(*tables: Table) -> dict[str, Table]:

@@ -18,35 +18,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from feature_assets.data.contract import INFLOWS, OUTFLOWS, SPEND
+from feature_assets.data.contract import CONTRACT, INFLOWS, OUTFLOWS, SPEND
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.encoding import Encoding, Lines
 from feature_assets.data.known import DIMENSIONS
 from feature_assets.data.local_time import local_clock
 
 LEVELS = ("category_l1", "category_l2", "category_l3")
-SORT_KEYS: dict[str, list[str]] = {
-    "customers": ["customer_id"],
-    "transactions": ["customer_id", "at", "transaction_id"],
-    "merchants": ["merchant_id"],
-    "products": ["product_id"],
-    "sessions": ["customer_id", "at", "channel", "event"],
-    "campaigns": ["campaign_id"],
-    "campaign_events": ["customer_id", "at", "campaign_id", "event"],
-    "holdings": ["customer_id", "as_of", "product_kind", "opened_on"],
-    "balances": ["customer_id", "on", "account_id"],
-    "contacts": ["customer_id", "at", "kind"],
-}
+SORT_KEYS: dict[str, tuple[str, ...]] = {name: table.order or table.key for name, table in CONTRACT.items()}
 """The order of each contract table's rows: results never depend on the order of a delivery. What these leave open is
 decided by the other columns."""
 
 INSTANTS: dict[str, str] = {
-    "transactions": "at",
-    "sessions": "at",
-    "campaign_events": "at",
-    "contacts": "at",
-    "holdings": "as_of",
-    "balances": "on",
+    name: table.instant for name, table in CONTRACT.items() if table.instant is not None and table.of_customers
 }
 """Table of events → the column that says when a row became known: an instant, or a local day (known after its end)."""
 

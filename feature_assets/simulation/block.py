@@ -48,7 +48,7 @@ class Block:
 
 
 def generator(seed: int, block: int, purpose: int) -> np.random.Generator:
-    """The generator of a block for one purpose: 0 the data, 1 dirty rows, 2 the oracle."""
+    """The generator of a block for one purpose: 0 the data, 1 dirty rows, 2 the oracle, 3 its uplift."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 1, block, purpose])))
 
 

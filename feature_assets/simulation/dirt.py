@@ -29,7 +29,7 @@ def _null(column: str) -> list[pl.Expr]:
 
 
 def added_faults(until: date) -> Faults:
-    """Table → name of a fault → the change to a copy of a good row. Validation must drop each one (of copies: one)."""
+    """Table → name of a fault → the change to a copy of a good row. Validation must drop each (of copies: one)."""
     future = pl.lit(until + timedelta(days=FUTURE_DAYS))
     at = future.cast(pl.Datetime("us", "UTC")).alias("at")
     stranger = _value("customer_id", "c-unknown")

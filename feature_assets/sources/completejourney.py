@@ -86,9 +86,9 @@ def _used(promotions: pl.LazyFrame, table: Table, transactions: pl.DataFrame) ->
     for column in promotions.select(list(types)).head(3).collect().iter_columns():
         coerce(table.name, column, types[column.name])  # a wrong type is an error before anything is joined
     on = ["product_id", "store_id", "week"]
-    found = promotions.collect_schema()
+    schema = promotions.collect_schema()
     numbers = [
-        pl.when(pl.col(c) == pl.col(c).round()).then(pl.col(c)) if found[c].is_float() else pl.col(c) for c in on
+        pl.when(pl.col(c) == pl.col(c).round()).then(pl.col(c)) if schema[c].is_float() else pl.col(c) for c in on
     ]
     rows = promotions.select(list(types)).with_columns(number.cast(pl.Int64) for number in numbers)
     missing = pl.any_horizontal(pl.all().is_null())

@@ -53,8 +53,8 @@ class ContractFiles(Reader):
             if name == "transactions":
                 table = replace(table, rules={**table.rules, "known_channel": _known_channel(delivery.dataset)})
             if table.static:
-                found = delivery.frames[name].collect_schema()
-                more = [Column(c, TEXT, nullable=True) for c, t in found.items() if c not in table.types and _text(t)]
+                schema = delivery.frames[name].collect_schema()
+                more = [Column(c, TEXT, nullable=True) for c, t in schema.items() if c not in table.types and _text(t)]
                 table = replace(table, columns=(*table.columns, *more))
             tables.append(table)
         return tables
@@ -107,8 +107,8 @@ def _text(dtype: pl.DataType) -> bool:
 
 def _absent(table: Table, delivered: pl.LazyFrame) -> list[str]:
     """Columns that may be missing in every row and are absent from the delivery."""
-    found = delivered.collect_schema()
-    return [c.name for c in table.columns if (c.nullable or c.optional) and c.name not in found]
+    schema = delivered.collect_schema()
+    return [c.name for c in table.columns if (c.nullable or c.optional) and c.name not in schema]
 
 
 def _to_contract(name: str, good: pl.DataFrame, delivered: pl.LazyFrame) -> pl.DataFrame:

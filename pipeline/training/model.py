@@ -1,14 +1,14 @@
 """The network of a training: its configuration from the data set's inputs, its fit, its calibration, its bundle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feature_assets import registry
 from feature_assets.build import groups_of
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.group import PADDING
-from feature_assets.labels import LabelState, describe, get_task
+from feature_assets.labels import LabelState, describe, get_task, relations
 from feature_assets.snapshots import SnapshotPlan
 from feature_assets.state import FeatureState
 from pipeline.resources.files import publish_json
@@ -70,7 +70,15 @@ def model_config(
 
     counts = {task: len(names) for task, names in label_state.classes.items()}
     tasks = [get_task(name).for_model(counts.get(name)) for name in plan.windows]
-    return ModelConfig.from_dict({"inputs": input_config(state), "tasks": tasks, **network.to_dict()})
+    values = with_relations(network, plan.windows)
+    return ModelConfig.from_dict({"inputs": input_config(state), "tasks": tasks, **values})
+
+
+def with_relations(network: "NetworkConfig", tasks: Iterable[str]) -> dict[str, Any]:
+    """The network's settings as plain values; without relations of its own, those declared with the tasks."""
+    values = network.to_dict()
+    values["transfer"]["relations"] = values["transfer"]["relations"] or relations(tasks)
+    return values
 
 
 def model_columns(inputs: "InputConfig", state: FeatureState) -> list[str]:

@@ -38,7 +38,6 @@ from ple_model.config.network import (
     WeightingConfig,
 )
 from ple_model.config.pool import AnyExpert, ExpertConfig, check_preferences
-from ple_model.tasks.catalogue import default_tasks
 from ple_model.tasks.config import Relation, TaskConfig, named_once, task_of
 from ple_model.tasks.relations import active_relations, topological_levels
 
@@ -100,7 +99,7 @@ class ModelConfig(NetworkConfig):
     """The whole network for the inputs and tasks of a data set."""
 
     inputs: InputConfig
-    tasks: tuple[TaskConfig, ...] = Field(default_factory=default_tasks, min_length=1)
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:

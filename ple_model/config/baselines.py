@@ -15,7 +15,6 @@ from ple_model.config._types import Dropout, Width
 from ple_model.config.inputs import InputConfig
 from ple_model.config.network import AdaTTConfig, TowerConfig, WeightingConfig
 from ple_model.config.pool import check_preferences
-from ple_model.tasks.catalogue import DEFAULT_RELATIONS, default_tasks
 from ple_model.tasks.config import Relation, TaskConfig, named_once, task_of
 from ple_model.tasks.relations import active_relations
 
@@ -60,7 +59,7 @@ class AsymmetricConfig(ClosedModel):
     name: Literal["asymmetric"] = "asymmetric"
     hidden: Hidden = (128, 64)
     dropout: Dropout = 0.1
-    relations: tuple[Relation, ...] = DEFAULT_RELATIONS
+    relations: tuple[Relation, ...] = ()
 
 
 class CustomizedConfig(ClosedModel):
@@ -161,7 +160,7 @@ class BaselineConfig(ClosedModel):
 
     architecture: ArchitectureConfig
     inputs: InputConfig
-    tasks: tuple[TaskConfig, ...] = Field(default_factory=default_tasks, min_length=1)
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
     encoder: InputEncoderConfig = InputEncoderConfig()
     tower: TowerConfig = TowerConfig()
     weighting: WeightingConfig = WeightingConfig()

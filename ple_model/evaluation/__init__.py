@@ -1,8 +1,7 @@
 """How good predictions are, how sure they are, and which baselines they have to beat.
 
 numpy in, numpy and JSON out. Nothing here imports torch, directly or through another module; networks, losses and files
-belong elsewhere. What differs by kind of task is asked of an `EvaluatedKind`, whose implementations live in
-`ple_model.tasks`.
+belong elsewhere. Whatever differs by kind of task is asked of an `EvaluatedKind`; `ple_model.tasks` implements it.
 
 kind         the questions that evaluation asks of a kind of task
 metrics      point metrics on the eligible rows

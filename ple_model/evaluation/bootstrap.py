@@ -23,7 +23,7 @@ from ple_model.evaluation.metrics import columns, take_rows
 RESAMPLES = 200
 LEVEL = 0.95
 # Resamples on which the metric is undefined (one class drawn) are left out; with more than this share the interval
-# would describe a different question, so there is none.
+# would describe a different question, so none is given.
 MAX_UNDEFINED = 0.05
 _CHUNK = 64  # resamples held at once by the AUC: 64 × 12,000 rows × 8 bytes = 6 MB
 

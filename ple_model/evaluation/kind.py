@@ -111,7 +111,7 @@ class EvaluatedKind(ABC):
         """[n, w] values whose means are base rates; w is 1 where a prediction is a number."""
 
     def label_range(self, labels: NDArray) -> float:
-        """Spread of the labels in their unit, which half-widths are measured against; 0 where there are none."""
+        """Spread of the labels in their unit, which half-widths are measured against; 0 for kinds without one."""
         return 0.0
 
     @abstractmethod

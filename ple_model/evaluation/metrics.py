@@ -130,7 +130,7 @@ def ranking_parts(scores: Floats, positives: Ints) -> dict[str, Floats]:
 
 
 def auc(score: Floats, label: NDArray) -> float | str:
-    """Area under the ROC curve (ties count one half); a text where there is one class only."""
+    """Area under the ROC curve (ties count one half); a text where only one class occurs."""
     from sklearn.metrics import roc_auc_score
 
     positive = label == 1

@@ -1,8 +1,8 @@
 """Metrics of uplift from predictions and transformed outcomes.
 
 A transformed outcome Z = Y · (W − e) / (e (1 − e)), of outcome Y, treatment W and its known propensity e, has the
-treatment effect as its conditional mean. So the mean of Z among the rows with the highest predictions estimates the
-uplift there, without looking at treatment or control again.
+treatment effect as its conditional mean. So the mean of Z among the rows with the highest predictions estimates
+their uplift, without looking at treatment or control again.
 
 The *uplift curve* is the gain per customer, φ · mean(Z of the top share φ), of treating the share φ with the highest
 predictions. AUUC is the area under it for φ from 0 to 1. Qini is AUUC less the area under the straight line to the

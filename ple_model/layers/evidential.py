@@ -16,8 +16,8 @@ Contrastive: over hundreds of candidates the pseudo-counts of a flat prior alone
 candidate m is counted in bucket m mod `buckets`. Candidates ordered by frequency then spread evenly.
 
 Regression: v = β(1 + ν) / (ν(α − 1)) is the predictive variance on the standardised label, whose own variance is 1. It
-is used whole: ν by itself, and so the epistemic share 1 / (1 + ν), is not identified by the likelihood (Meinert et al.,
-2023). u is 1 without evidence and 1/2 where the head knows no more than the label's spread.
+is used as a whole: ν by itself, and so the epistemic share 1 / (1 + ν), is not identified by the likelihood (Meinert
+et al., 2023). u is 1 without evidence and 1/2 where the head knows no more than the label's spread.
 
 Source: MODEL §11; Sensoy, Kaplan, Kandemir (2018), eq. 3 and §4; Amini et al. (2020), eq. 8 and 9.
 """
@@ -89,7 +89,22 @@ def nig_nll(gamma: Tensor, nu: Tensor, alpha: Tensor, beta: Tensor, y: Tensor) -
 
 
 class DirichletHeads(nn.Module):
-    """Heads of T tasks over K_t classes each: [T, B, width] → α [T, B, max K], exactly 1 beyond a task's K_t."""
+    """Heads of T tasks over K_t classes each.
+
+    Args:
+        classes: K_t of each task.
+        width: of a task vector.
+
+    Shape:
+        [T, B, width] → α [T, B, max K], exactly 1 beyond a task's K_t.
+
+    Source: MODEL §11; Sensoy et al. (2018).
+
+    Example:
+        >>> heads = DirichletHeads([2, 5], width=8)
+        >>> heads.uncertainty(heads(torch.randn(2, 4, 8))).shape
+        torch.Size([2, 4])
+    """
 
     padding: ClassVar[float] = -1  # of labels
     valid: Tensor
@@ -121,7 +136,22 @@ class DirichletHeads(nn.Module):
 
 
 class NormalHeads(nn.Module):
-    """Heads of T regression tasks: [T, B, width] → [T, B, max out, 4] = γ, ν, α, β of each output."""
+    """Heads of T tasks of numbers: a normal-inverse-gamma distribution for each output.
+
+    Args:
+        outs: outputs of each task.
+        width: of a task vector.
+
+    Shape:
+        [T, B, width] → [T, B, max out, 4] = γ, ν, α, β of each output.
+
+    Source: MODEL §11; Amini et al. (2020).
+
+    Example:
+        >>> heads = NormalHeads([1, 12], width=8)
+        >>> heads(torch.randn(2, 4, 8)).shape
+        torch.Size([2, 4, 12, 4])
+    """
 
     padding: ClassVar[float] = 0.0  # of labels
     valid: Tensor
@@ -159,10 +189,24 @@ class NormalHeads(nn.Module):
 
 
 class EvidentialHeads(nn.Module):
-    """Task vectors [B, T, width] → evidence by stack: parameters of all regression tasks, or of all tasks of about as
-    many classes, side by side (`DirichletHeads`, `NormalHeads`).
+    """Heads of all tasks, stacked: all that predict numbers, and all of about as many classes, side by side.
 
     Evidence is computed in float32, whatever autocast says. `annealed` is the share of the KL term that counts.
+
+    Args:
+        config: weights of the loss, epochs of the annealing, buckets of contrastive tasks.
+        tasks: T of them.
+        width: of a task vector.
+
+    Shape:
+        task vectors [B, T, width] → evidence by stack (`DirichletHeads`, `NormalHeads`); `uncertainty` → u [B, T].
+
+    Source: MODEL §11.
+
+    Example:
+        >>> heads = EvidentialHeads(EvidentialConfig(), tasks, width=8)
+        >>> heads.uncertainty(heads(torch.randn(4, len(tasks), 8))).shape == (4, len(tasks))
+        True
     """
 
     annealed: Tensor

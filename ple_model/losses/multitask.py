@@ -39,7 +39,7 @@ Observe = Callable[[Tensor, Tensor], None]
 
 @dataclass(frozen=True)
 class Part:
-    """What share of a step's batch one call sees, where the batch is computed in parts or by several processes.
+    """The share of a step's batch that one call sees, where the batch is computed in parts or by several processes.
 
     rows: of the batch's rows. labels [T]: of each task's labels, over all processes. whole: sums a tensor over
     processes, outside of the graph.
@@ -51,8 +51,8 @@ class Part:
 
 
 class MultiTaskLoss(nn.Module):
-    """Holds what is learnt beside the model (weights of tasks, adaTT), so its parameters belong to the optimizer and
-    its state to the checkpoint."""
+    """The total loss of a step, with the parameters that are learnt beside the model (weights of tasks, adaTT): they
+    belong to the optimizer and to the checkpoint."""
 
     def __init__(self, config: ModelConfig | BaselineConfig) -> None:
         super().__init__()
@@ -70,8 +70,8 @@ class MultiTaskLoss(nn.Module):
         part: Part | None = None,
         observe: Observe | None = None,
     ) -> LossResult:
-        """`observe` is called with the plain losses and which tasks have labels, before these are put together: what
-        it measures (affinities, norms, conflicts) counts in this very step."""
+        """`observe` is called with the plain losses and which tasks have labels, before these are added up: its
+        measurements (affinities, norms, conflicts) count in this very step."""
         whole = None if part is None else part.whole
         losses, counts, everywhere = self.plain(outputs, targets, model, whole)
         labelled = everywhere > 0
@@ -111,8 +111,9 @@ class MultiTaskLoss(nn.Module):
 
     def rows(self, outputs: Outputs, targets: Targets, model: MultiTaskNetwork) -> tuple[Tensor, Tensor]:
         """Unweighted loss of each task and row [T, B], 0 where not labelled, and the mask of what is [T, B]."""
-        found = [self._rows(task, outputs.predictions[task.name], targets, model) for task in self.config.tasks]
-        return torch.stack([torch.where(mask, rows, 0.0) for rows, mask in found]), torch.stack([m for _, m in found])
+        by_task = [self._rows(task, outputs.predictions[task.name], targets, model) for task in self.config.tasks]
+        losses = [torch.where(mask, rows, 0.0) for rows, mask in by_task]
+        return torch.stack(losses), torch.stack([mask for _, mask in by_task])
 
     def _rows(self, task: TaskConfig, raw: Tensor, targets: Targets, model: MultiTaskNetwork) -> tuple[Tensor, Tensor]:
         """Loss of each row [B] and the mask of labelled rows [B]. Masked labels are never read."""

@@ -5,7 +5,7 @@
     tasks.json           each task's name, kind, unit, meaning and classes or brands, and more where it is described
     calibration.json     each task's calibrator, uncertainty threshold and base rates
 
-Other files beside them (feature schema, fitted state, vocabularies) belong to whoever puts them there.
+Other files beside them (feature schema, fitted state, vocabularies) belong to the pipeline.
 """
 
 import json
@@ -32,7 +32,7 @@ _MODEL, _WEIGHTS, _TASKS, _CALIBRATION = "model.json", "weights.safetensors", "t
 
 
 class BundleError(ValueError):
-    """A folder that is no bundle, was altered, or does not fit itself; the message names the file and what to do."""
+    """A folder that is no bundle, was altered, or contradicts itself; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def load_bundle(directory: Path) -> Bundle:
 
 
 def _load_model(config: ModelConfig, path: Path) -> PLEClusterAdaTT:
-    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten; their draws must not be felt
+    with torch.random.fork_rng(devices=[]):  # the weights are overwritten; the caller's draws stay as they are
         model = PLEClusterAdaTT(config)
     weights = safetensors.torch.load(path.read_bytes())
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}

@@ -1,4 +1,5 @@
-"""Scores from a bundle and a feature matrix: the table a business reads. The only place of this package with pandas.
+"""Scores from a bundle and a feature matrix: the table a business reads. The only module of this package that accepts
+pandas.
 
 Also the loader that MLflow asks for (`loader_module="ple_model.serving.scorer"`): a registered version loads with the
 copy of this package that was logged with it, and unpickles nothing.
@@ -85,7 +86,7 @@ class Scorer:
     def predict(self, inputs: Inputs) -> Predicted:
         """Final predictions as arrays, for evaluation and for `score`.
 
-        Raises
+        Raises:
             ValueError: a prediction that is not finite.
         """
         raw = raw_outputs(self.bundle.model, inputs)
@@ -124,7 +125,7 @@ def _top_experts(found: Predicted) -> pl.Series:
 
 
 class LoadedModel:
-    """What `mlflow.pyfunc.load_model` wraps: a scorer that takes and gives data frames."""
+    """The model that `mlflow.pyfunc.load_model` wraps: a scorer that takes and returns data frames."""
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer

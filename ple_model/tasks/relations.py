@@ -6,34 +6,38 @@ Source: MODEL §7.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 
-from ple_model.closed import nearest
-from ple_model.tasks.catalogue import TASK_NAMES
 from ple_model.tasks.config import Relation, TaskConfig
 from ple_model.tasks.kinds import kind_of
+
+#: Similarity (`difflib`) from which a name counts as that of a configured task, misspelt: one letter of five or more.
+MISSPELT = 0.8
 
 
 def active_relations(
     relations: Iterable[Relation], tasks: Iterable[TaskConfig]
 ) -> tuple[tuple[Relation, ...], tuple[Relation, ...]]:
-    """(kept, dropped): relations whose two tasks are on, and those that name a known task that is off.
+    """(kept, dropped): relations whose two tasks are configured, and those of which one is not.
+
+    A model does not know the tasks that a data set leaves out, so a relation with one of them is dropped. A name that
+    is nearly that of a configured task counts as misspelt.
 
     Raises:
-        ValueError: a relation with an unknown task, or `sequential` or `inverse` from a source that is not a single
+        ValueError: a relation with a misspelt task, or `sequential` or `inverse` from a source that is not a single
             logit.
 
     Source: MODEL §7.
     """
     on = {task.name: task for task in tasks}
-    known = list(dict.fromkeys([*on, *TASK_NAMES]))
     kept, dropped = [], []
     for relation in relations:
         for name in (relation.source, relation.target):
-            if name not in known:
+            if name not in on and (meant := get_close_matches(name, on, n=1, cutoff=MISSPELT)):
                 raise ValueError(
-                    f"relation {relation.source} → {relation.target} names unknown task {name!r}; "
-                    f"{nearest(name, known)}"
+                    f"relation {relation.source} → {relation.target} names unknown task {name!r}; did you mean "
+                    f"{meant[0]!r}? If {name!r} is another task that is off, leave the relation out"
                 )
         if relation.source not in on or relation.target not in on:
             dropped.append(relation)

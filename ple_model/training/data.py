@@ -31,7 +31,7 @@ class TensorTable:
     def of(cls, inputs: Inputs, targets: Targets) -> "TensorTable":
         """A table that owns a compact form of `inputs`.
 
-        Raises
+        Raises:
             ValueError: another number of rows in the targets than in the inputs.
         """
         for name, values in targets.values.items():
@@ -42,9 +42,9 @@ class TensorTable:
 
     @classmethod
     def concat(cls, parts: "Sequence[TensorTable]") -> "TensorTable":
-        """The rows of all parts in their order. All must hold the same tasks and the same inputs."""
+        """The rows of all parts in order. All must hold the same tasks and the same inputs."""
         if not parts:
-            raise ValueError("no parts to put together")
+            raise ValueError("no parts to concatenate")
         return cls(_concat_inputs([part.inputs for part in parts]), _concat_targets([part.targets for part in parts]))
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What one epoch showed, and how a person watches it: a bar on a terminal, one line an epoch anywhere else."""
+"""The report of an epoch, and progress for people: a bar on a terminal, one line an epoch anywhere else."""
 
 import sys
 from collections.abc import Mapping

@@ -8,8 +8,8 @@ import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from tests.conftest import DATA_ROOT
+from tests.deliveries import synthetic
 from tests.deliveries.makers import Frames
-from tests.feature_assets import synthetic
 
 SHIFT = timedelta(days=2 * 365)  # the synthetic tables are of 2017, moved to 2019
 

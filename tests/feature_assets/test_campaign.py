@@ -12,7 +12,7 @@ import pytest
 from feature_assets.data.tables import View
 from feature_assets.group import GroupState
 from feature_assets.groups.multi_source.campaign import GROUP, HALF_LIFE, beta_prior
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 
 
 @lru_cache(maxsize=1)

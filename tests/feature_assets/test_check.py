@@ -9,7 +9,7 @@ import pytest
 from feature_assets import build, check, registry
 from feature_assets.data.tables import Tables, View
 from feature_assets.state import FeatureState
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 
 GROUPS = ("base", "campaign", "txn_seq")
 

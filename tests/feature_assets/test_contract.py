@@ -16,7 +16,6 @@ from feature_assets.data.contract import CONTRACT, conform
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from feature_assets.data.declaration import INSTANT, NUMBER, WHOLE, Column, Reference, Table, by_name
 from feature_assets.data.quarantine import validate
-from feature_assets.sources import read_delivery
 from tests.conftest import DATA_ROOT
 
 LINES = Table(
@@ -267,5 +266,3 @@ def test_settings_are_closed(tmp_path: Path, dataset: DatasetConfig) -> None:
         load_dataset("mime", tmp_path)
     with pytest.raises(FileNotFoundError, match="did you mean 'mine'"):
         load_dataset(str(tmp_path / "mime.yaml"), DATA_ROOT)
-    with pytest.raises(ValueError, match=r"shop\.yaml: source: .*'contract_file'; did you mean 'contract_files'"):
-        read_delivery(dataset.model_copy(update={"name": "shop", "source": "contract_file"}))

@@ -24,7 +24,7 @@ from feature_assets.check import check
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.tables import INSTANTS, PARTS, Tables, View, before, stable_shard
 from feature_assets.state import FeatureState
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 
 Outputs = dict[str, pl.DataFrame]
 GROUPS = list(registry.registry())

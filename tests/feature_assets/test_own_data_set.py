@@ -64,7 +64,7 @@ def test_features_and_labels_are_computed(own: DatasetConfig, bought: Tables) ->
     assert set(computed["spending_category"].drop_nulls()) <= set(range(len(shop.DEPARTMENTS)))
     assert not {"ctr", "cvr", "balance_util"} & set(computed.columns)
 
-    state = fit_state(bought, planned.train[-1:], seed=0)
+    state = fit_state(bought, planned.train[-2:], seed=0)
     view = bought.view(own.covers_until)
     matrix = assemble(view, compute_all(view, state), state)
     assert matrix["customer_id"].to_list() == [f"n{c:02d}" for c in range(shop.CUSTOMERS)]

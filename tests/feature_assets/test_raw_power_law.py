@@ -14,7 +14,7 @@ import pytest
 
 from feature_assets.group import GroupState
 from feature_assets.groups.base.raw_power_law import CATEGORIES, DAYS, GROUP
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 
 Line = dict[str, Any]
 

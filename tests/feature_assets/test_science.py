@@ -18,7 +18,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.flows import offsets, purchase_days, visits
 from feature_assets.groups.domain import financial_behaviour, income_decomposition
 from feature_assets.groups.multidisciplinary import epidemic, interference, reaction_kinetics, routine_activity
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 
 FIRST = date(2020, 1, 1)
 

@@ -11,7 +11,7 @@ import pytest
 from feature_assets.data.tables import Tables, View
 from feature_assets.group import GroupState
 from feature_assets.groups.sequences.session_seq import CHANNELS, GROUP, LIMIT, STEPS
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 from tests.feature_assets.sources_by_hand import Person, people
 
 

@@ -18,7 +18,7 @@ from feature_assets.group import GroupState
 from feature_assets.groups.sequences import deposit_days as _deposit_days
 from feature_assets.groups.sequences import txn_seq
 from feature_assets.groups.sequences.txn_seq import GROUP, STEPS
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 from tests.feature_assets.sources_by_hand import Person, people
 
 

@@ -14,7 +14,7 @@ from feature_assets.data.contract import SPEND
 from feature_assets.data.tables import INSTANTS, Tables
 from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check, windows
 from feature_assets.snapshots import SnapshotPlan
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 
 T = date(2017, 4, 20)
 UNTIL = synthetic.FIRST + timedelta(days=synthetic.DAYS)

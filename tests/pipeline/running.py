@@ -22,7 +22,7 @@ def start(home: Path, delivery: Path, as_of: str | None = None) -> subprocess.Po
 
 def night(home: Path, delivery: Path, as_of: str | None = None) -> str:
     process = start(home, delivery, as_of)
-    output = process.communicate(timeout=500)[0]
+    output = process.communicate(timeout=1_500)[0]
     assert process.returncode == 0, output
     return output
 

@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 
 from feature_assets import registry
+from feature_assets.group import GroupState
 from feature_assets.labels import LabelState
 from feature_assets.snapshots import SnapshotPlan
-from feature_assets.state import FeatureState, GroupState
+from feature_assets.state import FeatureState
 from pipeline.settings import Settings
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.workspace import Workspace

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from polars.testing import assert_frame_equal
 from running import MakeHome, night, score_file, start
 from trials import small_bank
 
@@ -89,4 +90,4 @@ def test_killed_at_any_time_the_next_night_gives_the_same_scores(
         process.send_signal(signal.SIGKILL)
         process.communicate()
     night(home, bank)
-    pl.testing.assert_frame_equal(scores(home).drop("run_id"), scores(first[0]).drop("run_id"), check_exact=True)
+    assert_frame_equal(scores(home).drop("run_id"), scores(first[0]).drop("run_id"), check_exact=True)

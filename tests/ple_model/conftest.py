@@ -23,11 +23,12 @@ from ple_model.config import (
     SideConfig,
     TaskConfig,
     TemporalConfig,
+    TransferConfig,
     TransformerBranchConfig,
     UnifiedHGCNConfig,
 )
 from ple_model.inputs import Inputs, Targets
-from ple_model.tasks.catalogue import default_tasks, select
+from tests.ple_model.catalogue import RELATIONS, default_tasks, select
 
 ROWS = 48
 
@@ -88,6 +89,7 @@ def model_config(input_config: InputConfig) -> ModelConfig:
             OptimalTransportConfig(width=16, support=12, prototypes=5, dimension=4, hidden=(16,)),
             RawScaleConfig(width=16, hidden=(16,)),
         ),
+        transfer=TransferConfig(relations=RELATIONS),
         adatt=AdaTTConfig(warmup_epochs=0, freeze_epoch=5),
     )
 

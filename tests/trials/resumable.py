@@ -51,7 +51,7 @@ class Trials:
                 shutil.rmtree(old)
 
     def result(self, test: str) -> Path:
-        """The file that says that a test has passed."""
+        """The file that records that a test has passed."""
         return self.folder / "passed" / f"{hashlib.sha256(test.encode()).hexdigest()[:16]}.json"
 
     def choose(self, trials: Sequence[pytest.Item]) -> list[pytest.Item]:

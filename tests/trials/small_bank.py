@@ -11,7 +11,7 @@ LAST, EARLIER = "2025-06-24", "2025-03-25"
 
 
 def delivery(folder: Path) -> Path:
-    """The delivery under `folder`, simulated if it is not there; it is written whole or not at all."""
+    """The delivery under `folder`, simulated if it does not exist; it is written whole or not at all."""
     place = folder / f"{DATASET}-{CUSTOMERS}"
     if not place.exists():
         simulate(place, CUSTOMERS, seed=SEED)

@@ -24,15 +24,15 @@ CLASSES: dict[str, list[str]] = {
 """Task → classes, in the order of the oracle's probabilities."""
 
 
-def oracle_frame(world: World, found: dict[str, np.ndarray], ids: pl.Series) -> pl.DataFrame:
+def oracle_frame(world: World, result: dict[str, np.ndarray], ids: pl.Series) -> pl.DataFrame:
     """customer_id and one column a task: Float64 (null without a label), List(Float64) of class probabilities, and
     `brand_prediction__top` List(String), likeliest first.
 
     Args:
-        found: the result of `oracle_block`. ids: of all customers of the block.
+        result: of `oracle_block`. ids: of all customers of the block.
     """
-    columns = {"customer_id": ids.gather(found["row"].astype(np.uint32))}
-    for task, values in found.items():
+    columns = {"customer_id": ids.gather(result["row"].astype(np.uint32))}
+    for task, values in result.items():
         if task == "row":
             continue
         if task == "brand_prediction__top":

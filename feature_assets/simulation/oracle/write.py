@@ -44,7 +44,7 @@ def write(
     """Write `<folder>/oracle/as_of=…/part-….parquet` and `<folder>/oracle/classes.json`.
 
     Args:
-        folder: of a simulation; an oracle in it is replaced.
+        folder: of a simulation; an oracle in it, that of uplift as well, is replaced.
         config: size of the oracle.
         workers: processes; the bytes do not depend on them.
         progress: receives a line after each block.
@@ -79,6 +79,6 @@ def write_block(job: Job) -> None:
     block, ids = run.block(world, part), run.ids(part)
     rng = generator(run.seed, part.number, 2)
     for day in job.constants.days:
-        found = oracle_block(rng, world, block, job.constants, day, job.quota, job.draws)
+        result = oracle_block(rng, world, block, job.constants, day, job.quota, job.draws)
         as_of = run.parameters.first_day + timedelta(days=day)
-        write_parquet(job.folder / f"as_of={as_of}" / part.file, oracle_frame(world, found, ids))
+        write_parquet(job.folder / f"as_of={as_of}" / part.file, oracle_frame(world, result, ids))

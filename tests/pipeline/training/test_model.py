@@ -9,7 +9,8 @@ import polars as pl
 from small_training import CLASSES, CUSTOMERS, WINDOWS, Material
 
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.state import FeatureState, GroupState
+from feature_assets.group import GroupState
+from feature_assets.state import FeatureState
 from pipeline.training import model
 
 

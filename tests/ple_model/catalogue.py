@@ -1,4 +1,7 @@
-"""The 18 tasks of MODEL §2 and the relations of §7."""
+"""A catalogue for the model's tests: the 18 tasks of MODEL §2 and the relations of §7.
+
+The product's tasks are declared by `feature_assets.labels`; the library takes whatever it is given.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ple_model.closed import nearest
-from ple_model.tasks.config import Loss, Mode, Relation, TaskConfig
-from ple_model.tasks.kinds import kind_of
+from ple_model.tasks import Relation, TaskConfig, kind_of
+from ple_model.tasks.config import Loss, Mode
 
 _MODES: dict[str, Mode] = {
     "engagement": "journey",
@@ -54,7 +57,7 @@ _CATALOGUE: tuple[TaskConfig, ...] = (
 TASK_NAMES: tuple[str, ...] = tuple(task.name for task in _CATALOGUE)
 OFF_BY_DEFAULT: tuple[str, ...] = ("uplift", "category_uplift")
 
-DEFAULT_RELATIONS: tuple[Relation, ...] = (
+RELATIONS: tuple[Relation, ...] = (
     Relation(source="ctr", target="cvr", kind="sequential"),
     Relation(source="cvr", target="ltv", kind="feature"),
     Relation(source="churn", target="retention", kind="inverse"),
@@ -71,8 +74,7 @@ def default_tasks() -> tuple[TaskConfig, ...]:
 def select(names: Iterable[str], classes: Mapping[str, int] | None = None) -> tuple[TaskConfig, ...]:
     """The named tasks in the order of MODEL §2, with the class counts of a data set.
 
-    classes: task → number of classes (multiclass: `out`) or of candidates (contrastive: rows of its table).
-    Raises ValueError for an unknown name.
+    classes: task → number of classes, candidates or outputs. Raises ValueError for an unknown name.
     """
     wanted, classes = set(names), classes or {}
     for name in sorted(wanted):
