@@ -213,9 +213,8 @@ def judge(bench: Bench, epochs: int) -> int:
         beats = difference.beyond_zero and (difference.estimate or 0.0) > 0
         beaten += beats
         verdict = "beyond the interval" if beats else "NOT beyond the interval"
-        print(
-            f"  network − constant {difference.estimate:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}], {verdict}"
-        )
+        interval = f"[{difference.low:+.1f}, {difference.high:+.1f}]"
+        print(f"  network − constant {difference.estimate:+.1f} {interval}, {verdict}")
         if labels.ndim == 2:
             by_category(models, labels, best)
     return 0 if beaten == len(TASKS) else 1
