@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from feature_assets.labels.constants import EFFECT_DAYS
 from feature_assets.simulation.block import Block, generator, simulate_block
 from feature_assets.simulation.campaigns import plan_exposures, purchase_lift
 from feature_assets.simulation.config import CATEGORIES, SimulationConfig
@@ -102,3 +103,29 @@ def test_writing_it_changes_no_other_file(tmp_path: Path) -> None:
 def digests(folder: Path) -> dict[str, str]:
     files = (file for file in folder.rglob("*") if file.is_file())
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_the_expectation_is_what_campaigns_add_in_the_simulation(world: World) -> None:
+    """While a campaign works, purchases come at 1 + u times the rate: u / (1 + u) of their amounts is its effect."""
+    block = simulate_block(world, 5, 1, 3_000)
+    rows, campaign = uplift.first_assignments(world, block, DAY)
+    e, p, n, days = block.exposures, block.purchases, len(block.customers), world.calendar.days
+    assigned, start = np.full(n, -1), np.full(n, days)
+    assigned[rows], start[rows] = campaign, world.campaigns.start[campaign]
+    control = set(zip(e.target_row[e.control].tolist(), e.target_campaign[e.control].tolist(), strict=True))
+    treated = np.array([pair not in control for pair in zip(rows.tolist(), campaign.tolist(), strict=True)])
+    working = np.zeros((n, days), bool)
+    first = np.flatnonzero((e.nth == 0) & (assigned[e.row] == e.campaign))
+    for k in range(world.config.uplift_days):
+        inside = e.day[first] + k < days
+        working[e.row[first[inside]], e.day[first[inside]] + k] = True
+    working[rows] &= ~uplift._other_campaigns(world, e, rows, campaign, 0, days)
+    began = np.where(p.refund, p.origin, p.day)
+    counts = (began >= start[p.row]) & (p.day < start[p.row] + EFFECT_DAYS) & working[p.row, began]
+    share = block.customers.uplift / (1 + block.customers.uplift)
+    added = np.bincount(p.row[counts], (p.amount * share[p.row])[counts], n)[rows]
+    _, expected = uplift.uplift_block(generator(5, 1, 3), world, block, DAY)
+    difference = (added - expected.sum(axis=1))[treated]
+    assert len(difference) > 400
+    assert abs(difference.mean()) < 4 * difference.std() / np.sqrt(len(difference))
+    assert added[treated].mean() > 6 * added[treated].std() / np.sqrt(len(difference)) > 0
