@@ -85,8 +85,7 @@ def measure(simulation: Path, state_folder: Path, customers: int, shard: int) ->
 
     from feature_assets import build
     from feature_assets.data.tables import Tables
-    from feature_assets.events.flows import flows, purchase_days
-    from feature_assets.events.lines import window
+    from feature_assets.events.view import View
     from feature_assets.state import FeatureState
 
     state = FeatureState.load(state_folder)
@@ -98,12 +97,12 @@ def measure(simulation: Path, state_folder: Path, customers: int, shard: int) ->
             tables = read(folder)
             reading += time.process_time() - started
             if not done:  # kernels are loaded from their cache once a process, not once a shard
-                few = Tables(tables.dataset, tables.frames, presorted=True).view(date.fromisoformat(DATE), (0, 100))
+                few = View(Tables(tables.dataset, tables.frames, presorted=True), date.fromisoformat(DATE), (0, 100))
                 build.assemble(few, build.compute_all(few, state), state)
                 del few  # and with it what was derived from the whole shard
-            view = tables.view(date.fromisoformat(DATE))
+            view = View(tables, date.fromisoformat(DATE))
             started = time.process_time()
-            window(view).codes("merchant_id"), flows(view), purchase_days(view)
+            view.purchases.codes("merchant_id"), view.flows, view.purchase_days
             spent[SHARED] = spent.get(SHARED, 0.0) + time.process_time() - started
             outputs: dict[str, Any] = {}
             for name in build.groups_of(state):

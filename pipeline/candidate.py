@@ -27,6 +27,7 @@ import ple_model
 from feature_assets import registry
 from feature_assets.build import assemble, compute_all, fit_state, groups_of
 from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.group import PADDING
 from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check, windows
 from feature_assets.snapshots import SnapshotPlan, plan
@@ -150,7 +151,7 @@ class Candidate:
         dates = (*self.plan.train, *self.plan.holdout)
         labels = []
         for done, day in enumerate(dates, start=1):
-            view = self.tables.view(day, self.shard(done, day))
+            view = View(self.tables, day, self.shard(done, day))
             file = self.snapshot_file(day)
             if not file.exists():
                 publish(assemble(view, compute_all(view, self.state), self.state), file)
@@ -169,7 +170,7 @@ class Candidate:
     def shard(self, number: int, day: date) -> tuple[int, int] | None:
         """The customers that snapshot `number` takes where all of them would be more than `max_training_rows`."""
         share = self.settings.max_training_rows // len(self.plan.dates)
-        known = int((self.tables.frames["customers"]["joined_on"] < day).sum())
+        known = View(self.tables, day).customers.height
         shards = -(-known // max(share, 1))
         return (number % shards, shards) if shards > 1 else None
 

@@ -59,6 +59,11 @@ class Codes:
         rank = {value: i for i, value in enumerate(vocabulary)}
         return np.array([*(rank.get(name, len(rank)) for name in self.names), len(rank)], dtype=np.int64)[self.numbers]
 
+    def among(self, vocabulary: Sequence[str], other: int) -> np.ndarray:
+        """Position of each value in `vocabulary`, int32 [N]; `other` for any other value, −1 for null."""
+        place = {value: i for i, value in enumerate(vocabulary)}
+        return np.array([*(place.get(name, other) for name in self.names), -1], dtype=np.int32)[self.numbers]
+
     def texts(self) -> pl.Series:
         """The text column again, String [N]."""
         numbers = pl.Series(self.numbers, dtype=pl.Int32)

@@ -16,7 +16,8 @@ import polars as pl
 
 from feature_assets.data.contract import INFLOWS, OUTFLOWS
 from feature_assets.data.encoding import Encoding, Paths
-from feature_assets.data.tables import Tables, stable_shard
+from feature_assets.data.shards import stable_shard
+from feature_assets.data.tables import Tables
 from feature_assets.events.barrier import day_number, frame_before, rows_between
 from feature_assets.events.campaigns import REACHED, Exposures, exposures
 from feature_assets.events.columns import Columns, Population
@@ -211,6 +212,11 @@ class View:
         days since 1970-01-01, int64 [n]."""
         joined = self.customers["joined_on"].to_physical().to_numpy().astype(np.int64)
         return np.maximum(joined, self.day - self.history)
+
+    def joined_days(self, days: int) -> np.ndarray:
+        """Whether a customer had joined on each of the last `days` days, oldest first: bool [n, days]."""
+        joined = self.customers["joined_on"].to_physical().to_numpy()
+        return self.day - days + np.arange(days)[None, :] >= joined[:, None]
 
     @cached_property
     def observed_days(self) -> np.ndarray:

@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 
 from feature_assets.data.dataset import midnight
-from feature_assets.data.tables import INSTANTS
+from feature_assets.data.known import KNOWN
 from feature_assets.simulation.block import Block, generator, simulate_block
 from feature_assets.simulation.config import SimulationConfig
 from feature_assets.simulation.dirt import dirty
@@ -160,7 +160,7 @@ def _write_oracle(job: Job, world: World, block: Block, ids: pl.Series, constant
 
 def _before(table: str, frame: pl.DataFrame, until: date, zone: str) -> pl.DataFrame:
     """The rows that had become known before `until`."""
-    column = {"customers": "joined_on", "campaigns": "starts_on"}.get(table) or INSTANTS.get(table)
+    column = KNOWN[table].row
     if column is None:
         return frame
     limit = pl.lit(midnight(until, zone)).cast(frame[column].dtype) if column == "at" else pl.lit(until)

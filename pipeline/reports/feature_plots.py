@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from feature_assets import normalise
-from feature_assets.data.tables import View
+from feature_assets.events.view import View
 from feature_assets.state import FeatureState
 from pipeline.reports.plots import new_figure
 

@@ -13,7 +13,8 @@ import polars as pl
 from dagster import UPathIOManager
 from upath import UPath
 
-from feature_assets.data.tables import Tables, View
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 
 Context = dg.InputContext | dg.OutputContext
 
@@ -128,4 +129,4 @@ def _load_tables(folder: Path) -> Tables:
 
 @lru_cache(maxsize=1)
 def _view(folder: Path, as_of: date) -> View:
-    return _load_tables(folder).view(as_of)
+    return View(_load_tables(folder), as_of)

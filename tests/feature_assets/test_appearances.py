@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from feature_assets.data.tables import Tables
 from feature_assets.events.lines import NEVER, encoded, window
+from feature_assets.events.view import View
 from feature_assets.kernels.appearances import appearances
 from feature_assets.kernels.extremes import largest_three
 
@@ -87,7 +88,7 @@ def test_encoded_lines_are_those_of_the_joined_table(small: Tables, name: str) -
 
 def test_a_finished_view_goes_without_a_search_for_circles(small: Tables) -> None:
     tables = Tables(small.dataset, small.frames, presorted=True)
-    part = window(tables.view(date(2017, 6, 7)))
+    part = window(View(tables, date(2017, 6, 7)))
     part.group("basket_id").sums()
     part.previous_days_ago("merchant_id")
     gone = [weakref.ref(part), weakref.ref(encoded(tables))]

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets.data.tables import View
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.multi_source.campaign import GROUP, HALF_LIFE, beta_prior
 from tests.feature_assets import synthetic
@@ -18,8 +18,8 @@ from tests.feature_assets import synthetic
 @lru_cache(maxsize=1)
 def _computed() -> tuple[View, GroupState, pl.DataFrame]:
     tables = synthetic.tables()
-    state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
-    view = tables.view(synthetic.AS_OF)
+    state = GROUP.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * 3, 0)
+    view = View(tables, synthetic.AS_OF)
     return view, state, GROUP.compute(view, state, {})
 
 

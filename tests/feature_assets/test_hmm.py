@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets.data.tables import Tables, View
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.group import GroupState, StateError
 from feature_assets.groups.model_derived.hmm import MEASURES, SCALED, Hmm, fit, library, restored, scaled, summarise
 from feature_assets.groups.model_derived.hmm.fit import activity, fit_model, order_of
@@ -46,7 +47,7 @@ def without(*names: str) -> Tables:
 @lru_cache(maxsize=1)
 def fitted() -> GroupState:
     training = synthetic.training_tables(whole())
-    return Hmm().fit([training.view(day) for day in synthetic.TRAIN], [], 0)
+    return Hmm().fit([View(training, day) for day in synthetic.TRAIN], [], 0)
 
 
 def side(frame: pl.DataFrame, name: str) -> np.ndarray:
@@ -130,7 +131,7 @@ def test_channels_are_those_of_the_data_set() -> None:
     tables = without("sessions", "campaign_events", "campaigns", "products")
     assert choose([view(tables)], JOURNEY).channels == ("transactions", "amount")
     assert choose([view(tables)], LIFECYCLE).breadth in ("product_id", "merchant_id")
-    state = Hmm().fit([tables.view(day) for day in synthetic.TRAIN], [], 0)
+    state = Hmm().fit([View(tables, day) for day in synthetic.TRAIN], [], 0)
     frame = Hmm().compute(view(tables), state, {})
     assert np.isfinite(side(frame, "journey")).all()
     with pytest.raises(StateError, match="sessions"):
@@ -188,8 +189,8 @@ def test_states_keep_their_numbers_on_the_embedded_data(tables: Tables, monkeypa
     """Two halves of the households, two seeds: the same customers are in the same state at the last step."""
     monkeypatch.setattr(fit, "SEQUENCES", {"journey": 700, "lifecycle": 2_000, "behavior": 2_000})
     days = [date(2017, 6, 4), date(2017, 7, 30)]
-    states = [Hmm().fit([tables.view(day, (i, 2)) for day in days], [], seed=i) for i in (0, 1)]
-    frames = [Hmm().compute(tables.view(date(2017, 10, 1), (0, 4)), state, {}) for state in states]
+    states = [Hmm().fit([View(tables, day, (i, 2)) for day in days], [], seed=i) for i in (0, 1)]
+    frames = [Hmm().compute(View(tables, date(2017, 10, 1), (0, 4)), state, {}) for state in states]
     for mode in MODES:
         last = [side(frame, mode.name)[:, :6].argmax(axis=1) for frame in frames]
         assert (last[0] == last[1]).mean() > 0.7, mode.name

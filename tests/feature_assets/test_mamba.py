@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from feature_assets.events.days import CHANNELS, Days, days
+from feature_assets.events.view import View
 from feature_assets.groups.embeddings import mamba
 from feature_assets.groups.embeddings.mamba import training
 from feature_assets.groups.embeddings.mamba.encoder import STATE, WIDTH, Convolution, Encoder, Scan
@@ -170,7 +171,7 @@ def test_axes_are_uncorrelated_of_unit_variance_and_fixed_sign() -> None:
 
 
 def test_days_are_what_the_lines_say() -> None:
-    view = synthetic.tables().view(synthetic.AS_OF)
+    view = View(synthetic.tables(), synthetic.AS_OF)
     found = days(view, 60)
     lines = view.lines.filter((pl.col("kind") == "purchase") & (pl.col("days_ago") <= 60))
     for (row, ago), group in lines.group_by("row", "days_ago"):
@@ -193,11 +194,11 @@ def test_days_are_what_the_lines_say() -> None:
 
 def test_group_says_how_well_it_forecasts_and_who_has_no_memory() -> None:
     tables = synthetic.tables()
-    views = [synthetic.training_tables(tables).view(t) for t in synthetic.TRAIN]
+    views = [View(synthetic.training_tables(tables), t) for t in synthetic.TRAIN]
     state = mamba.GROUP.fit(views, [{}] * len(views), 0)
     assert set(state.meta["squared_error"]) == {"encoder", "last", "week", "mean"}
     assert state.meta["held_out"] > 0
-    frame = mamba.GROUP.compute(tables.view(synthetic.AS_OF), state, {})
+    frame = mamba.GROUP.compute(View(tables, synthetic.AS_OF), state, {})
     values = frame.drop("customer_id").to_numpy()
     bought = ~np.isnan(values).any(axis=1)
     assert not bought[0]  # c000 never bought

@@ -16,6 +16,7 @@ from feature_assets.data.contract import conform
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
 from feature_assets.events.flows import offsets, purchase_days, visits
+from feature_assets.events.view import View
 from feature_assets.groups.domain import financial_behaviour, income_decomposition
 from feature_assets.groups.multidisciplinary import epidemic, interference, reaction_kinetics, routine_activity
 from tests.feature_assets import synthetic
@@ -78,7 +79,7 @@ def simulated(days: int, events: dict[str, Any], customers: int | None = None, *
 
 def computed(group: Any, tables: Tables, days: int) -> dict[str, np.ndarray]:
     """Columns of a group at the end of `days` days, fitted on the same view; measure → float64, NaN = null."""
-    view = tables.view(FIRST + timedelta(days=days))
+    view = View(tables, FIRST + timedelta(days=days))
     frame = group.compute(view, group.fit([view], [{}], 0), {})
     assert frame.columns == ["customer_id", *(c.name for c in group.columns)]
     return {c.name.split("__")[1]: frame[c.name].cast(pl.Float64).fill_null(np.nan).to_numpy() for c in group.columns}
@@ -276,7 +277,7 @@ def test_gamma_prior_recovers_its_parameters() -> None:
 
 def test_prevalence_is_that_of_the_customers_of_a_merchant() -> None:
     whole = synthetic.tables()
-    view = whole.view(synthetic.AS_OF)
+    view = View(whole, synthetic.AS_OF)
     state = epidemic.GROUP.fit([view], [{}], 0)
     lines = view.lines.filter(pl.col("kind") == "purchase").select(
         "row", "at", "merchant_id", "category_l2", "days_ago"
@@ -299,7 +300,7 @@ def test_prevalence_is_that_of_the_customers_of_a_merchant() -> None:
 
 def test_epidemic_columns_by_brute_force() -> None:
     """Every column of some customers, from the lines one by one and the fitted state."""
-    view = synthetic.tables().view(synthetic.AS_OF)
+    view = View(synthetic.tables(), synthetic.AS_OF)
     state = epidemic.GROUP.fit([view], [{}], 0)
     frame = epidemic.GROUP.compute(view, state, {})
     places = {m: i for i, m in enumerate(state.meta["merchants"])}
@@ -346,7 +347,7 @@ def test_waves_equal_those_of_the_fft() -> None:
     series = np.where(rng.random((30, 182)) < 0.4, rng.gamma(2.0, 20.0, (30, 182)), 0.0)
     tables = simulated(182, spending(series))
     found = computed(interference.GROUP, tables, 182)
-    days = purchase_days(tables.view(FIRST + timedelta(days=182)))
+    days = purchase_days(View(tables, FIRST + timedelta(days=182)))
     raw = interference.waves(
         days.start, days.days_ago, np.log1p(days.amount), np.full(30, 26), interference._WAVES, interference.BEATS
     )
@@ -564,7 +565,7 @@ def test_regularity_shares_and_volatility_of_income() -> None:
 
 def test_income_is_missing_where_the_data_has_no_inflow() -> None:
     tables = simulated(300, {"who": np.arange(50) % 5, "day": np.arange(50) * 5})
-    view = tables.view(FIRST + timedelta(days=300))
+    view = View(tables, FIRST + timedelta(days=300))
     state = income_decomposition.GROUP.fit([view], [{}], 0)
     assert state.meta == {"inflows": {}}
     frame = income_decomposition.GROUP.compute(view, state, {})
@@ -703,7 +704,7 @@ def test_sparse_customers_get_nulls_and_others_values(group: Any) -> None:
 
 
 def test_events_of_a_customer_lie_between_its_offsets() -> None:
-    view = synthetic.tables().view(synthetic.AS_OF)
+    view = View(synthetic.tables(), synthetic.AS_OF)
     lines = view.lines.filter(pl.col("kind") == "purchase")
     days, seen = purchase_days(view), visits(view)
     expected = (

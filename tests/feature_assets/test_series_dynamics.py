@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from scipy import linalg, stats
 
+from feature_assets.events.view import View
 from feature_assets.groups.model_derived import series_dynamics
 from feature_assets.kernels.series import DAYS, LJUNG_BOX_LAGS, MEASURES, SHORTEST_SEGMENT, series_measures
 from tests.feature_assets import synthetic
@@ -192,7 +193,7 @@ def test_undefined_where_nothing_can_be_said() -> None:
 
 def test_group_reads_log_spend_of_the_known_days() -> None:
     tables = synthetic.tables()
-    view = tables.view(synthetic.AS_OF)
+    view = View(tables, synthetic.AS_OF)
     frame = series_dynamics.GROUP.compute(view, None, {})
     lines = view.lines.filter((pl.col("row") == 7) & (pl.col("kind") == "purchase"))
     first = view.customers["joined_on"][7]

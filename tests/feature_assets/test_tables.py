@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_assets.data.tables import Tables, View, stable_shard
+from feature_assets.data.shards import stable_shard
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 
 MakeTables = Callable[..., Tables]
 
@@ -49,18 +51,18 @@ def with_another_future(tables: Tables, as_of: date) -> Tables:
 @given(day=st.integers(1, 364))
 def test_the_future_changes_no_view(small: Tables, day: int) -> None:
     as_of = date(2017, 1, 1) + timedelta(days=day)
-    same_view(small.view(as_of), with_another_future(small, as_of).view(as_of))
+    same_view(View(small, as_of), View(with_another_future(small, as_of), as_of))
 
 
 def test_the_order_of_rows_changes_nothing(small: Tables) -> None:
     shuffled = Tables(small.dataset, {n: f.sample(fraction=1, shuffle=True, seed=3) for n, f in small.frames.items()})
-    same_view(small.view(date(2017, 8, 1)), shuffled.view(date(2017, 8, 1)))
+    same_view(View(small, date(2017, 8, 1)), View(shuffled, date(2017, 8, 1)))
     assert small.first_purchases.equals(shuffled.first_purchases)
 
 
 def test_a_view_holds_exactly_what_came_before(small: Tables) -> None:
     as_of = date(2017, 6, 7)
-    view = small.view(as_of)
+    view = View(small, as_of)
     instant = datetime(2017, 6, 7, 4, tzinfo=UTC)
     assert view.instant == instant
     assert view.lines.height == small.frames["transactions"].filter(pl.col("at") < instant).height
@@ -77,7 +79,7 @@ def test_a_view_holds_exactly_what_came_before(small: Tables) -> None:
 
 
 def test_baskets_sum_their_lines(small: Tables) -> None:
-    view = small.view(date(2017, 6, 7))
+    view = View(small, date(2017, 6, 7))
     assert view.baskets["items"].sum() == view.lines.height
     assert view.baskets["amount"].sum() == pytest.approx(view.lines["amount"].sum())
     assert view.baskets.select("row", "at", "basket_id").is_duplicated().sum() == 0
@@ -89,7 +91,7 @@ def test_baskets_sum_their_lines(small: Tables) -> None:
 def test_local_days_across_the_clock_change(small: Tables) -> None:
     zone = ZoneInfo("America/New_York")
     for as_of in (date(2017, 3, 12), date(2017, 3, 13), date(2017, 11, 5), date(2017, 11, 6)):
-        assert small.view(as_of).instant.astimezone(zone).replace(tzinfo=None) == datetime.combine(
+        assert View(small, as_of).instant.astimezone(zone).replace(tzinfo=None) == datetime.combine(
             as_of, datetime.min.time()
         )
 
@@ -97,15 +99,15 @@ def test_local_days_across_the_clock_change(small: Tables) -> None:
 @pytest.mark.parametrize("n", [1, 3])
 def test_shards_are_a_partition_of_the_view(small: Tables, n: int) -> None:
     as_of = date(2017, 9, 1)
-    whole = small.view(as_of)
-    parts = [small.view(as_of, (i, n)) for i in range(n)]
+    whole = View(small, as_of)
+    parts = [View(small, as_of, (i, n)) for i in range(n)]
     assert pl.concat(p.customers for p in parts).sort("customer_id").equals(whole.customers)
     columns = [c for c in whole.lines.columns if c != "row"]
     key = ["customer_id", "at", "basket_id", "amount", "product_id", "discount", "quantity", "channel", "merchant_id"]
     lines = pl.concat(p.lines.select(columns) for p in parts).sort(key)
     assert lines.equals(whole.lines.select(columns).sort(key), null_equal=True)
     with pytest.raises(ValueError, match="shard"):
-        small.view(as_of, (n, n))
+        View(small, as_of, (n, n))
 
 
 def test_the_shard_of_a_customer_never_changes() -> None:

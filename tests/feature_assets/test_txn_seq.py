@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from feature_assets.data.contract import INFLOWS, OUTFLOWS
-from feature_assets.data.tables import Tables, View
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.sequences import deposit_days as _deposit_days
 from feature_assets.groups.sequences import txn_seq
@@ -25,8 +26,8 @@ from tests.feature_assets.sources_by_hand import Person, people
 @lru_cache(maxsize=1)
 def _computed() -> tuple[View, GroupState, np.ndarray, np.ndarray]:
     tables = synthetic.tables()
-    state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
-    view = tables.view(synthetic.AS_OF)
+    state = GROUP.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * 3, 0)
+    view = View(tables, synthetic.AS_OF)
     return view, state, *_arrays(GROUP.compute(view, state, {}))
 
 
@@ -142,7 +143,7 @@ def test_a_silent_account_is_not_carried_forward_for_ever() -> None:
             "kind": ["current"] * 4,
         }
     )
-    view = Tables(whole.dataset, whole.frames | {"balances": balances}).view(t)
+    view = View(Tables(whole.dataset, whole.frames | {"balances": balances}), t)
     cells, values = _deposit_days.days(view, STEPS, 0.0)["deposit_balance"]
     row = view.customers["customer_id"].to_list().index("c005")
     assert (cells // STEPS == row).all()
@@ -157,15 +158,15 @@ def test_deposit_channels_are_absent_not_invented() -> None:
     bought = whole.frames["transactions"].filter(pl.col("kind").is_in(["purchase", "refund"]))
     frames = {name: frame for name, frame in whole.frames.items() if name != "balances"}
     tables = Tables(whole.dataset, frames | {"transactions": bought})
-    state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
+    state = GROUP.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * 3, 0)
     assert state.meta["channels"] == list(GROUP.side_inputs[0].channels)
     assert state.meta["channels_present"] == list(txn_seq.CARD)
     assert list(state.arrays) == ["scale"]
-    values, _ = _arrays(GROUP.compute(tables.view(synthetic.AS_OF), state, {}))
+    values, _ = _arrays(GROUP.compute(View(tables, synthetic.AS_OF), state, {}))
     assert not values[..., 8:].any()
     assert values[..., 0].any()
     with pytest.raises(ValueError, match="no table balances"):
-        GROUP.compute(tables.view(synthetic.AS_OF), _computed()[1], {})
+        GROUP.compute(View(tables, synthetic.AS_OF), _computed()[1], {})
 
 
 def test_lost_facts_are_absent_channels() -> None:
@@ -174,10 +175,10 @@ def test_lost_facts_are_absent_channels() -> None:
     silent = whole.frames["transactions"].with_columns(channel=pl.lit(None, pl.String))
     frames = {name: frame for name, frame in whole.frames.items() if name != "products"}
     tables = Tables(whole.dataset, frames | {"transactions": silent})
-    state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
+    state = GROUP.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * 3, 0)
     lost = {"card_category_entropy", "card_top_category", "card_channel_share"}
     assert set(txn_seq.CARD) - set(state.meta["channels_present"]) == lost
-    values, _ = _arrays(GROUP.compute(tables.view(synthetic.AS_OF), state, {}))
+    values, _ = _arrays(GROUP.compute(View(tables, synthetic.AS_OF), state, {}))
     assert not values[..., [4, 5, 6]].any()
     assert values[..., 0].any()
 
