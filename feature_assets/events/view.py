@@ -215,8 +215,8 @@ class View:
 
     def joined_days(self, days: int) -> np.ndarray:
         """Whether a customer had joined on each of the last `days` days, oldest first: bool [n, days]."""
-        joined = self.customers["joined_on"].to_physical().to_numpy()
-        return self.day - days + np.arange(days)[None, :] >= joined[:, None]
+        tenure = self.day - self.customers["joined_on"].to_physical().to_numpy()
+        return np.arange(days, 0, -1)[None, :] <= tenure[:, None]
 
     @cached_property
     def observed_days(self) -> np.ndarray:

@@ -14,7 +14,7 @@ import polars as pl
 
 from feature_assets.data.encoding import NEVER
 from feature_assets.data.tables import Tables
-from feature_assets.events.barrier import day_number, frame_before, rows_between
+from feature_assets.events.barrier import day_number, frame_before, frame_between, rows_between
 
 
 class Window:
@@ -132,7 +132,7 @@ class Window:
 
     def campaign_starts(self) -> pl.DataFrame:
         """The campaigns that start in the window."""
-        return self.campaigns().filter(pl.col("starts_on") >= self.start)
+        return frame_between("campaigns", self._tables.frames["campaigns"], self.start, self.end)
 
     def campaign_events(self) -> pl.DataFrame:
         """Campaign events in the order customer, instant: `customer`, `day`, `at`, campaign_id, event, and `is_control`

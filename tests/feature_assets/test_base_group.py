@@ -18,6 +18,7 @@ from feature_assets.events.view import View
 from feature_assets.group import GroupState, StateError
 from feature_assets.groups.base import GROUP
 from feature_assets.groups.base.history import History
+from tests.feature_assets import plain_view
 
 AS_OF = date(2017, 10, 1)
 TRAIN = (date(2017, 4, 2), date(2017, 6, 4))
@@ -135,7 +136,12 @@ def test_needs_its_state(few: Tables) -> None:
 def test_fitted_categories_are_those_with_most_training_spend(few: Tables) -> None:
     view = View(few, TRAIN[-1])
     fitted = GROUP.fit([view], [], 0).meta["categories"]
-    spend = view.lines.drop_nulls("category_l1").group_by("category_l1").agg(pl.col("amount").sum().round(6))
+    spend = (
+        plain_view.purchases(few, TRAIN[-1])
+        .drop_nulls("category_l1")
+        .group_by("category_l1")
+        .agg(pl.col("amount").sum().round(6))
+    )
     expected = spend.filter(pl.col("amount") > 0).sort("amount", "category_l1", descending=[True, False])
     assert fitted == expected["category_l1"].to_list()
 

@@ -16,11 +16,10 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
 from feature_assets.data.tables import Tables
-from feature_assets.events.lines import window
 from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.embeddings import lightgcn, merchant, poincare
-from feature_assets.groups.embeddings.axes import fixed_axes, line_starts
+from feature_assets.groups.embeddings.axes import fixed_axes
 from feature_assets.groups.embeddings.lightgcn import graph as graphs
 from feature_assets.groups.embeddings.lightgcn import training
 from feature_assets.groups.embeddings.poincare.disk import flatten
@@ -29,7 +28,7 @@ from feature_assets.groups.embeddings.poincare.tree import Tree
 from feature_assets.kernels import merchants as walks
 from feature_assets.kernels.poincare import midpoints, reconstruction, rsgd_epoch
 from feature_assets.kernels.propagation import neighbour_sums
-from tests.feature_assets import synthetic
+from tests.feature_assets import plain_view, synthetic
 
 BALL = geoopt.PoincareBall()
 
@@ -214,7 +213,7 @@ def test_a_customer_is_the_midpoint_of_what_it_bought() -> None:
     levels = ("category_l1", "category_l2", "category_l3")
     for customer in ("c005", "c042", "c087"):
         home = frames["customers"].filter(pl.col("customer_id") == customer).row(0, named=True)
-        lines = view.lines.filter((pl.col("customer_id") == customer) & (pl.col("kind") == "purchase"))
+        lines = plain_view.purchases(small(), synthetic.AS_OF).filter(pl.col("customer_id") == customer)
         bought = [(line, max(line["amount"], poincare.LEAST)) for line in lines.iter_rows(named=True)]
         places = {
             "merchant": [([merchants[line["merchant_id"]][k] for k in levels], w) for line, w in bought],
@@ -454,7 +453,7 @@ def test_brands_bought_together_lie_together() -> None:
 def test_category_coordinates_of_a_customer_of_one_merchant() -> None:
     state, view = fitted_state("merchant"), View(small(), synthetic.AS_OF)
     frame = merchant.GROUP.compute(view, state, {}).filter(pl.col("customer_id") == "c001")
-    bought = view.lines.filter(pl.col("customer_id") == "c001")["merchant_id"].item()
+    bought = plain_view.lines(small(), synthetic.AS_OF).filter(pl.col("customer_id") == "c001")["merchant_id"].item()
     where = small().frames["merchants"].filter(pl.col("merchant_id") == bought).row(0, named=True)
     tree = Tree.of_parts(state.meta["names"], state.arrays["parent"])
     path = (where["category_l1"], where["category_l2"], where["category_l3"])
@@ -471,11 +470,11 @@ def test_category_coordinates_of_a_customer_of_one_merchant() -> None:
 
 def test_self_information_by_hand() -> None:
     state, view = fitted_state("merchant"), View(small(), synthetic.AS_OF)
-    row, _ = merchant._visits(window(view))
+    row, _ = merchant._visits(view.purchases)
     assert (np.diff(row) >= 0).all()
     counted: dict[str, int] = {}
     for t in synthetic.TRAIN:
-        lines = View(small(), t).lines.filter(pl.col("kind") == "purchase")
+        lines = plain_view.purchases(small(), t)
         runs = lines.select(pl.struct("row", "day", "merchant_id").rle_id().alias("run"), "merchant_id").unique("run")
         for name in runs["merchant_id"].to_list():
             counted[name] = counted.get(name, 0) + 1
@@ -483,6 +482,6 @@ def test_self_information_by_hand() -> None:
     bits = dict(zip(state.meta["merchants"], state.arrays["information"], strict=False))
     assert all(bits[name] == pytest.approx(-math.log2((n + 1) / total)) for name, n in counted.items())
     assert state.arrays["information"][-1] == pytest.approx(math.log2(total))
-    first = line_starts(window(view))
+    first = view.purchases.start
     assert first[0] == 0
-    assert first[-1] == len(window(view).row)
+    assert first[-1] == len(view.purchases)

@@ -24,10 +24,11 @@ from feature_assets.check import check
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.parts import PARTS
 from feature_assets.data.shards import stable_shard
-from feature_assets.data.tables import INSTANTS, Tables, before
+from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.state import FeatureState
 from tests.feature_assets import synthetic
+from tests.feature_assets.plain_view import INSTANTS, before
 
 Outputs = dict[str, pl.DataFrame]
 GROUPS = list(registry.registry())
@@ -73,7 +74,7 @@ def _edited(edit: Callable[[str, pl.DataFrame], pl.DataFrame]) -> Outputs:
 
 
 def _future(table: str) -> pl.Expr:
-    return ~before(table, synthetic.AS_OF, whole().dataset.instant(synthetic.AS_OF))
+    return ~before(table, synthetic.AS_OF, synthetic.ZONE)
 
 
 def _change_future(name: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -193,7 +194,7 @@ def test_the_past_does_change_it(group: str) -> None:
     def older(name: str, frame: pl.DataFrame) -> pl.DataFrame:
         if name not in INSTANTS:
             return frame
-        return frame.filter(before(name, earlier, whole().dataset.instant(earlier)))
+        return frame.filter(before(name, earlier, synthetic.ZONE))
 
     assert not _edited(older)[group].equals(expected()[group])
 
@@ -267,7 +268,7 @@ def test_embedded_data_fills_every_column_that_it_has_a_source_for(embedded: tup
     assert found.faults.to_dicts() == []
     lacking = {source for sources in found.absent["missing source"] for source in sources.split(", ")}
     assert lacking <= {*CONTRACT, *PARTS} - set(tables.frames)
-    cut = {n: f.filter(before(n, t, view.instant)) if n in INSTANTS else f for n, f in tables.frames.items()}
+    cut = {n: f.filter(before(n, t, tables.dataset.zone)) if n in INSTANTS else f for n, f in tables.frames.items()}
     again = build.compute_all(View(Tables(tables.dataset, cut), t), state)
     assert all(again[name].equals(frame) for name, frame in build.compute_all(view, state).items())
 
@@ -296,9 +297,7 @@ def test_the_fit_sees_nothing_after_its_dates() -> None:
     tables = synthetic.training_tables(whole())
     last = max(synthetic.TRAIN)
     cut = {
-        n: f.filter(before(n, last, tables.dataset.instant(last)))
-        if n in INSTANTS
-        else f.sample(fraction=1.0, shuffle=True, seed=3)
+        n: f.filter(before(n, last, synthetic.ZONE)) if n in INSTANTS else f.sample(fraction=1.0, shuffle=True, seed=3)
         for n, f in tables.frames.items()
     }
     assert build.fit_state(Tables(tables.dataset, cut), synthetic.TRAIN, seed=0).version == fitted().version

@@ -25,7 +25,7 @@ from feature_assets.groups.model_derived.hmm.fit import activity, fit_model, ord
 from feature_assets.groups.model_derived.hmm.model import Model, Steps, decode, smooth
 from feature_assets.groups.model_derived.hmm.observations import MODES, Observed, choose, lengths, raw, steps
 from feature_assets.groups.model_derived.hmm.picture import state_path
-from tests.feature_assets import synthetic
+from tests.feature_assets import plain_view, synthetic
 
 JOURNEY, LIFECYCLE, BEHAVIOR = MODES
 SUMMARY = [column.name for column in Hmm.columns]
@@ -62,10 +62,11 @@ def test_journey_against_a_plain_loop() -> None:
     assert observed.channels == ("sessions", "impressions", "clicks", "transactions", "amount")
     at = view()
     values = raw(at, JOURNEY, observed, range(at.customers.height))
-    local = pl.col("at").dt.convert_time_zone(at.zone).dt.date().alias("day")
-    lines = at.frames["transactions"].filter(pl.col("kind") == "purchase").with_columns(local)
-    sessions = at.frames["sessions"].with_columns(local)
-    shown = at.frames["campaign_events"].with_columns(local)
+    local = pl.col("at").dt.convert_time_zone(synthetic.ZONE).dt.date().alias("day")
+    known = plain_view.known_frames(whole(), synthetic.AS_OF)
+    lines = known["transactions"].filter(pl.col("kind") == "purchase").with_columns(local)
+    sessions = known["sessions"].with_columns(local)
+    shown = known["campaign_events"].with_columns(local)
     for i in range(0, at.customers.height, 7):
         own = pl.col("customer_id") == at.customers["customer_id"][i]
         for t in range(0, 90, 3):
@@ -88,7 +89,7 @@ def test_months_against_a_plain_loop() -> None:
     observed, mixed = choose([at], LIFECYCLE), choose([at], BEHAVIOR)
     assert observed.channels == ("purchase_days", "spend", "breadth", "recency")
     values, mixes = raw(at, LIFECYCLE, observed, everyone), raw(at, BEHAVIOR, mixed, everyone)
-    lines = at.lines.filter(pl.col("kind") == "purchase").rename({"day": "date"})
+    lines = plain_view.purchases(whole(), synthetic.AS_OF).rename({"day": "date"})
     for i in range(0, at.customers.height, 5):
         own = lines.filter(pl.col("row") == i)
         for t in (18, 20, 22, 23):

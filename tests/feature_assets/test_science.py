@@ -15,11 +15,10 @@ from scipy import integrate, optimize, special
 from feature_assets.data.contract import conform
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
-from feature_assets.events.flows import offsets, purchase_days, visits
 from feature_assets.events.view import View
 from feature_assets.groups.domain import financial_behaviour, income_decomposition
 from feature_assets.groups.multidisciplinary import epidemic, interference, reaction_kinetics, routine_activity
-from tests.feature_assets import synthetic
+from tests.feature_assets import plain_view, synthetic
 
 FIRST = date(2020, 1, 1)
 
@@ -249,7 +248,7 @@ def _outbreak(beta: Sequence[float], gamma: Sequence[float], days: int) -> tuple
             category += bought.tolist() or [width]
             line.append(len(category))
     return (
-        offsets(np.array(owner), len(beta)),
+        np.searchsorted(np.array(owner), np.arange(len(beta) + 1)),
         *(np.array(v) for v in (ago, line, place, category)),
         prevalence,
         np.full((shops + 1, 2), 0.5),
@@ -279,9 +278,7 @@ def test_prevalence_is_that_of_the_customers_of_a_merchant() -> None:
     whole = synthetic.tables()
     view = View(whole, synthetic.AS_OF)
     state = epidemic.GROUP.fit([view], [{}], 0)
-    lines = view.lines.filter(pl.col("kind") == "purchase").select(
-        "row", "at", "merchant_id", "category_l2", "days_ago"
-    )
+    lines = plain_view.purchases(whole, synthetic.AS_OF).select("row", "at", "merchant_id", "category_l2", "days_ago")
     at_merchant = lines.group_by(
         "row", "at", maintain_order=True
     ).first()  # a visit is at the merchant of its first line
@@ -305,8 +302,9 @@ def test_epidemic_columns_by_brute_force() -> None:
     frame = epidemic.GROUP.compute(view, state, {})
     places = {m: i for i, m in enumerate(state.meta["merchants"])}
     (a, b), (c, d) = state.arrays["priors"]
+    bought = plain_view.purchases(synthetic.tables(), synthetic.AS_OF)
     for row in range(5, 85, 7):
-        lines = view.lines.filter((pl.col("kind") == "purchase") & (pl.col("row") == row))
+        lines = bought.filter(pl.col("row") == row)
         began, seen = lines["days_ago"][0], {category: [] for category in state.meta["categories"]}
         contacts, adopted, n = 0.0, 0, 0
         for _, visit in lines.group_by("at", maintain_order=True):
@@ -347,7 +345,7 @@ def test_waves_equal_those_of_the_fft() -> None:
     series = np.where(rng.random((30, 182)) < 0.4, rng.gamma(2.0, 20.0, (30, 182)), 0.0)
     tables = simulated(182, spending(series))
     found = computed(interference.GROUP, tables, 182)
-    days = purchase_days(View(tables, FIRST + timedelta(days=182)))
+    days = View(tables, FIRST + timedelta(days=182)).purchase_days
     raw = interference.waves(
         days.start, days.days_ago, np.log1p(days.amount), np.full(30, 26), interference._WAVES, interference.BEATS
     )
@@ -705,8 +703,8 @@ def test_sparse_customers_get_nulls_and_others_values(group: Any) -> None:
 
 def test_events_of_a_customer_lie_between_its_offsets() -> None:
     view = View(synthetic.tables(), synthetic.AS_OF)
-    lines = view.lines.filter(pl.col("kind") == "purchase")
-    days, seen = purchase_days(view), visits(view)
+    lines = plain_view.purchases(synthetic.tables(), synthetic.AS_OF)
+    days, seen = view.purchase_days, view.visits
     expected = (
         lines.group_by("row", "days_ago").agg(pl.col("amount").sum()).sort("row", "days_ago", descending=[False, True])
     )

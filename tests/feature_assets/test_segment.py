@@ -33,7 +33,7 @@ def whole() -> tuple[View, GroupState, np.ndarray, np.ndarray, np.ndarray]:
 
 def test_segments_follow_the_rule() -> None:
     view, _, segment, *_ = whole()
-    known = people(view._tables, synthetic.AS_OF)
+    known = people(synthetic.tables(), synthetic.AS_OF)
     for found, customer in zip(segment, view.customers.to_dicts(), strict=True):
         days = {r["age"] for r in known[customer["customer_id"]].rows("transactions", kind="purchase")}
         tenure = (synthetic.AS_OF - customer["joined_on"]).days
@@ -80,7 +80,7 @@ def test_static_slots_are_target_free_encodings() -> None:
 
 def test_first_days_are_counted_from_joining_and_before_t() -> None:
     view, state, _, cold, _ = whole()
-    known, scale = people(view._tables, synthetic.AS_OF), state.arrays["early_scale"]
+    known, scale = people(synthetic.tables(), synthetic.AS_OF), state.arrays["early_scale"]
     for row, customer in enumerate(view.customers.to_dicts()):
         tenure = (synthetic.AS_OF - customer["joined_on"]).days
 

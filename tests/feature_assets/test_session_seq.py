@@ -54,7 +54,7 @@ def _by_hand(person: Person) -> np.ndarray:
 
 def test_days_are_their_definition() -> None:
     view, state, values, mask = whole()
-    known = people(view._tables, synthetic.AS_OF)
+    known = people(synthetic.tables(), synthetic.AS_OF)
     raw = np.stack([_by_hand(known[name]) for name in view.customers["customer_id"].to_list()])
     expected = np.minimum(raw / state.arrays["scale"], LIMIT) * mask[:, :, None]
     np.testing.assert_allclose(values, expected, atol=2e-6)

@@ -22,7 +22,7 @@ from feature_assets.kernels.farthest import farthest_points
 from feature_assets.kernels.matching import bottleneck, wasserstein, wasserstein_line
 from feature_assets.kernels.persistence import ENGINE_VARIABLE, rips_diagrams
 from feature_assets.kernels.rips_cohomology import MOST_POINTS
-from tests.feature_assets import synthetic
+from tests.feature_assets import plain_view, synthetic
 
 Csr = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -286,8 +286,9 @@ def view_now() -> View:
 
 def test_points_are_baskets_and_sessions() -> None:
     view, state = view_now(), fitted()["tda_short"]
-    cloud = points.scaled_points(view, state)
-    baskets, visits = view.baskets, view.frames["sessions"]
+    cloud = points.scaled_points(view, points.Scales.of(state))
+    baskets = plain_view.baskets(synthetic.tables(), synthetic.AS_OF)
+    visits = plain_view.known_frames(synthetic.tables(), synthetic.AS_OF)["sessions"]
     assert cloud.start[-1] == baskets.height + visits.height
     raw = cloud.values * state.arrays["scale"]
     row = int(baskets["row"][0])

@@ -19,7 +19,7 @@ from feature_assets.group import GroupState
 from feature_assets.groups.sequences import deposit_days as _deposit_days
 from feature_assets.groups.sequences import txn_seq
 from feature_assets.groups.sequences.txn_seq import GROUP, STEPS
-from tests.feature_assets import synthetic
+from tests.feature_assets import plain_view, synthetic
 from tests.feature_assets.sources_by_hand import Person, people
 
 
@@ -60,7 +60,7 @@ def test_days_are_their_definition() -> None:
     view, state, values, _ = _computed()
     expected = np.zeros((view.customers.height, STEPS, 16))
     days: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
-    purchases = view.lines.filter((pl.col("days_ago") <= STEPS) & (pl.col("kind") == "purchase"))
+    purchases = plain_view.purchases(synthetic.tables(), synthetic.AS_OF).filter(pl.col("days_ago") <= STEPS)
     for line in purchases.iter_rows(named=True):
         days[line["row"], STEPS - line["days_ago"]].append(line)
     assert len(days) > 1000
@@ -70,8 +70,9 @@ def test_days_are_their_definition() -> None:
 
 
 def test_yesterday_is_the_last_step() -> None:
-    view, _, values, _ = _computed()
-    yesterday = view.lines.filter((pl.col("days_ago") == 1) & (pl.col("kind") == "purchase"))["row"].unique().to_list()
+    _, _, values, _ = _computed()
+    bought = plain_view.purchases(synthetic.tables(), synthetic.AS_OF)
+    yesterday = bought.filter(pl.col("days_ago") == 1)["row"].unique().to_list()
     assert yesterday
     assert np.flatnonzero(values[:, -1, 0]).tolist() == sorted(yesterday)
 
@@ -116,11 +117,12 @@ def test_deposit_channels_are_their_definition() -> None:
     view, state, values, mask = _computed()
     assert state.meta["channels_present"] == [*txn_seq.CARD, *txn_seq.DEPOSIT]
     statements = [
-        v.frames["balances"].filter(pl.col("kind") == "current") for v in map(view._tables.view, synthetic.TRAIN)
+        plain_view.known_frames(synthetic.tables(), t)["balances"].filter(pl.col("kind") == "current")
+        for t in synthetic.TRAIN
     ]
     low = float(np.quantile(pl.concat(statements)["balance"], 0.1))
     assert state.arrays["low_balance"] == pytest.approx(low)
-    found = people(view._tables, synthetic.AS_OF)
+    found = people(synthetic.tables(), synthetic.AS_OF)
     for row, customer in enumerate(view.customers["customer_id"].to_list()):
         expected = _deposits_by_hand(found[customer], state, low) * mask[row][:, None]
         np.testing.assert_allclose(values[row, :, 8:], expected, atol=2e-6, err_msg=customer)
