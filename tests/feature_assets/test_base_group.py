@@ -319,7 +319,7 @@ def test_lines_of_two_baskets_mixed_at_one_instant_are_two_visits() -> None:
     ]
     history = History.of(view_of(*mixed))
     assert history.visit_amount.tolist() == [5.0, 10.0, 1.0]
-    assert history.days.size == 2
+    assert len(history.days) == 2
     row = computed(view_of(*mixed))
     assert row["frequency_30d"] == 3
     assert row["day_variety_30d"] == pytest.approx(3 / 2)

@@ -37,7 +37,7 @@ def whole() -> Tables:
 
 
 def view(tables: Tables | None = None) -> View:
-    return (tables or whole()).view(synthetic.AS_OF)
+    return View(tables or whole(), synthetic.AS_OF)
 
 
 def without(*names: str) -> Tables:
