@@ -1,19 +1,22 @@
-# Two commands matter: `make nightly` and `make test`. Both make the environment in .venv first, if it is not there.
+# Two commands matter: `make nightly` and `make test`. Both create the environment in .venv if it does not exist.
 # Options: AS_OF=YYYY-MM-DD  DATASET=name  DATA_DIR=folder  CUSTOMERS=20000  PLE_HOME=folder  PYTHON=python3.11
+#          TRIALS=folder of the trials' results  MINUTES=K: a sample of the trials  OLD=another checkout
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+TRIALS ?= .trials
+
 export AS_OF DATASET DATA_DIR CUSTOMERS
 
-.PHONY: help setup nightly test ui bench bench-features bench-model lint
+.PHONY: help setup nightly test trials ui bench bench-features bench-model compare lint
 
-help:  ## what there is to run
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-setup: $(STAMP)  ## make the environment in .venv
+setup: $(STAMP)  ## create the environment in .venv
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. Name one: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -28,18 +31,24 @@ nightly: $(STAMP)  ## run the nightly job for one as-of date
 ui: $(STAMP)  ## serve Dagster and MLflow on loopback
 	@$(BIN)/ple ui
 
-test: $(STAMP) lint  ## linters, types, import arrows, tests
+test: $(STAMP) lint  ## linters, types, import rules, tests
 	@$(BIN)/python -m pytest
+
+trials: $(STAMP)  ## long tests; a killed run goes on where it stopped (MINUTES=5: a sample)
+	@$(BIN)/python -m pytest -n 0 -vv --durations=0 --durations-min=1 --trials $(TRIALS) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: $(STAMP)  ## time and memory of a first night and of a scoring night
 	@$(BIN)/python benchmarks/night.py
 
-bench-features: $(STAMP)  ## CPU, memory and growth of every feature group, beside the plain libraries
+bench-features: $(STAMP)  ## CPU time, memory and growth of every feature group, beside the plain libraries
 	@$(BIN)/python benchmarks/features.py
 
 bench-model: $(STAMP)  ## speed of the model: published PLE beside its peers, loops, adaTT, scoring, GPU floors
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/model.py
+
+compare: $(STAMP)  ## compare tables, labels and features with those of the checkout OLD
+	@$(BIN)/python benchmarks/compare.py $(OLD) .
 
 lint: $(STAMP)  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

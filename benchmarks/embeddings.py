@@ -49,7 +49,7 @@ def poincare(view: Any, state: Any) -> None:
 
 def lightgcn(view: Any, state: Any) -> None:
     """Customers by one propagation of the fitted merchants; torch_geometric's LGConv on the edge_index of the
-    different pairs of a customer and a merchant, which both sides find from the same lines."""
+    different pairs of a customer and a merchant, which both sides derive from the same lines."""
     import torch
     from torch_geometric.nn import LGConv
 
@@ -92,8 +92,8 @@ def lightgcn_training(view: Any, state: Any) -> None:
     graph, merchants = purchases_graph([view], "merchant_id")
     first, (n, m), steps = training.start(graph, merchants, 0), graph.shape, 10
     coo = graph.tocoo()
-    there = torch.tensor(np.stack([coo.row, coo.col + n]), dtype=torch.int64)
-    edge_index = torch.cat([there, there.flip(0)], dim=1)
+    edges = torch.tensor(np.stack([coo.row, coo.col + n]), dtype=torch.int64)
+    edge_index = torch.cat([edges, edges.flip(0)], dim=1)
 
     def ours() -> None:
         training._tuned(graph, first, 0, steps, None)
@@ -103,8 +103,8 @@ def lightgcn_training(view: Any, state: Any) -> None:
         optimiser = torch.optim.Adam(model.parameters(), lr=training.RATE)
         rng = np.random.default_rng(0)
         for _ in range(steps):
-            others = torch.stack([there[0], torch.tensor(rng.integers(n, n + m, coo.nnz))])
-            ranks = model(edge_index, torch.cat([there, others], dim=1))
+            others = torch.stack([edges[0], torch.tensor(rng.integers(n, n + m, coo.nnz))])
+            ranks = model(edge_index, torch.cat([edges, others], dim=1))
             loss = model.recommendation_loss(*ranks.chunk(2), lambda_reg=training.DECAY)
             optimiser.zero_grad()
             loss.backward()

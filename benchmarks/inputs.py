@@ -1,13 +1,13 @@
-"""What a trained model of the bank simulation loses when one input is dealt out anew among the rows.
+"""Permutation importance of the inputs of a model of the bank simulation, beside the causes that were simulated.
 
     python benchmarks/inputs.py HOME
 
 Reads the newest evaluation of a home (`PLE_HOME` of `DATASET=bank_simulation make nightly`), where every input was
-shuffled over the test rows that read it. The simulation planted the cause of some tasks in each input
-(docs/bank_simulation.md); a model that uses it loses there. Losses differ in size, so an increase counts as a share of
-the task's loss; its standard error, over rows, stands beside it. The last four lines shuffle as a whole what tells the
-same: a model that reads 70 columns of topology misses little where the diagrams alone are another customer's. A home of
-another data set has nothing planted: its table is printed as it is.
+shuffled over the test rows that read it. The simulation planted causes of some tasks in each input
+(docs/bank_simulation.md); the loss of a model that uses them increases. Losses differ in size, so an increase is shown
+as a share of the task's loss, with its standard error over rows. The last four lines shuffle inputs of equal content
+together: a model that reads 70 columns of topology loses little when only the diagrams are another customer's. In a
+home of another data set nothing is planted, and its table is printed unchanged.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ PLANTED = {
     "hidden_states": ("ctr", "cvr", "engagement", "churn", "retention", "life_stage", "channel", "spending_category"),
     "sequences": ("ctr", "engagement", "churn", "timing", "consumption_cycle"),
 }
-"""Input → tasks with a cause that it carries (numbers of docs/bank_simulation.md: segments and money 1, 2, 11, 12;
+"""Input → tasks of which it holds a cause (numbers of docs/bank_simulation.md: segments and money 1, 2, 11, 12;
 chains 4–6; shape 7; habits 9; trees and communities 3; who is new 14)."""
 
 
 def newest_evaluation(home: Path) -> dict[str, list[dict[str, object]]]:
     """The evaluation of the home's newest training."""
-    found = sorted(home.glob("lake/training/as_of=*/evaluation.json"))
-    if not found:
+    files = sorted(home.glob("lake/training/as_of=*/evaluation.json"))
+    if not files:
         raise SystemExit(f"no evaluation under {home}/lake/training: run a night that trains first")
-    evaluation: dict[str, list[dict[str, object]]] = json.loads(found[-1].read_text())
+    evaluation: dict[str, list[dict[str, object]]] = json.loads(files[-1].read_text())
     return evaluation
 
 

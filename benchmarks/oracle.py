@@ -35,12 +35,13 @@ from feature_assets.events.view import View
 from feature_assets.labels import LabelState, compute_labels, fit_labels, get_task, windows
 from feature_assets.labels.constants import NONE
 from feature_assets.simulation import simulate
+from feature_assets.simulation.oracle import write
 from feature_assets.snapshots import SnapshotPlan, plan
 from feature_assets.sources import load_tables
 from ple_model.evaluation.boosting import BinnedMatrix, BoostingBudget, BoostingTask, fit_all
 from ple_model.evaluation.bootstrap import Interval, resample
 from ple_model.evaluation.constant import repeat
-from ple_model.evaluation.metrics import HEADLINE, Kind
+from ple_model.tasks import kind_of
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVEL, RESAMPLES = 0.99, 400
@@ -102,6 +103,8 @@ def main() -> int:
         folder = args.folder or Path(scratch) / "simulation"
         if not folder.exists():
             _tell("simulating", lambda: simulate(folder, args.customers, seed=args.seed, workers=args.workers))
+        if not (folder / "oracle").exists():
+            _tell("writing the oracle", lambda: write(folder, workers=args.workers))
         bounds = measure(folder, args.dates, args.seed, args.workers)
     names = [f"{name} [{LEVEL:.0%}]" for name in (CONSTANT, BOOSTING, ORACLE, "LightGBM − oracle")]
     print(f"{'task':<19}{'score':<13}{'rows':>7}  {'  '.join(f'{name:<24}' for name in names)}  {'z':>5}  bound")
@@ -188,7 +191,7 @@ def _boosted(
     tasks = {}
     for task in labels.columns[2:]:
         values, mask = _targets(task, labels[task])
-        tasks[task] = BoostingTask(get_task(task).kind.name, values, mask, len(state.classes.get(task, "1")))
+        tasks[task] = BoostingTask(kind_of(get_task(task).kind.name), values, mask, len(state.classes.get(task, "1")))
     fitted = fit_all(matrix, tasks, seed=seed)
     tested = scored.features[test]
     return {
@@ -240,13 +243,13 @@ def _compare(task: str, models: dict[str, NDArray], oracle: NDArray, labels: pl.
     mask = mask & ~silent
     oracle = np.nan_to_num(oracle)
     found = resample(
-        kind,
+        kind_of(kind),
         models | {ORACLE: oracle},
         values,
         mask,
         labels["customer_id"].to_numpy(),
         subject=BOOSTING,
-        metrics=(HEADLINE[kind].metric, *ALSO.get(kind, ())),
+        metrics=(kind_of(kind).headline.metric, *ALSO.get(kind, ())),
         resamples=RESAMPLES,
         level=LEVEL,
         seed=seed,
@@ -264,7 +267,7 @@ def _compare(task: str, models: dict[str, NDArray], oracle: NDArray, labels: pl.
     ]
 
 
-def _calibration(kind: Kind, told: NDArray, values: NDArray) -> float | None:
+def _calibration(kind: str, told: NDArray, values: NDArray) -> float | None:
     """Standard errors between labels and expectation (largest of the classes); None where none is claimed."""
     if kind == "contrastive" or not len(values):
         return None

@@ -6,75 +6,40 @@ import copy
 import warnings
 from collections.abc import Sequence
 
+import random_rows
 import torch
 from torch import Tensor, nn
 
 from feature_assets import registry
-from ple_model.config import AdaTTConfig, InputConfig, ModelConfig, SideConfig
-from ple_model.inputs import Inputs, Targets
+from feature_assets.labels import every_task, relations
+from ple_model.config import AdaTTConfig, InputConfig, ModelConfig, TransferConfig
 from ple_model.layers.basket import MODES, GroupTaskExpertBasket
 from ple_model.layers.towers import StackedLayerNorm, StackedLinear, TowerLevel
 from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
-from ple_model.tasks.config import TaskConfig
+from ple_model.tasks import Relation, TaskConfig
 from ple_model.training.affinity import AffinityMeter
-from ple_model.training.candidate import build
 from ple_model.training.data import TensorTable
 from ple_model.training.distributed import World
+from ple_model.training.initial import build
 
 
 def model_config(adatt: bool = True) -> ModelConfig:
     """Every column, every side input, 16 tasks, seven experts; adaTT dynamic from its first epoch."""
     names = registry.names()
     inputs = InputConfig(columns=names, present=tuple(range(len(names))), normalised=registry.normalised())
-    return ModelConfig(inputs=inputs, adatt=AdaTTConfig(enabled=adatt, warmup_epochs=0))
-
-
-def _side(side: SideConfig, rows: int, generator: torch.Generator) -> Tensor:
-    """Values of the kind that the side input has."""
-    values = torch.randn(rows, *side.shape, generator=generator)
-    if side.name == "hierarchy":  # inside of the ball
-        return 0.3 * values.tanh()
-    if side.name == "segment":
-        return torch.randint(0, 3, (rows, 1), generator=generator).float()
-    if side.name in ("tda_short", "tda_long"):
-        birth = values[..., 0].abs()
-        dimension = torch.randint(0, 3 if side.name == "tda_long" else 2, birth.shape, generator=generator)
-        return torch.stack([birth, birth + values[..., 1].abs(), dimension.float()], dim=-1)
-    return values
-
-
-def _labels(task: TaskConfig, rows: int, generator: torch.Generator) -> Tensor:
-    if task.kind == "binary":
-        return torch.randint(0, 2, (rows,), generator=generator).float()
-    if task.kind == "multiclass":
-        return torch.randint(0, task.out, (rows,), generator=generator)
-    if task.kind == "contrastive":
-        return torch.randint(0, task.candidates or 1, (rows, 4), generator=generator)
-    return torch.randn(rows, generator=generator)
+    on = [task for task in every_task() if task.default]
+    return ModelConfig(
+        inputs=inputs,
+        tasks=tuple(TaskConfig.from_dict(task.for_model()) for task in on),
+        transfer=TransferConfig(relations=tuple(map(Relation.from_dict, relations(task.name for task in on)))),
+        adatt=AdaTTConfig(enabled=adatt, warmup_epochs=0),
+    )
 
 
 def table(config: ModelConfig, rows: int) -> TensorTable:
     """Rows with every input, a tenth of the values missing, a tenth of the labels masked."""
-    generator, inputs = torch.Generator().manual_seed(1), config.inputs
-    mask = torch.rand(rows, len(inputs.columns), generator=generator) > 0.1
-    features = torch.randn(mask.shape, generator=generator)
-    features[:, inputs.normalised :] = features[:, inputs.normalised :].exp()
-    masks = {
-        side.name: torch.arange(side.shape[0]) >= torch.randint(0, side.shape[0], (rows, 1), generator=generator)
-        for side in inputs.sides
-        if side.masked
-    }
-    bundle = Inputs(
-        features=torch.where(mask, features, 0.0),
-        features_mask=mask,
-        cluster_probs=torch.randn(rows, inputs.clusters, generator=generator).mul(3).softmax(-1),
-        sides={side.name: _side(side, rows, generator) for side in inputs.sides},
-        masks=masks,
-    )
-    values = {task.name: _labels(task, rows, generator) for task in config.tasks}
-    labelled = {name: torch.rand(rows, generator=generator) > 0.1 for name in values}
-    return TensorTable.of(bundle, Targets(values, labelled))
+    return TensorTable.of(random_rows.inputs(config.inputs, rows, 0.1), random_rows.targets(config.tasks, rows, 0.9))
 
 
 class Learner:

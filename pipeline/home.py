@@ -48,8 +48,13 @@ class Home:
 
     @property
     def reports(self) -> Path:
-        """What people read, one folder an as-of date."""
+        """Summaries and reports for people, one folder an as-of date."""
         return self.root / "reports"
+
+    @property
+    def kernels(self) -> Path:
+        """Compiled kernels, one folder a state of their code."""
+        return self.root / "kernels"
 
     def simulation(self, customers: int, seed: int) -> Path:
         """A generated delivery; it depends on nothing but its size and its seed."""

@@ -1,35 +1,177 @@
-"""When nights run by themselves. The schedule is off until somebody turns it on."""
+"""When jobs run by themselves: two schedules and a sensor for each way in which a run can end. All are off by default.
 
-from collections.abc import Iterator
-from datetime import timedelta
+At a tick, `nightly` asks for the nights that need no training and `training` for a training that is due. A sensor goes
+on where a run ended: the night after its training, whether that succeeded or not, then the next date that waits. So a
+night never runs before the training that is due for its date, nor a training before the nights of earlier dates: a
+version that knows their future would score them. Source: ARCHITECTURE §3.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
+from pipeline.resources.tracking import RegisteredVersion, Tracking
+from pipeline.runs import NIGHTLY, PARTITION_TAG, PID_TAG, TRAINING
 from pipeline.settings import Settings
+from pipeline.training.decision import decide
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+UNTIL_TAG = "ple/until"
+"""Run tag: the date of the tick that began a catch-up; the sensors go on until that as-of date."""
+IN_PROGRESS = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+ENDED = {
+    "success": DagsterRunStatus.SUCCESS,
+    "failure": DagsterRunStatus.FAILURE,
+    "cancellation": DagsterRunStatus.CANCELED,
+}
 
 
-def nightly_schedule(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> dg.ScheduleDefinition:
-    """Ask for every as-of date of the last days that is not scored: Dagster's own schedules do not catch up."""
-    zone = partitions.timezone
+@dataclass(frozen=True)
+class NextRuns:
+    """As-of dates whose night may run now, oldest first, and the one whose training must run now, if any."""
 
-    @dg.schedule(
-        name="nightly",
-        job_name="nightly",
-        cron_schedule=settings.schedule_cron,
-        execution_timezone=zone,
-        default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"Every due as-of date of the last {settings.catch_up_days} days that has no scores.",
-    )
-    def nightly(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        tick = context.scheduled_execution_time.date()
-        oldest = (tick - timedelta(days=settings.catch_up_days - 1)).isoformat()
-        done = context.instance.get_materialized_partitions(dg.AssetKey("scores"))
-        keys = partitions.get_partition_keys()
-        due = [key for key in keys if oldest <= key <= tick.isoformat() and key not in done]
-        if not due:
-            last = partitions.get_last_partition_key()
-            yield dg.SkipReason(f"No as-of date since {oldest} waits for scores; the last one of the data is {last}.")
-        for key in due:
-            yield dg.RunRequest(run_key=f"{key}@{tick.isoformat()}", partition_key=key)
+    nightly: tuple[str, ...]
+    training: str | None
 
-    return nightly
+
+def next_runs(
+    waiting: Sequence[str],
+    running: dict[str, Collection[str]],
+    champion: RegisteredVersion | None,
+    retrain_after_days: int,
+    trained: Collection[str] = (),
+) -> NextRuns:
+    """The runs to ask for.
+
+    Args:
+        waiting: as-of dates without scores, oldest first.
+        running: job → as-of dates of its runs that are queued or running.
+        champion: the standing champion.
+        retrain_after_days: age at which a champion is too old.
+        trained: as-of dates whose training has ended, in whatever way: it is not asked for again.
+    """
+    nightly: list[str] = []
+    busy = False
+    for day in waiting:
+        if day in running[TRAINING]:
+            break
+        if day in running[NIGHTLY]:
+            busy = True
+        elif day not in trained and decide(champion, date.fromisoformat(day), retrain_after_days).due:
+            return NextRuns(tuple(nightly), None if nightly or busy else day)
+        else:
+            nightly.append(day)
+    return NextRuns(tuple(nightly), None)
+
+
+def in_progress(instance: DagsterInstance) -> dict[str, Collection[str]]:
+    """Job → as-of dates of its runs that are queued or running."""
+    return {
+        job: {
+            run.tags.get(PARTITION_TAG, "") for run in instance.get_runs(RunsFilter(job_name=job, statuses=IN_PROGRESS))
+        }
+        for job in (NIGHTLY, TRAINING)
+    }
+
+
+def unscored(instance: DagsterInstance, partitions: dg.DailyPartitionsDefinition, first: str, last: str) -> list[str]:
+    """As-of dates from `first` to `last` that have no scores, oldest first."""
+    scored = instance.get_materialized_partitions(dg.AssetKey("scores"))
+    return [key for key in partitions.get_partition_keys() if first <= key <= last and key not in scored]
+
+
+def schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> list[dg.ScheduleDefinition]:
+    """`nightly` and `training`: both look at the unscored as-of dates of the last `catch_up_days` days."""
+
+    def schedule(name: str, description: str) -> dg.ScheduleDefinition:
+        @dg.schedule(
+            name=name,
+            job_name=name,
+            cron_schedule=settings.schedule_cron,
+            execution_timezone=partitions.timezone,
+            default_status=dg.DefaultScheduleStatus.STOPPED,
+            description=description,
+        )
+        def tick(context: dg.ScheduleEvaluationContext, tracking: Tracking) -> Iterator[dg.RunRequest | dg.SkipReason]:
+            day = context.scheduled_execution_time.date()
+            oldest = (day - timedelta(days=settings.catch_up_days - 1)).isoformat()
+            waiting = unscored(context.instance, partitions, oldest, day.isoformat())
+            if not waiting:
+                last = partitions.get_last_partition_key()
+                yield dg.SkipReason(f"No as-of date since {oldest} waits for scores; the last of the data is {last}.")
+                return
+            runs = next_runs(waiting, in_progress(context.instance), tracking.champion(), settings.retrain_after_days)
+            days = runs.nightly if name == NIGHTLY else [runs.training] if runs.training else []
+            if not days:
+                first = f"{runs.training} trains first" if runs.training else "no training may start yet"
+                yield dg.SkipReason(f"waiting for scores: {', '.join(waiting)}; {first}, or their runs are in progress")
+            for key in days:
+                yield dg.RunRequest(
+                    run_key=f"{key}@{day.isoformat()}", partition_key=key, tags={UNTIL_TAG: day.isoformat()}
+                )
+
+        return tick
+
+    return [
+        schedule(
+            NIGHTLY, f"Unscored as-of dates of the last {settings.catch_up_days} days that need no training first."
+        ),
+        schedule(TRAINING, "The oldest unscored as-of date, where a training is due for it. The sensors go on."),
+    ]
+
+
+def sensors(
+    jobs: "Sequence[UnresolvedAssetJobDefinition]", partitions: dg.DailyPartitionsDefinition, settings: Settings
+) -> list[dg.SensorDefinition]:
+    """`after_success`, `after_failure`, `after_cancellation` of a run of one of the two jobs."""
+
+    def sensor(way: str, status: DagsterRunStatus) -> dg.SensorDefinition:
+        @dg.run_status_sensor(
+            run_status=status,
+            name=f"after_{way}",
+            monitored_jobs=[*jobs],
+            request_jobs=[*jobs],
+            default_status=dg.DefaultSensorStatus.STOPPED,
+            description=f"After the {way} of a training its night, after that of a night the next date that waits.",
+        )
+        def after(context: dg.RunStatusSensorContext, tracking: Tracking) -> Iterator[dg.RunRequest | dg.SkipReason]:
+            run = context.dagster_run
+            ended = run.tags.get(PARTITION_TAG)
+            if ended is None or PID_TAG in run.tags:
+                yield dg.SkipReason("not a run of an as-of date, or one of the command `ple`, which goes on by itself")
+                return
+            until = run.tags.get(UNTIL_TAG, ended)
+            trained = {ended} if run.job_name == TRAINING else set()
+            waiting = unscored(context.instance, partitions, ended, until)
+            if run.job_name == NIGHTLY:
+                waiting = [key for key in waiting if key != ended]  # a night that failed is not repeated here
+            runs = next_runs(
+                waiting,
+                in_progress(context.instance),
+                tracking.champion(),
+                settings.retrain_after_days,
+                trained,
+            )
+            chosen = [(NIGHTLY, key) for key in runs.nightly] + ([(TRAINING, runs.training)] if runs.training else [])
+            if not chosen:
+                yield dg.SkipReason(f"no later as-of date up to {until} can run now")
+            for job, key in chosen:
+                yield dg.RunRequest(
+                    run_key=f"{key}@{run.run_id}", job_name=job, partition_key=key, tags={UNTIL_TAG: until}
+                )
+
+        return after
+
+    return [sensor(way, status) for way, status in ENDED.items()]

@@ -60,12 +60,6 @@ def serve(home: Home, settings: Settings, wait_seconds: int = 90) -> int:
             "--default-artifact-root", (home.mlflow / "artifacts").as_uri(),
         ],
     }  # fmt: skip
-    environment = os.environ | {
-        "DAGSTER_HOME": str(home.dagster),
-        "PLE_HOME": str(home.root),
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PYTHONUNBUFFERED": "1",
-    }
     logs = home.root / "logs"
     logs.mkdir(exist_ok=True)
     processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -75,7 +69,7 @@ def serve(home: Home, settings: Settings, wait_seconds: int = 90) -> int:
             with (logs / f"{name}.log").open("ab") as log:
                 processes[name] = subprocess.Popen(
                     command,
-                    env=environment,
+                    env=server_environment(home, settings),
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     cwd=REPOSITORY,
@@ -106,6 +100,20 @@ def serve(home: Home, settings: Settings, wait_seconds: int = 90) -> int:
                 process.wait(timeout=15)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def server_environment(home: Home, settings: Settings) -> dict[str, str]:
+    """The environment of the servers: this process's own, with the settings that their code location reads again."""
+    given = {
+        "DAGSTER_HOME": str(home.dagster),
+        "PLE_HOME": str(home.root),
+        "DATASET": settings.dataset,
+        "DATA_DIR": str(settings.data_dir or ""),
+        "CUSTOMERS": str(settings.customers),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return os.environ | given
 
 
 def _ended(processes: dict[str, "subprocess.Popen[bytes]"], logs: Path) -> bool:

@@ -1,16 +1,15 @@
-"""Settings of a deployment: typed, closed, and each one read somewhere.
+"""Settings of a deployment: typed, closed, read once and passed on as an argument.
 
-They come from `$PLE_HOME/settings.yaml` (optional) and then from the environment (`PLE_HOME`, `DATASET`, `DATA_DIR`,
-`CUSTOMERS`), which wins. An unknown key is an error that names the nearest known one.
+`load_settings` reads `$PLE_HOME/settings.yaml` (optional), then the environment, then the options of the command; the
+later source wins. No other module of this package reads a setting from the environment.
 """
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from ple_model.config import DEFAULT_EXPERTS, AdaTTConfig, ClosedModel, NetworkConfig, RawScaleConfig
@@ -18,18 +17,23 @@ from ple_model.evaluation.boosting import BoostingBudget
 from ple_model.training.config import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+FILE = "settings.yaml"
 
 
 class Settings(ClosedModel):
-    """What an operator may change. Paths are absolute once loaded."""
+    """Everything an operator may change. Paths are absolute once loaded."""
 
     home: Path
     dataset: str = "completejourney"
+    """Name of a description in `data/`, or the path of a YAML file with a description of your own."""
     data_dir: Path | None = None
+    """Folder with the delivered tables; without it the data set reads its own files."""
     customers: int = Field(default=20_000, ge=200)
-    """Customers of a data set that is generated (bank_simulation); others have their own."""
+    """Customers of a simulated data set (bank_simulation); others have their own."""
+    plugins: tuple[str, ...] = ()
+    """Importable modules, each with a function `extend(extensions)` (docs/extending.md)."""
     retrain_after_days: int = Field(default=7, ge=1)
-    """A champion whose training as-of date is at least this many days back is trained anew."""
+    """A training is due when the champion's training as-of date is at least this many days back."""
     snapshot_step_days: int = Field(default=7, ge=1)
     """Distance between two training snapshots."""
     min_history_days: int = Field(default=56, ge=1)
@@ -41,9 +45,9 @@ class Settings(ClosedModel):
     bootstrap_resamples: int = Field(default=200, ge=20)
     """Resamples of customers behind each interval of the evaluation."""
     schedule_cron: str = "0 3 * * *"
-    """When the schedule ticks, in the data set's time zone."""
+    """When the schedules tick, in the data set's time zone."""
     catch_up_days: int = Field(default=7, ge=1)
-    """How many past days the schedule looks back for nights that were missed."""
+    """How many past days the schedules look back for nights that were missed."""
     mlflow_uri: str | None = None
     """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7
@@ -64,25 +68,71 @@ class Settings(ClosedModel):
     boosting: BoostingBudget = BoostingBudget()
 
     def load_dataset(self) -> DatasetConfig:
-        """The description of the data set this deployment runs on (`data/<name>.yaml`)."""
+        """The description of the data set of this deployment: `data/<name>.yaml`, or the file that `dataset` names.
+
+        Raises:
+            FileNotFoundError: there is no such description; names the nearest one.
+            ValueError: the description is not valid.
+        """
+        if is_file(self.dataset):
+            file = Path(self.dataset)
+            return load_dataset(file.stem, file.parent)
         return load_dataset(self.dataset, REPOSITORY / "data")
 
 
-def load_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Settings from the home's file, overridden by the environment.
+class Environment(BaseSettings):
+    """The environment variables that this product reads. An empty one counts as not set."""
 
-    Raises `pydantic.ValidationError` for an unknown key or a value of the wrong type.
+    model_config = SettingsConfigDict(case_sensitive=True, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    home: Path = Field(default=Path(".ple"), validation_alias="PLE_HOME")
+    dataset: str | None = Field(default=None, validation_alias="DATASET")
+    data_dir: Path | None = Field(default=None, validation_alias="DATA_DIR")
+    customers: int | None = Field(default=None, validation_alias="CUSTOMERS")
+    as_of: str | None = Field(default=None, validation_alias="AS_OF")
+    """No setting: the default of the option `--as-of`."""
+
+
+def is_file(dataset: str) -> bool:
+    """Whether the setting `dataset` is a path rather than a name in `data/`."""
+    return dataset.endswith((".yaml", ".yml"))
+
+
+def load_settings(**options: Any) -> Settings:
+    """Settings from the home's file, the environment and `options` (fields of `Settings`; None is not set).
+
+    Relative paths in the file start at the home, those of the environment and the options at the working directory.
+    The plug-ins are imported first, so that settings may name what they add.
+
+    Raises:
+        pydantic.ValidationError: an unknown key (the message names the nearest known one) or a wrong value.
+        ValueError: the file is not a YAML mapping.
     """
-    home = Path(environment.get("PLE_HOME") or ".ple").expanduser().resolve()
-    values: dict[str, Any] = {}
-    file = home / "settings.yaml"
-    if file.exists():
-        values.update(yaml.safe_load(file.read_text()) or {})
-    values["home"] = home
-    if environment.get("DATASET"):
-        values["dataset"] = environment["DATASET"]
-    if environment.get("DATA_DIR"):
-        values["data_dir"] = Path(environment["DATA_DIR"]).expanduser().resolve()
-    if environment.get("CUSTOMERS"):
-        values["customers"] = environment["CUSTOMERS"]
-    return Settings.model_validate(values)
+    from pipeline.plugins import load_plugins
+
+    environment = Environment()
+    home = Path(options.pop("home", None) or environment.home).expanduser().resolve()
+    values = _absolute(_file_values(home / FILE), home)
+    given = environment.model_dump(exclude={"home", "as_of"}) | {k: v for k, v in options.items() if v is not None}
+    values |= _absolute({key: value for key, value in given.items() if value is not None}, Path.cwd())
+    load_plugins(tuple(values.get("plugins") or ()))
+    return Settings.model_validate(values | {"home": home})
+
+
+def _file_values(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    if not isinstance(values, dict):
+        raise ValueError(f"{file} holds {type(values).__name__}, expected settings as `name: value`")
+    return values
+
+
+def _absolute(values: dict[str, Any], start: Path) -> dict[str, Any]:
+    """The values with every path absolute."""
+    paths = [key for key in ("data_dir", "dataset") if isinstance(values.get(key), str | Path)]
+    return values | {
+        key: type(values[key])((start / Path(values[key]).expanduser()).resolve())
+        for key in paths
+        if key == "data_dir" or is_file(str(values[key]))
+    }

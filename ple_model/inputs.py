@@ -1,4 +1,4 @@
-"""The bundles that go into the model and its losses. Absence is an explicit mask, never an all-zero row.
+"""The tensors that go into the model and its losses. Absence is an explicit mask, never an all-zero row.
 
 Source: MODEL §1.
 """
@@ -19,7 +19,7 @@ class Inputs:
     """One row = one customer at one as-of date.
 
     features [B, columns] float, 0 where missing; features_mask [B, columns] bool, True = present; cluster_probs
-    [B, clusters], rows sum to 1. sides: name → [B, *shape] of the side inputs that are there (`SideConfig`); masks:
+    [B, clusters], rows sum to 1. sides: name → [B, *shape] of the side inputs of the batch (`SideConfig`); masks:
     name → [B, shape[0]] bool, True = valid, of those that are masked (days of a sequence, points of a diagram).
     present: name → bool [B], the rows that have a side input; where it is not given, a masked one is present if any of
     its places is valid, and another in all rows. Values that are not present or not valid are never read, so they may
@@ -54,16 +54,16 @@ class Inputs:
 
     def read(self, side: SideConfig) -> tuple[Tensor, Tensor]:
         """Values [B, *shape] as float32 with 0 where they are not present or not valid, and where they are: [B] bool,
-        or [B, shape[0]] of a masked side input. Zeros and False where the bundle does not have it."""
+        or [B, shape[0]] of a masked side input. Zeros and False where the batch does not have it."""
         values = self.sides.get(side.name)
-        there = self.present_rows(side.name)
+        given = self.present_rows(side.name)
         if values is None:
             zeros = self.features.new_zeros((len(self), *side.shape), dtype=torch.float32)
-            return zeros, there.unsqueeze(1).expand(-1, side.shape[0]) if side.masked else there
+            return zeros, given.unsqueeze(1).expand(-1, side.shape[0]) if side.masked else given
         if side.masked:
-            there = self.masks[side.name] & there.unsqueeze(1)
-        outside = ~there.reshape(*there.shape, *([1] * (values.dim() - there.dim())))
-        return values.float().masked_fill(outside, 0.0), there
+            given = self.masks[side.name] & given.unsqueeze(1)
+        outside = ~given.reshape(*given.shape, *([1] * (values.dim() - given.dim())))
+        return values.float().masked_fill(outside, 0.0), given
 
     def present_rows(self, name: str) -> Tensor:
         """[B] bool: rows that have the side input."""
@@ -90,7 +90,7 @@ class Inputs:
         return self.map(lambda t: t.index_select(0, rows))
 
     def to(self, device: torch.device | str) -> Inputs:
-        """The same bundle on a device."""
+        """The same rows on a device."""
         return self.map(lambda t: t.to(device))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
@@ -105,7 +105,7 @@ class Inputs:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by a name of its own, for digests and for joining bundles."""
+        """Every tensor by a name of its own, for digests and for joining batches."""
         return {
             "features": self.features,
             "features_mask": self.features_mask,
@@ -117,7 +117,7 @@ class Inputs:
 
     @classmethod
     def of_tensors(cls, tensors: dict[str, Tensor]) -> Inputs:
-        """What `tensors` gave."""
+        """From the tensors of `tensors`."""
 
         def under(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

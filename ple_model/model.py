@@ -1,12 +1,13 @@
 """PLE-Cluster-adaTT: experts → CGC attention → baskets → logit transfer → towers, and the heads beside that path.
 
-- Experts are of different kinds and read different inputs; one whose input a row lacks has gate weight exactly 0.
+- Experts are of different types and read different inputs; one whose input a row lacks has gate weight exactly 0.
 - Rows of customers without a history get their blocks from the auxiliary path.
 - All gates are one Linear; the first layer behind them uses the identity of MODEL §4.2.
 - Towers of one topological level run as one batch.
-- What turns raw outputs into label units is that of every multi-task network (`multitask.py`).
+- Raw outputs become label units as in every multi-task network (`multitask.py`).
 
-A part that is switched off is not built and costs nothing. Losses are in `losses.py`, training in `ple_model.training`.
+A part that is switched off is not built and costs nothing. Losses are in `ple_model.losses`, training in
+`ple_model.training`.
 """
 
 from __future__ import annotations

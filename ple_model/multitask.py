@@ -1,7 +1,7 @@
-"""What every multi-task network of this library is to its losses and its trainer: the model of MODEL §1–§8 and the
-baselines of MODEL §14 alike.
+"""The base of every multi-task network, as losses and trainer see it: the model of MODEL §1–§8 and the baselines
+of MODEL §14 alike.
 
-It holds what turns raw outputs into label units: regression scales (buffers) and candidate tables.
+It holds the way from raw outputs to the units of labels: scales of regressions (buffers) and candidate tables.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ple_model.closed import nearest
 from ple_model.inputs import Inputs
 from ple_model.layers.contrastive import CandidateTable
 from ple_model.layers.evidential import EvidentialHeads
+from ple_model.tasks import kind_of
 
 if TYPE_CHECKING:
     from ple_model.config import ModelConfig
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 class Outputs:
     """predictions: task → raw output [B, out] (logits, standardised value, or query); gates [B, T, N] in the order of
     the configuration's tasks and of `expert_names`; shared [B, D], h_shared before the gates; mixed [B, T_group, H] of
-    each group, what the first layer behind the gates gave (`BasketOutput.mixed`); evidence: as `EvidentialHeads` gives
-    it; losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when asked for."""
+    each group, the output of the first layer behind the gates (`BasketOutput.mixed`); evidence: as of
+    `EvidentialHeads`; losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when
+    asked for."""
 
     predictions: dict[str, Tensor]
     gates: Tensor
@@ -42,7 +44,7 @@ class Outputs:
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network without dropout for the block, then every module in the mode that it was in, whatever happens: in
+    """The network without dropout for the block, then every module in its mode of before, also after an error: in
     phase 2 of training the experts evaluate while the rest trains."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -65,19 +67,20 @@ class TargetScale(nn.Module):
         self.register_buffer("std", torch.ones(out))
 
     def standardise(self, label: Tensor) -> Tensor:
-        """Label unit → what the tower predicts. [B] or [B, out] → [B, out]."""
+        """Label unit → prediction of a tower. [B] or [B, out] → [B, out]."""
         return (label.reshape(-1, self.mean.shape[0]).float() - self.mean) / self.std
 
     def restore(self, value: Tensor) -> Tensor:
-        """What the tower predicts → label unit, [B, out]."""
+        """Prediction of a tower → label unit, [B, out]."""
         return value.float() * self.std + self.mean
 
 
 class MultiTaskNetwork(nn.Module):
     """A subclass sets the attributes below, calls `add_units`, and implements the methods that raise.
 
-    experts: what phase 2 freezes and whose gradients tasks are compared by. expert_names: the last axis of the gates.
-    evidential: heads beside the towers, or None. shared_frozen: buffer, whether phase 2 holds `experts` still.
+    experts: the part that phase 2 freezes and by whose gradients tasks are compared. expert_names: the last axis of
+    the gates. evidential: heads beside the towers, or None. shared_frozen: buffer, whether phase 2 has frozen
+    `experts`.
     """
 
     config: ModelConfig | BaselineConfig
@@ -95,12 +98,12 @@ class MultiTaskNetwork(nn.Module):
     def add_units(self) -> None:
         """Build scales and candidate tables, and the flag of phase 2."""
         tasks = self.config.tasks
-        self.scales = nn.ModuleDict({t.name: TargetScale(t.out) for t in tasks if t.kind == "regression"})
+        self.scales = nn.ModuleDict({t.name: TargetScale(t.out) for t in tasks if kind_of(t).standardised})
         self.tables = nn.ModuleDict(
             {
-                t.name: CandidateTable(t.candidates, t.out, t.temperature)
+                t.name: CandidateTable(kind_of(t).width(t), t.out, t.temperature or 1.0)
                 for t in tasks
-                if t.candidates is not None and t.temperature is not None
+                if kind_of(t).retrieves
             }
         )
         self.register_buffer("shared_frozen", torch.tensor(False))
@@ -118,7 +121,7 @@ class MultiTaskNetwork(nn.Module):
         raise NotImplementedError
 
     def freeze_shared(self, frozen: bool = True) -> None:
-        """Stops (or resumes) the training of all that phase 2 holds still; the flag is kept in a checkpoint."""
+        """Stops (or resumes) the training of all that phase 2 freezes; the flag is kept in a checkpoint."""
         raise NotImplementedError
 
     def freeze_gates(self) -> None:
@@ -126,7 +129,7 @@ class MultiTaskNetwork(nn.Module):
         raise NotImplementedError
 
     def apply_frozen(self) -> None:
-        """Sets what trains by the flags."""
+        """Lets parameters train, or not, by the flags."""
         raise NotImplementedError
 
     def scale(self, task: str) -> TargetScale:
@@ -150,15 +153,8 @@ class MultiTaskNetwork(nn.Module):
 
     def to_units(self, task: str, raw: Tensor) -> Tensor:
         """A raw output [B, out] of `forward` in the final unit of its task: see `predict`."""
-        kind = self.config.task(task).kind
-        if kind == "binary":
-            return raw.float().squeeze(-1).sigmoid()
-        if kind == "multiclass":
-            return raw.float().softmax(-1)
-        if kind == "contrastive":
-            return self.table(task).scores(raw)
-        value = self.scale(task).restore(raw)
-        return value.squeeze(-1) if value.shape[-1] == 1 else value
+        settings = self.config.task(task)
+        return kind_of(settings).to_units(settings, raw, self)
 
     @torch.no_grad()
     def set_target_scale(self, task: str, mean: float | Tensor, std: float | Tensor) -> None:

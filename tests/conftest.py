@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from feature_assets.data.dataset import DatasetConfig, load_dataset
-from feature_assets.data.tables import Tables
-from feature_assets.sources import load_tables
+from feature_assets.kernels.compiled import use_cache
+
+if TYPE_CHECKING:
+    from feature_assets.data.tables import Tables
+
+pytest_plugins = ("trials.resumable",)
 
 DATA_ROOT = Path(__file__).parents[1] / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled kernels for the next run; nothing that holds a kernel is imported before."""
+    use_cache(config.rootpath / ".pytest_cache" / "kernels")
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +33,9 @@ def dataset() -> DatasetConfig:
 @pytest.fixture(scope="session")
 def tables(dataset: DatasetConfig, tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """The embedded data set, validated. The first worker that needs it reads the delivery, the others its result."""
+    from feature_assets.data.tables import Tables
+    from feature_assets.sources import load_tables
+
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "embedded_tables"
     if not shared.exists():

@@ -1,7 +1,6 @@
-"""The description of a data set: one YAML file in `data/`, typed and closed.
+"""The description of a data set: one YAML file, in `data/` or anywhere else, typed and closed.
 
-What a delivery contains belongs to `sources/`; what a table must look like belongs to `contract.py`.
-Source: DATA §1, §2, §4.
+The tables of a delivery belong to `sources/`, the contract tables to `contract.py`. Source: DATA §1, §2, §4.
 """
 
 from __future__ import annotations
@@ -20,17 +19,19 @@ DEFAULT_QUARANTINE_LIMIT = 0.02  # share of a delivered table's rows that may be
 
 
 class DatasetConfig(Closed):
-    """One data set: where its rows come from, its zone, the days it covers and what it cannot answer.
+    """One data set: where its rows come from, its zone, the days it covers and the tasks that it cannot answer.
 
     Attributes:
-        name: the file's stem in `data/`.
+        name: the file's stem.
         title: one line for people.
-        notice: what everyone who reads results must know (shown wherever results are shown).
-        source: the reader in `feature_assets.sources`.
+        notice: shown wherever results are shown.
+        source: the reader in `feature_assets.sources.READERS`.
+        folder: where its tables are when no other folder is given; relative paths start at the YAML file.
+        generator: the generator that writes a delivery when none is given (`pipeline.simulation`).
         zone: IANA zone of the shops; days, weekdays and hours are computed in it.
         covers_from: first local day of data.
         covers_until: first local day that is no longer covered; the default as-of date.
-        channels: the three values of transactions.channel that the task `channel` tells apart.
+        channels: the three values of transactions.channel, the classes of the task `channel`.
         channel_label: the commonest channel of the window, or the one with the highest lift over the population.
         categories_from: the table whose categories are those of a purchase.
         nba_from: what can be newly taken up: categories of purchases, or kinds of products held.
@@ -46,7 +47,9 @@ class DatasetConfig(Closed):
     name: str
     title: str
     notice: str
-    source: Literal["completejourney", "bank_simulation"]
+    source: str
+    folder: Path | None = None
+    generator: str | None = None
     zone: str
     covers_from: date
     covers_until: date
@@ -99,16 +102,21 @@ def midnight(day: date, zone: str) -> datetime:
 
 
 def load_dataset(name: str, data_root: Path) -> DatasetConfig:
-    """Read `<data_root>/<name>.yaml`.
+    """Read the description of a data set.
+
+    Args:
+        name: of a file `<data_root>/<name>.yaml`, or the path of any YAML file (it ends in .yaml).
+        data_root: the folder of the descriptions that have a name.
 
     Raises:
         FileNotFoundError: there is no such description; names the ones that exist.
         ValueError: the description is not valid; names the file and what is wrong.
     """
-    path = data_root / f"{name}.yaml"
+    path = Path(name).expanduser() if name.endswith(".yaml") else data_root / f"{name}.yaml"
     if not path.is_file():
-        known = sorted(p.stem for p in data_root.glob("*.yaml"))
-        raise FileNotFoundError(f"no data set description {path}: {nearest(name, known) if known else 'none exists'}")
+        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        hint = nearest(path.stem, known) if known else "none exists"
+        raise FileNotFoundError(f"no data set description {path}: {hint}")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict):
@@ -116,6 +124,8 @@ def load_dataset(name: str, data_root: Path) -> DatasetConfig:
         dataset = DatasetConfig(**raw)
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is not a valid data set description: {error}") from error
-    if dataset.name != name:
-        raise ValueError(f"{path} describes {dataset.name!r}: the name must equal the file's stem {name!r}")
+    if dataset.name != path.stem:
+        raise ValueError(f"{path} describes {dataset.name!r}: the name must equal the file's stem {path.stem!r}")
+    if dataset.folder is not None:
+        dataset = dataset.model_copy(update={"folder": (path.parent / dataset.folder.expanduser()).resolve()})
     return dataset

@@ -1,4 +1,4 @@
-"""From when on a row, or a single value of it, is known: one declaration a contract table.
+"""From when on a row, or a single value of it, is known, as the contract declares it.
 
 A local day is known after its end, an instant once it has passed: what an as-of date t may look at lies strictly before
 the local midnight of t. `events/` applies these declarations, and nothing else compares a time with t.
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from feature_assets.data.contract import CONTRACT
 
 
 @dataclass(frozen=True)
@@ -31,26 +33,17 @@ class Known:
         return self.row == "at"
 
 
-KNOWN: dict[str, Known] = {
-    "customers": Known("joined_on"),
-    "transactions": Known("at"),
-    "merchants": Known(None),
-    "products": Known(None),
-    "sessions": Known("at"),
-    "campaigns": Known("starts_on", {"ends_on": "ends_on"}),
-    "campaign_events": Known("at"),
-    "holdings": Known("as_of", {"closed_on": "closed_on"}),
-    "balances": Known("on"),
-    "contacts": Known("at"),
+_LATER: dict[str, dict[str, str]] = {
+    "campaigns": {"ends_on": "ends_on"},
+    "holdings": {"closed_on": "closed_on"},
 }
+
+KNOWN: dict[str, Known] = {name: Known(table.instant, _LATER.get(name, {})) for name, table in CONTRACT.items()}
 """Contract table → from when on its rows and columns are known."""
 
-SERIES: dict[str, tuple[str, ...]] = {
-    "holdings": ("product_kind", "opened_on"),
-    "balances": ("account_id",),
-}
-"""Table of statements → what a customer's statements are about: those of one account (holding) follow each other,
-oldest first. The events of any other table follow each other in time."""
+SERIES: dict[str, tuple[str, ...]] = {name: table.series for name, table in CONTRACT.items() if table.series}
+"""Table of statements → the columns that, with the customer, name a series: the statements of one account (holding)
+follow each other, oldest first. The events of any other table follow each other in time."""
 
-DIMENSIONS = ("customers", "merchants", "products", "campaigns")
+DIMENSIONS = tuple(name for name, table in CONTRACT.items() if not table.of_customers)
 """Tables of things. All others are tables of events: each row belongs to a customer and a time."""

@@ -1,12 +1,13 @@
 """Applying a declaration to delivered rows: good rows go on, every other row is set aside with its reason.
 
-Nothing is dropped silently and nothing good is lost with the bad. What the rules are belongs to the declarations
+Nothing is dropped silently and nothing good is lost with the bad. The rules themselves belong to the declarations
 (`contract.py`, `sources/`). Source: DATA §1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,19 +15,62 @@ import dataframely as dy
 import polars as pl
 
 from feature_assets.data.coercion import NOT_CONVERTED, coerce, require_columns
-from feature_assets.data.contract import Declared, ReasonCount, Reference, Validated
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.declaration import Reference, Table
 
 Fault = tuple[pl.Series, str, str]
 """Positions of rows in the delivered frame, reason, action."""
 
 QUARANTINE_SCHEMA = dict.fromkeys(("table", "key", "reason", "action", "row"), pl.String)
 DROPPED, COLLAPSED = "dropped", "collapsed"
+UNKNOWN = "__unknown"  # ends the name of the flag that marks a kept row whose reference points at nothing
 POSITION, KEY_RULE, INVALID = "row_position", "primary_key", "invalid"
 
 
+@dataclass(frozen=True)
+class ReasonCount:
+    """How many rows of a table were set aside for one reason, and the first of them."""
+
+    reason: str
+    action: str
+    rows: int
+    first: str
+
+
+@dataclass(frozen=True)
+class Validated:
+    """One table after validation.
+
+    Attributes:
+        good: rows that go on, in delivered order, in declared types.
+        quarantine: table, key, reason, action, row (JSON of the row as delivered); one record a row and reason.
+        counts: one entry a reason, most rows first.
+        delivered: rows delivered.
+        dropped: rows that do not go on (collapsed copies and kept rows are not among them).
+        limit_share: share of dropped rows in [0, 1] above which the night must stop.
+    """
+
+    table: str
+    good: pl.DataFrame
+    quarantine: pl.DataFrame
+    counts: tuple[ReasonCount, ...]
+    delivered: int
+    dropped: int
+    limit_share: float
+
+    @property
+    def dropped_share(self) -> float:
+        """Dropped rows over delivered rows, in [0, 1]."""
+        return self.dropped / self.delivered if self.delivered else 0.0
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether more rows were dropped than the table's limit allows."""
+        return self.dropped_share > self.limit_share
+
+
 def validate(
-    table: Declared,
+    table: Table,
     frame: pl.DataFrame,
     dataset: DatasetConfig,
     references: Mapping[str, pl.DataFrame],
@@ -36,7 +80,7 @@ def validate(
 ) -> Validated:
     """Apply a declaration to a delivered frame. Bad rows are set aside, never raised; wrong columns or types are.
 
-    The order decides what a row with two faults is called: type, ranges, time, exact copies, conflicting keys,
+    The order decides the reason of a row with two faults: type, ranges, time, exact copies, conflicting keys,
     references. A row that is bad in itself does not make its key conflict with a good row.
 
     Args:
@@ -45,7 +89,7 @@ def validate(
         dataset: gives the covered days and the limit.
         references: good rows of the tables that `table` refers to; a reference to a table that is not here is skipped.
         delivered: number of rows delivered, where `frame` is only the part of them that is used.
-        now: wall clock, to tell events in the future (default: the current instant).
+        now: wall clock, to recognise events in the future (default: the current instant).
 
     Raises:
         DeliveryError: a column is missing or has a wrong type.
@@ -86,13 +130,13 @@ def validate(
     )
 
 
-def _rules(table: Declared, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault], pl.Series]:
+def _rules(table: Table, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault], pl.Series]:
     """Set aside, or keep without a value, the rows that break a rule of the schema other than its key.
 
     Also returns the positions of the rows that share a key with another row (none for a table without a key).
     """
     failed = _filter(table, rows)
-    soft = table.soft or {}
+    soft = table.soft
     broken = sorted((c for c in failed.columns if c not in rows.columns), key=lambda rule: _severity(rule, soft))
     same_key = failed.filter(pl.col(KEY_RULE) == INVALID)[POSITION] if KEY_RULE in broken else failed[POSITION].clear()
     faults: list[Fault] = []
@@ -114,7 +158,7 @@ def _rules(table: Declared, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Faul
     return _without(rows, faults), faults, same_key
 
 
-def _filter(table: Declared, rows: pl.DataFrame) -> pl.DataFrame:
+def _filter(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows that break a rule, with one column a rule that says "valid" or "invalid"."""
     schema: type[dy.Schema] = type(table.name, (table.schema,), {POSITION: dy.UInt32(nullable=False)})
     return schema.filter(rows).failure.details()
@@ -126,10 +170,10 @@ def _severity(rule: str, soft: Mapping[str, str]) -> tuple[bool, int, str]:
     return name in soft, ("nullability", "nan", "inf").index(kind) if kind in ("nullability", "nan", "inf") else 3, rule
 
 
-def _reason(table: Declared, rule: str) -> str:
+def _reason(table: Table, rule: str) -> str:
     column, _, kind = rule.partition("|")
     if not kind:
-        return f"{table.name}: {(table.reasons or {})[rule]}"
+        return f"{table.name}: {table.reasons[rule]}"
     declared = table.schema.columns()[column]
     words = {
         "nullability": "is missing",
@@ -141,9 +185,7 @@ def _reason(table: Declared, rule: str) -> str:
     return f"{table.name}.{column} {words[kind]}"
 
 
-def _times(
-    table: Declared, rows: pl.DataFrame, dataset: DatasetConfig, now: datetime
-) -> tuple[pl.DataFrame, list[Fault]]:
+def _times(table: Table, rows: pl.DataFrame, dataset: DatasetConfig, now: datetime) -> tuple[pl.DataFrame, list[Fault]]:
     """Set aside the rows that happened before the first covered day, or after the last one or the present."""
     if table.instant is None:
         return rows, []
@@ -163,12 +205,12 @@ def _times(
     return _without(rows, faults), faults
 
 
-def _keys(table: Declared, rows: pl.DataFrame, same_key: pl.Series) -> tuple[pl.DataFrame, list[Fault]]:
+def _keys(table: Table, rows: pl.DataFrame, same_key: pl.Series) -> tuple[pl.DataFrame, list[Fault]]:
     """Collapse exact copies to the first of them, then drop every row whose key has different contents.
 
     `same_key`: positions of rows whose key other rows have as well; without a key, every row is compared.
     """
-    key = table.schema.primary_key()
+    key = table.key
     suspects = rows.filter(pl.col(POSITION).is_in(same_key.implode())) if key else rows
     if suspects.is_empty():
         return rows, []
@@ -184,7 +226,7 @@ def _keys(table: Declared, rows: pl.DataFrame, same_key: pl.Series) -> tuple[pl.
 
 
 def _refer(
-    table: Declared, rows: pl.DataFrame, reference: Reference, target: pl.DataFrame
+    table: Table, rows: pl.DataFrame, reference: Reference, target: pl.DataFrame
 ) -> tuple[pl.DataFrame, list[Fault]]:
     """Set aside, or keep without the column, the rows that point at nothing. A missing value points nowhere."""
     on = list(reference.columns)
@@ -194,7 +236,7 @@ def _refer(
     if reference.keep_without is None:
         faults = [(unknown[POSITION], reason, DROPPED)] if unknown.height else []
         return _without(rows, faults), faults
-    flag = f"{reference.keep_without}__unknown"
+    flag = f"{reference.keep_without}{UNKNOWN}"
     marked = rows.with_columns(pl.col(POSITION).is_in(unknown[POSITION].implode()).alias(flag))
     action = f"kept without {reference.keep_without}"
     return marked, [(unknown[POSITION], reason, action)] if unknown.height else []
@@ -205,14 +247,11 @@ def _without(rows: pl.DataFrame, faults: list[Fault]) -> pl.DataFrame:
     return rows.filter(~pl.col(POSITION).is_in(pl.concat(gone).implode())) if gone else rows
 
 
-def _records(table: Declared, frame: pl.DataFrame, aside: list[Fault]) -> tuple[pl.DataFrame, tuple[ReasonCount, ...]]:
+def _records(table: Table, frame: pl.DataFrame, aside: list[Fault]) -> tuple[pl.DataFrame, tuple[ReasonCount, ...]]:
     """The quarantine frame of the rows set aside, and their counts, most rows first. A table without a key is named by
     the columns that cannot be missing."""
-    required = [name for name, column in table.schema.columns().items() if not column.nullable]
-    key = [
-        pl.format("{}={}", pl.lit(c), pl.col(c).cast(pl.String).fill_null("null"))
-        for c in table.schema.primary_key() or required
-    ]
+    required = [column.name for column in table.columns if not (column.nullable or column.optional)]
+    key = [pl.format("{}={}", pl.lit(c), pl.col(c).cast(pl.String).fill_null("null")) for c in table.key or required]
     parts: list[pl.DataFrame] = []
     counts: list[ReasonCount] = []
     for positions, reason, action in aside:

@@ -14,23 +14,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.encoding import CATEGORIES, Encoding, Lines
 from feature_assets.data.known import DIMENSIONS
 from feature_assets.data.parts import PARTS, has_part
 
-SORT_KEYS: dict[str, list[str]] = {
-    "customers": ["customer_id"],
-    "transactions": ["customer_id", "at", "transaction_id"],
-    "merchants": ["merchant_id"],
-    "products": ["product_id"],
-    "sessions": ["customer_id", "at", "channel", "event"],
-    "campaigns": ["campaign_id"],
-    "campaign_events": ["customer_id", "at", "campaign_id", "event"],
-    "holdings": ["customer_id", "as_of", "product_kind", "opened_on"],
-    "balances": ["customer_id", "on", "account_id"],
-    "contacts": ["customer_id", "at", "kind"],
-}
+SORT_KEYS: dict[str, tuple[str, ...]] = {name: table.order or table.key for name, table in CONTRACT.items()}
 """The order of each contract table's rows: results never depend on the order of a delivery. Ties of tables without a
 key are decided by the other columns."""
 

@@ -15,6 +15,7 @@ import polars as pl
 from feature_assets.data.encoding import NEVER
 from feature_assets.data.tables import Tables
 from feature_assets.events.barrier import day_number, frame_before, frame_between, rows_between
+from feature_assets.events.columns import DESCRIBED
 
 
 class Window:
@@ -65,8 +66,7 @@ class Window:
         return rows.frame(self._index(table), [name for name in columns if self._offers(table, name)])
 
     def _offers(self, table: str, column: str) -> bool:
-        described = table == "transactions" and column in ("category_l1", "category_l2", "category_l3", "brand")
-        return described or column in self._tables.encoding(table)
+        return (table == "transactions" and column in DESCRIBED) or column in self._tables.encoding(table)
 
     def _purchases(self) -> np.ndarray:
         index = self._index("transactions")
@@ -95,10 +95,9 @@ class Window:
         instant, amount (largest first) and category.
         """
         lines, index, key = self._tables.transactions, self._purchases(), ["customer", "category_l1"]
+        known = lines.codes("category_l1").numbers[index] >= 0
         pair = lines.pairs("category_l1").number[index]
-        new = np.unique(
-            pair[(lines.previous("category_l1")[index] == NEVER) & (lines.codes("category_l1").numbers[index] >= 0)]
-        )
+        new = np.unique(pair[known & (lines.previous("category_l1")[index] == NEVER)])
         return (
             lines.frame(index[np.isin(pair, new)], ("category_l1", "at", "amount"))
             .group_by(key)
@@ -108,23 +107,12 @@ class Window:
 
     def net_spend(self) -> np.ndarray:
         """Purchases less refunds of each customer of the data set, float64 [customers]."""
-        customer, amount, _ = self._spend()
-        return np.bincount(customer, amount, minlength=self.customers)
+        lines, index = self._tables.transactions, self._spend()
+        return np.bincount(lines.customer[index], lines.values("amount", index), minlength=self.customers)
 
-    def net_spend_by(self, column: str, values: Sequence[str]) -> np.ndarray:
-        """`net_spend` by the values of a text column (such as category_l1), float64 [customers, len(values)]; spend
-        with any other value is left out."""
-        customer, amount, index = self._spend()
-        rank = self._tables.transactions.codes(column).at(index).ranked(values)
-        width = len(values) + 1
-        sums = np.bincount(customer * width + rank, amount, minlength=self.customers * width)
-        return sums.reshape(self.customers, width)[:, :-1]
-
-    def _spend(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Customer, amount and row of each purchase and refund."""
-        lines, index = self._tables.transactions, self._index("transactions")
-        index = index[lines.spend[index]]
-        return lines.customer[index], lines.values("amount", index), index
+    def _spend(self) -> np.ndarray:
+        index = self._index("transactions")
+        return index[self._tables.transactions.spend[index]]
 
     def campaigns(self) -> pl.DataFrame:
         """The campaigns that started before the window's end."""
@@ -145,4 +133,4 @@ class Window:
     def spend(self, columns: Sequence[str]) -> pl.DataFrame:
         """Purchases and refunds, whose amounts add up to net spend, in the order customer, instant, transaction id;
         `columns` as for `events`."""
-        return self._tables.transactions.frame(self._spend()[2], columns)
+        return self._tables.transactions.frame(self._spend(), columns)

@@ -2,35 +2,51 @@
 
 numba's cache looks at the file of a function only, not at the functions of other files that it calls, so that an edit
 in one kernel could leave another with its old behaviour. The folder's name is a digest of every file with a kernel.
+Nothing happens on import: a program calls `use_cache` before it imports a kernel.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import sys
 from pathlib import Path
 
 VARIABLE = "NUMBA_CACHE_DIR"
+"""numba's own setting. It stays in the environment, so that the worker processes of this one use the same folder."""
+PACKAGE = Path(__file__).parents[1]
 _MARK = b"numba"
 
 
-def keep_apart(package: Path) -> None:
-    """Point numba's cache at the folder of the present code, unless the environment names one; older folders go."""
-    if VARIABLE in os.environ:
-        return
-    folder = package / "__pycache__" / f"kernels-{digest(package)}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # an installation that cannot be written to: numba chooses a place of its own
-        return
-    os.environ[VARIABLE] = str(folder)
+def use_cache(folder: Path, package: Path = PACKAGE) -> Path:
+    """Let numba keep compiled kernels in `folder/<digest of their code>`, and delete the folders of older code.
+
+    An environment that names `NUMBA_CACHE_DIR` is left alone. The folder itself is created by numba when it first
+    compiles.
+
+    Args:
+        folder: where the folders of all states of the code lie.
+        package: the Python package whose files with kernels decide about the digest.
+
+    Returns:
+        The folder in use.
+    """
+    if os.environ.get(VARIABLE):
+        return Path(os.environ[VARIABLE])
+    chosen = folder.resolve() / digest(package)
+    if any(name.startswith(f"{__package__}.") and name != __name__ for name in list(sys.modules)):
+        logging.getLogger(__name__).warning(
+            "kernels were imported before their cache was chosen: they are not kept in %s", chosen
+        )
+    os.environ[VARIABLE] = str(chosen)
     if "numba" in sys.modules:
-        sys.modules["numba"].config.CACHE_DIR = str(folder)
-    for old in folder.parent.glob("kernels-*"):
-        if old != folder:
+        sys.modules["numba"].config.CACHE_DIR = str(chosen)
+    for old in folder.iterdir() if folder.is_dir() else ():
+        if old != chosen:
             shutil.rmtree(old, ignore_errors=True)
+    return chosen
 
 
 def digest(package: Path) -> str:

@@ -29,7 +29,9 @@ def assignments(tables: Tables, t: date) -> pl.DataFrame:
     """
     window = Window(tables, t, tables.dataset.horizon_days)
     campaigns = window.campaign_starts().select("campaign_id", "starts_on")
-    events = window.campaign_events().filter(pl.col("event") == TARGETED)
+    events = window.events("campaign_events", ("campaign_id", "event", "is_control")).filter(event=TARGETED)
+    if "is_control" not in events.columns:
+        events = events.with_columns(is_control=pl.lit(None, pl.Boolean))
     targets = events.join(campaigns, on="campaign_id", how="inner").filter(
         pl.col("is_control").any().over("campaign_id")
     )
@@ -41,14 +43,13 @@ def assignments(tables: Tables, t: date) -> pl.DataFrame:
     )
 
 
-def spend_ahead(tables: Tables, t: date, days: int) -> pl.DataFrame:
-    """Purchases and refunds in [t, t + days): `customer`, `day`, `amount`, category_l1."""
-    return Window(tables, t, days).spend(("amount", "category_l1"))
+def spend_from(tables: Tables, start: date, days: int) -> pl.DataFrame:
+    """Purchases and refunds in [start, start + days): `customer`, `amount`, category_l1."""
+    return Window(tables, start, days).spend(("amount", "category_l1"))
 
 
 def spend_before(tables: Tables, t: date, days: int) -> pl.DataFrame:
     """Purchases and refunds of the last `days` days before t: `customer`, `amount`, category_l1."""
-    view = View(tables, t)
-    spend = view.events("transactions", ("amount", "category_l1"), {"kind": SPEND}, longest=days)
-    customer = spend.population.customer_of[spend.row].astype(np.uint32)
-    return spend.frame("amount", "category_l1").select(pl.Series("customer", customer), pl.col("amount", "category_l1"))
+    spend = View(tables, t).events("transactions", ("amount", "category_l1"), {"kind": SPEND}, longest=days)
+    customer = pl.Series("customer", spend.population.customer_of[spend.row].astype(np.uint32))
+    return spend.frame("amount", "category_l1").select(customer, "amount", "category_l1")

@@ -6,9 +6,9 @@ spend y in the 28 days from the campaign's start and b a number known before it,
     z = (y − b) · (w − p) / (p (1 − p))
 
 has the expectation E[y | campaign] − E[y | control] for every group of customers, whatever b is, because w is
-independent of everything before the start. Here b is the customer's earlier net spend scaled to 28 days: it takes most
-of the differences between customers out of z, whose variance a small control group would otherwise multiply (CUPED:
-Deng et al., WSDM 2013).
+independent of everything before the start. Here b is the customer's net spend of the 56 days before t, scaled to 28
+days: it takes most of the differences between customers out of z, whose variance a small control group would otherwise
+multiply (CUPED: Deng et al., WSDM 2013).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.labels.assignments import assignments, spend_ahead, spend_before
+from feature_assets.labels.assignments import assignments, spend_before, spend_from
 from feature_assets.labels.constants import ACTIVE_DAYS, EFFECT_DAYS
 from feature_assets.labels.context import Snapshot
 from feature_assets.labels.task import Eligibility
@@ -39,46 +39,42 @@ def total(s: Snapshot) -> pl.Series:
 
 def by_category(s: Snapshot) -> pl.Series:
     """Transformed outcomes of net spend by class of category_uplift, a list of K numbers a row [N]."""
-    assigned = assignments(s.tables, s.as_of)
-    outcome = _beyond_baseline(s, assigned, s.classes("category_uplift"))
-    z = pl.Series(outcome * _weights(s, assigned)[:, None]).arr.to_list()
+    assigned, classes = assignments(s.tables, s.as_of), s.classes("category_uplift")
+    outcome = _beyond_baseline(s, assigned, classes) * _weights(s, assigned)[:, None]
+    z = pl.Series(outcome, dtype=pl.Array(pl.Float64, len(classes))).arr.to_list()
     return s.per_customer(assigned.select("customer", z=z), "z")
 
 
 def _weights(s: Snapshot, assigned: pl.DataFrame) -> np.ndarray:
-    """(w − p) / (p (1 − p)) of each assigned customer."""
+    """(w − p) / (p (1 − p)) of each assigned customer [n]."""
     share = s.dataset.control_share
     if share is None:
         raise ValueError(
             f"data set {s.dataset.name!r} switches on an uplift task but does not state control_share, the share of "
-            "the targets that is withheld at random; state it or take the task out of tasks_on"
+            "the targets from whom a campaign is withheld at random; state it, or take the task out of tasks_on"
         )
     return np.where(assigned["treated"].to_numpy(), 1.0 / (1.0 - share), -1.0 / share)
 
 
 def _beyond_baseline(s: Snapshot, assigned: pl.DataFrame, classes: list[str] | None) -> np.ndarray:
     """y − b of each assigned customer [n, K]: by class, or in total (K = 1)."""
-    past = spend_before(s.tables, s.as_of, ACTIVE_DAYS)
-    ahead = spend_ahead(s.tables, s.as_of, window(s.dataset)).join(assigned, on="customer", how="inner")
-    since = (pl.col("day") - pl.col("starts_on")).dt.total_days()
-    ahead = ahead.filter(since.is_between(0, EFFECT_DAYS, closed="left"))
-    baseline = _sums(past, assigned, classes) * (EFFECT_DAYS / ACTIVE_DAYS)
-    return _sums(ahead, assigned, classes) - baseline
+    customer, starts = assigned["customer"].to_numpy(), assigned["starts_on"]
+    past = _sums(spend_before(s.tables, s.as_of, ACTIVE_DAYS), classes, s.tables.customers)
+    outcome = past[customer] * -(EFFECT_DAYS / ACTIVE_DAYS)
+    for start in starts.unique():
+        rows = (starts == start).to_numpy()
+        spend = _sums(spend_from(s.tables, start, EFFECT_DAYS), classes, s.tables.customers)
+        outcome[rows] += spend[customer[rows]]
+    return outcome
 
 
-def _sums(lines: pl.DataFrame, assigned: pl.DataFrame, classes: list[str] | None) -> np.ndarray:
-    """Net spend of each assigned customer by class [n, K], or in total [n, 1]; rounded, so that the order in which
-    lines are added does not show."""
-    names = [""] if classes is None else classes
-    column = pl.lit("") if classes is None else pl.col("category_l1")
-    cells = (
-        lines.select("customer", "amount", name=column)
-        .filter(pl.col("name").is_in(names))
-        .group_by("customer", "name")
-        .agg(pl.col("amount").sum().round(2))
-        .join(assigned.select("customer", row=pl.int_range(pl.len())), on="customer", how="inner")
-    )
-    sums = np.zeros((assigned.height, len(names)))
-    column_of = {name: k for k, name in enumerate(names)}
-    sums[cells["row"].to_numpy(), [column_of[name] for name in cells["name"]]] = cells["amount"].to_numpy()
-    return sums
+def _sums(lines: pl.DataFrame, classes: list[str] | None, customers: int) -> np.ndarray:
+    """Net spend of each customer of the data set by class [C, K], or in total [C, 1]."""
+    customer, amount = lines["customer"].to_numpy().astype(np.int64), lines["amount"].to_numpy()
+    if classes is None:
+        return np.bincount(customer, amount, minlength=customers)[:, None]
+    width = len(classes) + 1  # the last one: no class, or another
+    names = pl.col("category_l1").replace_strict(classes, range(width - 1), default=width - 1, return_dtype=pl.Int64)
+    of = lines.select(names).to_series().to_numpy()
+    sums = np.bincount(customer * width + of, amount, minlength=customers * width)
+    return sums.reshape(customers, width)[:, :-1]

@@ -1,7 +1,7 @@
-"""Purchases as the oracle draws them again: how many, in which category and channel, for how much, and what follows.
+"""Purchases as the oracle draws them again: number, category, channel, amount, near repeats and refunds.
 
-Category, amount and channel depend on the latent path. Where and what exactly is bought depends on the customer alone
-and belongs to `purchases.py`.
+Category, amount and channel depend on the latent path. The merchant and the product depend on the customer alone and
+belong to `purchases.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ for _name, _tilt in {"travel": 4.0, "restaurants": 2.2, "transport": 1.8, "educa
 
 @dataclass(frozen=True)
 class Basics:
-    """What a purchase is before one knows where: one row a purchase, N of them, ordered by customer and day.
+    """Purchases without merchant and product: N rows, ordered by customer and day.
 
     Attributes:
         row: int64, index of the customer. day: int64. category: int64. abroad: int8, country of the trip.
@@ -67,7 +67,7 @@ def basics_of(
     counts: np.ndarray,
     charged: np.ndarray,
 ) -> Basics:
-    """As `draw_basics`, given how many purchases there are.
+    """As `draw_basics`, given the number of purchases of each day.
 
     Args:
         counts: integers [n, D]. charged: bool [n, 2, D], which subscriptions charge.
@@ -130,8 +130,8 @@ TURNS = 64  # steps in which the phase of a loop is measured
 
 
 def _turn(rng: np.random.Generator, customers: Customers, row: np.ndarray, weekday: np.ndarray) -> np.ndarray:
-    """How far a loop has come on a weekday, in 64ths of the week. Plain habits are anywhere, at random: they vary as
-    much as loops do, but in no order, so that only the shape of the whole tells the two apart."""
+    """Position of a loop on a weekday, in 64ths of the week. Plain habits have a random position: they vary as much as
+    loops do, but in no order, so that only the shape of the point cloud distinguishes the two."""
     come = np.where(customers.routine[row] == 1, weekday / 7, rng.random(len(row)))
     return ((come + customers.phase[row]) * TURNS).astype(np.int64) % TURNS
 
@@ -193,8 +193,8 @@ def _channels(
 
 @dataclass(frozen=True)
 class Aftermath:
-    """What follows purchases: positions `again` bought a second time at the same merchant within two hours for
-    `again_amount`, positions `back` given back in full after `delay` days."""
+    """Near repeats and refunds: positions `again` are bought a second time at the same merchant within two hours for
+    `again_amount`, positions `back` are given back in full after `delay` days."""
 
     again: np.ndarray
     again_amount: np.ndarray

@@ -1,4 +1,4 @@
-"""One block of customers, from their traits to everything that happens to them: a pure function of (seed, block).
+"""One block of customers, from their traits to all of their events: a pure function of (seed, block).
 
 The order of drawing is the causal order: traits → latent paths → campaigns → purchases → flows → balances.
 """
@@ -48,7 +48,7 @@ class Block:
 
 
 def generator(seed: int, block: int, purpose: int) -> np.random.Generator:
-    """The generator of a block for one purpose: 0 the data, 1 dirty rows, 2 the oracle."""
+    """The generator of a block for one purpose: 0 the data, 1 dirty rows, 2 the oracle, 3 its uplift."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 1, block, purpose])))
 
 

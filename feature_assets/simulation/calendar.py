@@ -11,7 +11,7 @@ import numpy as np
 from feature_assets.simulation.config import SimulationConfig
 
 EPOCH = np.datetime64("1970-01-01", "D")
-PAYDAYS = (1, 15, 25, 27, 31)  # days of the month on which salaries come; 31 stands for the last day
+PAYDAYS = (1, 15, 25, 27, 31)  # days of the month on which salaries come; 31 is the last day
 
 
 @dataclass(frozen=True)

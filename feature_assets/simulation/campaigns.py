@@ -1,4 +1,4 @@
-"""Campaigns: who is targeted, who is withheld at random, who sees, clicks and converts, and what it does to purchases.
+"""Campaigns: targets, control group at random, impressions, clicks, conversions, and their effect on purchases.
 
 The plan (targets, control group, days of impressions) does not depend on the latent path; clicks do.
 """
@@ -28,7 +28,7 @@ class Exposures:
     """The bank's plan for n customers.
 
     Attributes:
-        target_row, target_campaign: int64, who is a target of what. control: bool, withheld.
+        target_row, target_campaign: int64, one entry a target of a campaign. control: bool, withheld.
         row, campaign, day, second, nth: int64, one entry an impression, ordered by customer and day.
     """
 

@@ -1,4 +1,4 @@
-"""What can be bought where: category trees, merchants with their communities, goods and brands.
+"""The catalogue: category trees, merchants with their communities, goods and brands.
 
 Popularity follows power laws. Every (community, category) has merchants of its own, and their brands.
 """

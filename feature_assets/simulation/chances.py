@@ -17,15 +17,15 @@ def pick(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
     """One index a row, in proportion to weights [n, K] ≥ 0 with a positive sum. Int64 [n]."""
     cumulative = np.cumsum(weights, axis=1, dtype=np.float32)
     u = rng.random(len(weights), dtype=np.float32) * cumulative[:, -1]
-    found = (cumulative <= u[:, None]).sum(axis=1)
-    return np.minimum(found, weights.shape[1] - 1)
+    index = (cumulative <= u[:, None]).sum(axis=1)
+    return np.minimum(index, weights.shape[1] - 1)
 
 
 def pick_shared(rng: np.random.Generator, shares: np.ndarray, n: int) -> np.ndarray:
     """n indices in proportion to shares [K], the same for all. Int64 [n]."""
     cumulative = np.cumsum(shares)
-    found = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
-    return np.minimum(found, len(shares) - 1)
+    index = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
+    return np.minimum(index, len(shares) - 1)
 
 
 def gamma_rows(rng: np.random.Generator, means: np.ndarray, concentration: float) -> np.ndarray:

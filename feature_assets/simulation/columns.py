@@ -13,10 +13,10 @@ def text(values: tuple[str, ...] | np.ndarray, index: np.ndarray) -> pl.Series:
     """Strings by index; a negative index is null."""
     missing = index < 0
     names = pl.Series(values, dtype=pl.String)
-    found = names.gather(np.where(missing, 0, index).astype(np.uint32))
+    chosen = names.gather(np.where(missing, 0, index).astype(np.uint32))
     if not missing.any():
-        return found
-    return found.zip_with(pl.Series(~missing), pl.Series([None], dtype=pl.String))
+        return chosen
+    return chosen.zip_with(pl.Series(~missing), pl.Series([None], dtype=pl.String))
 
 
 def days(calendar: Calendar, day: np.ndarray, never: int = NEVER) -> pl.Series:

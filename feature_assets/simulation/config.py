@@ -1,6 +1,6 @@
-"""Every parameter of the simulated bank. What a parameter means for the process is written in docs/bank_simulation.md.
+"""Every parameter of the simulated bank. Their part in the process is described in docs/bank_simulation.md.
 
-Only numbers belong here; what is drawn from them belongs to `world.py` (once) and to the files of the process.
+Only numbers belong here; drawing from them belongs to `world.py` (once) and to the files of the process.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ OPENABLE = (
 )
 """Product kinds that a customer can newly open."""
 INHERITED = ("bonds", "pension", "mortgage", "points")
-"""Product kinds that are no longer sold: only who joined before the first day can hold them."""
+"""Product kinds that are no longer sold: only customers who joined before the first day can hold them."""
 HELD = OPENABLE + INHERITED
 
 LIFECYCLE = ("new", "growing", "steady", "declining", "dormant", "returning")
@@ -52,7 +52,7 @@ BEHAVIOR = ("frugal", "routine", "family", "leisure", "travelling", "splurging")
 
 
 class ChainConfig(Closed):
-    """A Markov chain and what its states do.
+    """A Markov chain and the effects of its states.
 
     Attributes:
         transition: [S][S] probabilities of the next state (rows sum to 1).
@@ -160,7 +160,7 @@ class SimulationConfig(Closed):
         near_repeat: mean probability of a second purchase at the same merchant within two hours.
         refund_share: share of purchases given back, 1 to 14 days later.
         subscription_share: probability of each of two possible subscriptions.
-        trips_a_year: mean number of trips abroad; foreign_share of the purchases on them is made there.
+        trips_a_year: mean number of trips abroad; share of the purchases on them that is made abroad.
         shocks_a_year: mean number of spending peaks; each multiplies the rate by 1 + shock_size, decaying.
         interests_a_year: mean number of interests (in a product, a plan); each multiplies the sessions by
             1 + interest_size, decaying, and raises the logit of a click by interest_click for each unit, two at most.
@@ -168,14 +168,11 @@ class SimulationConfig(Closed):
         utilisation_memory, utilisation_noise: weekly AR(1) of the logit of card utilisation.
         opening_rates: how often the openable kinds are opened.
         closing_rate: monthly hazard of closing a product.
-        campaigns, control_share: number of campaigns; share of the targets from whom it is withheld.
+        campaigns, control_share: number of campaigns; share of the targets from which it is withheld.
         click_logit, conversion_logit: of an impression at a neutral customer, and of a click.
         uplift_days: days for which a campaign changes the purchase rate after the first impression.
         contacts_a_month: mean number of contacts.
         dirty_share: share of dirty rows in each table of events.
-        oracle_customers, oracle_draws: bound of the oracle's sample, and Monte Carlo paths a customer.
-        oracle_back: days between the end of the data and the last oracle date, longest label window.
-        oracle_weeks: how many dates, a week apart.
     """
 
     version: str = "2"
@@ -233,10 +230,6 @@ class SimulationConfig(Closed):
     uplift_days: int = 14
     contacts_a_month: float = 0.19
     dirty_share: float = 0.002
-    oracle_customers: int = 8_000
-    oracle_draws: int = 200
-    oracle_back: int = 84
-    oracle_weeks: int = 2
     lifecycle: ChainConfig = LIFECYCLE_CHAIN
     journey: ChainConfig = JOURNEY_CHAIN
     behavior: ChainConfig = BEHAVIOR_CHAIN

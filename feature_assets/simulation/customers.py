@@ -1,4 +1,4 @@
-"""The customers of a block: what each one is like. Nothing here changes with time.
+"""The customers of a block and their traits, which do not change with time.
 
 The causal order: segment → age, income → wealth, spending, card use; community → region and favourite merchants.
 """
@@ -19,12 +19,12 @@ OCCUPATIONS = ("employed", "self_employed", "retired", "student", "unemployed")
 SUBSCRIPTIONS = 2  # at most, a customer
 SUBSCRIBED = (CATEGORIES.index("services"), CATEGORIES.index("leisure"))
 BRANCH_WEEK = (0.25, 1.5, 1.6, 1.5, 0.2, 1.75, 0.2)
-COLD_LIMIT = 20 * 365  # nobody joined earlier than that before day 0
+COLD_LIMIT = 20 * 365  # no customer joined earlier than that before day 0
 
 
 @dataclass(frozen=True)
 class Customers:
-    """One row a customer, n of them; everything is latent but what `frames.py` writes of it.
+    """One row a customer, n of them; latent, except for the columns that `frames.py` writes.
 
     Attributes:
         segment, community, region, routine, journey: int64 [n].
@@ -38,7 +38,7 @@ class Customers:
             before and from the drift on.
         phase: where in the week a loop of behaviour begins, [0, 1).
         salary_day: int64 [n], kind of payday. payday, biweekly, biweekly_phase, elasticity, patience: float64 [n].
-        favourite: int64 [n, 12], favourite merchant of each category; favoured: probability of going there.
+        favourite: int64 [n, 12], favourite merchant of each category; favoured: probability of buying at it.
         loyal: int64 [n, 12], maker of each category bought by habit; loyalty: its probability.
         near_repeat, round_share, cash, trips (a month), click (logit), uplift: float64 [n].
         subscription_*: [n, 2]; `subscription_day` (of the month) is 0 without a subscription.
@@ -225,7 +225,7 @@ def _hours(rng: np.random.Generator, world: World, z: np.ndarray, routine: np.nd
 
     A loop moves through the day as the week goes by; plain habits have the hours of a whole loop on every day; branches
     shop at one time on workdays and at another at weekends.
-    From the drift on, a third of what was bought in one part is bought in the next.
+    From the drift on, a third of the purchases of a part moves to the next part.
     """
     seg = world.segments
     habit = gamma_rows(rng, seg.parts[z], 7.0)[:, None, :].repeat(7, axis=1)

@@ -1,7 +1,7 @@
 """Dirty rows, at a stated rate and of stated kinds, in each table of events and in the customers.
 
-What validation must find belongs here. Most dirty rows are spoilt copies that validation must drop; the good rows that
-they were made of stay. Faults that validation may repair spoil the row itself, so that nothing is counted twice.
+Here belong the faults that validation must detect. Most dirty rows are damaged copies that validation must drop,
+beside the good rows. Faults that validation may repair damage the row itself, so that nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _null(column: str) -> list[pl.Expr]:
 
 
 def added_faults(until: date) -> Faults:
-    """Table → name of a fault → what spoils a copy of a good row. Validation must drop each (of copies: one)."""
+    """Table → name of a fault → the change to a copy of a good row. Validation must drop each (of copies: one)."""
     future = pl.lit(until + timedelta(days=FUTURE_DAYS))
     at = future.cast(pl.Datetime("us", "UTC")).alias("at")
     stranger = _value("customer_id", "c-unknown")
@@ -75,13 +75,14 @@ REPAIRABLE: Faults = {
     },
     "sessions": {"negative seconds": _value("seconds", -5.0)},
 }
-"""Table → name of a fault → what spoils a purchase or a session itself; validation may keep it without that value."""
+"""Table → name of a fault → the change that damages a purchase or a session itself; validation may keep it without
+that value."""
 
 
 def dirty(
     rng: np.random.Generator, table: str, frame: pl.DataFrame, config: SimulationConfig, until: date
 ) -> pl.DataFrame:
-    """The frame with `dirty_share` of its rows spoilt, spread evenly over the table's faults.
+    """The frame with `dirty_share` of its rows damaged, spread evenly over the table's faults.
 
     Args:
         until: rows in the future lie 40 days behind it.
@@ -93,16 +94,16 @@ def dirty(
     chosen = rng.integers(0, frame.height, count)
     kinds = np.arange(count) % (len(added) + len(repairable))
     parts = [frame]
-    for k, (name, spoil) in enumerate(added.items()):
-        rows = frame[np.sort(chosen[kinds == k])].with_columns(spoil)
+    for k, (name, damage) in enumerate(added.items()):
+        rows = frame[np.sort(chosen[kinds == k])].with_columns(damage)
         if name not in COPIES and table in IDS:
             rows = rows.with_columns(pl.format("{}-x{}", IDS[table], pl.lit(str(k))).alias(IDS[table]))
         parts.append(rows)
-    for k, spoil in enumerate(repairable.values()):
+    for k, damage in enumerate(repairable.values()):
         hit = np.zeros(frame.height, bool)
         hit[chosen[kinds == len(added) + k]] = True
         if table == "transactions":
             hit &= (frame["kind"] == "purchase").to_numpy()
-        column = spoil[0].meta.output_name()
-        parts[0] = parts[0].with_columns(pl.when(pl.Series(hit)).then(spoil[0]).otherwise(column).alias(column))
+        column = damage[0].meta.output_name()
+        parts[0] = parts[0].with_columns(pl.when(pl.Series(hit)).then(damage[0]).otherwise(column).alias(column))
     return pl.concat(parts)

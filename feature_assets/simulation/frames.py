@@ -1,6 +1,6 @@
-"""A block as contract tables: ids, names, types. Latent columns stay behind.
+"""A block as contract tables: ids, names, types. Latent columns are not written.
 
-Ids are permuted over all customers, so that neither a file nor the order of ids says anything.
+Ids are permuted over all customers, so that neither the file nor the order of ids carries information.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Products of the bank: which a customer opens when, what they are worth, when they are closed; card utilisation.
+"""Products of the bank: openings, closings and balances; card utilisation.
 
-Openings compete with constant hazards within a month: habit (income, wealth, age, segment) × life cycle × what is held
-already × card utilisation for loans. So the next product is foretold by the state, and only by it.
+Openings compete with constant hazards within a month: habit (income, wealth, age, segment) × life cycle × products held
+already × card utilisation for loans. So the next product depends on the state alone.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ LADDER = {
 """(held, opened) → factor of the opening rate."""
 UTILISATION_LOAN = 2.5  # log rate of a personal loan, for each unit of utilisation above the typical 0.35
 INHERITED_SHARE = {"bonds": 0.06, "pension": 0.22, "mortgage": 0.14, "points": 0.75}
-NEVER = 1_000_000  # day of what never happens
+NEVER = 1_000_000  # day of an event that never happens
 LONGEST_HELD = 2.0  # years over which products were opened before day 0, at the habitual rates
 CARD, LOAN = OPENABLE.index("credit_card"), OPENABLE.index("personal_loan")
 
 
 @dataclass(frozen=True)
 class Holdings:
-    """What n customers hold.
+    """The products of n customers.
 
     Attributes:
         opened: int64 [n, 15], day of opening of each kind of HELD (negative: before day 0; NEVER).
         closed: int64 [n, 15], day of closing (NEVER).
         utilisation: float32 [n, W], logit of card utilisation at each weekly statement (day 7 w + statement_day),
-            whether or not there is a card.
+            with or without a card.
     """
 
     opened: np.ndarray
@@ -76,7 +76,7 @@ def opening_rates(customers: Customers, lifecycle: np.ndarray, held: np.ndarray,
     Args:
         lifecycle: uint8 [n], state of the month.
         held: bool [n, 11], opened before the month (zero rate: a kind is opened once).
-        utilisation: float [n], logit of card utilisation at the last statement before the month, if there is a card.
+        utilisation: float [n], logit of card utilisation at the last statement before the month, also without a card.
     """
     rate = customers.products * np.array(LIFECYCLE_OPENING)[lifecycle][:, None]
     for (first, second), factor in LADDER.items():
@@ -116,7 +116,7 @@ def draw_holdings(rng: np.random.Generator, world: World, customers: Customers, 
 
 
 def _open_before(rng: np.random.Generator, customers: Customers, opened: np.ndarray) -> None:
-    """What was opened before day 0; inherited kinds by those alone who had joined by then."""
+    """Openings before day 0; of inherited kinds only by customers who had joined by then."""
     n = len(customers)
     years = np.clip(-customers.joined / 365, 0.0, LONGEST_HELD)[:, None]
     wait = rng.standard_exponential((n, len(OPENABLE))) / np.maximum(customers.products * 365, 1e-12)

@@ -1,7 +1,7 @@
 """Rates of purchases and sessions, day by day, given the latent paths.
 
-rate = (what is known of the customer and the day) × (what the latent path adds): the oracle computes the first factor
-once a customer and the second once a draw.
+rate = (factor of customer and day) × (factor of the latent path): the oracle computes the first one once a customer and
+the second one once a draw.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TRIP_PURCHASES = 1.35  # abroad one buys more often
 
 
 def known_purchase_rate(world: World, customers: Customers, lift: np.ndarray, day: int, days: int) -> np.ndarray:
-    """Purchases a day from what is known beforehand, float32 [n, days]: habit by weekday, fortnight and payday, season,
+    """Purchases a day without the latent path, float32 [n, days]: habit by weekday, fortnight and payday, season,
     prices and campaigns; zero before the customer joined.
 
     Args:
@@ -38,7 +38,7 @@ def known_purchase_rate(world: World, customers: Customers, lift: np.ndarray, da
 
 
 def path_purchase_factor(world: World, paths: Paths) -> np.ndarray:
-    """What the latent path multiplies the purchase rate by, float32 [n, days]."""
+    """Factor of the purchase rate by the latent path, float32 [n, days]."""
     config = world.config
     days = paths.journey.shape[1]
     month = world.calendar.month[paths.day : paths.day + days] - paths.month
@@ -52,7 +52,7 @@ def path_purchase_factor(world: World, paths: Paths) -> np.ndarray:
 
 
 def known_session_rate(world: World, customers: Customers, day: int, days: int) -> np.ndarray:
-    """Sessions a day from what is known beforehand, float32 [n, days]."""
+    """Sessions a day without the latent path, float32 [n, days]."""
     span = np.arange(day, day + days)
     week = 0.6 + 0.4 * customers.weekdays[:, world.calendar.weekday[span]]
     rate = week * customers.sessions[:, None].astype(np.float32)
@@ -61,7 +61,7 @@ def known_session_rate(world: World, customers: Customers, day: int, days: int) 
 
 
 def path_session_factor(world: World, paths: Paths) -> np.ndarray:
-    """What the latent path multiplies the session rate by, float32 [n, days]."""
+    """Factor of the session rate by the latent path, float32 [n, days]."""
     config = world.config
     month = world.calendar.month[paths.day : paths.day + paths.journey.shape[1]] - paths.month
     life = np.array(config.lifecycle.sessions, np.float32)[paths.lifecycle]

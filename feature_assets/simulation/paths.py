@@ -1,4 +1,4 @@
-"""What changes with time, beneath what is observed: the latent chains of each customer, drawn from any day on.
+"""The latent state of each customer over time: Markov chains, trips, spending peaks, drawn from any day on.
 
 One function draws the paths, both for the data (from the first day) and for the oracle (from t on, given the state at
 t), so that the oracle's process is the data's process.
@@ -29,7 +29,7 @@ class State:
         lifecycle, behavior, journey: uint8 [n], states on the day before (lifecycle and behavior: of its month).
         adoption: uint8 [n, E], SUSCEPTIBLE, ADOPTED or RECOVERED.
         trip_until: int64 [n], last day of the present trip (NEVER without one). country: int64 [n] of that trip.
-        shock, interest: float32 [n], what is left of earlier spending peaks and interests, relative to the usual rates.
+        shock, interest: float32 [n], remainder of earlier spending peaks and interests, relative to the usual rates.
     """
 
     lifecycle: np.ndarray
@@ -107,7 +107,7 @@ def _remaining(trip: np.ndarray) -> np.ndarray:
 
 
 def first_state(rng: np.random.Generator, world: World, customers: Customers) -> State:
-    """The state before the first day; who joins later is new in the month of joining (see `draw_paths`)."""
+    """The state before the first day; a later customer is new in the month of joining (see `draw_paths`)."""
     config, n = world.config, len(customers)
     lifecycle = rng.choice(len(LIFECYCLE), n, p=config.lifecycle.start)
     adopted = world.infection[:, customers.community, 0].T  # [n, E]
@@ -176,7 +176,7 @@ def _adopt(rng: np.random.Generator, world: World, customers: Customers, adopted
 def _trips(
     rng: np.random.Generator, world: World, customers: Customers, state: State, day: int, days: int
 ) -> np.ndarray:
-    """Trips begin as a Poisson process by month and last 3 to 14 days; one that begins during another is not made."""
+    """Trips begin as a Poisson process by month and last 3 to 14 days; none begins during another."""
     calendar, n = world.calendar, len(customers)
     months = calendar.month_of_year[calendar.month[day : day + days]]
     expected = np.array(TRIP_MONTHS)[months] / 30.4
@@ -227,7 +227,7 @@ def _peaks(
 
 
 def _rounds(who: np.ndarray) -> list[np.ndarray]:
-    """Positions of sorted `who`, split so that nobody occurs twice in a part."""
+    """Positions of sorted `who`, split so that no customer occurs twice in a part."""
     if not len(who):
         return []
     first = np.concatenate([[True], who[1:] != who[:-1]])

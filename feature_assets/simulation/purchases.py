@@ -1,6 +1,6 @@
-"""Purchases and refunds in full: when in the day, at which merchant, which good, at what discount.
+"""Purchases and refunds in full: time of day, merchant, product and discount.
 
-These depend on the customer alone, given what `basics.py` drew.
+These depend on the customer alone, given the draws of `basics.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Purchases:
     """All of a purchase, N rows; refunds are rows of their own.
 
     Attributes:
-        basics: what the oracle draws again.
+        basics: the columns that the oracle draws again.
         part: int64, of the day. second: int64, of the day, local.
         merchant: int64. product: int64, −1 unknown. quantity: int64, −1 unknown. discount: float64.
         overseas: bool. refund: bool. origin: int64, day of the purchase that a refund undoes (else its own day).
@@ -139,7 +139,7 @@ def _merchants(
 def _products(
     rng: np.random.Generator, world: World, customers: Customers, row: np.ndarray, category: np.ndarray
 ) -> np.ndarray:
-    """Row of the products table, −1 where the bank does not learn it."""
+    """Row of the products table, −1 where the bank does not know it."""
     out = np.full(len(row), -1)
     known = np.flatnonzero(rng.random(len(row)) < np.array(KNOWN_GOODS)[category])
     row, category = row[known], category[known]

@@ -1,7 +1,7 @@
 """The lines of a basket: goods of one purchase, as its receipt lists them.
 
-A basket's lines share instant, merchant, channel and maker and sum to the purchase, so that nothing that is said of
-purchases (spend, brands, channels, favourite merchants) depends on how many lines there are.
+A basket's lines share instant, merchant, channel and maker and sum to the purchase, so that no measure of
+purchases (spend, brands, channels, favourite merchants) depends on the number of lines.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def itemise(rng: np.random.Generator, purchases: Purchases) -> Purchases:
 
 
 def _split(total: np.ndarray, share: np.ndarray, nth: np.ndarray, basket: np.ndarray, n: int) -> np.ndarray:
-    """`total` by `share` in whole cents; the first line of each basket takes what rounding leaves."""
+    """`total` by `share` in whole cents; the first line of each basket takes the remainder of rounding."""
     part = np.where(nth > 0, np.floor(total * share * 100) / 100, 0.0)
     rest = total - np.bincount(basket, part, n)[basket]
     return np.round(np.where(nth > 0, part, rest), 2)

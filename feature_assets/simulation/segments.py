@@ -1,4 +1,4 @@
-"""The latent segments: what distinguishes their customers. No feature sees a segment."""
+"""The latent segments and the parameters in which their customers differ. No feature sees a segment."""
 
 from __future__ import annotations
 

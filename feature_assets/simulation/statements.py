@@ -1,6 +1,6 @@
 """Statements: balances of accounts at the ends of weeks and months, and the rows that state holdings.
 
-The current account sums what came in and went out; what it cannot use goes to savings. Card balances are the limit
+The current account sums inflows and outflows; its surplus goes to savings. Card balances are the limit
 times the latent utilisation. A holding is stated on opening, at the end of each quarter, and on closing.
 """
 
@@ -146,7 +146,7 @@ def _market(world: World) -> np.ndarray:
 
 
 def draw_statements(rng: np.random.Generator, world: World, customers: Customers, holdings: Holdings) -> Stated:
-    """What is stated of every product held: on opening (of older ones: on day 0), at quarter ends, on closing."""
+    """Rows of holdings of every product held: on opening (older ones: on day 0), at quarter ends, on closing."""
     calendar = world.calendar
     ends = calendar.starts[1:-1] - 1
     quarters = ends[calendar.month_of_year[calendar.month[ends]] % 3 == 2]

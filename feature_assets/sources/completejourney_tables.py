@@ -1,126 +1,105 @@
-"""The eight delivered tables of The Complete Journey: types, keys, ranges, references, and what depends on each.
+"""The eight delivered tables of The Complete Journey: types, keys, ranges, references, and the tasks that need each.
 
 Only declarations belong here; reading and mapping them belongs to `completejourney.py`. Source: DATA §1, §4.
 """
 
 from __future__ import annotations
 
-import dataframely as dy
 import polars as pl
 
-from feature_assets.data.contract import Declared, Reference
+from feature_assets.data.declaration import DAY, NUMBER, TEXT, WHOLE, Column, Reference, Rule, Table, by_name
 
 LARGEST_VALUE = 1_000_000  # no line of a grocery basket has more units, millilitres or dollars
 
 
-class DeliveredTransactions(dy.Schema):
-    household_id = dy.Int64(primary_key=True)
-    store_id = dy.Int64(nullable=False)
-    basket_id = dy.Int64(primary_key=True)
-    product_id = dy.Int64(primary_key=True)
-    quantity = dy.Int64(nullable=False, min=0, max=LARGEST_VALUE)
-    sales_value = dy.Float64(nullable=False, min=0, max=LARGEST_VALUE)
-    retail_disc = dy.Float64(nullable=False, min=0, max=LARGEST_VALUE)
-    coupon_disc = dy.Float64(nullable=False, min=0, max=LARGEST_VALUE)
-    coupon_match_disc = dy.Float64(nullable=False, min=0, max=LARGEST_VALUE)
-    week = dy.Int64(nullable=False, min=1, max=53)
-    transaction_timestamp = dy.Datetime(nullable=False, time_unit="us")
+def _key(*names: str) -> list[Column]:
+    return [Column(name, WHOLE, key=True) for name in names]
 
 
-class DeliveredProducts(dy.Schema):
-    product_id = dy.Int64(primary_key=True)
-    manufacturer_id = dy.Int64(nullable=True)
-    department = dy.String(nullable=False)
-    product_category = dy.String(nullable=True)
-    product_type = dy.String(nullable=True)
+def _measure(name: str, dtype: pl.DataType = NUMBER) -> Column:
+    return Column(name, dtype, least=0, most=LARGEST_VALUE)
 
 
-class DeliveredPromotions(dy.Schema):
-    product_id = dy.Int64(primary_key=True)
-    store_id = dy.Int64(primary_key=True)
-    week = dy.Int64(primary_key=True, min=1, max=53)
-    display_location = dy.String(primary_key=True)
-    mailer_location = dy.String(primary_key=True)
-
-
-class DeliveredDescriptions(dy.Schema):
-    campaign_id = dy.Int64(primary_key=True)
-    campaign_type = dy.String(nullable=False)
-    start_date = dy.Date(nullable=False)
-    end_date = dy.Date(nullable=False)
-
-    @dy.rule()
-    def ends_after_start(cls) -> pl.Expr:
-        return pl.col("end_date") >= pl.col("start_date")
-
-
-class DeliveredTargets(dy.Schema):
-    campaign_id = dy.Int64(primary_key=True)
-    household_id = dy.Int64(primary_key=True)
-
-
-class DeliveredCoupons(dy.Schema):
-    coupon_upc = dy.Int64(primary_key=True)
-    product_id = dy.Int64(primary_key=True)
-    campaign_id = dy.Int64(primary_key=True)
-
-
-class DeliveredRedemptions(dy.Schema):
-    household_id = dy.Int64(primary_key=True)
-    coupon_upc = dy.Int64(primary_key=True)
-    campaign_id = dy.Int64(primary_key=True)
-    redemption_date = dy.Date(primary_key=True)
-
-
-class DeliveredDemographics(dy.Schema):
-    household_id = dy.Int64(primary_key=True)
-    age = dy.String(nullable=True)
-    income = dy.String(nullable=True)
-    home_ownership = dy.String(nullable=True)
-    marital_status = dy.String(nullable=True)
-    household_size = dy.String(nullable=True)
-    household_comp = dy.String(nullable=True)
-    kids_count = dy.String(nullable=True)
+def _facts(*names: str) -> list[Column]:
+    return [Column(name, TEXT, nullable=True) for name in names]
 
 
 _HOUSEHOLD = Reference(("household_id",), "transactions", "unknown household (it has no purchase)")
 _CAMPAIGN = Reference(("campaign_id",), "campaign_descriptions", "unknown campaign")
 _TARGETED = Reference(("household_id", "campaign_id"), "campaigns", "the household is not a target of this campaign")
 
-DECLARED: dict[str, Declared] = {
-    declared.name: declared
-    for declared in (  # in the order of their references
-        Declared("products", DeliveredProducts, required=True),
-        Declared(
-            "transactions",
-            DeliveredTransactions,
-            required=True,
-            instant="transaction_timestamp",
-            references=(Reference(("product_id",), "products", "unknown product", keep_without="product_id"),),
+DECLARED: dict[str, Table] = by_name(
+    Table(
+        "products",
+        required=True,
+        columns=(
+            *_key("product_id"),
+            Column("manufacturer_id", WHOLE, nullable=True),
+            Column("department", TEXT),
+            *_facts("product_category", "product_type"),
         ),
-        Declared("promotions", DeliveredPromotions),
-        Declared("demographics", DeliveredDemographics, references=(_HOUSEHOLD,)),
-        Declared(
-            "campaign_descriptions",
-            DeliveredDescriptions,
-            instant="start_date",
-            may_precede=True,
-            reasons={"ends_after_start": "end_date is before start_date"},
+    ),
+    Table(
+        "transactions",
+        required=True,
+        instant="transaction_timestamp",
+        columns=(
+            *_key("household_id"),
+            Column("store_id", WHOLE),
+            *_key("basket_id", "product_id"),
+            _measure("quantity", WHOLE),
+            *(_measure(name) for name in ("sales_value", "retail_disc", "coupon_disc", "coupon_match_disc")),
+            Column("week", WHOLE, least=1, most=53),
+            Column("transaction_timestamp", pl.Datetime("us")),
         ),
-        Declared("campaigns", DeliveredTargets, references=(_CAMPAIGN, _HOUSEHOLD)),
-        Declared(
-            "coupons",
-            DeliveredCoupons,
-            references=(_CAMPAIGN, Reference(("product_id",), "products", "unknown product")),
+        references=(Reference(("product_id",), "products", "unknown product", keep_without="product_id"),),
+    ),
+    Table(
+        "promotions",
+        columns=(
+            *_key("product_id", "store_id"),
+            Column("week", WHOLE, key=True, least=1, most=53),
+            Column("display_location", TEXT, key=True),
+            Column("mailer_location", TEXT, key=True),
         ),
-        Declared(
-            "coupon_redemptions",
-            DeliveredRedemptions,
-            instant="redemption_date",
-            references=(_CAMPAIGN, _HOUSEHOLD, _TARGETED),
+    ),
+    Table(
+        "demographics",
+        columns=(
+            *_key("household_id"),
+            *_facts("age", "income", "home_ownership", "marital_status"),
+            *_facts("household_size", "household_comp", "kids_count"),
         ),
-    )
-}
+        references=(_HOUSEHOLD,),
+    ),
+    Table(
+        "campaign_descriptions",
+        instant="start_date",
+        may_precede=True,
+        columns=(
+            *_key("campaign_id"),
+            Column("campaign_type", TEXT),
+            Column("start_date", DAY),
+            Column("end_date", DAY),
+        ),
+        rules={
+            "ends_after_start": Rule(pl.col("end_date") >= pl.col("start_date"), "end_date is before start_date"),
+        },
+    ),
+    Table("campaigns", columns=(*_key("campaign_id", "household_id"),), references=(_CAMPAIGN, _HOUSEHOLD)),
+    Table(
+        "coupons",
+        columns=(*_key("coupon_upc", "product_id", "campaign_id"),),
+        references=(_CAMPAIGN, Reference(("product_id",), "products", "unknown product")),
+    ),
+    Table(
+        "coupon_redemptions",
+        instant="redemption_date",
+        columns=(*_key("household_id", "coupon_upc", "campaign_id"), Column("redemption_date", DAY, key=True)),
+        references=(_CAMPAIGN, _HOUSEHOLD, _TARGETED),
+    ),
+)
+"""Delivered table → its declaration, in the order of their references."""
 
 NEEDED_BY: dict[str, tuple[str, ...]] = {
     "promotions": ("channel",),

@@ -1,133 +1,123 @@
-"""A delivery in the contract's own tables, as the bank simulation writes it: opened, validated, mapped.
+"""A delivery in the contract's own tables, of any data set: opened, validated, mapped.
 
-The simulation's oracle lies beside the tables; nothing here opens it. What the tables must look like belongs to
-`declared.py`. Source: DATA §1, §4.
+A column that may be missing in every row may be absent from a delivery, numbers may have any width and instants any
+zone. The tables themselves are declared in `data/contract.py`. Source: DATA §1, §4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import dataframely as dy
 import polars as pl
 
-from feature_assets.data.coercion import require_columns
-from feature_assets.data.contract import OPTIONAL, Declared, DeliveryError, Validated, conform
+from feature_assets.data.coercion import DeliveryError
+from feature_assets.data.contract import CONTRACT, SPEND, conform
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.data.quarantine import validate
-from feature_assets.data.tables import Tables
-from feature_assets.sources.contract_declared import DECLARED
-from feature_assets.sources.delivery import Delivery, Ingested
-from feature_assets.sources.files import collect, find_parts, scan_parts
-
-UNKNOWN = "__unknown"  # ends the name of the flag by which validation marks a reference that points at nothing
+from feature_assets.data.declaration import TEXT, Column, Rule, Table
+from feature_assets.data.quarantine import UNKNOWN
+from feature_assets.sources.delivery import Delivery
+from feature_assets.sources.files import find_parts, scan_parts
+from feature_assets.sources.reader import Frames, Reader, Rows
 
 
-def read(dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
-    """Open `<data_dir>/tables/<table>/*.parquet` or `<data_dir>/<table>.parquet`. Reads schemas only.
+class ContractFiles(Reader):
+    """Parquet files of contract tables: `tables/<table>/*.parquet` or `<table>.parquet` in one folder."""
 
-    Raises:
-        DeliveryError: there is no folder, a required table is missing, a file is not Parquet, or the parts of a table
-            differ in their columns.
-    """
-    if data_dir is None:
-        raise DeliveryError(
-            f"data set {dataset.name} has no files of its own: simulate them first, and give their folder as DATA_DIR"
-        )
-    required = [name for name, declared in DECLARED.items() if declared.required]
-    optional = [name for name, declared in DECLARED.items() if not declared.required]
-    parts, absent = find_parts(data_dir, required, optional)
-    frames = {name: scan_parts(name, paths) for name, paths in parts.items()}
-    files = {name if len(paths) == 1 else f"{name}/{p.name}": p for name, paths in parts.items() for p in paths}
-    return Delivery(dataset, files, frames, tuple(f"table {name} was not delivered" for name in absent))
+    def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
+        """Open the tables in `data_dir`, or in the folder that the data set names. Reads schemas only.
 
-
-def ingest(delivery: Delivery) -> Ingested:
-    """Validate every delivered table against its declaration and map the good rows to contract tables.
-
-    Raises:
-        DeliveryError: a missing column, a wrong type, an empty required table or a damaged file.
-    """
-    dataset, notes = delivery.dataset, list(delivery.notes)
-    frames: dict[str, pl.DataFrame] = {}
-    validated: dict[str, Validated] = {}
-    for name, declared in DECLARED.items():
-        if name not in delivery.frames:
-            continue
-        rows, declared, absent = _collect(declared, delivery)
-        if rows.is_empty():
-            if declared.required:
-                raise DeliveryError(f"table {name} has no rows. Deliver at least one day.")
-            notes.append(f"table {name} has no rows and counts as not delivered")
-            continue
-        result = validate(declared, rows, dataset, frames)
-        if declared.required and result.good.is_empty():
-            worst = result.counts[0]
+        Raises:
+            DeliveryError: there is no folder, a required table is missing, a file is not Parquet, or the parts of a
+                table differ in their columns.
+        """
+        folder = data_dir or dataset.folder
+        if folder is None:
             raise DeliveryError(
-                f"table {name}: none of its {rows.height:,} rows can be used; most frequent reason: {worst.reason} "
-                f"({worst.rows:,} rows; first: {worst.first})."
+                f"data set {dataset.name} names no folder of its own: give the folder of its tables as DATA_DIR"
+                + (f", simulated with the generator {dataset.generator}" if dataset.generator else "")
             )
-        frames[name] = _to_contract(name, result.good, absent)
-        validated[name] = replace(result, good=result.good.clear())
-    off = unanswerable(frames, dataset)
-    notes += [f"task {task} is off: {reason}" for task, reason in off.items() if task not in dataset.tasks_off]
-    dataset = dataset.model_copy(update={"tasks_off": {**off, **dataset.tasks_off}})
-    return Ingested(Tables(dataset, frames), validated, tuple(notes))
+        parts, absent = find_parts(folder, CONTRACT)
+        frames = {name: scan_parts(name, paths) for name, paths in parts.items()}
+        files = {name if len(paths) == 1 else f"{name}/{p.name}": p for name, paths in parts.items() for p in paths}
+        return Delivery(dataset, files, frames, tuple(f"table {name} was not delivered" for name in absent))
+
+    def declared(self, delivery: Delivery) -> list[Table]:
+        """The contract tables as delivered; the channels are those of the data set, and further text columns of a
+        table with static columns are declared as they come."""
+        tables = []
+        for name, table in CONTRACT.items():
+            if name not in delivery.frames:
+                continue
+            table = table.delivered
+            if name == "transactions":
+                table = replace(table, rules={**table.rules, "known_channel": _known_channel(delivery.dataset)})
+            if table.static:
+                schema = delivery.frames[name].collect_schema()
+                more = [Column(c, TEXT, nullable=True) for c, t in schema.items() if c not in table.types and _text(t)]
+                table = replace(table, columns=(*table.columns, *more))
+            tables.append(table)
+        return tables
+
+    def rows(self, table: Table, delivery: Delivery, good: Frames) -> Rows:
+        """Collect a delivered table; a column that may be missing in every row is null where it is absent."""
+        lazy = delivery.frames[table.name]
+        absent = _absent(table, lazy)
+        lazy = lazy.with_columns(pl.lit(None, table.types[c]).alias(c) for c in absent)
+        return super().rows(table, replace(delivery, frames={table.name: lazy}), good)
+
+    def to_contract(self, good: Frames, delivery: Delivery) -> dict[str, pl.DataFrame]:
+        """The contract tables of validated rows, without the optional columns that were not delivered."""
+        return {name: _to_contract(name, frame, delivery.frames[name]) for name, frame in good.items()}
+
+    def unanswerable(self, _good: Frames, contract: Frames, dataset: DatasetConfig) -> dict[str, str]:
+        """Task → why these contract tables have no honest label for it. Source: DATA §1, §3."""
+        off: dict[str, str] = {}
+        both = "campaigns" in contract and "campaign_events" in contract
+        events = contract["campaign_events"]["event"] if both else None
+        for task, event in (("ctr", "click"), ("cvr", "conversion")):
+            if events is None or not bool((events == event).any()):
+                off[task] = f"no {event} of a campaign was delivered"
+        if "balances" not in contract or not bool((contract["balances"]["limit"] > 0).any()):
+            off["balance_util"] = "no balance with a limit was delivered"
+        if not bool(contract["transactions"]["channel"].is_in(dataset.channels).any()):
+            off["channel"] = f"no transaction states its channel ({', '.join(dataset.channels)})"
+        if dataset.categories_from not in contract:
+            off["spending_category"] = f"table {dataset.categories_from} was not delivered"
+        source = dataset.categories_from if dataset.nba_from == "categories" else "holdings"
+        if source not in contract:
+            off["nba"] = f"table {source} was not delivered"
+        if all(contract[table]["brand"].is_null().all() for table in ("products", "merchants") if table in contract):
+            off["brand_prediction"] = "no brand was delivered"
+        return off
 
 
-def _collect(declared: Declared, delivery: Delivery) -> tuple[pl.DataFrame, Declared, list[str]]:
-    """The delivered rows, their declaration, and the columns that are absent from the delivery.
-
-    A column that may be missing in every row may be absent and counts as missing then; a customers table may have
-    further String columns, which are declared as they come.
-    """
-    lazy = delivery.frames[declared.name]
-    found = lazy.collect_schema()
-    if declared.name == "customers":
-        static = {c: dy.String(nullable=True) for c, dtype in found.items() if c not in declared.types and _text(dtype)}
-        declared = replace(declared, schema=type("customers", (declared.schema,), static))
-    absent = [c for c, column in declared.schema.columns().items() if column.nullable and c not in found]
-    lazy = lazy.with_columns(pl.lit(None, declared.types[c]).alias(c) for c in absent)
-    require_columns(declared.name, lazy.collect_schema(), declared.types)
-    path = next(p for name, p in delivery.files.items() if name.partition("/")[0] == declared.name)
-    folder = path if declared.name in delivery.files else path.parent
-    return collect(declared.name, folder, lazy.select(list(declared.types))), declared, absent
+def _known_channel(dataset: DatasetConfig) -> Rule:
+    channels = dataset.channels
+    return Rule(
+        pl.col("channel").is_in(channels) | ~pl.col("kind").is_in(SPEND),
+        f"channel of a purchase is none of {', '.join(channels)}",
+        without="channel",
+    )
 
 
 def _text(dtype: pl.DataType) -> bool:
     return isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
 
 
-def _to_contract(name: str, good: pl.DataFrame, absent: list[str]) -> pl.DataFrame:
-    """The contract table of validated rows, without the optional columns that were not delivered."""
-    optional = OPTIONAL.get(name, {})
+def _absent(table: Table, delivered: pl.LazyFrame) -> list[str]:
+    """Columns that may be missing in every row and are absent from the delivery."""
+    schema = delivered.collect_schema()
+    return [c.name for c in table.columns if (c.nullable or c.optional) and c.name not in schema]
+
+
+def _to_contract(name: str, good: pl.DataFrame, delivered: pl.LazyFrame) -> pl.DataFrame:
+    optional = CONTRACT[name].optional
+    absent = [c for c in _absent(CONTRACT[name], delivered) if c in optional]
     flags = {c: c.removesuffix(UNKNOWN) for c in good.columns if c.endswith(UNKNOWN)}
     instants = [c for c, dtype in good.schema.items() if isinstance(dtype, pl.Datetime)]
     frame = good.with_columns(
         *(pl.when(~pl.col(flag)).then(pl.col(c)).alias(c) for flag, c in flags.items() if c in good.columns),
         pl.col(instants).dt.replace_time_zone("UTC"),
-    ).drop(*flags, *(c for c in absent if c in optional))
+    ).drop(*flags, *absent)
     return conform(name, frame.cast({c: dtype for c, dtype in optional.items() if c in frame.columns}))
-
-
-def unanswerable(frames: Mapping[str, pl.DataFrame], dataset: DatasetConfig) -> dict[str, str]:
-    """Task → why these contract tables have no honest label for it. Source: DATA §1, §3."""
-    off: dict[str, str] = {}
-    events = frames["campaign_events"]["event"] if "campaigns" in frames and "campaign_events" in frames else None
-    for task, event in (("ctr", "click"), ("cvr", "conversion")):
-        if events is None or not bool((events == event).any()):
-            off[task] = f"no {event} of a campaign was delivered"
-    if "balances" not in frames or not bool((frames["balances"]["limit"] > 0).any()):
-        off["balance_util"] = "no balance with a limit was delivered"
-    if not bool(frames["transactions"]["channel"].is_in(dataset.channels).any()):
-        off["channel"] = f"no transaction states its channel ({', '.join(dataset.channels)})"
-    if dataset.categories_from not in frames:
-        off["spending_category"] = f"table {dataset.categories_from} was not delivered"
-    source = dataset.categories_from if dataset.nba_from == "categories" else "holdings"
-    if source not in frames:
-        off["nba"] = f"table {source} was not delivered"
-    if all(frames[table]["brand"].is_null().all() for table in ("products", "merchants") if table in frames):
-        off["brand_prediction"] = "no brand was delivered"
-    return off

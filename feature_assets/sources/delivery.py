@@ -1,4 +1,4 @@
-"""What every named source hands over: the opened delivery, and what validation made of it.
+"""The two values that pass between a reader and its callers: an opened delivery, and a validated one.
 
 Source: DATA §1.
 """
@@ -10,8 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from feature_assets.data.contract import DeliveryError, Validated
+from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.quarantine import Validated
 from feature_assets.data.tables import Tables
 
 
@@ -20,9 +21,9 @@ class Delivery:
     """Opened files of one delivery.
 
     Attributes:
-        files: delivered table → file.
-        frames: delivered table → lazy frame; a table that was not delivered is not in it.
-        notes: what a reader of the run should know (missing optional tables).
+        files: delivered table, or `<table>/<part>` where it has several parts → file.
+        frames: delivered table → lazy frame; a table that was not delivered is absent.
+        notes: for the reader of the run: optional tables that are missing.
     """
 
     dataset: DatasetConfig
@@ -30,13 +31,19 @@ class Delivery:
     frames: dict[str, pl.LazyFrame] = field(repr=False)
     notes: tuple[str, ...] = ()
 
+    def place(self, table: str) -> Path:
+        """The file of a delivered table, or the folder of its parts."""
+        if table in self.files:
+            return self.files[table]
+        return next(path.parent for name, path in self.files.items() if name.partition("/")[0] == table)
+
 
 @dataclass(frozen=True)
 class Ingested:
     """A validated delivery.
 
     Attributes:
-        tables: the contract tables made of the good rows.
+        tables: the contract tables of the good rows.
         validated: delivered table → its validation result (its good rows are released).
         notes: the delivery's notes, and tasks that are off because a table is missing.
     """

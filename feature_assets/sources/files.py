@@ -1,59 +1,73 @@
 """Opening delivered files: one Parquet file a table or a folder of parts, and one clear error when it cannot be read.
 
-What the tables mean belongs to the named sources. Source: DATA §1, §4.
+The meaning of the tables belongs to the readers. Source: DATA §1, §4.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
-from feature_assets.data.contract import DeliveryError
+from feature_assets.data.coercion import DeliveryError
+from feature_assets.data.declaration import Table
 
 
-def find_tables(directory: Path, required: list[str], optional: list[str]) -> tuple[dict[str, Path], list[str]]:
-    """The files `<directory>/<table>.parquet`, and the optional tables that are not there.
+def find_tables(directory: Path, declared: Mapping[str, Table]) -> tuple[dict[str, Path], list[str]]:
+    """The files `<directory>/<table>.parquet`, and the optional tables that are missing.
 
     Raises:
         DeliveryError: the directory or a required file is missing; names all missing files.
     """
-    if not directory.is_dir():
-        raise DeliveryError(f"{directory} is not a folder: give the folder that holds {required[0]}.parquet")
-    files = {table: directory / f"{table}.parquet" for table in required + optional}
-    missing = [table for table in required if not files[table].is_file()]
+    _require_folder(directory, f"{_required(declared)[0]}.parquet")
+    files = {table: directory / f"{table}.parquet" for table in declared}
+    missing = [table for table in _required(declared) if not files[table].is_file()]
     if missing:
-        found = ", ".join(sorted(p.name for p in directory.iterdir())[:12]) or "nothing"
+        held = ", ".join(sorted(p.name for p in directory.iterdir())[:12]) or "nothing"
         raise DeliveryError(
             f"required table{'s' if len(missing) > 1 else ''} {', '.join(missing)}: "
-            f"{', '.join(str(files[t]) for t in missing)} not found. The folder holds: {found}."
+            f"{', '.join(str(files[t]) for t in missing)} not found. The folder holds: {held}."
         )
     present = {table: path for table, path in files.items() if path.is_file()}
-    return present, [table for table in optional if table not in present]
+    return present, _optional(declared, present)
 
 
-def find_parts(directory: Path, required: list[str], optional: list[str]) -> tuple[dict[str, list[Path]], list[str]]:
+def find_parts(directory: Path, declared: Mapping[str, Table]) -> tuple[dict[str, list[Path]], list[str]]:
     """The parts `<directory>/tables/<table>/*.parquet`, or the file `<directory>/<table>.parquet`, of each table, and
-    the optional tables that are not there.
+    the optional tables that are missing.
 
     Raises:
         DeliveryError: the directory or a required table is missing; names all missing tables.
     """
-    if not directory.is_dir():
-        raise DeliveryError(f"{directory} is not a folder: give the folder that holds tables/{required[0]}")
+    _require_folder(directory, f"tables/{_required(declared)[0]}")
     parts: dict[str, list[Path]] = {}
-    for table in required + optional:
+    for table in [*_required(declared), *(name for name in declared if not declared[name].required)]:
         whole = directory / f"{table}.parquet"
-        found = [whole] if whole.is_file() else sorted((directory / "tables" / table).glob("*.parquet"))
-        if found:
-            parts[table] = found
-    missing = [table for table in required if table not in parts]
+        files = [whole] if whole.is_file() else sorted((directory / "tables" / table).glob("*.parquet"))
+        if files:
+            parts[table] = files
+    missing = [table for table in _required(declared) if table not in parts]
     if missing:
         raise DeliveryError(
             f"required table{'s' if len(missing) > 1 else ''} {', '.join(missing)}: found neither {directory}/tables/"
             f"<table>/*.parquet nor {directory}/<table>.parquet. Tables found: {', '.join(parts) or 'none'}."
         )
-    return parts, [table for table in optional if table not in parts]
+    return parts, _optional(declared, parts)
+
+
+def _required(declared: Mapping[str, Table]) -> list[str]:
+    return [name for name, table in declared.items() if table.required]
+
+
+def _optional(declared: Mapping[str, Table], present: Mapping[str, object]) -> list[str]:
+    """The optional tables that are not present."""
+    return [name for name, table in declared.items() if not table.required and name not in present]
+
+
+def _require_folder(directory: Path, held: str) -> None:
+    if not directory.is_dir():
+        raise DeliveryError(f"{directory} is not a folder: give the folder that holds {held}")
 
 
 def scan_parts(table: str, parts: list[Path]) -> pl.LazyFrame:
@@ -70,7 +84,7 @@ def scan_parts(table: str, parts: list[Path]) -> pl.LazyFrame:
             differing = sorted(c for c in first.keys() | schema.keys() if first.get(c) != schema.get(c))
             raise DeliveryError(
                 f"table {table}: {part} has other columns or types than {parts[0].name}: "
-                f"{', '.join(f'{c} ({schema.get(c)}, there {first.get(c)})' for c in differing[:5])}. "
+                f"{', '.join(f'{c} ({schema.get(c)}, expected {first.get(c)})' for c in differing[:5])}. "
                 f"Deliver all parts of a table alike."
             )
     return pl.scan_parquet(parts, glob=False)
@@ -103,7 +117,7 @@ def collect(table: str, path: Path, frame: pl.LazyFrame, *, streaming: bool = Fa
 
 
 def unreadable(table: str, path: Path, error: Exception) -> DeliveryError:
-    """The error of a file that is there but cannot be read."""
+    """The error of an existing file that cannot be read."""
     size = f"{path.stat().st_size} bytes" if path.is_file() else "a folder"
     said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return DeliveryError(f"table {table}: {path} ({size}) cannot be read as Parquet: {said}. Deliver it again.")

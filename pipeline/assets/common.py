@@ -1,4 +1,4 @@
-"""What all assets share: owners, tags, and the names of the groups in the UI."""
+"""Owners, tags and the names of the groups in the UI, shared by all assets."""
 
 from typing import Any
 
@@ -18,5 +18,5 @@ def asset_options(group: str, *kinds: str) -> dict[str, Any]:
 
 
 def checked(name: str, passed: bool, **metadata: Any) -> dg.AssetCheckResult:
-    """Result of a blocking check, with what it looked at."""
+    """Result of a blocking check, with metadata for the reader."""
     return dg.AssetCheckResult(check_name=name, passed=passed, severity=dg.AssetCheckSeverity.ERROR, metadata=metadata)

@@ -1,8 +1,10 @@
-"""Feature assets: one a group of the registry, made by one factory, then the feature matrix.
+"""Feature assets: one for each group of the registry, built by one factory, then the feature matrix.
 
 Nobody writes an asset for a group by hand: a group that joins the registry gets its asset, lineage and column schema.
+All of them are computed with the champion's fitted state, whichever as-of date it was trained on.
 """
 
+import warnings
 from collections.abc import Iterator
 
 import dagster as dg
@@ -32,10 +34,23 @@ def group_key(group: str) -> dg.AssetKey:
     return dg.AssetKey(["features", group])
 
 
-def feature_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def feature_assets(
+    dataset: DatasetConfig, partitions: dg.PartitionsDefinition, retrain_after_days: int
+) -> list[dg.AssetsDefinition]:
     """An asset for every group of the registry, and the matrix that the model reads."""
-    groups = [_group_asset(group, dataset, partitions) for group in registry.registry().values()]
-    return [*groups, _matrix_asset(dataset, partitions)]
+    state = champion_dep(retrain_after_days)
+    groups = [_group_asset(group, dataset, partitions, state) for group in registry.registry().values()]
+    return [*groups, _matrix_asset(dataset, partitions, state)]
+
+
+def champion_dep(retrain_after_days: int) -> dg.AssetDep:
+    """Lineage to the champion: promoted on this as-of date or on one of the days for which a champion is kept."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # of the last parameter: the first dates have no earlier ones
+        mapping = dg.TimeWindowPartitionMapping(
+            start_offset=1 - retrain_after_days, end_offset=0, allow_nonexistent_upstream_partitions=True
+        )
+    return dg.AssetDep(STATE_IN_USE, partition_mapping=mapping)
 
 
 def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
@@ -43,7 +58,8 @@ def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
     champion = tracking.champion()
     if champion is None:
         raise dg.Failure(
-            "There is no champion yet: run the whole nightly job, it trains the first one.", allow_retries=False
+            "There is no champion yet: run the job `training` (or `ple nightly`, which trains the first one).",
+            allow_retries=False,
         )
     state = FeatureState.load(champion.folder / "state")
     if state.version != champion.state_version:
@@ -56,7 +72,7 @@ def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
 
 
 def _group_asset(
-    group: FeatureGroup, dataset: DatasetConfig, partitions: dg.PartitionsDefinition
+    group: FeatureGroup, dataset: DatasetConfig, partitions: dg.PartitionsDefinition, state_in_use: dg.AssetDep
 ) -> dg.AssetsDefinition:
     meanings = {column.name: f"{column.meaning} [{column.unit}, {column.window}]" for column in group.columns}
     meanings |= {side.name: side.meaning for side in group.side_inputs}
@@ -65,7 +81,7 @@ def _group_asset(
         key=group_key(group.name),
         partitions_def=partitions,
         description=f"{group.description}. One row a customer known at the as-of date, natural units. {dataset.notice}",
-        deps=[STATE_IN_USE, *(table_key(table) for table in CONTRACT_TABLES if table in _tables_of(group))],
+        deps=[state_in_use, *(table_key(table) for table in CONTRACT_TABLES if table in _tables_of(group))],
         ins={f"needs_{name}": dg.AssetIn(group_key(name)) for name in group.needs},
         metadata={"columns": len(group.columns), "side inputs": ", ".join(s.name for s in group.side_inputs) or "none"},
         **asset_options(FEATURES, "polars", "parquet"),
@@ -97,7 +113,7 @@ def _group_asset(
 def _picture(
     group: str, view: View, state: FeatureState, frame: pl.DataFrame, outputs: dict[str, pl.DataFrame]
 ) -> dict[str, dg.MarkdownMetadataValue]:
-    """What is better seen than read, of the groups that have a picture."""
+    """The group's picture, if it has one."""
     from pipeline.reports import feature_plots
     from pipeline.reports.plots import as_markdown
 
@@ -119,7 +135,9 @@ def _missing(frame: pl.DataFrame) -> pl.DataFrame:
     return shares.filter(pl.col("missing") > 0).sort("missing", descending=True)
 
 
-def _matrix_asset(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def _matrix_asset(
+    dataset: DatasetConfig, partitions: dg.PartitionsDefinition, state_in_use: dg.AssetDep
+) -> dg.AssetsDefinition:
     names = list(registry.registry())
 
     @dg.asset(
@@ -129,7 +147,7 @@ def _matrix_asset(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -
             "The model's inputs: every present column, scaled with the champion's normaliser, and the side inputs. "
             f"Null is missing; columns of groups that this data set cannot feed are absent. {dataset.notice}"
         ),
-        deps=[STATE_IN_USE],
+        deps=[state_in_use],
         ins={name: dg.AssetIn(group_key(name)) for name in names},
         check_specs=[dg.AssetCheckSpec("inputs_are_informative", asset=MATRIX, blocking=True)],
         **asset_options(FEATURES, "polars", "parquet"),
@@ -154,15 +172,15 @@ def _matrix_asset(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -
         yield checked(
             "inputs_are_informative",
             passed=not dull.filter(pl.col("blocks")).height,
-            found=markdown(dull),
-            looked_at=f"{len(state.present)} columns and {len(registry.side_inputs())} side inputs",
+            uninformative=markdown(dull),
+            checked=f"{len(state.present)} columns and {len(registry.side_inputs())} side inputs",
         )
 
     return matrix
 
 
 def uninformative(matrix: pl.DataFrame, state: FeatureState) -> pl.DataFrame:
-    """Inputs that say nothing tonight: columns that are missing throughout or constant, side inputs that are empty.
+    """Inputs without information tonight: columns that are missing throughout or constant, side inputs that are empty.
 
     A single dull column informs; a group or a side input that is dull as a whole blocks (`blocks`).
     """

@@ -1,13 +1,13 @@
-"""Training: whether to train tonight, on what, the model, its evaluation, its registration and its promotion.
+"""Training: why it runs, on which dates, the model, its evaluation, its registration and its promotion.
 
-On a night that only scores, each asset says so and keeps what stands. The work itself is in `pipeline/candidate.py`
-(training material, fit, bundle) and `pipeline/evaluation.py` (test rows, baselines).
+The assets of the job `training`. Each calls one step of `pipeline/training/` and shows its result; a night that only
+scores materialises none of them.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -15,269 +15,233 @@ import polars as pl
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.assets.common import TRAINING, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
-from pipeline.candidate import Candidate, material_digest
-from pipeline.promotion import promotion_verdict
-from pipeline.reports import plots
+from pipeline.assets.training_metadata import evaluation_metadata, parts_check, training_metadata
+from pipeline.plugins import load_plugins
 from pipeline.reports.describe import markdown
-from pipeline.resources.lake import Lake, publish_json
-from pipeline.resources.tracking import CHALLENGER, CHAMPION, Tracking
+from pipeline.resources.lake import Lake
+from pipeline.resources.tracking import CHAMPION, Tracking
 from pipeline.settings import Settings
+from pipeline.training import fitting, log, material, model, promotion, registration, training_set
+from pipeline.training.decision import decide
+from pipeline.training.evaluation import Evaluation, evaluate
+from pipeline.training.workspace import Workspace
 
-if TYPE_CHECKING:
-    from ple_model.interpretation.parts import Parts
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether tonight trains, and why."""
-
-    retrain: bool
-    reason: str
-    champion: str
-
-
-def decide(tracking: Tracking, as_of: date, retrain_after_days: int) -> Decision:
-    """Train where there is no champion or it is too old; never for a date whose future the champion has seen."""
-    champion = tracking.champion()
-    if champion is None:
-        return Decision(True, "there is no champion yet", "none")
-    age = (as_of - champion.as_of).days
-    name = f"version {champion.version}, trained as of {champion.as_of}"
-    if age >= retrain_after_days:
-        return Decision(True, f"the champion is {age} days old (limit {retrain_after_days})", name)
-    why = f"{age} days old" if age >= 0 else "trained on later events: tonight is a hindsight run"
-    return Decision(False, f"the champion is {why}", name)
-
-
-def parts_check(parts: "Parts") -> dg.AssetCheckResult:
-    """A warning where an expert gets no gradient, a gate stands where it started, or an absent input breaks outputs."""
-    experts = pl.DataFrame({"expert": list(parts.gradients), "norm of its gradient": list(parts.gradients.values())})
-    gates = pl.DataFrame({"task": list(parts.moved), "its gate moved by": list(parts.moved.values())})
-    return dg.AssetCheckResult(
-        check_name="every_part_learns",
-        passed=not parts.idle and not parts.not_finite,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "takes no part": ", ".join(parts.idle) or "none",
-            "outputs are not finite without": ", ".join(parts.not_finite) or "none",
-            "experts": markdown(experts),
-            "gates": markdown(gates),
-        },
-    )
+Context = dg.AssetExecutionContext
+GivenSettings = dg.ResourceParam[Settings]
 
 
 def key(name: str) -> dg.AssetKey:
     """Asset key of a training asset."""
-    return dg.AssetKey(["training", name])
+    return dg.AssetKey([TRAINING, name])
 
 
-def training_assets(
-    settings: Settings, dataset: DatasetConfig, partitions: dg.PartitionsDefinition
-) -> list[dg.AssetsDefinition]:
-    """The seven training assets, in their order."""
+def day_of(context: Context) -> date:
+    """The as-of date of the run."""
+    return date.fromisoformat(context.partition_key)
 
-    def candidate(context: dg.AssetExecutionContext, lake: Lake) -> Candidate:
-        day = date.fromisoformat(context.partition_key)
-        return Candidate(
-            folder=lake.training(context.partition_key),
-            tables=lake.tables(context.partition_key),
-            as_of=day,
-            settings=settings,
-            log=context.log.info,
-        )
 
-    def trains_tonight(context: dg.AssetExecutionContext, lake: Lake) -> bool:
-        return bool(lake.read_json(lake.training(context.partition_key) / "decision.json")["retrain"])
+def workspace(context: Context, lake: Lake) -> Workspace:
+    """The files of this as-of date's training."""
+    return Workspace(lake.training(context.partition_key))
 
-    def training_asset(name: str, description: str, deps: list[dg.AssetKey], **options: Any) -> Callable[..., Any]:
-        kinds = options.pop("kinds", ("python",))
-        return dg.asset(
-            key=key(name),
-            partitions_def=partitions,
-            description=f"{description} {dataset.notice}",
-            deps=deps,
-            **asset_options(TRAINING, *kinds),
-            **options,
-        )
 
-    def kept(tracking: Tracking) -> dict[str, Any]:
-        """Metadata of a training asset on a night that only scores."""
-        champion = tracking.champion()
-        assert champion is not None  # a night without a champion trains
-        return {
-            "tonight": "not trained: the champion stays",
-            "champion": f"version {champion.version}, trained as of {champion.as_of}",
-            "mlflow run": champion.run_id,
+def decision(context: Context, lake: Lake, tracking: Tracking, settings: GivenSettings) -> dg.MaterializeResult:
+    """Note why this training runs; refuse a date whose future the champion knows."""
+    made = decide(tracking.champion(), day_of(context), settings.retrain_after_days)
+    if made.hindsight:
+        raise dg.Failure(f"no training for {context.partition_key}: {made.reason}", allow_retries=False)
+    reason = made.reason if made.due else f"asked for, though not due: {made.reason}"
+    context.log.info(f"training: {reason}")
+    plan = material.training_plan(settings, lake.tables(context.partition_key).dataset, day_of(context))
+    workspace(context, lake).save_decision(made)
+    return dg.MaterializeResult(
+        metadata={
+            "reason": reason,
+            "champion so far": made.champion,
+            "training snapshots": [d.isoformat() for d in plan.train],
+            "evaluation snapshots": [d.isoformat() for d in plan.holdout],
+            "purge": f"labels whose window ends after {plan.holdout_start} train nothing",
         }
-
-    @training_asset(
-        "decision",
-        "Whether tonight trains a model or only scores, and on which dates it would train.",
-        [table_key(name) for name in CONTRACT_TABLES],
     )
-    def decision(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
-        day = date.fromisoformat(context.partition_key)
-        made = decide(tracking, day, settings.retrain_after_days)
-        context.log.info(f"{'training' if made.retrain else 'scoring only'}: {made.reason}")
-        facts: dict[str, Any] = {"retrain": made.retrain, "reason": made.reason, "champion": made.champion}
-        if made.retrain:
-            plan = candidate(context, lake).plan
-            facts |= {
-                "training snapshots": [d.isoformat() for d in plan.train],
-                "evaluation snapshots": [d.isoformat() for d in plan.holdout],
-                "purge": f"labels whose window ends after {plan.holdout_start} train nothing",
-            }
-        publish_json(
-            {"retrain": made.retrain, "reason": made.reason}, lake.training(context.partition_key) / "decision.json"
-        )
-        return dg.MaterializeResult(metadata=facts)
 
-    @training_asset(
+
+def fitted_state(context: Context, lake: Lake, settings: GivenSettings) -> dg.MaterializeResult:
+    """Fit the feature state, or take up the files of an interrupted training of the same material."""
+    work, tables = workspace(context, lake), lake.tables(context.partition_key)
+    delivery = lake.delivery_of(context.partition_key)["digest"]
+    plugin_files = load_plugins(settings.plugins).files
+    if work.take_up(material.material_digest(settings, delivery, day_of(context), plugin_files)):
+        context.log.info("taking up the files of an interrupted training of the same material")
+    plan = material.training_plan(settings, tables.dataset, day_of(context))
+    state = fitting.fit(work, tables, plan, settings.seed, context.log.info)
+    return dg.MaterializeResult(
+        metadata={
+            "state version": state.version,
+            "present columns": len(state.present),
+            "groups": markdown(fitting.state_table(state)),
+        }
+    )
+
+
+def build_training_set(context: Context, lake: Lake, settings: GivenSettings) -> Iterator[dg.MaterializeResult]:
+    """Compute features and labels of every snapshot and look for leaks."""
+    work, tables = workspace(context, lake), lake.tables(context.partition_key)
+    plan = material.training_plan(settings, tables.dataset, day_of(context))
+    labels = training_set.build(work, tables, plan, settings.max_training_rows, context.log.info)
+    leaks = training_set.check_leaks(work, plan)
+    yield dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": labels.height,
+            "rows by role": markdown(training_set.role_table(labels)),
+            "labels by task": markdown(training_set.label_table(labels, plan)),
+            "base rates of the training rows": markdown(training_set.training_base_rates(labels)),
+        },
+        check_results=[checked("no_label_leaks", not leaks["leaks"].any(), trees=markdown(leaks))],
+    )
+
+
+def train_model(
+    context: Context, lake: Lake, tracking: Tracking, settings: GivenSettings
+) -> Iterator[dg.MaterializeResult]:
+    """Fit, calibrate and write the bundle; every epoch goes to MLflow."""
+    work, dataset = workspace(context, lake), lake.tables(context.partition_key).dataset
+    plan = material.training_plan(settings, dataset, day_of(context))
+    tags = {"dagster_run_id": context.run_id, "dataset": dataset.name}
+    run_id = log.open_run(work, tracking, day_of(context), tags)
+    phase1 = settings.training.phase1_epochs
+    result, parts = model.train(
+        work,
+        plan,
+        dataset,
+        settings,
+        on_epoch=lambda report: log.log_epoch(tracking, run_id, report, phase1),
+        log=context.log.info,
+    )
+    state = work.state()
+    network = model.model_config(settings.network, state, work.label_state(), plan).to_dict()
+    parameters = log.parameters_of(settings, network, plan, dataset, state.version)
+    log.log_training(work, tracking, run_id, result, parameters, dataset, phase1)
+    rows = work.labels().filter(pl.col("role") == "train").height
+    yield dg.MaterializeResult(
+        metadata={**training_metadata(result, rows), "mlflow run": run_id}, check_results=[parts_check(parts)]
+    )
+
+
+def evaluation(context: Context, lake: Lake, tracking: Tracking, settings: GivenSettings) -> dg.MaterializeResult:
+    """Compare the candidate with its baselines on test rows."""
+    work = workspace(context, lake)
+    result = evaluate(work, lake.tables(context.partition_key), settings, context.log.info)
+    log.log_evaluation(result, tracking, log.open_run(work, tracking, day_of(context), {}))
+    return dg.MaterializeResult(
+        metadata={**evaluation_metadata(result), "boosting budget": settings.boosting.model_dump()}
+    )
+
+
+def registered_version(context: Context, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
+    """Register the bundle as a version, the challenger."""
+    work, dataset = workspace(context, lake), lake.tables(context.partition_key).dataset
+    run_id = log.open_run(work, tracking, day_of(context), {})
+    version = registration.register(work, tracking, run_id, dataset, day_of(context))
+    return dg.MaterializeResult(
+        metadata={
+            "version": version.version,
+            "mlflow run": version.run_id,
+            "state version": version.state_version,
+            "load it": f'mlflow.pyfunc.load_model("models:/ple/{version.version}")',
+        }
+    )
+
+
+def champion(context: Context, lake: Lake, tracking: Tracking, settings: GivenSettings) -> dg.MaterializeResult:
+    """Point the alias `champion` at the new version if every rule of promotion agrees, else fail and say why."""
+    work = workspace(context, lake)
+    rules = (*promotion.RULES, *load_plugins(settings.plugins).promotion_rules)
+    verdict = promotion.judge(Evaluation.load(work.evaluation), rules)
+    version = work.version()
+    work.clean_up()
+    if version is None or not verdict.promote:
+        raise dg.Failure(f"version {version} is not promoted: {verdict.reason}", allow_retries=False)
+    tracking.set_alias(CHAMPION, version)
+    now = tracking.champion()
+    assert now is not None  # the alias was set just now
+    return dg.MaterializeResult(
+        metadata={
+            "promotion": verdict.reason,
+            "version": now.version,
+            "trained as of": now.as_of.isoformat(),
+            "state version": now.state_version,
+            "bundle": dg.MetadataValue.path(str(now.folder)),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training asset: its name, its function, its description, and what Dagster must know of it."""
+
+    name: str
+    run: Callable[..., Any]
+    description: str
+    kinds: tuple[str, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+STEPS: Sequence[Step] = (
+    Step("decision", decision, "Why this as-of date trains a model, and on which dates.", ("python",)),
+    Step(
         "fitted_state",
-        "What features need fitted (vocabularies, normaliser, mixture model ...), on training dates only.",
-        [key("decision")],
-        kinds=("polars", "scikitlearn"),
-    )
-    def fitted_state(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
-        if not trains_tonight(context, lake):
-            return dg.MaterializeResult(metadata=kept(tracking))
-        work = candidate(context, lake)
-        work.prepare(material_digest(settings, lake.delivery_of(context.partition_key)["digest"], work.as_of))
-        state = work.fit_state()
-        return dg.MaterializeResult(
-            metadata={
-                "state version": state.version,
-                "present columns": len(state.present),
-                "groups": markdown(work.state_table(state)),
-            }
-        )
-
-    @training_asset(
+        fitted_state,
+        "The fitted state of the features (vocabularies, normaliser, mixture model ...), from training dates only.",
+        ("polars", "scikitlearn"),
+    ),
+    Step(
         "training_set",
+        build_training_set,
         "Weekly snapshots: features and labels, each label masked where its window reaches past its purge line.",
-        [key("fitted_state")],
-        kinds=("polars", "parquet"),
-        check_specs=[dg.AssetCheckSpec("no_label_leaks", asset=key("training_set"), blocking=True)],
-    )
-    def training_set(
-        context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking
-    ) -> Iterator[dg.MaterializeResult]:
-        if not trains_tonight(context, lake):
-            passed = checked("no_label_leaks", True, tonight="not trained")
-            yield dg.MaterializeResult(metadata=kept(tracking), check_results=[passed])
-            return
-        work = candidate(context, lake)
-        work.build_training_set()
-        leaks = work.check_leaks()
-        yield dg.MaterializeResult(
-            metadata={
-                "dagster/row_count": work.labels.height,
-                "rows by role": markdown(work.role_table()),
-                "labels by task": markdown(work.label_table()),
-                "base rates of the training rows": markdown(work.base_rates()),
-            },
-            check_results=[checked("no_label_leaks", not leaks["leaks"].any(), trees=markdown(leaks))],
-        )
-
-    @training_asset(
+        ("polars", "parquet"),
+        {"check_specs": [dg.AssetCheckSpec("no_label_leaks", asset=key("training_set"), blocking=True)]},
+    ),
+    Step(
         "model",
+        train_model,
         "PLE-Cluster-adaTT, fitted on the training snapshots and calibrated on validation customers.",
-        [key("training_set")],
-        kinds=("pytorch",),
-        pool="gpu",
-        check_specs=[dg.AssetCheckSpec("every_part_learns", asset=key("model"))],
-    )
-    def model(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> Iterator[dg.MaterializeResult]:
-        if not trains_tonight(context, lake):
-            passed = checked("every_part_learns", True, tonight="not trained")
-            yield dg.MaterializeResult(metadata=kept(tracking), check_results=[passed])
-            return
-        from pipeline.training_log import log_epoch, log_training, training_facts
-
-        work = candidate(context, lake)
-        run_id = work.open_run(tracking, {"dagster_run_id": context.run_id, "dataset": dataset.name})
-        result, parts = work.train(on_epoch=lambda report: log_epoch(work, tracking, run_id, report))
-        log_training(work, tracking, run_id, result)
-        yield dg.MaterializeResult(
-            metadata={
-                **training_facts(work, result),
-                "mlflow run": run_id,
-                "validation score by epoch": plots.as_markdown(plots.learning_curve(result.history)),
-            },
-            check_results=[parts_check(parts)],
-        )
-
-    @training_asset(
+        ("pytorch",),
+        {"pool": "gpu", "check_specs": [dg.AssetCheckSpec("every_part_learns", asset=key("model"))]},
+    ),
+    Step(
         "evaluation",
+        evaluation,
         "The calibrated model beside a constant and LightGBM on the same test rows, later than every training label.",
-        [key("model")],
-        kinds=("lightgbm", "pytorch"),
-    )
-    def evaluation(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
-        from pipeline.evaluation import Evaluation, evaluate_candidate
-
-        if not trains_tonight(context, lake):
-            champion = tracking.champion()
-            assert champion is not None  # a night without a champion trains
-            result = Evaluation(**tracking.read_json(champion, "evaluation.json"))
-            return dg.MaterializeResult(metadata={**kept(tracking), **result.shown()})
-        work = candidate(context, lake)
-        result = evaluate_candidate(work)
-        result.log(tracking, work.open_run(tracking, {}))
-        return dg.MaterializeResult(metadata={**result.shown(), "boosting budget": settings.boosting.model_dump()})
-
-    @training_asset(
+        ("lightgbm", "pytorch"),
+    ),
+    Step(
         "registered_version",
+        registered_version,
         "The candidate as a version of the registered model `ple`: weights, fitted state, calibration, schema.",
-        [key("evaluation")],
-        kinds=("mlflow",),
-    )
-    def registered_version(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
-        if not trains_tonight(context, lake):
-            return dg.MaterializeResult(metadata=kept(tracking))
-        work = candidate(context, lake)
-        version = work.register(tracking)
-        tracking.set_alias(CHALLENGER, version.version)
-        return dg.MaterializeResult(
-            metadata={
-                "version": version.version,
-                "mlflow run": version.run_id,
-                "state version": version.state_version,
-                "load it": f'mlflow.pyfunc.load_model("models:/ple/{version.version}")',
-            }
-        )
-
-    @training_asset(
+        ("mlflow",),
+    ),
+    Step(
         "champion",
-        "The version that scores tonight, with its fitted state. A new version takes over when its checks passed.",
-        [key("registered_version")],
-        kinds=("mlflow",),
-    )
-    def champion(context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
-        facts: dict[str, Any] = {}
-        if trains_tonight(context, lake):
-            work = candidate(context, lake)
-            verdict = promotion_verdict(work)
-            facts["promotion"] = verdict.reason
-            if verdict.promote:
-                tracking.set_alias(CHAMPION, work.registered_version())
-            else:
-                context.log.warning(f"not promoted: {verdict.reason}")
-            work.clean_up()
-        now = tracking.champion()
-        if now is None:
-            raise dg.Failure(f"No version may score: {facts.get('promotion')}", allow_retries=False)
-        age = (date.fromisoformat(context.partition_key) - now.as_of).days
-        return dg.MaterializeResult(
-            metadata={
-                **facts,
-                "version": now.version,
-                "trained as of": now.as_of.isoformat(),
-                "age in days": age,
-                "hindsight": age < 0,
-                "state version": now.state_version,
-                "bundle": dg.MetadataValue.path(str(now.folder)),
-            }
-        )
+        champion,
+        "The version that scores from now on, with its fitted state. A candidate takes over when every rule agrees.",
+        ("mlflow",),
+    ),
+)
 
-    return [decision, fitted_state, training_set, model, evaluation, registered_version, champion]
+
+def training_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The seven training assets, each downstream of the one before it; the first reads the contract tables."""
+    assets = []
+    deps = [table_key(name) for name in CONTRACT_TABLES]
+    for step in STEPS:
+        define = dg.asset(
+            key=key(step.name),
+            partitions_def=partitions,
+            description=f"{step.description} {dataset.notice}",
+            deps=deps,
+            **asset_options(TRAINING, *step.kinds),
+            **step.options,
+        )
+        assets.append(define(step.run))
+        deps = [key(step.name)]
+    return assets

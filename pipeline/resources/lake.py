@@ -1,8 +1,6 @@
 """The lake: Parquet under `$PLE_HOME/lake`, one folder an as-of date, each file published whole by rename."""
 
 import json
-import os
-import shutil
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -15,34 +13,10 @@ from upath import UPath
 
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
+from pipeline.resources.digests import broken
+from pipeline.resources.files import publish_frame
 
 Context = dg.InputContext | dg.OutputContext
-
-
-def publish(frame: pl.DataFrame, file: Path) -> None:
-    """Write a frame beside its place and rename it, so that a reader sees the old file or the new one, never half."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    frame.write_parquet(beside, compression="zstd", statistics=True)
-    beside.replace(file)
-
-
-def publish_json(content: Any, file: Path) -> None:
-    """The same for a JSON document."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    beside.write_text(json.dumps(content, indent=1))
-    beside.replace(file)
-
-
-def publish_folder(beside: Path, folder: Path) -> None:
-    """Put a finished folder in its place; an older one steps aside first and goes when the new one stands."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 class _PartitionedParquet(UPathIOManager):
@@ -53,11 +27,11 @@ class _PartitionedParquet(UPathIOManager):
         return path / f"as_of={partition}" / "part-0"
 
     def make_directory(self, path: UPath) -> None:
-        """`publish` makes the folders."""
+        """`publish_frame` creates the folders."""
 
     def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
         """Publish a frame and say where."""
-        publish(obj, Path(str(path)))
+        publish_frame(obj, Path(str(path)))
         size = Path(str(path)).stat().st_size / 2**20
         context.add_output_metadata({"size (MiB)": round(size, 2)})
 
@@ -118,12 +92,18 @@ class Lake(dg.ConfigurableResource):
     def _delivered(self, as_of: str) -> Path:
         folder = self.delivery(self.delivery_of(as_of)["digest"])
         if not folder.exists():
-            raise dg.Failure(f"the delivery behind as-of {as_of} left the lake: materialise the ingestion assets again")
+            raise dg.Failure(
+                f"the delivery behind as-of {as_of} is no longer in the lake: materialise the ingestion assets again",
+                allow_retries=False,
+            )
         return folder
 
 
 @lru_cache(maxsize=1)
 def _load_tables(folder: Path) -> Tables:
+    why = broken(folder)
+    if why:
+        raise dg.Failure(f"{why}: materialise the ingestion assets again", allow_retries=False)
     return Tables.load(folder)
 
 

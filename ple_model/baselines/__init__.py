@@ -1,4 +1,8 @@
-"""The published baselines, by name. Source: MODEL §14."""
+"""The published baselines, by name. Source: MODEL §14.
+
+Architectures that share encoder, towers, losses and trainer with the model. Boosted trees and constants, which do not,
+belong to `ple_model.evaluation`.
+"""
 
 from __future__ import annotations
 

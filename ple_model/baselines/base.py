@@ -16,14 +16,14 @@ from ple_model.multitask import MultiTaskNetwork, Outputs
 
 
 class SharedPart(nn.Module):
-    """What phase 2 of training holds still: all in front of the towers."""
+    """All in front of the towers: the part that phase 2 of training freezes."""
 
     def __init__(self, encoder: InputEncoder, network: Trunk) -> None:
         super().__init__()
         self.encoder, self.network = encoder, network
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Mixed]:
-        """The encoded inputs [B, d], and what the towers read."""
+        """The encoded inputs [B, d], and the input of the towers."""
         x = self.encoder(inputs)
         return x, self.network(x)
 

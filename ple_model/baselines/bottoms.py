@@ -13,7 +13,7 @@ from torch import Tensor
 from ple_model.baselines.stacked import FannedMLP, Mixed, StackedMLP, Trunk
 from ple_model.config import TaskConfig
 from ple_model.config.baselines import AsymmetricConfig, CustomizedConfig, SharedBottomConfig, SingleTaskConfig
-from ple_model.tasks.config import active_relations
+from ple_model.tasks.relations import active_relations
 
 
 class SingleTask(Trunk):

@@ -20,7 +20,7 @@ from ple_model.layers.towers import StackedLinear
 class CGCLayer(nn.Module):
     """x → (mixtures [B, K, last], gates [B, K, E], which may be left empty while training).
 
-    K = tasks, and one more for the shared gate where there is one. E = tasks·specific + shared, experts of the first
+    K = tasks, and one more for the shared gate, if the layer has one. E = tasks·specific + shared, experts of the first
     task first; a gate is 0 at experts that are not its own. With `streams`, x [B, T + 1, in] has an input for each task
     and one for the shared experts, as a layer below gives them; else x [B, in] is read by all. It may come in parts,
     side by side: where some of them are data, which nothing learns, their gradient is not computed.
@@ -91,8 +91,8 @@ class CGCLayer(nn.Module):
         return chosen if common is None else torch.cat([chosen, common.unsqueeze(1)], dim=1)
 
     def _shown(self, chosen: Tensor, common: Tensor | None) -> Tensor:
-        """The same without a graph, in a third of the time where tasks are many; [B, K, 0] while training, when nobody
-        looks at them."""
+        """The same without a graph, in a third of the time where tasks are many; [B, K, 0] while training, when they
+        are not read."""
         if self.training:
             return chosen.new_zeros(len(chosen), self.tasks + (common is not None), 0)
         own = self.tasks * self.specific

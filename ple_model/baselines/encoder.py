@@ -23,7 +23,7 @@ _LARGEST = 10.0  # a standardised value of a side input beyond it counts as it
 
 
 class FlatSide(nn.Module):
-    """One side input of B rows as values [B, C] and where they are there [B, C].
+    """One side input of B rows as values [B, C] and where they are given [B, C].
 
     Values are sign·log(1 + |x|); those of a masked side input are means over the valid places among `patch` neighbours.
     """
@@ -39,23 +39,23 @@ class FlatSide(nn.Module):
         self.width = places * inner * self.channels.width
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        values, there = inputs.read(self.side)
+        values, given = inputs.read(self.side)
         values = self.channels(values)
         values = values.sign() * values.abs().log1p()
         if self.side.masked:
             lack = -values.shape[1] % self.patch
             flat = values.flatten(2)
             sums = F.pad(flat, (0, 0, 0, lack)).unflatten(1, (-1, self.patch)).sum(2)
-            counts = F.pad(there.to(flat.dtype), (0, lack)).unflatten(1, (-1, self.patch)).sum(2).unsqueeze(-1)
+            counts = F.pad(given.to(flat.dtype), (0, lack)).unflatten(1, (-1, self.patch)).sum(2).unsqueeze(-1)
             values = sums / counts.clamp(min=1)
             return values.flatten(1), (counts > 0).expand_as(values).flatten(1)
-        return values.flatten(1), there.unsqueeze(1).expand(-1, self.width)
+        return values.flatten(1), given.unsqueeze(1).expand(-1, self.width)
 
 
 class InputEncoder(nn.Module):
     """`Inputs` of B rows → [B, stack·width]: `stack` independent encodings, layer-normed, beside each other.
 
-    A column's value has a learnt vector in place of its encoding where it is missing; a side input's is 0 there,
+    A column's value has a learnt vector in place of its encoding where it is missing; a side input's is 0,
     beside a flag of absence for the whole input.
     """
 
@@ -104,29 +104,29 @@ class InputEncoder(nn.Module):
 
     def beside(self, inputs: Inputs) -> Tensor:
         """Side inputs standardised, flags of absence, cluster posterior: [B, width]."""
-        values, there = self._flat(inputs)
+        values, given = self._flat(inputs)
         standardised = ((values - self.mean) / self.std).clamp(-_LARGEST, _LARGEST)
         absent = [~inputs.present_rows(side.side.name).unsqueeze(1) for side in self._sides()]
         flags = torch.cat(absent, dim=1).float() if absent else values.new_zeros(len(inputs), 0)
-        return torch.cat([torch.where(there, standardised, 0.0), flags, inputs.cluster_probs.float()], dim=1)
+        return torch.cat([torch.where(given, standardised, 0.0), flags, inputs.cluster_probs.float()], dim=1)
 
     def _flat(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         pairs = [side(inputs) for side in self._sides()]
         if not pairs:
             nothing = inputs.cluster_probs.new_zeros(len(inputs), 0)
             return nothing.float(), nothing.bool()
-        return torch.cat([values for values, _ in pairs], dim=1), torch.cat([there for _, there in pairs], dim=1)
+        return torch.cat([values for values, _ in pairs], dim=1), torch.cat([given for _, given in pairs], dim=1)
 
     @torch.no_grad()
     def fit(self, inputs: Inputs) -> None:
         """Bin edges of the columns and scales of the side inputs from training rows. A value that never varies, or is
-        never there, keeps the scale 1."""
+        never given, keeps the scale 1."""
         some = inputs.index(spread_rows(len(inputs), self.config.fit_rows).to(self.columns.device))
         x, mask = some.features.index_select(1, self.columns), some.features_mask.index_select(1, self.columns)
         self.encoding.set_edges(quantile_edges(x, mask, self.config.bins))
-        values, there = self._flat(some)
-        count = there.sum(0).clamp(min=1)
-        mean = torch.where(there, values, 0.0).double().sum(0) / count
-        variance = torch.where(there, values - mean, 0.0).square().sum(0) / count
+        values, given = self._flat(some)
+        count = given.sum(0).clamp(min=1)
+        mean = torch.where(given, values, 0.0).double().sum(0) / count
+        variance = torch.where(given, values - mean, 0.0).square().sum(0) / count
         self.mean.copy_(mean)
         self.std.copy_(torch.where(variance > 1e-12, variance, 1.0).sqrt())

@@ -1,9 +1,9 @@
 """A CGC layer's experts of one ReLU layer and their mixture, forward and backward in blocks, for a CPU.
 
-A block is some rows and a group of experts: those of a few tasks, or the shared ones. What it needs stays in the cache,
-nothing but the experts' outputs is as large as the batch, no gate is multiplied with experts that are not its own, and
-every product has the shape that runs fastest. Source: PERFORMANCE §2 (a step = its matrix products). On 4,096 rows and
-24 experts of 228 → 64 this takes two thirds of the time of the same lines left to autograd, or less.
+A block is some rows and a group of experts: those of a few tasks, or the shared ones. Its working set stays in the
+cache, nothing but the experts' outputs is as large as the batch, no gate is multiplied with experts that are not its
+own, and every product has the shape that runs fastest. Source: PERFORMANCE §2 (a step = its matrix products). On 4,096
+rows and 24 experts of 228 → 64 this takes two thirds of the time of the same lines left to autograd, or less.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ COLUMNS = 512
 
 
 def _columns(parts: Sequence[Tensor]) -> list[slice]:
-    """Where each of some tensors [B, d_i] stands once they are joined."""
+    """Columns of each tensor [B, d_i] once they are joined."""
     return [slice(*ends) for ends in pairwise(accumulate((part.shape[1] for part in parts), initial=0))]
 
 
 class _Group:
     """Experts first … last − 1 and the gates that read them: those of tasks start … stop − 1 for their own experts, of
-    all tasks for the shared ones, and the shared gate, which comes last, where there is one."""
+    all tasks for the shared ones, and last the shared gate, if the layer has one."""
 
     def __init__(self, tasks: tuple[int, int], experts: tuple[int, int], specific: int, common: bool) -> None:
         self.start, self.stop = tasks
@@ -66,7 +66,7 @@ class _Group:
             common[:, self.experts] = gates[:, -1]
 
     def mixtures(self, of_all: Tensor) -> Tensor:
-        """What of [rows, K, h] these gates give, [rows, tasks (+ 1), h]."""
+        """The mixtures of these gates among [rows, K, h], [rows, tasks (+ 1), h]."""
         own = of_all[:, self.start : self.stop]
         return torch.cat([own, of_all[:, -1:]], dim=1) if self.common else own
 

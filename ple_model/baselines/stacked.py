@@ -1,4 +1,4 @@
-"""Networks of one shape as stacked matrix products, and what a baseline's trunk is.
+"""Networks of one shape as stacked matrix products, and the base of a baseline's trunk.
 
 Source: PERFORMANCE §2 (no loop over tasks or experts).
 """
@@ -17,14 +17,14 @@ from ple_model.layers.towers import StackedLinear
 
 @dataclass
 class Mixed:
-    """vectors [T, B, width]: what the towers read. gates [B, T, N]: the shares with which they read the experts."""
+    """vectors [T, B, width]: input of the towers. gates [B, T, N]: the shares with which they read the experts."""
 
     vectors: Tensor
     gates: Tensor
 
 
 class Trunk(nn.Module):
-    """What stands between the encoded inputs and the towers: [B, d] → `Mixed`.
+    """The network between the encoded inputs and the towers: [B, d] → `Mixed`.
 
     width: of a task's vector. expert_names: the last axis of the gates. own_inputs: whether it reads an encoding of
     its own for each task, [B, T·d].
@@ -42,7 +42,7 @@ class Trunk(nn.Module):
         return {}
 
     def gate_parameters(self) -> list[nn.Parameter]:
-        """What stands still once the gates are frozen (MODEL §4.4)."""
+        """Parameters that no longer train once the gates are frozen (MODEL §4.4)."""
         return []
 
 

@@ -1,19 +1,19 @@
-"""Settings of the network. Every number of MODEL is a default here (tasks: `tasks.py`) and nowhere else.
+"""Settings of the network: every number of MODEL is a default here and nowhere else.
 
-Settings of training belong to `ple_model.training.config`.
+Settings of a task belong to `ple_model.tasks`, those of a training run to `ple_model.training.config`; nothing here
+imports torch.
 """
 
 from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from ple_model.closed import ClosedModel, nearest
+from ple_model.closed import ClosedModel
 from ple_model.config.experts import (
     DEFAULT_EXPERTS,
     BranchConfig,
     CausalConfig,
     DeepFMConfig,
-    ExpertConfig,
     LightGCNConfig,
     LiquidBranchConfig,
     MambaBranchConfig,
@@ -37,13 +37,9 @@ from ple_model.config.network import (
     TransferConfig,
     WeightingConfig,
 )
-from ple_model.tasks.config import (
-    Relation,
-    TaskConfig,
-    active_relations,
-    default_tasks,
-    topological_levels,
-)
+from ple_model.config.pool import AnyExpert, ExpertConfig, check_preferences
+from ple_model.tasks.config import Relation, TaskConfig, named_once, task_of
+from ple_model.tasks.relations import active_relations, topological_levels
 
 __all__ = [
     "DEFAULT_EXPERTS",
@@ -83,10 +79,10 @@ __all__ = [
 
 
 class NetworkConfig(ClosedModel):
-    """What does not depend on the data set. `experts` are the blocks of h_shared in order; leave one out to switch it
-    off."""
+    """The settings that do not depend on the data set. `experts` are the blocks of h_shared in order; leave one out to
+    switch it off."""
 
-    experts: tuple[ExpertConfig, ...] = Field(default=DEFAULT_EXPERTS, min_length=1)
+    experts: tuple[AnyExpert, ...] = Field(default=DEFAULT_EXPERTS, min_length=1)
     gate: GateConfig = GateConfig()
     routing: RoutingConfig = RoutingConfig()
     basket: BasketConfig = BasketConfig()
@@ -103,22 +99,17 @@ class ModelConfig(NetworkConfig):
     """The whole network for the inputs and tasks of a data set."""
 
     inputs: InputConfig
-    tasks: tuple[TaskConfig, ...] = Field(default_factory=default_tasks, min_length=1)
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
-        named = {"tasks": [t.name for t in self.tasks], "experts": [str(e.name) for e in self.experts]}
-        for what, names in named.items():
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise ValueError(f"{what} named twice: {', '.join(twice)}")
+        named_once((task.name for task in self.tasks), "tasks")
+        named_once((expert.name for expert in self.experts), "experts")
+        check_preferences(self.tasks)
         kept, _ = active_relations(self.transfer.relations, self.tasks)
         topological_levels([task.name for task in self.tasks], kept)
         return self
 
     def task(self, name: str) -> TaskConfig:
         """The task of that name. Raises KeyError that names the nearest one."""
-        for task in self.tasks:
-            if task.name == name:
-                return task
-        raise KeyError(f"no task {name!r} in this model; {nearest(name, [t.name for t in self.tasks])}")
+        return task_of(self.tasks, name, "model")

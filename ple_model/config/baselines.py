@@ -1,5 +1,5 @@
-"""Settings of the published baselines (MODEL §14). What a data set delivers, tasks, towers and the weighting of losses
-are configured as for the model itself.
+"""Settings of the published baselines (MODEL §14). Inputs, tasks, towers and the weighting of losses are configured as
+for the model itself.
 
 `hidden` are the widths of every bottom or expert, a ReLU behind each.
 """
@@ -10,11 +10,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ple_model.closed import ClosedModel, nearest
+from ple_model.closed import ClosedModel
 from ple_model.config._types import Dropout, Width
 from ple_model.config.inputs import InputConfig
 from ple_model.config.network import AdaTTConfig, TowerConfig, WeightingConfig
-from ple_model.tasks.config import DEFAULT_RELATIONS, Relation, TaskConfig, active_relations, default_tasks
+from ple_model.config.pool import check_preferences
+from ple_model.tasks.config import Relation, TaskConfig, named_once, task_of
+from ple_model.tasks.relations import active_relations
 
 Hidden = Annotated[tuple[Width, ...], Field(min_length=1)]
 
@@ -57,7 +59,7 @@ class AsymmetricConfig(ClosedModel):
     name: Literal["asymmetric"] = "asymmetric"
     hidden: Hidden = (128, 64)
     dropout: Dropout = 0.1
-    relations: tuple[Relation, ...] = DEFAULT_RELATIONS
+    relations: tuple[Relation, ...] = ()
 
 
 class CustomizedConfig(ClosedModel):
@@ -158,7 +160,7 @@ class BaselineConfig(ClosedModel):
 
     architecture: ArchitectureConfig
     inputs: InputConfig
-    tasks: tuple[TaskConfig, ...] = Field(default_factory=default_tasks, min_length=1)
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1)
     encoder: InputEncoderConfig = InputEncoderConfig()
     tower: TowerConfig = TowerConfig()
     weighting: WeightingConfig = WeightingConfig()
@@ -166,16 +168,12 @@ class BaselineConfig(ClosedModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        names = [task.name for task in self.tasks]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"tasks named twice: {', '.join(twice)}")
+        named_once((task.name for task in self.tasks), "tasks")
+        check_preferences(self.tasks)
         if isinstance(self.architecture, AsymmetricConfig):
             active_relations(self.architecture.relations, self.tasks)
         return self
 
     def task(self, name: str) -> TaskConfig:
         """The task of that name. Raises KeyError that names the nearest one."""
-        for task in self.tasks:
-            if task.name == name:
-                return task
-        raise KeyError(f"no task {name!r} in this baseline; {nearest(name, [t.name for t in self.tasks])}")
+        return task_of(self.tasks, name, "baseline")

@@ -1,4 +1,4 @@
-"""The shared experts' settings (MODEL §3). `width` is that of the block which an expert adds to h_shared."""
+"""Settings of the shared experts (MODEL §3)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pydantic import Field, model_validator
 
 from ple_model.closed import ClosedModel
 from ple_model.config._types import Dropout, Width
+from ple_model.config.pool import ExpertConfig, add_to_pool
 
 
-class UnifiedHGCNConfig(ClosedModel):
+class UnifiedHGCNConfig(ExpertConfig):
     """Hyperbolic network on the Poincaré ball: a branch for the hierarchy and one for merchants and co-visits, fused.
 
     balls: dimensions of the unit balls that `hierarchy` is made of (merchant category, product, region). covisit:
-    columns beside group `merchant` that say how the customer's merchants tie him to other customers; those that the
+    columns beside group `merchant` that say how the customer's merchants tie them to other customers; those that the
     data set has are read. fit_rows: training rows that the balls' midpoints are taken from. hidden: widths of the
     hyperbolic layers of each branch. curvature: of each branch's ball at the start; it is learnt within a factor
     `curvature_span`. max_norm: how far from the origin points are kept, half their hyperbolic distance.
@@ -32,7 +33,7 @@ class UnifiedHGCNConfig(ClosedModel):
     dropout: Dropout = 0.1
 
 
-class PersLayConfig(ClosedModel):
+class PersLayConfig(ExpertConfig):
     """PersLay over raw persistence diagrams, one block for each (window, homology dimension).
 
     points: learnt reference points (features) of each block. spread: standard deviation of their Gaussians at the
@@ -51,7 +52,7 @@ class PersLayConfig(ClosedModel):
     dropout: Dropout = 0.1
 
 
-class DeepFMConfig(ClosedModel):
+class DeepFMConfig(ExpertConfig):
     """Factorisation machine and deep tower over piecewise-linear embeddings of the normalised columns (MODEL §3).
 
     bins: of each column's encoding. embedding: width of a field's vector. fit_rows: training rows that the quantile
@@ -128,7 +129,7 @@ class LiquidBranchConfig(ClosedModel):
 BranchConfig = Annotated[TransformerBranchConfig | MambaBranchConfig | LiquidBranchConfig, Field(discriminator="kind")]
 
 
-class TemporalConfig(ClosedModel):
+class TemporalConfig(ExpertConfig):
     """Branches over the daily sequences of purchases and of digital activity, fused (MODEL §3).
 
     fit_rows: training rows that the channels' scales are taken from. hidden: the network over the branches' summaries.
@@ -144,7 +145,7 @@ class TemporalConfig(ClosedModel):
     dropout: Dropout = 0.1
 
 
-class LightGCNConfig(ClosedModel):
+class LightGCNConfig(ExpertConfig):
     """Projection of the customer's pre-computed LightGCN embedding (MODEL §3).
 
     fit_rows: training rows that the coordinates' scales are taken from.
@@ -157,7 +158,7 @@ class LightGCNConfig(ClosedModel):
     dropout: Dropout = 0.1
 
 
-class CausalConfig(ClosedModel):
+class CausalConfig(ExpertConfig):
     """Normalised columns compressed to `variables`, a learnt DAG over them, and an encoder of each from its parents.
 
     encoding: width of a variable's encoder. acyclicity, sparsity, reconstruction: weights of the three terms of MODEL
@@ -180,7 +181,7 @@ class CausalConfig(ClosedModel):
     dropout: Dropout = 0.1
 
 
-class OptimalTransportConfig(ClosedModel):
+class OptimalTransportConfig(ExpertConfig):
     """The row as a distribution over `support` learnt points, and its Sinkhorn distances to `prototypes` learnt ones.
 
     dimension: of the points. spread: standard deviation of the weights' logits at the start. epsilon: entropic
@@ -200,7 +201,7 @@ class OptimalTransportConfig(ClosedModel):
     dropout: Dropout = 0.1
 
 
-class RawScaleConfig(ClosedModel):
+class RawScaleConfig(ExpertConfig):
     """log1p, LayerNorm and an MLP over the raw power-law columns (MODEL §3)."""
 
     name: Literal["raw_scale"] = "raw_scale"
@@ -209,17 +210,16 @@ class RawScaleConfig(ClosedModel):
     dropout: Dropout = 0.1
 
 
-ExpertConfig = Annotated[
-    UnifiedHGCNConfig
-    | PersLayConfig
-    | DeepFMConfig
-    | TemporalConfig
-    | LightGCNConfig
-    | CausalConfig
-    | OptimalTransportConfig
-    | RawScaleConfig,
-    Field(discriminator="name"),
-]
+add_to_pool(
+    UnifiedHGCNConfig,
+    PersLayConfig,
+    DeepFMConfig,
+    TemporalConfig,
+    LightGCNConfig,
+    CausalConfig,
+    OptimalTransportConfig,
+    RawScaleConfig,
+)
 
 DEFAULT_EXPERTS: tuple[ExpertConfig, ...] = (
     UnifiedHGCNConfig(),

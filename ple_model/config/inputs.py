@@ -1,4 +1,4 @@
-"""What a data set delivers of the inputs of MODEL §1: the feature columns, and the side inputs beside them."""
+"""The inputs of MODEL §1 that a data set delivers: the feature columns, and the side inputs beside them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ DEFAULT_SIDES: tuple[SideConfig, ...] = (
 
 
 class InputConfig(ClosedModel):
-    """What a data set delivers for the inputs of MODEL §1.
+    """The inputs of MODEL §1 that a data set delivers.
 
     columns: names of all feature columns (`group__measure`), the first `normalised` of them scaled, the rest raw (the
     layout has 734 and 644). present: indices of the columns that the data set has, ascending; the others are absent

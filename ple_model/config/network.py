@@ -1,4 +1,4 @@
-"""Settings of what stands behind the experts: gates, routing, baskets, transfer, towers, heads (MODEL §4–§8, §10–§11,
+"""Settings of the network behind the experts: gates, routing, baskets, transfer, towers, heads (MODEL §4–§8, §10–§12,
 §15)."""
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ple_model.closed import ClosedModel
 from ple_model.config._types import Dropout, Width
-from ple_model.tasks.config import DEFAULT_RELATIONS, Relation
+from ple_model.tasks.config import Relation
 
 
 class GateConfig(ClosedModel):
@@ -45,10 +45,10 @@ class BasketConfig(ClosedModel):
 
 
 class TransferConfig(ClosedModel):
-    """Logit transfer (MODEL §7). strength: α."""
+    """Logit transfer (MODEL §7). strength: α. relations: pairs of tasks, declared with the tasks."""
 
     strength: float = Field(default=0.5, ge=0)
-    relations: tuple[Relation, ...] = DEFAULT_RELATIONS
+    relations: tuple[Relation, ...] = ()
 
 
 class TowerConfig(ClosedModel):

@@ -1,8 +1,11 @@
-"""How good predictions are, how sure they are, and what they are compared with.
+"""How good predictions are, how sure they are, and which baselines they have to beat.
 
-numpy in, numpy and JSON out: nothing here knows of Dagster, MLflow, polars or torch.
+numpy in, numpy and JSON out. Nothing here imports torch, directly or through another module; networks, losses and files
+belong elsewhere. Whatever differs by kind of task is asked of an `EvaluatedKind`; `ple_model.tasks` implements it.
 
-metrics      point metrics of a task kind
+kind         the questions that evaluation asks of a kind of task
+metrics      point metrics on the eligible rows
+uplift       AUUC, Qini and the uplift curve from transformed outcomes
 bootstrap    intervals and paired differences by resampling customers
 calibration  maps from raw model outputs to predictions, fitted on validation rows
 uncertainty  u in [0, 1] of each row, and the fallback of the rows above the threshold

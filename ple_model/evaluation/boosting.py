@@ -3,7 +3,8 @@
 - The matrix is binned once, on training rows only; a task takes its unmasked rows of the binned data.
 - The budget is a number of trees and rows, never a time: the same data and seed give the same trees on a busy machine.
 - Tasks run side by side, one thread each: inside one task, threads would wait for each other at every histogram.
-- binary: log loss; multiclass: softmax, one tree a class and round, so `max_trees` bounds the rounds; regression: L2.
+- binary: log loss; multiclass: softmax, one tree a class and round, so `max_trees` bounds the rounds; regression and
+  uplift: L2, a model for each output.
 - contrastive (brands): one binary model for each of the most frequent brands; every other brand is scored by its
   popularity. Both are probabilities that the row contains the brand, so the scores compare.
 
@@ -21,7 +22,7 @@ from pydantic import Field
 
 from ple_model.closed import ClosedModel
 from ple_model.evaluation.constant import constant_prediction, repeat
-from ple_model.evaluation.metrics import Floats, Kind
+from ple_model.evaluation.kind import BoostingPlan, EvaluatedKind
 
 if TYPE_CHECKING:
     import lightgbm
@@ -120,10 +121,11 @@ class BinnedMatrix:
 class Boosted:
     """A fitted task: boosters (one, or one a brand), and the constant of one row.
 
-    `columns[i]` is the brand that booster i scores. `trees` counts the trees kept after early stopping.
+    `columns[i]` is the brand or output that booster i predicts; without columns the one booster predicts the task.
+    `trees` counts the trees kept after early stopping.
     """
 
-    kind: Kind
+    kind: str
     constant: NDArray[np.float64]
     boosters: tuple["lightgbm.Booster", ...]
     columns: tuple[int, ...]
@@ -132,21 +134,21 @@ class Boosted:
     note: str = ""
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """[n, c] → predictions in final form (see `metrics`)."""
+        """[n, c] → predictions in final form (table in `kind.py`)."""
+        if len(self.boosters) > len(self.columns):
+            return _predict(self.boosters[0], features)
         out = repeat(self.constant, len(features))
-        if self.kind == "contrastive":
-            for column, booster in zip(self.columns, self.boosters, strict=True):
-                out[:, column] = _predict(booster, features)
-        elif self.boosters:
-            out = _predict(self.boosters[0], features)
+        for column, booster in zip(self.columns, self.boosters, strict=True):
+            out[:, column] = _predict(booster, features)
         return out
 
 
 @dataclass(frozen=True)
 class BoostingTask:
-    """What `fit_boosting` takes of a task: labels [n] or [n, P] and mask [n] over all rows of the matrix."""
+    """The part of a task that `fit_boosting` reads: labels [n] or [n, ·] and mask [n] over all rows of the matrix;
+    `width`: classes, brands or outputs."""
 
-    kind: Kind
+    kind: EvaluatedKind
     labels: NDArray
     mask: NDArray
     width: int
@@ -167,7 +169,8 @@ def fit_all(
         return fit_boosting(matrix, task.kind, task.labels, task.mask, task.width, seed)
 
     # The longest first, so that no worker is left alone with one at the end.
-    order = sorted(tasks, key=lambda name: (tasks[name].kind != "contrastive", -tasks[name].width))
+    models = {name: task.kind.boosted_models(matrix.budget, task.width) for name, task in tasks.items()}
+    order = sorted(tasks, key=lambda name: (-models[name], -tasks[name].width))
     fitted: dict[str, Boosted] = {}
     with ThreadPoolExecutor(matrix.budget.workers) as pool:
         running = {pool.submit(fit, tasks[name]): name for name in order}
@@ -179,68 +182,63 @@ def fit_all(
 
 
 def fit_boosting(
-    matrix: BinnedMatrix, kind: Kind, labels: NDArray, mask: NDArray, width: int, seed: int = 0
+    matrix: BinnedMatrix, kind: EvaluatedKind, labels: NDArray, mask: NDArray, width: int, seed: int = 0
 ) -> Boosted:
-    """Fit one task. `labels` [n] or [n, P], `mask` [n] over *all* rows of the matrix; `width`: classes or brands.
+    """Fit one task. Early stopping reads the validation rows; nothing else does.
 
-    Early stopping reads the validation rows; nothing else does.
+    Args:
+        matrix: training and validation rows.
+        kind: of the task.
+        labels: [n] or [n, ·] over *all* rows of the matrix.
+        mask: [n] over all rows, True = labelled.
+        width: number of classes, brands or outputs.
+        seed: of rows and columns that are drawn.
 
-    Raises
+    Raises:
         ValueError: no training row has a label.
     """
     mask = np.asarray(mask, dtype=bool)
     labels = np.asarray(labels)
     if len(labels) != matrix.rows or mask.shape != (matrix.rows,):
-        raise ValueError(f"{kind}: {len(labels)} labels and mask {mask.shape} for a matrix of {matrix.rows} rows")
-    train_labels = labels[matrix.train_rows]
-    constant = constant_prediction(kind, train_labels, mask[matrix.train_rows], width)
-    if kind == "contrastive":
-        return _fit_brands(matrix, labels, mask, constant, seed)
-    budget = matrix.budget.multiclass if kind == "multiclass" else matrix.budget.single
-    objectives: dict[Kind, dict[str, Any]] = {
-        "binary": {"objective": "binary", "metric": "binary_logloss"},
-        "regression": {"objective": "regression", "metric": "l2"},
-        "multiclass": {"objective": "multiclass", "metric": "multi_logloss", "num_class": width},
-    }
-    trees_a_round = width if kind == "multiclass" else 1
-    rows = matrix.take(mask, budget.max_rows, seed)
-    if note := _unfit(kind, labels[matrix.train_rows[rows[0]]], len(rows[1])):
-        return Boosted(kind, constant, (), (), len(rows[0]), 0, note)
-    (booster,) = _train(matrix, rows, [labels], objectives[kind], budget, trees_a_round, seed)
-    trees = booster.best_iteration * trees_a_round
-    return Boosted(kind, constant, (booster,), (), len(rows[0]), trees)
+        raise ValueError(f"{kind.name}: {len(labels)} labels and mask {mask.shape} for a matrix of {matrix.rows} rows")
+    constant = constant_prediction(kind, labels[matrix.train_rows], mask[matrix.train_rows], width)
+    plan = kind.boosting(matrix.budget, labels, constant, width)
+    rows = matrix.take(mask, plan.budget.max_rows, seed)
 
+    def unfit(y: NDArray) -> str:
+        """Why these labels cannot be boosted; empty where they can."""
+        train, validation = y[matrix.train_rows[rows[0]]], len(rows[1])
+        if min(len(train), validation) < MIN_ROWS:
+            return f"constant: {len(train)} training and {validation} validation rows, {MIN_ROWS} are needed of each"
+        if len(np.unique(train)) < 2:
+            return f"constant: the training labels of this {kind.name} task have one value only"
+        return ""
 
-def _fit_brands(matrix: BinnedMatrix, positives: NDArray, mask: NDArray, popularity: Floats, seed: int) -> Boosted:
-    budget = matrix.budget.brand
-    rows = matrix.take(mask, budget.max_rows, seed)
-    brands = np.argsort(-popularity, kind="stable")[: matrix.budget.brands]
-    labels = {int(brand): (positives == brand).any(axis=1).astype(np.float64) for brand in brands}
-    fit = {b: y for b, y in labels.items() if not _unfit("binary", y[matrix.train_rows[rows[0]]], len(rows[1]))}
-    boosters: tuple[Any, ...] = ()
-    if fit:
-        objective = {"objective": "binary", "metric": "binary_logloss"}
-        boosters = tuple(_train(matrix, rows, list(fit.values()), objective, budget, 1, seed))
-    note = f"one model for each of {len(fit)} brands, popularity for the other {len(popularity) - len(fit)}"
-    trees = sum(b.best_iteration for b in boosters)
-    return Boosted("contrastive", popularity, boosters, tuple(fit), len(rows[0]), trees, note)
+    if plan.models:
+        fit = {column: y for column, y in plan.columns.items() if not unfit(y)}
+        note = f"one model for each of {len(fit)} {plan.models}, {plan.kept} for the other {width - len(fit)}"
+    elif note := unfit(labels):
+        return Boosted(kind.name, constant, (), (), len(rows[0]), 0, note)
+    boosters = _train(matrix, rows, list(fit.values()) if plan.models else [labels], plan, seed)
+    trees = sum(booster.best_iteration for booster in boosters) * plan.trees_a_round
+    columns = tuple(fit) if plan.models else ()
+    return Boosted(kind.name, constant, tuple(boosters), columns, len(rows[0]), trees, note)
 
 
 def _train(
     matrix: BinnedMatrix,
     rows: tuple[NDArray, NDArray],
     labels: Sequence[NDArray],
-    objective: dict[str, Any],
-    budget: TreeBudget,
-    trees_a_round: int,
+    plan: BoostingPlan,
     seed: int,
 ) -> "list[lightgbm.Booster]":
     """One booster for each of `labels` (each [n] over all rows of the matrix), all on the same rows."""
     import lightgbm
 
+    budget = plan.budget
     params = {
         **matrix.params,
-        **objective,
+        **plan.objective,
         "learning_rate": budget.learning_rate,
         "num_leaves": budget.leaves,
         "min_data_in_leaf": budget.min_leaf_rows,
@@ -255,18 +253,11 @@ def _train(
         validation.set_label(label[matrix.validation_rows[rows[1]]])
         stop = lightgbm.early_stopping(budget.early_stopping, verbose=False)
         boosters.append(
-            lightgbm.train(params, train, budget.rounds_for(trees_a_round), valid_sets=[validation], callbacks=[stop])
+            lightgbm.train(
+                params, train, budget.rounds_for(plan.trees_a_round), valid_sets=[validation], callbacks=[stop]
+            )
         )
     return boosters
-
-
-def _unfit(kind: Kind, labels: NDArray, validation_rows: int) -> str:
-    """Why these rows cannot be boosted; empty where they can."""
-    if min(len(labels), validation_rows) < MIN_ROWS:
-        return f"constant: {len(labels)} training and {validation_rows} validation rows, {MIN_ROWS} are needed of each"
-    if len(np.unique(labels)) < 2:
-        return f"constant: the training labels of this {kind} task have one value only"
-    return ""
 
 
 def _predict(booster: "lightgbm.Booster", features: NDArray[np.float32]) -> NDArray[np.float64]:

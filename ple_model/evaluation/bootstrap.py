@@ -10,41 +10,22 @@ replacement, as multinomial counts. Every metric here is a function of weighted 
 All models of one call are weighted by the same draws, which makes their differences paired.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ple_model.evaluation.metrics import (
-    HEADLINE,
-    RECALL_AT,
-    Floats,
-    Ints,
-    Kind,
-    binary_loss,
-    multiclass_loss,
-    ranking_parts,
-    take_rows,
-)
+from ple_model.evaluation.kind import EvaluatedKind, Floats, Ints, Statistic
+from ple_model.evaluation.metrics import columns, take_rows
 
 RESAMPLES = 200
 LEVEL = 0.95
 # Resamples on which the metric is undefined (one class drawn) are left out; with more than this share the interval
-# would describe a different question, so there is none.
+# would describe a different question, so none is given.
 MAX_UNDEFINED = 0.05
 _CHUNK = 64  # resamples held at once by the AUC: 64 × 12,000 rows × 8 bytes = 6 MB
-
-# What can be resampled, by kind. Left out: ECE and macro AUC (bins and classes move between resamples), Spearman.
-RESAMPLED: Mapping[Kind, tuple[str, ...]] = {
-    "binary": ("auc", "log_loss", "brier"),
-    "multiclass": ("log_loss", "accuracy", "macro_f1"),
-    "regression": ("r2", "rmse", "mae"),
-    "contrastive": (*(f"recall_at_{k}" for k in RECALL_AT), "mrr"),
-}
-
-Statistic = Callable[[Floats], Floats]  # counts [R, customers] → metric [R], NaN where undefined
 
 
 @dataclass(frozen=True)
@@ -79,7 +60,7 @@ class Resampled:
 
 
 def resample(
-    kind: Kind,
+    kind: EvaluatedKind,
     predictions: Mapping[str, NDArray],
     labels: NDArray,
     mask: NDArray | None,
@@ -93,15 +74,24 @@ def resample(
 ) -> Resampled:
     """Intervals of every model in `predictions` and paired differences of `subject` to each other one.
 
-    `predictions[model]`, `labels`, `mask`: as for `metrics.evaluate`; `customers` [n]: ids, any sortable type.
-    `metrics` defaults to the headline of the kind. The same seed and customers give the same draws.
+    Args:
+        kind: of the task.
+        predictions: model → its predictions, as for `metrics.evaluate`.
+        labels: as for `metrics.evaluate`.
+        mask: as for `metrics.evaluate`.
+        customers: [n] ids, any sortable type.
+        subject: the model that is compared with the others.
+        metrics: names among `kind.resampled`; the headline by default.
+        resamples: how many.
+        level: coverage of the intervals.
+        seed: the same seed and customers give the same draws.
 
-    Raises
+    Raises:
         ValueError: an unknown subject or metric, or as `metrics.evaluate` does.
     """
-    names = tuple(metrics) if metrics is not None else (HEADLINE[kind].metric,)
-    if unknown := set(names) - set(RESAMPLED[kind]):
-        raise ValueError(f"{kind}: {sorted(unknown)} cannot be resampled; known: {RESAMPLED[kind]}")
+    names = tuple(metrics) if metrics is not None else (kind.headline.metric,)
+    if unknown := set(names) - set(kind.resampled):
+        raise ValueError(f"{kind.name}: {sorted(unknown)} cannot be resampled; known: {kind.resampled}")
     if subject not in predictions:
         raise ValueError(f"subject {subject!r} is not among the models {list(predictions)}")
     ids = np.asarray(customers)
@@ -114,11 +104,11 @@ def resample(
     for model, predicted in predictions.items():
         x, y = take_rows(kind, predicted, labels, mask)
         if len(y) != len(cluster):
-            raise ValueError(f"{kind}: {len(cluster)} customer ids for {len(y)} eligible rows")
+            raise ValueError(f"{kind.name}: {len(cluster)} customer ids for {len(y)} eligible rows")
         draws[model] = {}
         for name in names:
             finite = n_clusters > 0 and bool(np.isfinite(x).all())
-            statistic = _statistic(kind, name, x, y, cluster, n_clusters) if finite else _undefined
+            statistic = kind.statistic(name, x, y, cluster, n_clusters) if finite else _undefined
             # The first "resample" counts every customer once: the point estimate.
             draws[model][name] = np.concatenate([statistic(np.ones((1, n_clusters))), statistic(counts)])
     return Resampled(
@@ -159,51 +149,41 @@ def _undefined(counts: Floats) -> Floats:
     return np.full(len(counts), np.nan)
 
 
-def _statistic(kind: Kind, name: str, x: Floats, y: NDArray, cluster: Ints, n_clusters: int) -> Statistic:
-    if name == "auc":
-        return _auc_statistic(x, y, cluster)
-    if name == "macro_f1":
-        return _f1_statistic(x.argmax(axis=1), y, x.shape[1], cluster, n_clusters)
-    if name == "r2":
-        # Centred first: Σw·y² − (Σw·y)²/Σw loses its digits where the mean is large against the spread.
-        centred = y - y.mean()
-        sums = _by_customer(np.stack([np.ones(len(y)), centred, centred**2, (x - y) ** 2]), cluster, n_clusters)
-        spread_at_all = float((centred**2).sum()) > 0
+# Statistics: a metric as a function of how often each customer is drawn. Kinds of task put them together.
 
-        def r2(counts: Floats) -> Floats:
-            weight, first, second, squares = (counts @ sums).T
-            spread = second - first**2 / weight
-            return np.where(spread_at_all & (spread > 0), 1 - squares / np.where(spread > 0, spread, 1), np.nan)
 
-        return r2
-    sums = _by_customer(np.stack([np.ones(len(y)), _row_values(kind, name, x, y)]), cluster, n_clusters)
+def mean_statistic(values: Floats, cluster: Ints, clusters: int, root: bool = False) -> Statistic:
+    """The mean of row values [n], or its root."""
+    sums = _by_customer(np.stack([np.ones(len(values)), values]), cluster, clusters)
 
     def mean(counts: Floats) -> Floats:
         weight, total = (counts @ sums).T
-        return np.sqrt(total / weight) if name == "rmse" else total / weight
+        return np.sqrt(total / weight) if root else total / weight
 
     return mean
 
 
-def _row_values(kind: Kind, name: str, x: Floats, y: NDArray) -> Floats:
-    if kind == "contrastive":
-        return ranking_parts(x, y)[name]
-    if kind == "multiclass":
-        return (x.argmax(axis=1) == y).astype(np.float64) if name == "accuracy" else multiclass_loss(x, y)
-    if kind == "binary":
-        return (x - y) ** 2 if name == "brier" else binary_loss(x, y)
-    return np.abs(x - y) if name == "mae" else (x - y) ** 2
+def r2_statistic(x: Floats, y: Floats, cluster: Ints, clusters: int) -> Statistic:
+    """R² of predictions [n] or [n, O], over all outputs together."""
+    # Centred first: Σw·y² − (Σw·y)²/Σw loses its digits where the mean is large against the spread.
+    centred = columns(y - y.mean(axis=0))
+    squares, errors = (centred**2).sum(axis=0), (columns(x - y) ** 2).sum(axis=0)
+    sums = _by_customer(np.stack([np.ones(len(y)), *centred, squares, errors]), cluster, clusters)
+    spread_at_all = float(squares.sum()) > 0
+
+    def r2(counts: Floats) -> Floats:
+        weight, *first, second, error = (counts @ sums).T
+        spread = second - sum(total**2 for total in first) / weight
+        return np.where(spread_at_all & (spread > 0), 1 - error / np.where(spread > 0, spread, 1), np.nan)
+
+    return r2
 
 
-def _by_customer(values: Floats, cluster: Ints, n_clusters: int) -> NDArray[np.float64]:
-    """[q, n] values of rows → [customers, q] sums."""
-    return np.stack([np.bincount(cluster, weights=v, minlength=n_clusters) for v in values], axis=1)
-
-
-def _f1_statistic(said: Ints, y: Ints, classes: int, cluster: Ints, n_clusters: int) -> Statistic:
+def f1_statistic(predicted: Ints, y: Ints, classes: int, cluster: Ints, clusters: int) -> Statistic:
+    """Mean F1 over the classes that occur among labels or predictions."""
     one_hot = np.eye(classes)
-    right = one_hot[y] * (said == y)[:, None]
-    both = _by_customer(np.concatenate([right, one_hot[y] + one_hot[said]], axis=1).T, cluster, n_clusters)
+    right = one_hot[y] * (predicted == y)[:, None]
+    both = _by_customer(np.concatenate([right, one_hot[y] + one_hot[predicted]], axis=1).T, cluster, clusters)
 
     def f1(counts: Floats) -> Floats:
         sums = counts @ both
@@ -213,7 +193,8 @@ def _f1_statistic(said: Ints, y: Ints, classes: int, cluster: Ints, n_clusters: 
     return f1
 
 
-def _auc_statistic(score: Floats, y: NDArray, cluster: Ints) -> Statistic:
+def auc_statistic(score: Floats, y: NDArray, cluster: Ints) -> Statistic:
+    """Area under the ROC curve."""
     order = np.argsort(score, kind="stable")
     owner, positive = cluster[order], (y == 1)[order].astype(np.float64)
     starts = np.flatnonzero(np.concatenate([[True], np.diff(score[order]) > 0]))  # first row of each tied group
@@ -231,3 +212,8 @@ def _auc_statistic(score: Floats, y: NDArray, cluster: Ints) -> Statistic:
         return out
 
     return auc
+
+
+def _by_customer(values: Floats, cluster: Ints, clusters: int) -> NDArray[np.float64]:
+    """[q, n] values of rows → [customers, q] sums."""
+    return np.stack([np.bincount(cluster, weights=v, minlength=clusters) for v in values], axis=1)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from ple_model.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, resample
-from ple_model.evaluation.metrics import HEADLINE, Kind, TaskMetrics, evaluate
+from ple_model.evaluation.kind import EvaluatedKind
+from ple_model.evaluation.metrics import TaskMetrics, evaluate
 
 Verdict = Literal["better", "level", "worse", "unknown"]
 _SIGNS: dict[Verdict, str] = {"better": "▲", "level": "=", "worse": "▼", "unknown": "?"}
@@ -31,11 +32,13 @@ class Against:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One task: the subject's metrics and each baseline. `better` is +1 where a higher headline is better, else −1."""
+    """One task: the subject's metrics and each baseline. `metric` names the headline and `title` is its name for
+    people; `better` is +1 where a higher one is better, else −1."""
 
     task: str
-    kind: Kind
+    kind: str
     metric: str
+    title: str
     better: int
     rows: int
     customers: int
@@ -68,7 +71,7 @@ class Comparison:
 
 def compare(
     task: str,
-    kind: Kind,
+    kind: EvaluatedKind,
     predictions: Mapping[str, NDArray],
     labels: NDArray,
     mask: NDArray | None,
@@ -81,17 +84,28 @@ def compare(
 ) -> Comparison:
     """Metrics of every model in `predictions`, and the subject's paired difference to each other one.
 
-    Shapes as for `metrics.evaluate`; `customers` [n] are the ids that are resampled.
+    Args:
+        task: name of the task.
+        kind: of the task.
+        predictions: model → its predictions, as for `metrics.evaluate`.
+        labels: as for `metrics.evaluate`.
+        mask: as for `metrics.evaluate`.
+        customers: [n] ids that are resampled.
+        subject: the model that is compared with the others.
+        resamples: how many.
+        level: coverage of the intervals.
+        seed: of the draws.
     """
-    headline = HEADLINE[kind]
+    headline = kind.headline
     metrics = {name: evaluate(kind, p, labels, mask) for name, p in predictions.items()}
     drawn = resample(
         kind, predictions, labels, mask, customers, subject=subject, resamples=resamples, level=level, seed=seed
     )
     return Comparison(
         task,
-        kind,
+        kind.name,
         headline.metric,
+        headline.title,
         headline.better,
         drawn.rows,
         drawn.customers,
@@ -110,7 +124,7 @@ def compare(
 
 
 def verdict(difference: Interval, better: int) -> Verdict:
-    """What a difference says of the subject: better or worse only beyond the interval."""
+    """Whether the subject is better or worse, which holds only beyond the interval."""
     if difference.low is None or difference.estimate is None:
         return "unknown"
     if not difference.beyond_zero:
@@ -126,7 +140,7 @@ def table(comparisons: Iterable[Comparison]) -> list[dict[str, str]]:
     return [
         {
             "task": c.task,
-            "metric": f"{HEADLINE[c.kind].title} {'↑' if c.better > 0 else '↓'}",
+            "metric": f"{c.title} {'↑' if c.better > 0 else '↓'}",
             "rows": f"{c.rows:,}",
             "customers": f"{c.customers:,}",
             "model": _with_interval(c.headline),

@@ -1,128 +1,90 @@
-"""Point metrics of a task kind, from predictions in their final form.
-
-Final form of predictions, by kind (n rows, K classes, M brands):
-
-| kind        | predictions                       | labels                                       |
-|-------------|-----------------------------------|----------------------------------------------|
-| binary      | [n] probability of 1              | [n] 0 or 1                                   |
-| multiclass  | [n, K] probabilities              | [n] class index                              |
-| regression  | [n] in the label's unit           | [n] in the label's unit                      |
-| contrastive | [n, M] scores, higher is better   | [n, P] brand indices, padded with −1         |
+"""Point metrics of a task from predictions in their final form (table in `kind.py`).
 
 A metric that is not defined on the rows at hand (one class only, no rows, no spread) is `None` and has a reason; no
-metric is ever NaN or infinite.
+metric is ever NaN or infinite. scikit-learn is imported where it is called: the import takes a second, and settings
+that name a kind of task should not wait for it.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-Kind = Literal["binary", "multiclass", "regression", "contrastive"]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.integer]
-Bools = NDArray[np.bool_]
+from ple_model.evaluation.kind import EPSILON, EvaluatedKind, Floats, Ints
 
-# A probability of exactly 0 that proves wrong would cost infinitely much; it costs −log(EPSILON) = 16.1 instead.
-EPSILON = 1e-7
 ECE_BINS = 15
 RECALL_AT = (1, 5, 10)
-
-
-@dataclass(frozen=True)
-class Headline:
-    """The one metric by which a task kind is judged. `better` is +1 where higher is better, else −1."""
-
-    metric: str
-    title: str
-    better: Literal[1, -1]
-
-
-HEADLINE = MappingProxyType[Kind, Headline](
-    {
-        "binary": Headline("auc", "AUC", 1),
-        "multiclass": Headline("log_loss", "log loss", -1),
-        "regression": Headline("r2", "R²", 1),
-        "contrastive": Headline("recall_at_10", "recall@10", 1),
-    }
-)
+ONE_CLASS = "only one class among the labels"
 
 
 @dataclass(frozen=True)
 class TaskMetrics:
     """Metrics of one task on its eligible rows. A value of `None` has its reason in `reasons` under the same name."""
 
-    kind: Kind
+    kind: str
     rows: int
     values: dict[str, float | None]
     reasons: dict[str, str]
 
-    @property
-    def headline(self) -> float | None:
-        return self.values[HEADLINE[self.kind].metric]
-
     def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
         return asdict(self)
 
 
-def evaluate(kind: Kind, predictions: NDArray, labels: NDArray, mask: NDArray | None = None) -> TaskMetrics:
-    """All metrics of a task kind on the rows where `mask` [n] is True (all rows without one).
+def evaluate(kind: EvaluatedKind, predictions: NDArray, labels: NDArray, mask: NDArray | None = None) -> TaskMetrics:
+    """All metrics of a kind of task on the rows where `mask` [n] is True (all rows without one).
 
-    Shapes: see the table at the top of this file. Labels of masked rows are not looked at.
+    Args:
+        kind: of the task.
+        predictions: final predictions, shapes as in `kind.py`.
+        labels: those of masked rows are never read.
+        mask: [n] bool, True = labelled.
 
-    Raises
+    Raises:
         ValueError: shapes that do not belong together, or an unmasked label that is none (NaN, a class out of range).
     """
     predictions, labels = take_rows(kind, predictions, labels, mask)
-    rows = len(labels)
+    rows, names = len(labels), kind.metric_names(_width(predictions))
     if rows == 0:
-        return _undefined(kind, 0, "no eligible rows")
+        return _undefined(kind, names, 0, "no eligible rows")
     if bad := int((~np.isfinite(predictions)).reshape(rows, -1).any(axis=1).sum()):
-        return _undefined(kind, rows, f"predictions of {bad} of {rows} rows are not finite")
+        return _undefined(kind, names, rows, f"predictions of {bad} of {rows} rows are not finite")
     values: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
-    for name, value in _METRICS[kind](predictions, labels).items():
+    for name, value in kind.measure(predictions, labels).items():
         values[name] = None if isinstance(value, str) else float(value)
         if isinstance(value, str):
             reasons[name] = value
-    return TaskMetrics(kind, rows, values, reasons)
+    return TaskMetrics(kind.name, rows, values, reasons)
 
 
-def metric_names(kind: Kind) -> tuple[str, ...]:
-    """Names of the metrics of a kind, in the order in which they are reported."""
-    return _NAMES[kind]
-
-
-def take_rows(kind: Kind, predictions: NDArray, labels: NDArray, mask: NDArray | None) -> tuple[Floats, NDArray]:
+def take_rows(
+    kind: EvaluatedKind, predictions: NDArray, labels: NDArray, mask: NDArray | None
+) -> tuple[Floats, NDArray]:
     """Unmasked rows as (float64 predictions, labels); labels are checked. Raises as `evaluate` does."""
     predictions, labels = np.asarray(predictions), np.asarray(labels)
-    wide = kind in ("multiclass", "contrastive")
-    if predictions.ndim != 1 + wide or labels.ndim != 1 + (kind == "contrastive") or len(predictions) != len(labels):
-        raise ValueError(f"{kind}: predictions {predictions.shape} and labels {labels.shape} do not belong together")
+    if len(predictions) != len(labels) or not kind.fits(predictions, labels):
+        raise ValueError(
+            f"{kind.name}: predictions {predictions.shape} and labels {labels.shape} do not belong together"
+        )
     if mask is not None:
         mask = np.asarray(mask, dtype=bool)
         if mask.shape != (len(labels),):
-            raise ValueError(f"{kind}: mask {mask.shape} for {len(labels)} rows")
+            raise ValueError(f"{kind.name}: mask {mask.shape} for {len(labels)} rows")
         predictions, labels = predictions[mask], labels[mask]
-    bad = _bad_labels(kind, labels, predictions.shape[-1] if wide else 0)
+    bad = kind.bad_labels(labels, _width(predictions))
     if bad.any():
-        raise ValueError(f"{kind}: {bad.sum()} unmasked labels are none, the first {labels[bad][:3].tolist()}")
-    return predictions.astype(np.float64), labels.astype(np.float64 if kind == "regression" else np.int64)
+        raise ValueError(f"{kind.name}: {bad.sum()} unmasked labels are none, the first {labels[bad][:3].tolist()}")
+    return predictions.astype(np.float64), labels.astype(kind.label_dtype)
 
 
-def _bad_labels(kind: Kind, labels: NDArray, width: int) -> Bools:
-    if kind == "binary":
-        return (labels != 0) & (labels != 1)
-    if kind == "regression":
-        return ~np.isfinite(labels)
-    if kind == "multiclass":
-        return ~((labels >= 0) & (labels < width))
-    outside = (labels < -1) | (labels >= width)
-    return np.asarray(outside.any(axis=1) | (labels < 0).all(axis=1))
+def _width(predictions: NDArray) -> int:
+    return predictions.shape[-1] if predictions.ndim == 2 else 1
+
+
+def _undefined(kind: EvaluatedKind, names: tuple[str, ...], rows: int, reason: str) -> TaskMetrics:
+    return TaskMetrics(kind.name, rows, dict.fromkeys(names), dict.fromkeys(names, reason))
 
 
 # Row-wise losses: shared with the bootstrap, whose resampled means are weighted means of them.
@@ -168,12 +130,13 @@ def ranking_parts(scores: Floats, positives: Ints) -> dict[str, Floats]:
 
 
 def auc(score: Floats, label: NDArray) -> float | str:
-    """Area under the ROC curve by mid-ranks (ties count one half); a text where there is one class only."""
+    """Area under the ROC curve (ties count one half); a text where only one class occurs."""
+    from sklearn.metrics import roc_auc_score
+
     positive = label == 1
-    n1, n0 = int(positive.sum()), int((~positive).sum())
-    if n1 == 0 or n0 == 0:
-        return "only one class among the labels"
-    return float((rankdata(score)[positive].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
+    if positive.all() or not positive.any():
+        return ONE_CLASS
+    return float(roc_auc_score(positive, score))
 
 
 def expected_calibration_error(confidence: Floats, hit: NDArray, bins: int = ECE_BINS) -> float:
@@ -183,68 +146,34 @@ def expected_calibration_error(confidence: Floats, hit: NDArray, bins: int = ECE
     return float(np.abs(np.bincount(index, weights=confidence - hit)).sum() / len(confidence))
 
 
-def macro_f1(predicted: Ints, label: Ints, classes: int) -> float:
+def macro_f1(predicted: Ints, label: Ints) -> float:
     """Mean F1 over the classes that occur among labels or predictions."""
-    true = np.bincount(label, minlength=classes)
-    said = np.bincount(predicted, minlength=classes)
-    right = np.bincount(label[predicted == label], minlength=classes)
-    seen = true + said > 0
-    return float((2 * right[seen] / (true + said)[seen]).mean())
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(label, predicted, average="macro", zero_division=0.0))
 
 
-def _binary(p: Floats, y: NDArray) -> dict[str, float | str]:
-    return {
-        "auc": auc(p, y),
-        "log_loss": binary_loss(p, y).mean(),
-        "brier": ((p - y) ** 2).mean(),
-        "ece": expected_calibration_error(p, y),
-        "base_rate": y.mean(),
-    }
+def r2(x: Floats, y: Floats) -> float | str:
+    """1 − Σ error² / Σ (y − mean)², each over all outputs; a text where the labels do not vary."""
+    from sklearn.metrics import r2_score
+
+    if not ((y - y.mean(axis=0)) ** 2).sum() > 0:
+        return "labels do not vary"
+    return float(r2_score(y, x, multioutput="variance_weighted"))
 
 
-def _multiclass(p: Floats, y: NDArray) -> dict[str, float | str]:
-    said = p.argmax(axis=1)
-    areas = [auc(p[:, k], (y == k).astype(np.int64)) for k in np.unique(y)]
-    return {
-        "log_loss": multiclass_loss(p, y).mean(),
-        "accuracy": (said == y).mean(),
-        "macro_f1": macro_f1(said, y, p.shape[1]),
-        "ece": expected_calibration_error(p.max(axis=1), said == y),
-        "macro_auc": float(np.mean(np.asarray(areas, dtype=np.float64)))
-        if len(areas) > 1
-        else "only one class among the labels",
-    }
+def spearman(x: Floats, y: Floats) -> float | str:
+    """Rank correlation, the mean over outputs; a text where one side does not vary."""
+    from scipy.stats import spearmanr
+
+    pairs = list(zip(columns(x), columns(y), strict=True))
+    if any(np.ptp(y) == 0 for _, y in pairs):
+        return "labels do not vary"
+    if any(np.ptp(x) == 0 for x, _ in pairs):
+        return "predictions do not vary"
+    return float(np.mean([spearmanr(x, y).statistic for x, y in pairs]))
 
 
-def _regression(x: Floats, y: NDArray) -> dict[str, float | str]:
-    error, spread = x - y, ((y - y.mean()) ** 2).sum()
-    flat = "labels do not vary" if np.ptp(y) == 0 else ("predictions do not vary" if np.ptp(x) == 0 else "")
-    return {
-        "r2": 1 - (error**2).sum() / spread if spread > 0 else "labels do not vary",
-        "rmse": np.sqrt((error**2).mean()),
-        "mae": np.abs(error).mean(),
-        "spearman": flat or np.corrcoef(rankdata(x), rankdata(y))[0, 1],
-    }
-
-
-def _contrastive(scores: Floats, positives: NDArray) -> dict[str, float | str]:
-    return {name: part.mean() for name, part in ranking_parts(scores, positives).items()}
-
-
-_METRICS: dict[Kind, Callable[[Floats, NDArray], dict[str, float | str]]] = {
-    "binary": _binary,
-    "multiclass": _multiclass,
-    "regression": _regression,
-    "contrastive": _contrastive,
-}
-_NAMES: dict[Kind, tuple[str, ...]] = {
-    "binary": ("auc", "log_loss", "brier", "ece", "base_rate"),
-    "multiclass": ("log_loss", "accuracy", "macro_f1", "ece", "macro_auc"),
-    "regression": ("r2", "rmse", "mae", "spearman"),
-    "contrastive": (*(f"recall_at_{k}" for k in RECALL_AT), "mrr"),
-}
-
-
-def _undefined(kind: Kind, rows: int, reason: str) -> TaskMetrics:
-    names = metric_names(kind)
-    return TaskMetrics(kind, rows, dict.fromkeys(names), dict.fromkeys(names, reason))
+def columns(values: NDArray) -> NDArray:
+    """[n] or [n, O] → [O, n]: one row an output."""
+    return np.atleast_2d(values.T)

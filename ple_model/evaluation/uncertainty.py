@@ -1,4 +1,4 @@
-"""u in [0, 1] of each row and task, and what a row carries where u is too high.
+"""u in [0, 1] of each row and task, and the prediction of a row whose u is too high.
 
 u is that of the model's evidential heads. Where a model has none it is the entropy of the calibrated prediction over
 its largest possible value (binary, multiclass, contrastive over the brand table), or the conformal half-width over the
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ple_model.evaluation.calibration import Calibrator, RegressionCalibrator
-from ple_model.evaluation.metrics import Bools, Floats, Kind
+from ple_model.evaluation.calibration import Calibrator
+from ple_model.evaluation.kind import Bools, EvaluatedKind, Floats
 
 COVERAGE = 0.98
 SHRINKAGE_ROWS = 50.0  # rows' worth of the population in each cluster's base rate
@@ -40,11 +40,12 @@ class TaskUncertainty:
     """Fitted state of one task.
 
     `label_range` (label's unit) is used by regression only. `population` is the base rate of all training rows, as a
-    tuple of width 1 (binary: probability, regression: mean) or K or M (a distribution); `clusters` [C] of the same.
+    tuple of width 1 (binary: probability, regression: mean), of O means, or of K or M (a distribution); `clusters` [C]
+    holds the same for each cluster.
     `kept` is the share of validation rows with u ≤ threshold.
     """
 
-    kind: Kind
+    kind: str
     threshold: float
     coverage: float
     kept: float
@@ -69,7 +70,7 @@ class TaskUncertainty:
             rest -= posterior[:, cluster]
             total += posterior[:, cluster, None] * rate
         total += rest[:, None] * np.asarray(self.population)
-        return total[:, 0] if self.kind in ("binary", "regression") else total
+        return total[:, 0] if len(self.population) == 1 else total
 
     def judge(
         self, calibrator: Calibrator, outputs: NDArray, cluster_probs: NDArray, evidential: NDArray | None = None
@@ -83,10 +84,12 @@ class TaskUncertainty:
         return Judged(predictions, u, fallback)
 
     def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "TaskUncertainty":
+        """The state that `to_dict` described."""
         fields = dict(data)
         fields["population"] = tuple(fields["population"])
         fields["clusters"] = tuple(tuple(row) for row in fields["clusters"])
@@ -95,30 +98,12 @@ class TaskUncertainty:
 
 def _u(calibrator: Calibrator, predictions: Floats, label_range: float, evidential: NDArray | None) -> Floats:
     if evidential is None:
-        return measure(calibrator, predictions, label_range)
+        return calibrator.uncertainty(predictions, label_range)
     return np.clip(np.asarray(evidential, dtype=np.float64), 0.0, 1.0)
 
 
-def measure(calibrator: Calibrator, predictions: Floats, label_range: float) -> NDArray[np.float64]:
-    """[n] u of calibrated predictions. `label_range` (label's unit) is read for regression only."""
-    if isinstance(calibrator, RegressionCalibrator):
-        width = calibrator.half_width(predictions)
-        return np.clip(width / label_range, 0.0, 1.0) if label_range > 0 else np.ones(len(width))
-    if calibrator.kind == "binary":
-        p = np.stack([predictions, 1 - predictions], axis=1)
-    else:
-        p = np.ascontiguousarray(predictions, dtype=np.float64)
-    return normalised_entropy(p)
-
-
-def normalised_entropy(probabilities: Floats) -> NDArray[np.float64]:
-    """[n, K] → [n] entropy / log K, in [0, 1]."""
-    p = probabilities
-    entropy = -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1)
-    return np.clip(entropy / np.log(p.shape[1]), 0.0, 1.0)
-
-
 def fit_uncertainty(
+    kind: EvaluatedKind,
     calibrator: Calibrator,
     validation_outputs: NDArray,
     train_labels: NDArray,
@@ -130,25 +115,28 @@ def fit_uncertainty(
 ) -> TaskUncertainty:
     """Threshold from validation rows, base rates from training rows.
 
-    `validation_outputs`: raw outputs of the rows that the coverage is stated for; `train_labels` [n] or [n, P],
-    `train_mask` [n], `train_cluster_probs` [n, C]; `width`: number of classes or brands, 1 for the other kinds;
-    `evidential`: u of the validation rows where the model has evidential heads.
+    Args:
+        kind: of the task.
+        calibrator: its fitted calibrator.
+        validation_outputs: raw outputs of the rows that the coverage is stated for.
+        train_labels: [n], [n, O] or [n, P].
+        train_mask: [n] bool, True = labelled.
+        train_cluster_probs: [n, C] posteriors.
+        width: number of classes, brands or outputs.
+        coverage: least share of validation rows that keep their own prediction.
+        evidential: u of the validation rows where the model has evidential heads.
 
-    Raises
+    Raises:
         ValueError: no training row has a label, or coverage outside (0, 1].
     """
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage {coverage} is outside (0, 1]")
-    kind = calibrator.kind
     mask = np.asarray(train_mask, dtype=bool)
     labels = np.asarray(train_labels)[mask]
     if len(labels) == 0:
-        raise ValueError(f"{kind}: no training row has a label, so there is no base rate")
+        raise ValueError(f"{kind.name}: no training row has a label, so there is no base rate")
     population, clusters = _base_rates(kind, labels, np.asarray(train_cluster_probs, dtype=np.float64)[mask], width)
-    label_range = 0.0
-    if kind == "regression":
-        low, high = np.quantile(labels.astype(np.float64), [0.01, 0.99])
-        label_range = float(high - low) or float(np.ptp(labels))
+    label_range = kind.label_range(labels)
     u = _u(calibrator, calibrator.apply(validation_outputs), label_range, evidential)
     if len(u):
         threshold = float(np.sort(u)[int(np.ceil(coverage * len(u) - 1e-9)) - 1])
@@ -156,7 +144,7 @@ def fit_uncertainty(
     else:
         threshold, kept, note = 1.0, 1.0, "no validation rows: nothing falls back"
     return TaskUncertainty(
-        kind,
+        kind.name,
         threshold,
         coverage,
         kept,
@@ -168,19 +156,9 @@ def fit_uncertainty(
     )
 
 
-def _base_rates(kind: Kind, labels: NDArray, posterior: Floats, width: int) -> tuple[Floats, Floats]:
+def _base_rates(kind: EvaluatedKind, labels: NDArray, posterior: Floats, width: int) -> tuple[Floats, Floats]:
     """Population [w] and clusters [C, w]: posterior-weighted means, each with `SHRINKAGE_ROWS` of the population."""
-    rows = np.arange(len(labels))
-    if kind in ("binary", "regression"):
-        values = labels.astype(np.float64)[:, None]
-    elif kind == "multiclass":
-        values = np.zeros((len(labels), width))
-        values[rows, labels.astype(np.int64)] = 1.0
-    else:
-        values = np.zeros((len(labels), width))
-        row, column = np.nonzero(labels >= 0)
-        values[row, labels[row, column]] = 1.0
-        values /= np.maximum(values.sum(axis=1, keepdims=True), 1.0)
+    values = kind.base_values(labels, width)
     population = values.mean(axis=0)
     weight = posterior.sum(axis=0)[:, None]
     return population, (posterior.T @ values + SHRINKAGE_ROWS * population) / (weight + SHRINKAGE_ROWS)

@@ -1,4 +1,4 @@
-"""What an expert is: one network of the shared pool that reads some inputs and returns a block of h_shared.
+"""The base of experts: networks of the shared pool that read some inputs and return a block of h_shared.
 
 Source: MODEL §3.
 """
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ple_model.config import InputConfig
 from ple_model.inputs import Inputs
-from ple_model.layers.dropout import Dropout
 
 
 @dataclass
@@ -34,7 +33,7 @@ class Expert(nn.Module):
 
     name: ClassVar[str]
     reads: ClassVar[str]
-    """What it reads, in words, for the message that the data set has none."""
+    """Its inputs in words, for the message that the data set has none."""
     width: int
 
     @classmethod
@@ -43,11 +42,11 @@ class Expert(nn.Module):
         raise NotImplementedError
 
     def present(self, inputs: Inputs) -> Tensor:
-        """[B] bool: rows whose input is there."""
+        """[B] bool: rows that have its input."""
         raise NotImplementedError
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
-        """[B, width], and what it looked at if `interpret`."""
+        """[B, width], and tensors that explain it if `interpret`."""
         raise NotImplementedError
 
     def fit(self, inputs: Inputs) -> None:
@@ -57,12 +56,3 @@ class Expert(nn.Module):
 def spread_rows(rows: int, at_most: int) -> Tensor:
     """Indices of at most that many rows, evenly spread; the same for the same numbers."""
     return torch.linspace(0, rows - 1, min(rows, at_most), dtype=torch.float64).round().long()
-
-
-def mlp(width: int, hidden: tuple[int, ...], dropout: float) -> nn.Sequential:
-    """Linear, LayerNorm, SiLU, dropout for each hidden width."""
-    layers: list[nn.Module] = []
-    for out in hidden:
-        layers += [nn.Linear(width, out), nn.LayerNorm(out), nn.SiLU(), Dropout(dropout)]
-        width = out
-    return nn.Sequential(*layers)

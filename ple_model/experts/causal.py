@@ -28,10 +28,23 @@ LEAST_VARIANCE = 1e-6
 
 
 class Compression(nn.Module):
-    """Values [B, F] and whether they are there [B, F] → variables [B, d] of mean 0 and variance 1 over training rows.
+    """Values and whether they are given → variables of mean 0 and variance 1 over training rows.
 
     A linear map of 2F channels. Their covariance is kept as principal directions and what these leave of each channel's
     variance: Σ ≈ VVᵀ + diag(u), exact on the diagonal. Unfitted, channels count as independent with mean 0, variance 1.
+
+    Args:
+        fields: F columns.
+        variables: d.
+        factors: principal directions that are kept.
+
+    Shape:
+        values [B, F] and given [B, F] as 0/1 → [B, d].
+
+    Example:
+        >>> compress = Compression(fields=6, variables=3, factors=4)
+        >>> compress(torch.randn(5, 6), torch.ones(5, 6)).shape
+        torch.Size([5, 3])
     """
 
     mean: Tensor
@@ -48,9 +61,9 @@ class Compression(nn.Module):
         nn.init.normal_(self.weight, std=channels**-0.5)
 
     @torch.no_grad()
-    def fit(self, values: Tensor, there: Tensor) -> None:
+    def fit(self, values: Tensor, given: Tensor) -> None:
         """Mean and covariance of rows."""
-        channels = torch.cat([values, there], dim=1).double()
+        channels = torch.cat([values, given], dim=1).double()
         mean = channels.mean(0)
         channels -= mean
         covariance = channels.T @ channels / len(channels)
@@ -66,13 +79,30 @@ class Compression(nn.Module):
         variance = (self.weight @ self.directions).square().sum(1) + self.weight.square() @ self.unique
         return self.weight * (variance + LEAST_VARIANCE).rsqrt().unsqueeze(1)
 
-    def forward(self, values: Tensor, there: Tensor) -> Tensor:
+    def forward(self, values: Tensor, given: Tensor) -> Tensor:
         loadings = self.loadings()
         of_values, of_presence = loadings.chunk(2, dim=1)
-        return torch.addmm(F.linear(values, of_values, -(loadings @ self.mean)), there, of_presence.T)
+        return torch.addmm(F.linear(values, of_values, -(loadings @ self.mean)), given, of_presence.T)
 
 
 class Causal(Expert):
+    """Columns compressed to a few variables, a learnt DAG over them, and each variable encoded from its parents.
+
+    Args:
+        config: its settings.
+        inputs: the columns and side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → `ExpertOutput`, output [B, config.width].
+
+    Source: MODEL §3; Zheng et al. (2018).
+
+    Example:
+        >>> expert = Causal(CausalConfig(), columns)
+        >>> expert(batch).output.shape
+        torch.Size([4, 64])
+    """
+
     name = "causal"
     reads = "normalised features"
     columns: Tensor
@@ -109,28 +139,28 @@ class Causal(Expert):
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
         with torch.autocast(inputs.features.device.type, enabled=False):
-            values, there = self._channels(inputs)
-            variables = self.compress(values, there)  # [B, d]
+            values, given = self._channels(inputs)
+            variables = self.compress(values, given)  # [B, d]
             edges = self.dag.edges()
             first = self.encoders * edges.T.unsqueeze(1)  # [d, k, d]: encoder j reads W_ij z_i
             hidden = F.silu(F.linear(variables, first.flatten(0, 1), self.bias.flatten()))  # [B, d·k]
             output = self.fuse(hidden)
-            losses = self._losses(variables.detach(), there) if self.training else {}
+            losses = self._losses(variables.detach(), given) if self.training else {}
         return ExpertOutput(output, self._interpretation(variables, edges) if interpret else {}, losses)
 
     def _select(self, columns: Tensor) -> Tensor:
         return columns[:, self.run] if self.run else columns.index_select(1, self.columns)
 
     def _channels(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """[B, F] twice: each present column with 0 where it is missing, and 1 where it is there."""
+        """[B, F] twice: each present column with 0 where it is missing, and 1 where it is given."""
         mask = self._select(inputs.features_mask)
         return torch.where(mask, self._select(inputs.features).float(), 0.0), mask.float()
 
-    def _losses(self, variables: Tensor, there: Tensor) -> dict[str, Tensor]:
+    def _losses(self, variables: Tensor, given: Tensor) -> dict[str, Tensor]:
         """The three terms, weighted. The reconstruction is ½‖z − zW‖² summed over variables, mean over rows; it counts
         rows without any column as 0."""
         config = self.config
-        left = (variables - self.dag.reconstruct(variables)).square().sum(1) * there.any(1)
+        left = (variables - self.dag.reconstruct(variables)).square().sum(1) * given.any(1)
         return {
             "causal_acyclicity": self.dag.acyclicity(config.acyclicity),
             "causal_sparsity": config.sparsity * self.dag.sparsity(),

@@ -34,6 +34,20 @@ class DAG(nn.Module):
 
     `multiplier` is that of the augmented Lagrangian: it rises by `dual_rate`·h with every training step, so that a
     cycle which the tasks would like to keep costs more and more. It is a buffer and survives a checkpoint.
+
+    Args:
+        variables: d.
+        dual_rate: rise of the multiplier in one step, as a share of h.
+
+    Shape:
+        `reconstruct`: variables [B, d] → [B, d]. `edges`: → W [d, d].
+
+    Source: Zheng et al. (2018).
+
+    Example:
+        >>> dag = DAG(variables=4, dual_rate=1.0)
+        >>> dag.reconstruct(torch.randn(5, 4)).shape
+        torch.Size([5, 4])
     """
 
     off_diagonal: Tensor
@@ -58,7 +72,7 @@ class DAG(nn.Module):
     def acyclicity(self, penalty: float) -> Tensor:
         """penalty·(h + h²/2 + multiplier·h), a scalar ≥ 0 that is 0 for a DAG. The multiplier rises after it.
 
-        The first term, linear in h, is what removes the last, weak cycles: h² alone has no slope there.
+        The first term, linear in h, removes the last, weak cycles, where h² alone has no slope.
         """
         h = acyclicity(self.edges())
         term = penalty * (h + 0.5 * h.square() + self.multiplier.clone() * h)

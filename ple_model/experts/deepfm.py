@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ple_model.config import DeepFMConfig, InputConfig
-from ple_model.experts.base import Expert, ExpertOutput, mlp, spread_rows
+from ple_model.experts.base import Expert, ExpertOutput, spread_rows
 from ple_model.experts.numeric import PiecewiseLinearEncoding, quantile_edges
 from ple_model.inputs import Inputs
+from ple_model.layers.mlp import mlp
 
 
 def second_order(vectors: Tensor) -> Tensor:
@@ -24,6 +25,23 @@ def second_order(vectors: Tensor) -> Tensor:
 
 
 class DeepFM(Expert):
+    """Factorisation machine and deep tower over piecewise-linear embeddings of the normalised columns.
+
+    Args:
+        config: its settings.
+        inputs: the columns and side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → `ExpertOutput`, output [B, config.width].
+
+    Source: MODEL §3; Guo et al. (2017).
+
+    Example:
+        >>> expert = DeepFM(DeepFMConfig(), columns)
+        >>> expert(batch).output.shape
+        torch.Size([4, 64])
+    """
+
     name = "deepfm"
     reads = "features"
     columns: Tensor

@@ -18,7 +18,7 @@ import torch
 from geoopt.manifolds.stereographic import math as stereographic
 from torch import Tensor, nn
 
-#: Squared lengths below this count as this: the maps are the identity there, and no quotient is 0/0.
+#: Squared lengths below this count as this: the maps are the identity, and no quotient is 0/0.
 TINY = 1e-12
 
 
@@ -51,7 +51,20 @@ def _length(v: Tensor, curvature: Tensor) -> Tensor:
 
 
 class Curvature(nn.Module):
-    """Learnt curvatures [G, 1, 1] > 0, each within a factor `span` of its start."""
+    """Learnt curvatures of several balls, each within a factor of its start.
+
+    Args:
+        count: G balls.
+        start: curvature at the start.
+        span: largest factor from it.
+
+    Shape:
+        → [G, 1, 1] > 0.
+
+    Example:
+        >>> Curvature(count=2, start=1.0, span=20.0)().flatten().tolist()
+        [1.0, 1.0]
+    """
 
     def __init__(self, count: int, start: float, span: float) -> None:
         super().__init__()
@@ -63,10 +76,25 @@ class Curvature(nn.Module):
 
 
 class MobiusBias(nn.Module):
-    """`mobius_bias` with a learnt bias and curvature of G balls of d dimensions: [G, B, d] → [G, B, d].
+    """`mobius_bias` with a learnt bias and curvature of several balls.
 
     A ball of d dimensions has curvature c/d, so that a tangent vector whose coordinates are of the order of 1 lies at
     a distance of the order of √c whatever d is. The bias starts at random: at 0 the curvature would have no gradient.
+
+    Args:
+        balls: G.
+        width: d dimensions of each.
+        limit: distance from the origin within which points are kept.
+
+    Shape:
+        tangent vectors u [G, B, d], curvatures c [G, 1, 1] → [G, B, d].
+
+    Source: Ganea et al. (2018).
+
+    Example:
+        >>> bias = MobiusBias(balls=2, width=8, limit=3.0)
+        >>> bias(torch.randn(2, 5, 8), torch.ones(2, 1, 1)).shape
+        torch.Size([2, 5, 8])
     """
 
     def __init__(self, balls: int, width: int, limit: float) -> None:
@@ -85,7 +113,24 @@ class Balls(nn.Module):
     The balls' coordinates lie one behind the other in a row of `sum(sizes)`; a ball none of whose channels is `present`
     is left out. Each is moved so that the training rows' midpoint becomes the origin (−m ⊕ x, an isometry), mapped by
     log0 and divided by the rows' root mean square: standardisation that keeps hyperbolic distances in proportion.
-    Raises ValueError for sizes that do not add up to the channels, or a ball of which the data set has a part only.
+
+    Args:
+        sizes: dimensions of each ball.
+        channels: of a row.
+        present: channels that the data set has.
+
+    Shape:
+        points [B, channels] → tangent vectors [B, width] and distances from the midpoints [B, balls].
+
+    Raises:
+        ValueError: sizes that do not add up to the channels, or a ball of which the data set has a part only.
+
+    Source: Chami et al. (2019).
+
+    Example:
+        >>> balls = Balls((3, 2), channels=5, present=(0, 1, 2, 3, 4))
+        >>> balls(torch.rand(4, 5) / 5)[1].shape
+        torch.Size([4, 2])
     """
 
     sizes: Tensor
@@ -133,14 +178,14 @@ class Balls(nn.Module):
         return tangent.flatten(1).index_select(1, self.kept).float(), distance.float()
 
     def _log(self, split: Tensor, k: Tensor) -> Tensor:
-        """Tangent vectors at the origin of points [R, balls, widest] whose midpoint was moved there."""
+        """Tangent vectors at the origin of points [R, balls, widest], moved so that their midpoint is the origin."""
         moved = stereographic.project(stereographic.mobius_add(-self.midpoint, split, k=k), k=k)
         norm = moved.norm(dim=-1, keepdim=True).clamp_min(TINY)
         return moved * (stereographic.artanh(norm) / norm)  # logmap0, less its question of the device for the sign of k
 
     def _split(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Points by ball [B, balls, widest], and the curvature −1 of their balls. In float64, where geoopt lets points
-        come nearer to the rim: there lie the leaves of a tree."""
+        come nearer to the rim, where the leaves of a tree lie."""
         filled = nn.functional.pad(points.double(), (0, 1))
         k = filled.new_tensor(-1.0)
         split = filled.index_select(1, self.places.flatten()).view(len(points), *self.places.shape)

@@ -11,11 +11,29 @@ import torch
 from torch import Tensor, nn
 
 from ple_model.config import InputConfig, LightGCNConfig
-from ple_model.experts.base import Expert, ExpertOutput, mlp, spread_rows
+from ple_model.experts.base import Expert, ExpertOutput, spread_rows
 from ple_model.inputs import Inputs
+from ple_model.layers.mlp import mlp
 
 
 class LightGCN(Expert):
+    """Projection of the customer's embedding in the graph of customers and merchants.
+
+    Args:
+        config: its settings.
+        inputs: the columns and side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → `ExpertOutput`, output [B, config.width].
+
+    Source: MODEL §3; He et al. (2020).
+
+    Example:
+        >>> expert = LightGCN(LightGCNConfig(), columns)
+        >>> expert(batch).output.shape
+        torch.Size([4, 64])
+    """
+
     name = "lightgcn"
     reads = "collaborative"
     channels: Tensor
@@ -52,8 +70,8 @@ class LightGCN(Expert):
             self.std.copy_(torch.where(std > 0, std, 1.0))
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
-        values, there = inputs.read(self.side)
+        values, given = inputs.read(self.side)
         values = values.index_select(1, self.channels)
-        x = ((values - self.mean) / self.std).masked_fill(~there.unsqueeze(1), 0.0)
+        x = ((values - self.mean) / self.std).masked_fill(~given.unsqueeze(1), 0.0)
         output = self.project(self.network(x))
         return ExpertOutput(output, {"embedding_norm": values.norm(dim=1)} if interpret else {})

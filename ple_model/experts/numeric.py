@@ -34,7 +34,21 @@ def quantile_edges(x: Tensor, mask: Tensor, bins: int) -> Tensor:
 
 
 class PiecewiseLinearEncoding(nn.Module):
-    """[F, B] values → [F, bins, B] channels in [0, 1]. Field-major, so that one bmm embeds every field."""
+    """Each value as its position in the bins of its column. Field-major, so that one bmm embeds every field.
+
+    Args:
+        fields: F columns.
+        bins: n of each.
+
+    Shape:
+        [F, B] values → [F, n, B] channels in [0, 1].
+
+    Source: Gorishniy et al. (2022).
+
+    Example:
+        >>> PiecewiseLinearEncoding(fields=3, bins=4)(torch.randn(3, 5)).shape
+        torch.Size([3, 4, 5])
+    """
 
     edges: Tensor
 

@@ -12,15 +12,33 @@ import torch
 from torch import Tensor, nn
 
 from ple_model.config import InputConfig, OptimalTransportConfig
-from ple_model.experts.base import Expert, ExpertOutput, mlp
+from ple_model.experts.base import Expert, ExpertOutput
 from ple_model.experts.sinkhorn import sinkhorn_divergence
 from ple_model.inputs import Inputs
+from ple_model.layers.mlp import mlp
 
 #: Under the root, whose slope at 0 has no bound: a distance of 0 reads 0.01 of the support's diameter.
 _UNDER_ROOT = 1e-4
 
 
 class OptimalTransport(Expert):
+    """The row as a distribution over learnt points, read by its Sinkhorn distances to learnt prototypes.
+
+    Args:
+        config: its settings.
+        inputs: the columns and side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → `ExpertOutput`, output [B, config.width].
+
+    Source: MODEL §3; Cuturi (2013).
+
+    Example:
+        >>> expert = OptimalTransport(OptimalTransportConfig(), columns)
+        >>> expert(batch).output.shape
+        torch.Size([4, 64])
+    """
+
     name = "optimal_transport"
     reads = "features"
     columns: Tensor

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from ple_model.config import InputConfig, PersLayConfig, SideConfig
 from ple_model.config.inputs import SideName
-from ple_model.experts.base import Expert, ExpertOutput, mlp, spread_rows
+from ple_model.experts.base import Expert, ExpertOutput, spread_rows
 from ple_model.inputs import Inputs
 from ple_model.layers.dropout import Dropout
+from ple_model.layers.mlp import mlp
 
 #: Homology dimensions of each diagram: a block each.
 DIMENSIONS: dict[SideName, tuple[int, ...]] = {"tda_short": (0, 1), "tda_long": (0, 1, 2)}
-#: Feature group that goes with the diagrams, and all that stand in for them.
+#: Feature group that goes with the diagrams, and all groups that replace them.
 PHASE = "phase_transition"
 FALLBACK = ("tda_short", "tda_long", PHASE)
 #: Least standard deviation of a Gaussian in that of the points: narrower ones lose float32 digits far from 0.
@@ -35,7 +36,24 @@ _LEAST_PERSISTENCE = 1e-6
 
 
 class PersLayBlocks(nn.Module):
-    """Σ w·φ for `blocks` sets of reference points, `points` in each. Parameters in the fitted scale of each block."""
+    """Σ w·φ for several sets of reference points. Parameters are in the fitted scale of each block.
+
+    Args:
+        blocks: sets, one for each window and homology dimension.
+        points: reference points of each.
+        spread: standard deviation of the Gaussians at the start.
+        power: of the persistence in the weight, at the start.
+
+    Shape:
+        pairs [P, 2] of one block and their rows [P] → sums [count, points].
+
+    Source: Carrière et al. (2020), §3.
+
+    Example:
+        >>> blocks = PersLayBlocks(blocks=5, points=8, spread=0.5, power=1.0)
+        >>> blocks(0, torch.tensor([[0.0, 1.0], [0.5, 2.0]]), torch.tensor([0, 2]), count=3).shape
+        torch.Size([3, 8])
+    """
 
     centre: Tensor
     scale: Tensor
@@ -73,6 +91,23 @@ class PersLayBlocks(nn.Module):
 
 
 class PersLay(Expert):
+    """Learnt sums over the points of persistence diagrams; topology columns where a row has no diagram.
+
+    Args:
+        config: its settings.
+        inputs: the columns and side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → `ExpertOutput`, output [B, config.width].
+
+    Source: MODEL §3; Carrière et al. (2020).
+
+    Example:
+        >>> expert = PersLay(PersLayConfig(), columns)
+        >>> expert(batch).output.shape
+        torch.Size([4, 64])
+    """
+
     name = "perslay"
     reads = "persistence diagrams and topology columns"
     columns: Tensor
@@ -117,10 +152,10 @@ class PersLay(Expert):
 
     def has_diagram(self, inputs: Inputs) -> Tensor:
         """[B] bool: rows with a real point in either diagram. The others are read by their columns."""
-        there = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.features.device)
+        given = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.features.device)
         for side in self.diagrams:
-            there = there | inputs.read(side)[1].any(1)
-        return there
+            given = given | inputs.read(side)[1].any(1)
+        return given
 
     def fit(self, inputs: Inputs) -> None:
         """Scales of the diagrams' points and of the statistics from training rows."""
@@ -129,9 +164,9 @@ class PersLay(Expert):
         for block, (pairs, _) in enumerate(self._pairs(inputs)):
             self.blocks.fit(block, pairs)
         if self.statistics is not None:
-            values, there = self._statistics(inputs, self.statistics)
-            if there.any():
-                deviation, mean = torch.std_mean(values[there], dim=0, correction=0)
+            values, given = self._statistics(inputs, self.statistics)
+            if given.any():
+                deviation, mean = torch.std_mean(values[given], dim=0, correction=0)
                 self.statistics_centre.copy_(mean)
                 self.statistics_scale.copy_(torch.where(deviation > 0, deviation, 1.0))
 
@@ -149,9 +184,9 @@ class PersLay(Expert):
             sums, counts = self.sums(inputs)  # [B, blocks, points], [B, blocks]
             parts = [sums.log1p().flatten(1), (counts > 0).float(), columns.index_select(1, self.phase)]
             if self.statistics is not None:
-                values, there = self._statistics(inputs, self.statistics)
-                values = (values - self.statistics_centre) / self.statistics_scale * there.unsqueeze(1)
-                parts += [values, there.unsqueeze(1).float()]
+                values, given = self._statistics(inputs, self.statistics)
+                values = (values - self.statistics_centre) / self.statistics_scale * given.unsqueeze(1)
+                parts += [values, given.unsqueeze(1).float()]
             hidden = self.from_diagrams(torch.cat(parts, dim=1))
             has_diagram = counts.sum(1) > 0
             if self.from_columns is not None:
@@ -180,8 +215,8 @@ class PersLay(Expert):
 
     @staticmethod
     def _statistics(inputs: Inputs, side: SideConfig) -> tuple[Tensor, Tensor]:
-        values, there = inputs.read(side)
-        return values[:, list(side.present_channels)], there
+        values, given = inputs.read(side)
+        return values[:, list(side.present_channels)], given
 
 
 def _diagram(side: SideConfig) -> SideConfig:

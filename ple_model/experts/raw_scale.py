@@ -9,11 +9,29 @@ import torch
 from torch import Tensor, nn
 
 from ple_model.config import InputConfig, RawScaleConfig
-from ple_model.experts.base import Expert, ExpertOutput, mlp
+from ple_model.experts.base import Expert, ExpertOutput
 from ple_model.inputs import Inputs
+from ple_model.layers.mlp import mlp
 
 
 class RawScale(Expert):
+    """Raw power-law columns by sign·log1p|x|, LayerNorm and an MLP.
+
+    Args:
+        config: its settings.
+        inputs: the columns and side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → `ExpertOutput`, output [B, config.width].
+
+    Source: MODEL §3.
+
+    Example:
+        >>> expert = RawScale(RawScaleConfig(), columns)
+        >>> expert(batch).output.shape
+        torch.Size([4, 64])
+    """
+
     name = "raw_scale"
     reads = "features"
     columns: Tensor

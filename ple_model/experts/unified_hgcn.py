@@ -1,12 +1,12 @@
-"""Unified HGCN: a hyperbolic network over where a customer stands in trees, and over the merchants he chooses.
+"""Unified HGCN: a hyperbolic network over a customer's places in trees, and over the merchants that they choose.
 
 Two branches, each on its own ball with a learnt curvature. `hierarchy`: the points of MODEL §1 in the trees of merchant
 categories, products and regions, moved to their midpoint and mapped by the logarithm. `merchant`: 21 columns of the
-group `merchant` and 6 of co-visits and distances. Three of them say how the customer's merchants tie him to others
-(contacts with other customers at shared merchants, what he takes over from a contact, when what spreads round his
-merchants peaks); of the group `epidemic` the rate of giving up does not come from co-visits and R is a product of the
-rest, and the groups `interference` and `routine_activity` speak of time and of his own places. The other three are the
-hyperbolic distances of his points from the midpoints of the training rows, which no other column holds.
+group `merchant` and 6 of co-visits and distances. Three of them say how the customer's merchants tie them to others
+(contact rate at shared merchants, rate of adoption from a contact, time to the peak of what spreads at their
+merchants); of the group `epidemic` the rate of giving up does not come from co-visits and R is a product of the rest,
+and the groups `interference` and `routine_activity` are about time and the customer's own places. The other three are
+the hyperbolic distances of the customer's points from the midpoints of the training rows, which no other column holds.
 
 The branches' layers run side by side as batched products; `hyperbolic.py` has the operations. A row without a branch
 gets that branch's learnt vector. Source: MODEL §3; Chami et al., "Hyperbolic Graph Convolutional Neural Networks"
@@ -29,6 +29,23 @@ from ple_model.layers.dropout import fast_dropout
 
 
 class UnifiedHGCN(Expert):
+    """Hyperbolic network of two branches: places in hierarchies, and merchants with their co-visits.
+
+    Args:
+        config: its settings.
+        inputs: the columns and side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → `ExpertOutput`, output [B, config.width].
+
+    Source: MODEL §3; Chami et al. (2019).
+
+    Example:
+        >>> expert = UnifiedHGCN(UnifiedHGCNConfig(), columns)
+        >>> expert(batch).output.shape
+        torch.Size([4, 128])
+    """
+
     name = "unified_hgcn"
     reads = "hierarchy or merchant columns"
     columns: Tensor
@@ -84,14 +101,14 @@ class UnifiedHGCN(Expert):
             self.balls.fit(inputs.sides["hierarchy"].index_select(0, rows))
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
-        there = self._present(inputs)  # [G, B]
+        given = self._present(inputs)  # [G, B]
         read, distance = self._read(inputs)
         lifted = [layer(x) for layer, x in zip(self.first.values(), read, strict=True)]
         u, c = torch.stack(lifted), self.curvature()  # tangent vectors [G, B, hidden]
         for bias, weight in zip(self.biases, self.weights, strict=True):
             points = bias(u, c)
             u = torch.bmm(fast_dropout(F.silu(points), self.config.dropout, self.training), weight)
-        parts = torch.where(there.unsqueeze(-1), u, self.absent)  # [G, B, width]
+        parts = torch.where(given.unsqueeze(-1), u, self.absent)  # [G, B, width]
         output = self.norm(parts.sum(0))
         if not interpret:
             return ExpertOutput(output)
@@ -107,10 +124,10 @@ class UnifiedHGCN(Expert):
         return torch.stack(rows)
 
     def _read(self, inputs: Inputs) -> tuple[list[Tensor], Tensor | None]:
-        """What each branch starts from [B, ·], and the distances from the balls' midpoints [B, balls]."""
+        """The input of each branch [B, ·], and the distances from the balls' midpoints [B, balls]."""
         read, distance, values, masks = [], None, [], []
         if self.balls and self.side:
-            points, there = inputs.read(self.side)
+            points, given = inputs.read(self.side)
             tangent, distance = self.balls(points)
             read.append(tangent)
         if len(self.columns):
@@ -118,7 +135,7 @@ class UnifiedHGCN(Expert):
             masks.append(inputs.features_mask.index_select(1, self.columns))
             if distance is not None:
                 values.append(distance - 1.0)  # the root mean square of the training rows counts as 0
-                masks.append(there.unsqueeze(1).expand_as(distance))
+                masks.append(given.unsqueeze(1).expand_as(distance))
             read.append(torch.where(torch.cat(masks, 1), torch.cat(values, 1), self.missing))
         return read, distance
 

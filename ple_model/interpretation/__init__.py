@@ -1,1 +1,4 @@
-"""What a trained network does: importance of inputs, concepts, parts that learn, parameters."""
+"""How a trained network decides: importance of inputs, concepts, parts that learn, parameters.
+
+Reports about a network that is left as it is. How good its predictions are belongs to `ple_model.evaluation`.
+"""

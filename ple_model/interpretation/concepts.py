@@ -1,4 +1,4 @@
-"""Report of concepts: what each latent of the sparse autoencoder stands for.
+"""Report of concepts: the meaning of each latent of the sparse autoencoder.
 
 For every latent that is ever active: how often, the features and tasks whose values it rises and falls with, and the
 customers in whom it is strongest. Rows come in batches and only sums are kept, so memory does not grow with customers.
@@ -19,6 +19,7 @@ from ple_model.inputs import Inputs
 from ple_model.model import PLEClusterAdaTT
 from ple_model.multitask import evaluating
 from ple_model.serving.inference import BLOCK
+from ple_model.tasks import kind_of
 
 
 class _Correlations:
@@ -32,10 +33,10 @@ class _Correlations:
         self.shift: Tensor | None = None
         self.sums: list[Tensor] = []
 
-    def add(self, latents: Tensor, values: Tensor, there: Tensor) -> None:
-        """latents [R, L], values [R, C] with anything where `there` [R, C] is False."""
-        z, mask = latents.double(), there.double()
-        values = values.double().masked_fill(~there, 0.0)
+    def add(self, latents: Tensor, values: Tensor, given: Tensor) -> None:
+        """latents [R, L], values [R, C], arbitrary where `given` [R, C] is False."""
+        z, mask = latents.double(), given.double()
+        values = values.double().masked_fill(~given, 0.0)
         if self.shift is None:
             self.shift = values.sum(0) / mask.sum(0).clamp(min=1.0)
         x = (values - self.shift) * mask
@@ -48,14 +49,14 @@ class _Correlations:
         n = n.clamp(min=1.0)
         covariance = zx - z * x / n
         spread_z, spread_x = zz - z.square() / n, xx - x.square() / n
-        tiny_z, tiny_x = 1e-12 * zz, 1e-12 * xx  # what rounding leaves of a constant
+        tiny_z, tiny_x = 1e-12 * zz, 1e-12 * xx  # rounding errors of a constant
         varies = (spread_z > tiny_z) & (spread_x > tiny_x)
         scale = (spread_z.clamp(min=0.0) * spread_x.clamp(min=0.0)).sqrt()
         return torch.where(varies, covariance / torch.where(varies, scale, 1.0), 0.0).clamp(-1.0, 1.0)
 
 
 class ConceptReport:
-    """Gathers latents [R, L] with what is known of the same rows; `frame` is the report so far."""
+    """Gathers latents [R, L] with features and predictions of the same rows; `frame` is the report so far."""
 
     def __init__(self, inputs: InputConfig, strongest: int = 5, customers: int = 5) -> None:
         """strongest: features and tasks named for each latent. customers: named for each latent."""
@@ -82,10 +83,10 @@ class ConceptReport:
         if wrong := {name: rows for name, rows in lengths.items() if rows != len(latents)}:
             raise ValueError(f"{len(latents)} rows of latents, but {wrong}")
         present = list(self.config.present)
-        values, there = inputs.features[:, present].cpu().float(), inputs.features_mask[:, present].cpu()
+        values, given = inputs.features[:, present].cpu().float(), inputs.features_mask[:, present].cpu()
         raw = torch.tensor(present) >= self.config.normalised
         values = torch.where(raw, values.abs().log1p().copysign(values), values)
-        self.features.add(latents, values, there)
+        self.features.add(latents, values, given)
         self._add_tasks(latents, tasks)
         counts, totals = (latents > 0).sum(0), latents.double().sum(0)
         self.active = counts if self.active is None else self.active + counts
@@ -180,7 +181,7 @@ def concepts(model: PLEClusterAdaTT, inputs: Inputs, customers: Sequence[str]) -
             tasks = {
                 name: model.to_units(name, raw)
                 for name, raw in outputs.predictions.items()
-                if model.config.task(name).kind != "contrastive"
+                if not kind_of(model.config.task(name)).retrieves
             }
             report.add(model.autoencoder.encode(outputs.shared), part, tasks, [customers[i] for i in rows.tolist()])
         statistics = model.autoencoder(torch.cat(shared)).statistics

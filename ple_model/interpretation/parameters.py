@@ -1,4 +1,4 @@
-"""Parameters by module beside what MODEL allows for them.
+"""Parameters by module beside the budgets of MODEL.
 
 Budgets are guides: a module should lie within ±30 % of its own, the whole model, without the autoencoder, within ±20 %.
 Source: MODEL §3, §6, §11, §15.

@@ -1,7 +1,7 @@
 """Whether every part of a trained model takes part: experts that learn, gates that moved, inputs that may be absent.
 
-A part that exists but is not fed looks done. One batch tells: the gradient of each expert, how far each gate is from
-the prior that it started with, and whether outputs stay finite when one input is absent in all rows or in every other.
+A part that exists but gets no input looks finished. One batch shows it: the gradient of each expert, how far each gate
+is from its initial prior, and whether outputs stay finite when one input is absent in all rows or in every other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ple_model.inputs import Inputs, Targets
-from ple_model.interpretation.permutation import Bundle, bundles
+from ple_model.interpretation.permutation import InputSet, input_sets
 from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
 
@@ -34,11 +34,11 @@ class Parts:
         return (*experts, *(f"gate of {task}" for task, distance in self.moved.items() if not distance > 0))
 
 
-def absent(inputs: Inputs, bundle: Bundle, rows: Tensor) -> Inputs:
-    """The inputs with what is in `bundle` (of `permutation.bundles`) absent in these rows, [B] bool."""
-    gone = rows.unsqueeze(1) & bundle.columns.to(rows.device)
-    present = {name: there & ~rows if name in bundle.sides else there for name, there in inputs.present.items()}
-    without = rows.unsqueeze(1) if bundle.clusters else torch.zeros_like(rows).unsqueeze(1)
+def absent(inputs: Inputs, chosen: InputSet, rows: Tensor) -> Inputs:
+    """The inputs of a set `chosen` (by `permutation.input_sets`) absent in these rows, [B] bool."""
+    gone = rows.unsqueeze(1) & chosen.columns.to(rows.device)
+    present = {name: given & ~rows if name in chosen.sides else given for name, given in inputs.present.items()}
+    without = rows.unsqueeze(1) if chosen.clusters else torch.zeros_like(rows).unsqueeze(1)
     return replace(
         inputs,
         features=inputs.features.masked_fill(gone, 0.0),
@@ -66,8 +66,8 @@ def examine(model: PLEClusterAdaTT, inputs: Inputs, targets: Targets) -> Parts:
     with torch.inference_mode():
         broken = [
             name
-            for name, bundle in bundles(model.config.inputs).items()
-            if not all(_finite(model, absent(inputs, bundle, rows)) for rows in (every, half))
+            for name, chosen in input_sets(model.config.inputs).items()
+            if not all(_finite(model, absent(inputs, chosen, rows)) for rows in (every, half))
         ]
     return Parts(gradients, moved, tuple(broken))
 

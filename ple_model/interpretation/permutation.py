@@ -1,9 +1,9 @@
-"""Which inputs a trained model uses for which task: the loss when one input is dealt out anew among the rows.
+"""Which inputs a trained model uses for which task: the loss when one input is permuted among the rows.
 
 An input is shuffled, with its mask, across the rows that read it, so each gets another customer's; everything else
-stays. A task that uses the input then loses there. Where other inputs tell the same, the model reads those instead and
-an input alone costs little; so what one thing gave (the topology of a customer's purchases: diagrams, their statistics,
-70 columns) is shuffled as a whole too, all of it from the same other customer.
+stays. The loss of a task that uses the input then rises. Where other inputs carry the same information, the model reads
+those instead and an input alone costs little; so inputs of one origin (the topology of a customer's purchases:
+diagrams, their statistics, 70 columns) are shuffled together too, all of them from the same other customer.
 Source: Breiman (2001), permutation importance; Fisher, Rudin and Dominici (2019), model reliance, the difference form;
 Gregorutti, Michel and Saint-Pierre (2015), grouped importance.
 """
@@ -30,15 +30,15 @@ MOST_REPEATS = 10
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """What is shuffled at once: columns [C] bool of the feature matrix, side inputs, the cluster posterior."""
+class InputSet:
+    """Inputs that are shuffled together: columns [C] bool of the feature matrix, side inputs, the cluster posterior."""
 
     columns: Tensor
     sides: tuple[SideName, ...] = ()
     clusters: bool = False
 
 
-#: Bundle of several inputs → their bundles, and the feature groups whose columns tell the same.
+#: Name of a joint set → its inputs, and the feature groups whose columns carry the same information.
 TOGETHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "topology": (("tda_short", "tda_long", "tda_global"), ("tda_short", "tda_long", "phase_transition")),
     "clusters": (("cluster_probs",), ("gmm",)),
@@ -47,57 +47,57 @@ TOGETHER: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-def bundles(config: InputConfig) -> dict[str, Bundle]:
-    """What is shuffled, by name: the two kinds of columns, the clusters, each side input alone, then those of
-    `TOGETHER` that are more than one of these."""
+def input_sets(config: InputConfig) -> dict[str, InputSet]:
+    """Sets of inputs by name: the two kinds of columns, the clusters, each side input alone, then those of `TOGETHER`
+    that join more than one of these."""
     count = len(config.columns)
     none, normalised = torch.zeros(count, dtype=torch.bool), torch.arange(count) < config.normalised
-    found: dict[str, Bundle] = {}
+    found: dict[str, InputSet] = {}
     if config.present_normalised:
-        found["features_normalised"] = Bundle(normalised)
+        found["features_normalised"] = InputSet(normalised)
     if config.present_raw:
-        found["features_raw"] = Bundle(~normalised)
-    found["cluster_probs"] = Bundle(none, clusters=True)
-    found |= {side.name: Bundle(none, (side.name,)) for side in config.sides}
+        found["features_raw"] = InputSet(~normalised)
+    found["cluster_probs"] = InputSet(none, clusters=True)
+    found |= {side.name: InputSet(none, (side.name,)) for side in config.sides}
     for name, (inputs, groups) in TOGETHER.items():
         parts, columns = [found[part] for part in inputs if part in found], none.clone()
         columns[list(config.present_of(*groups))] = True
         if len(parts) + bool(columns.any()) > 1:
             sides = tuple(side for part in parts for side in part.sides)
-            found[name] = Bundle(columns, sides, clusters=any(part.clusters for part in parts))
+            found[name] = InputSet(columns, sides, clusters=any(part.clusters for part in parts))
     return found
 
 
-def shuffled(inputs: Inputs, bundle: Bundle, order: Tensor) -> Inputs:
-    """The rows with what is in `bundle` taken from row `order[i]` at row i."""
+def shuffled(inputs: Inputs, joint: InputSet, order: Tensor) -> Inputs:
+    """The rows with the inputs of a set taken from row `order[i]` at row i."""
 
-    columns = bundle.columns.to(inputs.features.device)
+    columns = joint.columns.to(inputs.features.device)
 
     def dealt(given: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: (values[order] if name in bundle.sides else values) for name, values in given.items()}
+        return {name: (values[order] if name in joint.sides else values) for name, values in given.items()}
 
     return replace(
         inputs,
         features=torch.where(columns, inputs.features[order], inputs.features),
         features_mask=torch.where(columns, inputs.features_mask[order], inputs.features_mask),
-        cluster_probs=inputs.cluster_probs[order] if bundle.clusters else inputs.cluster_probs,
+        cluster_probs=inputs.cluster_probs[order] if joint.clusters else inputs.cluster_probs,
         sides=dealt(inputs.sides),
         masks=dealt(inputs.masks),
         present=dealt(inputs.present),
     )
 
 
-def readers(inputs: Inputs, bundle: Bundle) -> Tensor:
-    """[B] bool: rows that read any of `bundle`. Columns and clusters: all; a side input: where it is present; the
+def readers(inputs: Inputs, joint: InputSet) -> Tensor:
+    """[B] bool: rows that read any input of a set. Columns and clusters: all; a side input: where it is present; the
     static columns of new customers: those of their segment."""
-    if bundle.clusters or bool(bundle.columns.any()):
+    if joint.clusters or bool(joint.columns.any()):
         return torch.ones(len(inputs), dtype=torch.bool, device=inputs.features.device)
     found = torch.zeros(len(inputs), dtype=torch.bool, device=inputs.features.device)
-    for name in bundle.sides:
-        there = inputs.present_rows(name)
+    for name in joint.sides:
+        given = inputs.present_rows(name)
         if name in SEGMENTS and "segment" in inputs.sides:
-            there = there & inputs.present_rows("segment") & (inputs.sides["segment"][:, 0] == SEGMENTS[name])
-        found |= there
+            given = given & inputs.present_rows("segment") & (inputs.sides["segment"][:, 0] == SEGMENTS[name])
+        found |= given
     return found
 
 
@@ -105,8 +105,8 @@ def readers(inputs: Inputs, bundle: Bundle) -> Tensor:
 def permutation_importance(
     model: PLEClusterAdaTT, inputs: Inputs, targets: Targets, rows: int = 6_000, seed: int = 0
 ) -> pl.DataFrame:
-    """One row a bundle and task: input (its name), task, loss (of the rows as they are), increase (what the shuffle
-    adds to it), error (standard error of the increase, over rows), share (rows that read the input).
+    """One row an input set and task: input (its name), task, loss (of the rows as they are), increase (of the loss by
+    the shuffle), error (standard error of the increase, over rows), share (rows that read the input).
 
     Of the rows that read an input, at most `rows` are looked at, spread evenly; fewer rows are shuffled more often, up
     to `MOST_REPEATS` times, until the same number was looked at. Losses are the unweighted ones of training, without
@@ -116,8 +116,8 @@ def permutation_importance(
         loss = MultiTaskLoss(model.config)
         found = []
         bases: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
-        for name, bundle in bundles(model.config.inputs).items():
-            reading = readers(inputs, bundle)
+        for name, joint in input_sets(model.config.inputs).items():
+            reading = readers(inputs, joint)
             chosen = reading.nonzero()[:, 0]
             if not len(chosen):
                 found += [(name, task, 0.0, 0.0, 0.0, 0.0) for task in model.task_names]
@@ -133,7 +133,7 @@ def permutation_importance(
             after = torch.zeros_like(before)
             for _ in range(repeats):
                 order = torch.randperm(len(some), generator=generator)
-                after += _losses(model, loss, shuffled(some, bundle, order), labels)[0] / repeats
+                after += _losses(model, loss, shuffled(some, joint, order), labels)[0] / repeats
             count = mask.sum(1).clamp(min=1)
             base, increase = before.sum(1) / count, (after - before).sum(1) / count
             apart = torch.where(mask, after - before - increase[:, None], 0.0)

@@ -1,6 +1,6 @@
 """Sparse autoencoder of h_shared: z = ReLU(W_e h + b_e), ĥ = W_eᵀ z + b_d, wider than h.
 
-It looks on: it reads h_shared.detach(), so its loss reaches no expert. Its latents feed the report of concepts.
+It only observes: it reads h_shared.detach(), so its loss reaches no expert. Its latents feed the report of concepts.
 Source: MODEL §10; Cunningham et al., "Sparse Autoencoders Find Highly Interpretable Features" (2023).
 """
 
@@ -27,7 +27,22 @@ class Decomposition(NamedTuple):
 
 
 class SparseAutoencoder(nn.Module):
-    """h_shared [B, D] → `Decomposition`. While training it reads the first `share` of a (shuffled) batch."""
+    """Tied sparse autoencoder; while training it reads the first `share` of a (shuffled) batch.
+
+    Args:
+        width: D, of h_shared.
+        config: expansion, sparsity, weight and share.
+
+    Shape:
+        h_shared [B, D] → `Decomposition` of r rows, latents [r, expansion·D].
+
+    Source: MODEL §10.
+
+    Example:
+        >>> codes = SparseAutoencoder(8, AutoencoderConfig(expansion=4)).eval()
+        >>> codes(torch.randn(5, 8)).latents.shape
+        torch.Size([5, 32])
+    """
 
     def __init__(self, width: int, config: AutoencoderConfig) -> None:
         super().__init__()

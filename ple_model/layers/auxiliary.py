@@ -1,4 +1,4 @@
-"""The path of customers without a history: static columns stand in for what the experts cannot see.
+"""The path of customers without a history: static columns in place of inputs that the experts lack.
 
 Anonymous and cold-start rows have a projector each, from their static columns to all blocks of h_shared. A learnt
 gate g, one for each segment and block, blends them in: block_i ← (1 − g_i)·present_i·h_i + g_i·aux_i. Every expert then
@@ -14,19 +14,33 @@ import torch
 from torch import Tensor, nn
 
 from ple_model.config import AuxiliaryConfig, InputConfig, SideConfig
-from ple_model.experts.base import mlp
 from ple_model.inputs import Inputs
 from ple_model.layers.channels import Channels
+from ple_model.layers.mlp import mlp
 
 #: Side input of static columns → code in `segment` of the customers that it describes (MODEL §1).
 SEGMENTS = {"anonymous": 0, "coldstart": 1}
 
 
 class AuxiliaryPath(nn.Module):
-    """Blocks [B, d_i] × N and present [B, N] → the same, with the rows of new customers filled in.
+    """Fills in the blocks of customers without a history.
 
-    The data set must have `segment` and at least one of `anonymous` and `coldstart`. Dropout is not used: the rows are
-    few, and so are the parameters.
+    Dropout is not used: the rows are few, and so are the parameters.
+
+    Args:
+        config: hidden widths of the projectors.
+        inputs: of a data set that has `segment` and at least one of `anonymous` and `coldstart`.
+        widths: d_i of the N experts.
+
+    Shape:
+        blocks N × [B, d_i], present [B, N] bool, inputs → the same blocks and presence with new customers filled in.
+
+    Source: MODEL §15.
+
+    Example:
+        >>> path = AuxiliaryPath(AuxiliaryConfig(), columns, [6, 4])
+        >>> path([torch.zeros(4, 6), torch.zeros(4, 4)], torch.zeros(4, 2, dtype=torch.bool), batch)[1].shape
+        torch.Size([4, 2])
     """
 
     def __init__(self, config: AuxiliaryConfig, inputs: InputConfig, widths: Sequence[int]) -> None:
@@ -48,8 +62,8 @@ class AuxiliaryPath(nn.Module):
         codes, known = inputs.read(self.segment)
         rows, projected = [], []
         for side, project in zip(self.sides, self.project, strict=True):
-            values, there = inputs.read(side)
-            rows.append(known & there & (codes[:, 0] == SEGMENTS[side.name]))
+            values, given = inputs.read(side)
+            rows.append(known & given & (codes[:, 0] == SEGMENTS[side.name]))
             projected.append(project(values))
         mine = torch.stack(rows, dim=1)  # [B, S], at most one True in a row
         gates = mine.float() @ self.gate.float().sigmoid()  # [B, N], 0 in rows of other segments

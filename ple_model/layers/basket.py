@@ -1,8 +1,8 @@
 """GroupTaskExpertBasket: tasks of a group share one encoder of their gated experts, HMM mode and customer's cluster.
 
 The first layer stands behind the gate and is linear, so A·concat(w_i s_i h_i) = Σ_i w_i s_i (A_i h_i): the products
-A_i h_i are formed once for a group and mixed for each of its tasks. Exact, and a quarter of the work. What mode and
-cluster add is the same for all tasks of a group with one mode.
+A_i h_i are formed once for a group and mixed for each of its tasks. Exact, and a quarter of the work. Mode and cluster
+add the same to all tasks of a group with one mode.
 Source: MODEL §4.2, §5, §6.
 """
 
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ple_model.config import BasketConfig, TaskConfig
-from ple_model.experts.base import mlp
 from ple_model.layers.dropout import Dropout
 from ple_model.layers.gated_layer import gated_layer, runs_here
+from ple_model.layers.mlp import mlp
 from ple_model.tasks.config import Mode
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -29,16 +29,35 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 @dataclass
 class BasketOutput:
-    """vectors [B, T, width] in the order of the tasks; mixed [B, T_group, H] of each group: what the first layer gave,
-    in the order that the basket keeps tasks in (`order`), or None where there is no shared first layer."""
+    """vectors [B, T, width] in the order of the tasks; mixed [B, T_group, H] of each group: the output of the first
+    layer, tasks in the basket's own `order`, or None without a shared first layer."""
 
     vectors: Tensor
     mixed: tuple[Tensor, ...] | None
 
 
 class GroupTaskExpertBasket(nn.Module):
-    """Blocks [B, d_i] × N, weights [B, T, N], modes [B, 3, hmm width] or None, cluster_probs [B, clusters] → task
-    vectors [B, T, width]."""
+    """One encoder for the tasks of a group, over gated experts, hidden Markov mode and cluster.
+
+    Args:
+        config: hidden widths, routing of clusters, dropout.
+        tasks: T of them; their `group` and `hmm` decide what is shared.
+        widths: d_i of the N experts.
+        hmm_width: of a mode's vector, 0 without modes.
+        clusters: C of the mixture model.
+
+    Shape:
+        blocks N × [B, d_i], weights [B, T, N], modes [B, 3, hmm_width] or None, cluster_probs [B, C] → vectors
+        [B, T, width].
+
+    Source: MODEL §4.2, §6.
+
+    Example:
+        >>> basket = GroupTaskExpertBasket(BasketConfig(width=32), tasks, [6, 4], hmm_width=0, clusters=3)
+        >>> blocks, weights = [torch.randn(5, 6), torch.randn(5, 4)], torch.rand(5, len(tasks), 2)
+        >>> basket(blocks, weights, None, torch.rand(5, 3)).vectors.shape == (5, len(tasks), 32)
+        True
+    """
 
     in_group: Tensor
     in_run: Tensor
@@ -50,13 +69,13 @@ class GroupTaskExpertBasket(nn.Module):
         self.widths, self.routing = [*widths, *([hmm_width] if hmm_width else []), config.cluster_width], config.routing
         self.others = hmm_width + config.cluster_width
         self.groups = list(dict.fromkeys(task.group for task in tasks))
-        # What a task reads beside the experts; tasks of a group that read the same stand together.
+        # The mode that a task reads beside the experts; tasks of a group with the same mode are adjacent.
         self.modes = [MODES.index(task.hmm) if hmm_width else 0 for task in tasks]
         members = [[i for i, task in enumerate(tasks) if task.group == group] for group in self.groups]
         self.members = [sorted(tasks_of_group, key=lambda i: self.modes[i]) for tasks_of_group in members]
         self.order = [i for tasks_of_group in self.members for i in tasks_of_group]
         self.restore = [self.order.index(i) for i in range(len(self.order))]
-        self.in_order = self.order == sorted(self.order)  # tasks of the configuration stand by group
+        self.in_order = self.order == sorted(self.order)  # tasks of the configuration are ordered by group
         self.runs = self._runs()
         in_group = [[float(task in members) for members in self.members] for task in self.order]
         self.register_buffer("in_group", torch.tensor(in_group), persistent=False)  # [T, G], tasks by group
@@ -82,7 +101,7 @@ class GroupTaskExpertBasket(nn.Module):
 
     @staticmethod
     def _encoder(config: BasketConfig) -> nn.Sequential:
-        """What follows the first linear layer."""
+        """The layers behind the first linear one."""
         widths = (*config.hidden, config.width)
         return nn.Sequential(
             nn.LayerNorm(widths[0]), nn.SiLU(), Dropout(config.dropout), mlp(widths[0], widths[1:], config.dropout)
@@ -107,7 +126,7 @@ class GroupTaskExpertBasket(nn.Module):
     ) -> tuple[Tensor, ...]:
         """The first layer of each group over its tasks' gated blocks, modes and the cluster, [B, T_group, H] each.
 
-        Where `gated_layer` does not run, a task's weights stand at its group's products and 0 at those of others, so
+        Where `gated_layer` does not run, a task has its weights at its group's products and 0 at those of others, so
         that one bmm mixes all tasks.
         """
         weights = (weights if self.in_order else weights[:, self.order]).to(cluster.dtype)
@@ -123,7 +142,7 @@ class GroupTaskExpertBasket(nn.Module):
         return mixed.split([len(members) for members in self.members], dim=1)
 
     def _added(self, weight: Tensor, modes: Tensor | None, cluster: Tensor) -> list[Tensor]:
-        """What mode and cluster add to the tasks of each run, and the bias, [B, H] each."""
+        """The share of mode and cluster in the tasks of each run, and the bias, [B, H] each."""
         groups = zip(self.runs, weight.split(self.hidden), self.first.bias.split(self.hidden), strict=True)
         return [
             F.linear(cluster if modes is None else torch.cat([modes[:, self._mode(run)], cluster], dim=1), a, b)

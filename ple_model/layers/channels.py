@@ -1,4 +1,4 @@
-"""The channels of a side input that the data set has: the first layer of whatever reads one with a plain network."""
+"""The channels of a side input that the data set has: the first layer of a plain network that reads one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ from ple_model.config import SideConfig
 
 
 class Channels(nn.Module):
-    """Values [..., channels of the shape] → [..., `width`], those of `side.present_channels`."""
+    """Picks the channels of a side input that the data set has.
+
+    Args:
+        side: with its `present_channels`.
+
+    Shape:
+        values [..., channels of the shape] → [..., `width`].
+
+    Example:
+        >>> pick = Channels(SideConfig(name="txn_seq", shape=(30, 4), channels=(0, 2)))
+        >>> pick(torch.randn(5, 30, 4)).shape
+        torch.Size([5, 30, 2])
+    """
 
     index: Tensor
 

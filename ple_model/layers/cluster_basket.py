@@ -1,7 +1,7 @@
 """ClusterTaskExpertBasket, the legacy form of the basket: an independent MLP for each task and cluster.
 
 x_t = concat(w_i s_i h_i, HMM mode of t) → hidden → width, one network for each of T·C pairs, mixed by the customer's
-posterior. The clusters' first layers of a task stand beside each other in one matrix. The last layers are linear, so
+posterior. The clusters' first layers of a task lie beside each other in one matrix. The last layers are linear, so
 Σ_c p_c (B_tc u_tc + b_tc) is one outer product p ⊗ u and one matrix product. LayerNorm and SiLU of each task follow the
 mixture, as they end the group basket's encoders. Kept for comparison: 8 times its parameters.
 Source: MODEL §6.
@@ -23,8 +23,26 @@ from ple_model.layers.towers import StackedLayerNorm, StackedLinear
 
 
 class ClusterTaskExpertBasket(nn.Module):
-    """Blocks [B, d_i] × N, weights [B, T, N], modes [B, 3, hmm width] or None, cluster_probs [B, clusters] → task
-    vectors [B, T, width]."""
+    """An independent network for each pair of a task and a cluster, mixed by the posterior.
+
+    Args:
+        config: `cluster_hidden` widths, routing of clusters, dropout.
+        tasks: T of them.
+        widths: d_i of the N experts.
+        hmm_width: of a mode's vector, 0 without modes.
+        clusters: C of the mixture model.
+
+    Shape:
+        as `GroupTaskExpertBasket`: → vectors [B, T, width].
+
+    Source: MODEL §6.
+
+    Example:
+        >>> basket = ClusterTaskExpertBasket(BasketConfig(width=32), tasks, [6, 4], hmm_width=0, clusters=3)
+        >>> blocks, weights = [torch.randn(5, 6), torch.randn(5, 4)], torch.rand(5, len(tasks), 2)
+        >>> basket(blocks, weights, None, torch.rand(5, 3)).vectors.shape == (5, len(tasks), 32)
+        True
+    """
 
     mode_of: Tensor
 

@@ -15,7 +15,23 @@ from torch.nn import functional as F
 
 
 class CandidateTable(nn.Module):
-    """Learnt candidates [n, width] and how often each occurs in the training labels."""
+    """Learnt candidates and how often each occurs in the training labels.
+
+    Args:
+        candidates: n rows of the table.
+        width: of a query and of a candidate.
+        temperature: τ that divides the cosines.
+
+    Shape:
+        `scores`: query [B, width] → [B, n]. `loss`: query [B, width], labels [B, M] → [B].
+
+    Source: MODEL §9.
+
+    Example:
+        >>> table = CandidateTable(candidates=20, width=8, temperature=0.07)
+        >>> table.loss(torch.randn(5, 8), torch.tensor([[3, -1]] * 5), negatives=4).shape
+        torch.Size([5])
+    """
 
     frequency: Tensor
 

@@ -16,8 +16,8 @@ Contrastive: over hundreds of candidates the pseudo-counts of a flat prior alone
 candidate m is counted in bucket m mod `buckets`. Candidates ordered by frequency then spread evenly.
 
 Regression: v = β(1 + ν) / (ν(α − 1)) is the predictive variance on the standardised label, whose own variance is 1. It
-is used whole: ν by itself, and so the epistemic share 1 / (1 + ν), is not identified by the likelihood (Meinert et al.,
-2023). u is 1 without evidence and 1/2 where the head knows no more than the label's spread.
+is used as a whole: ν by itself, and so the epistemic share 1 / (1 + ν), is not identified by the likelihood (Meinert
+et al., 2023). u is 1 without evidence and 1/2 where the head knows no more than the label's spread.
 
 Source: MODEL §11; Sensoy, Kaplan, Kandemir (2018), eq. 3 and §4; Amini et al. (2020), eq. 8 and 9.
 """
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ from torch.nn import functional as F
 from ple_model.config import EvidentialConfig, TaskConfig
 from ple_model.inputs import Targets
 from ple_model.layers.towers import StackedLinear
+from ple_model.tasks import kind_of
 
 #: Added to ν, α − 1 and β, whose softplus underflows to 0.
 FLOOR = 1e-6
@@ -88,8 +89,24 @@ def nig_nll(gamma: Tensor, nu: Tensor, alpha: Tensor, beta: Tensor, y: Tensor) -
 
 
 class DirichletHeads(nn.Module):
-    """Heads of T tasks over K_t classes each: [T, B, width] → α [T, B, max K], exactly 1 beyond a task's K_t."""
+    """Heads of T tasks over K_t classes each.
 
+    Args:
+        classes: K_t of each task.
+        width: of a task vector.
+
+    Shape:
+        [T, B, width] → α [T, B, max K], exactly 1 beyond a task's K_t.
+
+    Source: MODEL §11; Sensoy et al. (2018).
+
+    Example:
+        >>> heads = DirichletHeads([2, 5], width=8)
+        >>> heads.uncertainty(heads(torch.randn(2, 4, 8))).shape
+        torch.Size([2, 4])
+    """
+
+    padding: ClassVar[float] = -1  # of labels
     valid: Tensor
     classes: Tensor
 
@@ -119,8 +136,24 @@ class DirichletHeads(nn.Module):
 
 
 class NormalHeads(nn.Module):
-    """Heads of T regression tasks: [T, B, width] → [T, B, max out, 4] = γ, ν, α, β of each output."""
+    """Heads of T tasks of numbers: a normal-inverse-gamma distribution for each output.
 
+    Args:
+        outs: outputs of each task.
+        width: of a task vector.
+
+    Shape:
+        [T, B, width] → [T, B, max out, 4] = γ, ν, α, β of each output.
+
+    Source: MODEL §11; Amini et al. (2020).
+
+    Example:
+        >>> heads = NormalHeads([1, 12], width=8)
+        >>> heads(torch.randn(2, 4, 8)).shape
+        torch.Size([2, 4, 12, 4])
+    """
+
+    padding: ClassVar[float] = 0.0  # of labels
     valid: Tensor
 
     def __init__(self, outs: Sequence[int], width: int) -> None:
@@ -156,10 +189,24 @@ class NormalHeads(nn.Module):
 
 
 class EvidentialHeads(nn.Module):
-    """Task vectors [B, T, width] → evidence by stack: parameters of all regression tasks, or of all tasks of about as
-    many classes, side by side (`DirichletHeads`, `NormalHeads`).
+    """Heads of all tasks, stacked: all that predict numbers, and all of about as many classes, side by side.
 
     Evidence is computed in float32, whatever autocast says. `annealed` is the share of the KL term that counts.
+
+    Args:
+        config: weights of the loss, epochs of the annealing, buckets of contrastive tasks.
+        tasks: T of them.
+        width: of a task vector.
+
+    Shape:
+        task vectors [B, T, width] → evidence by stack (`DirichletHeads`, `NormalHeads`); `uncertainty` → u [B, T].
+
+    Source: MODEL §11.
+
+    Example:
+        >>> heads = EvidentialHeads(EvidentialConfig(), tasks, width=8)
+        >>> heads.uncertainty(heads(torch.randn(4, len(tasks), 8))).shape == (4, len(tasks))
+        True
     """
 
     annealed: Tensor
@@ -180,18 +227,16 @@ class EvidentialHeads(nn.Module):
 
     def _stack(self, task: TaskConfig) -> str:
         """Classes of a stack differ by less than a factor of 2, so that little of it is padding."""
-        return "regression" if task.kind == "regression" else f"classes_{(self._classes(task) - 1).bit_length()}"
+        classes = self._classes(task)
+        return "regression" if classes is None else f"classes_{(classes - 1).bit_length()}"
 
     def _build(self, members: Sequence[int], width: int) -> DirichletHeads | NormalHeads:
         tasks = [self.tasks[i] for i in members]
-        if tasks[0].kind == "regression":
-            return NormalHeads([task.out for task in tasks], width)
-        return DirichletHeads([self._classes(task) for task in tasks], width)
+        classes = [count for count in map(self._classes, tasks) if count is not None]
+        return DirichletHeads(classes, width) if classes else NormalHeads([task.out for task in tasks], width)
 
-    def _classes(self, task: TaskConfig) -> int:
-        if task.kind == "contrastive":
-            return min(task.candidates or 2, self.config.buckets)
-        return 2 if task.kind == "binary" else task.out
+    def _classes(self, task: TaskConfig) -> int | None:
+        return kind_of(task).evidence_classes(task, self.config.buckets)
 
     def _head(self, stack: str) -> DirichletHeads | NormalHeads:
         head = self.heads[stack]
@@ -220,13 +265,13 @@ class EvidentialHeads(nn.Module):
         losses = []
         for stack, part in evidence.items():
             head, members = self._head(stack), [self.tasks[i] for i in self.members[stack]]
-            labels, mask = self._labels(members, targets, standardise, part)
+            labels, mask = self._labels(members, targets, standardise, part, head.padding)
             rows = head.likelihood(part, labels) + share * head.penalty(part, labels)  # [T of the stack, B]
             losses.append(torch.where(mask, rows, 0.0).sum(1) / mask.sum(1).clamp(min=1))
         return self.config.weight * torch.cat(losses).index_select(0, self.restore)
 
     def _labels(
-        self, tasks: Sequence[TaskConfig], targets: Targets, standardise: Standardise, evidence: Tensor
+        self, tasks: Sequence[TaskConfig], targets: Targets, standardise: Standardise, evidence: Tensor, padding: float
     ) -> tuple[Tensor, Tensor]:
         """Labels [T, B, M] of a stack (classes, −1 = padding; or standardised values) and masks [T, B]."""
         rows, device = evidence.shape[1], evidence.device
@@ -235,15 +280,9 @@ class EvidentialHeads(nn.Module):
             mask = targets.mask.get(task.name, torch.zeros(rows, dtype=torch.bool, device=device))
             label = targets.values.get(task.name, torch.zeros(rows, task.out, device=device))
             label = torch.where(mask.unsqueeze(-1), label.reshape(rows, -1), 0)
-            if task.kind == "regression":
-                labels.append(standardise(task.name, label))
-            elif task.kind == "contrastive":
-                mask = mask & (label >= 0).any(-1)
-                labels.append(torch.where(label >= 0, label.long() % self._classes(task), -1))
-            else:
-                labels.append(label.long())
+            label, mask = kind_of(task).evidence_labels(task, label, mask, self._classes(task), standardise)
+            labels.append(label)
             masks.append(mask)
         widest = max(label.shape[1] for label in labels)
-        padding = 0.0 if tasks[0].kind == "regression" else -1
         stacked = torch.stack([F.pad(label, (0, widest - label.shape[1]), value=padding) for label in labels])
         return stacked, torch.stack(masks)

@@ -1,7 +1,7 @@
 """The first linear layers of all groups behind the gates, forward and backward group by group, for a CPU.
 
-What a group needs stays in the cache, its tasks are mixed with its own products alone, and every product is written
-where the mixture reads it. Source: PERFORMANCE §2; MODEL §4.2.
+The working set of a group stays in the cache, its tasks are mixed with its own products alone, and every product is
+written where the mixture reads it. Source: PERFORMANCE §2; MODEL §4.2.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 ROWS = 512
 """Rows of a block."""
 Groups = Sequence[Sequence[slice]]
-"""Of each group its tasks, in runs of those that share what is added to them; tasks by group, without a gap."""
+"""Of each group its tasks, in runs of those to which the same is added; tasks by group, without a gap."""
 
 
 def _blocks_of(rows: int) -> Iterator[slice]:
@@ -82,7 +82,7 @@ class _GatedLayer(torch.autograd.Function):
 def gated_layer(
     weight: Tensor, gates: Tensor, added: Sequence[Tensor], groups: Groups, inputs: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
-    """Σ_i g_ti (A_i^group(t) h_i) + what is `added` to t's run, for the tasks t of each group, [B, T_group, H] each.
+    """Σ_i g_ti (A_i^group(t) h_i) + `added` of t's run, for the tasks t of each group, [B, T_group, H] each.
 
     Args:
         weight: [G·H, Σ d_i], rows by group, columns by input.

@@ -32,7 +32,24 @@ def entropy(weights: Tensor) -> Tensor:
 
 
 class CGCAttention(nn.Module):
-    """h_shared [B, D], present [B, N] → weights [B, T, N]; rows sum to 1 over present experts."""
+    """The gates of all tasks over all experts, as one linear layer and a masked softmax.
+
+    Args:
+        config: strength of the prior, weight of the entropy, scaling by width.
+        tasks: T of them, with their preferred experts.
+        experts: names of the N experts.
+        widths: d_i of their blocks, D in all.
+
+    Shape:
+        h_shared [B, D], present [B, N] bool → weights [B, T, N]; rows sum to 1 over present experts.
+
+    Source: MODEL §4.2–§4.4.
+
+    Example:
+        >>> gate = CGCAttention(GateConfig(), tasks, ("perslay", "deepfm"), [6, 4])
+        >>> gate(torch.randn(5, 10), torch.ones(5, 2, dtype=torch.bool)).shape == (5, len(tasks), 2)
+        True
+    """
 
     prior: Tensor
     scales: Tensor

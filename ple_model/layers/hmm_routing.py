@@ -1,8 +1,8 @@
 """HMM triple-mode routing: one projector for each hidden Markov model's states and dynamics.
 
 SiLU(LayerNorm(Linear 16 → 32)) of journey (daily), lifecycle and behavior (monthly). A row without a mode's features
-receives that mode's learnt default, and so do all rows where the data set lacks the mode. Which mode a task receives
-is decided by the basket. Source: MODEL §5.
+receives that mode's learnt default, and so do all rows where the data set lacks the mode. The basket decides which mode
+a task receives. Source: MODEL §5.
 """
 
 from __future__ import annotations
@@ -20,7 +20,22 @@ SIDES: dict[Mode, SideName] = {"journey": "hmm_journey", "lifecycle": "hmm_lifec
 
 
 class HMMRouting(nn.Module):
-    """Inputs → [B, 3, width], modes in the order of `basket.MODES`."""
+    """A projector for each hidden Markov mode, with a learnt default where a row has none.
+
+    Args:
+        config: width of a mode's vector.
+        inputs: the side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → [B, 3, width], modes in the order of `basket.MODES`.
+
+    Source: MODEL §5.
+
+    Example:
+        >>> routing = HMMRouting(RoutingConfig(width=32), columns)
+        >>> routing(batch).shape
+        torch.Size([4, 3, 32])
+    """
 
     def __init__(self, config: RoutingConfig, inputs: InputConfig) -> None:
         super().__init__()
@@ -37,9 +52,9 @@ class HMMRouting(nn.Module):
         modes = []
         for mode, default in zip(MODES, self.default.unbind(), strict=True):
             if mode in self.sides:
-                values, there = inputs.read(self.sides[mode])
+                values, given = inputs.read(self.sides[mode])
                 projected = self.project[mode](values)
-                modes.append(torch.where(there.unsqueeze(1), projected, default.to(projected.dtype)))
+                modes.append(torch.where(given.unsqueeze(1), projected, default.to(projected.dtype)))
             else:
                 modes.append(default.expand(len(inputs), -1))
         return torch.stack(modes, dim=1)

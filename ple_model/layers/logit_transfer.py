@@ -13,18 +13,35 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ple_model.config import TaskConfig, TransferConfig
-from ple_model.tasks.config import Relation, active_relations, topological_levels
+from ple_model.tasks import Relation
+from ple_model.tasks.relations import active_relations, topological_levels
 
 
 def transferred(prediction: Tensor, kind: str) -> Tensor:
-    """The form in which a source's raw output is handed on: see `Relation`."""
+    """A source's raw output in the form that its target reads: see `Relation`."""
     if kind == "sequential":
         return F.logsigmoid(prediction.float()).to(prediction.dtype)
     return -prediction if kind == "inverse" else prediction
 
 
 class LogitTransfer(nn.Module):
-    """`levels` is the order in which towers run. A relation of a task that is off is dropped with a warning."""
+    """Adds to a task's vector what its sources predict. A relation without both of its tasks is dropped with a warning.
+
+    Args:
+        config: strength and relations.
+        tasks: of the model; `levels` is the order in which their towers run.
+        width: of a task's vector.
+
+    Shape:
+        vector [B, width] of a task, predictions [B, out] of its sources → [B, width].
+
+    Source: MODEL §7.
+
+    Example:
+        >>> relation = Relation(source="churn", target="ltv", kind="inverse")
+        >>> LogitTransfer(TransferConfig(relations=(relation,)), tasks, width=8).levels[-1]
+        ('ltv',)
+    """
 
     def __init__(self, config: TransferConfig, tasks: Sequence[TaskConfig], width: int) -> None:
         super().__init__()
@@ -32,7 +49,8 @@ class LogitTransfer(nn.Module):
         kept, dropped = active_relations(config.relations, tasks)
         for relation in dropped:
             warnings.warn(
-                f"relation {relation.source} → {relation.target} dropped: one of the two tasks is off", stacklevel=2
+                f"relation {relation.source} → {relation.target} dropped: one of the two tasks is not configured",
+                stacklevel=2,
             )
         self.levels = topological_levels([task.name for task in tasks], kept)
         self.sources: dict[str, list[Relation]] = {
@@ -49,7 +67,7 @@ class LogitTransfer(nn.Module):
         )
 
     def forward(self, task: str, vector: Tensor, predictions: Mapping[str, Tensor]) -> Tensor:
-        """vector [B, width] of the task plus what its sources, already in `predictions`, hand on."""
+        """vector [B, width] of the task plus the projected predictions of its sources, all of them in `predictions`."""
         for relation in self.sources[task]:
             handed = transferred(predictions[relation.source], relation.kind)
             vector = vector + self.strength * self.project[f"{relation.source}__{task}"](handed)

@@ -16,10 +16,22 @@ from ple_model.layers.dropout import Dropout
 
 
 class StackedLinear(nn.Module):
-    """T independent linear layers of one shape: [T, B, in] → [T, B, out].
+    """S independent linear layers of one shape, as one product.
 
     Widths are rounded up to a multiple of 4 and cut again: at others the BLAS of a CPU may round a row's last bits by
     where in the batch it stands, and a row's scores are to depend on that row alone.
+
+    Args:
+        stack: S.
+        width_in: of the input.
+        width_out: of the output.
+
+    Shape:
+        [S, B, in] → [S, B, out].
+
+    Example:
+        >>> StackedLinear(3, 8, 5)(torch.randn(3, 4, 8)).shape
+        torch.Size([3, 4, 5])
     """
 
     def __init__(self, stack: int, width_in: int, width_out: int) -> None:
@@ -39,7 +51,19 @@ class StackedLinear(nn.Module):
 
 
 class StackedLayerNorm(nn.Module):
-    """T independent layer norms: [T, B, width] → the same shape."""
+    """S independent layer norms.
+
+    Args:
+        stack: S.
+        width: of the last axis.
+
+    Shape:
+        [S, B, width] → the same.
+
+    Example:
+        >>> StackedLayerNorm(3, 8)(torch.randn(3, 4, 8)).shape
+        torch.Size([3, 4, 8])
+    """
 
     def __init__(self, stack: int, width: int) -> None:
         super().__init__()
@@ -51,7 +75,23 @@ class StackedLayerNorm(nn.Module):
 
 
 class TowerLevel(nn.Module):
-    """Towers of the tasks of one level: [T_level, B, width] → raw outputs [B, out] by task."""
+    """Towers of the tasks of one topological level.
+
+    Args:
+        config: hidden widths and dropout.
+        tasks: T of the level.
+        width: of a task's vector.
+
+    Shape:
+        [T, B, width] → raw outputs by task, [B, out] each.
+
+    Source: MODEL §8.
+
+    Example:
+        >>> towers = TowerLevel(TowerConfig(hidden=(16,)), tasks[:2], width=8)
+        >>> [tuple(raw.shape) for raw in towers(torch.randn(2, 4, 8)).values()]
+        [(4, 1), (4, 1)]
+    """
 
     def __init__(self, config: TowerConfig, tasks: Sequence[TaskConfig], width: int) -> None:
         super().__init__()

@@ -5,7 +5,7 @@
 - Pairs in conflict, a task itself, and tasks without a label in the batch are removed inside the softmax: their weight
   is exactly 0.
 - Warm-up measures only; then weights adapt; then they are fixed for good.
-- Whatever a resumed run needs is a buffer or a parameter.
+- All that a resumed run needs is a buffer or a parameter.
 
 Source: MODEL §12.
 """
@@ -31,8 +31,9 @@ Phase = Literal["warm-up", "dynamic", "frozen"]
 @dataclass(frozen=True)
 class AdaTTReport:
     """One epoch of the mechanism. affinity, weights: [T][T] rows in the order of `tasks` (weights with every task
-    labelled; row i is what task i takes). conflicts: task → those in conflict with it. correlation: of the two spaces'
-    cosines, None where not compared. prior_share: r. seconds: spent measuring; share: of the epoch's time."""
+    labelled; row i: the shares that task i takes). conflicts: task → those in conflict with it. correlation: of the
+    two spaces' cosines, None where not compared. prior_share: r. seconds: spent measuring; share: of the epoch's
+    time."""
 
     tasks: tuple[str, ...]
     phase: Phase
@@ -50,9 +51,10 @@ class AdaTTReport:
 
 
 class AdaTT(nn.Module):
-    """losses [T] → losses [T] with what each task takes from the others. Task order is that of the configuration.
+    """losses [T] → losses [T] with the shares that each task takes of the others. Tasks in the order of the
+    configuration.
 
-    `weight` W is learnt from 0 (row i: what task i takes, §12.2). Epochs are counted from 1, as a training does:
+    `weight` W is learnt from 0 (row i: shares that task i takes, §12.2). Epochs are counted from 1, as a training does:
     1 … warmup_epochs are warm-up, those up to freeze_epoch dynamic, later ones frozen.
     """
 
@@ -135,17 +137,17 @@ class AdaTT(nn.Module):
         return masked_softmax(logits / self.config.temperature, allowed)
 
     def transfer(self, losses: Tensor, has_target: Tensor) -> Tensor:
-        """L_i + λ Σ_j w_ij L_j, what is added being at most `limit`·|L_i| on either side; the losses as they are when
-        off or in warm-up.
+        """L_i + λ Σ_j w_ij L_j, the added share at most `limit`·|L_i| on either side; the losses unchanged when off or
+        in warm-up.
 
         MODEL §12.3 has min(·, limit·L_i). Uncertainty weighting makes w (L/σ² + log σ²) negative as soon as a loss is
         small, and that bound would then hold always and let no gradient through; for losses ≥ 0 the two are equal.
         """
         if not self.enabled or self.phase == "warm-up":
             return losses
-        heard = torch.where(has_target, losses, 0.0)
-        bound = self.config.limit * heard.detach().abs()
-        taken = self.config.strength * (self.weights(has_target) @ heard)
+        usable = torch.where(has_target, losses, 0.0)
+        bound = self.config.limit * usable.detach().abs()
+        taken = self.config.strength * (self.weights(has_target) @ usable)
         return losses + torch.minimum(torch.maximum(taken, -bound), bound)
 
     def conflicts(self) -> Tensor:
@@ -162,7 +164,7 @@ class AdaTT(nn.Module):
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Off inside the block, and as before behind it, whatever happens there (MODEL §13, phase 2)."""
+        """Off inside the block, and as before behind it, also after an error (MODEL §13, phase 2)."""
         before, self.enabled = self.enabled, False
         try:
             yield

@@ -27,7 +27,7 @@ NEWTON_STEPS, NEWTON_TOLERANCE = 100, 1e-20
 class ConflictWeights(nn.Module):
     """Weights [T] of tasks' gradients, 1 until they are measured; a buffer, so they survive a checkpoint.
 
-    `measure` wants gradients of what the strategy of `weighting.py` adds up, not yet scaled by these weights: a task
+    `measure` wants gradients of the losses before these weights, multiplied by the strategy of `weighting.py`: a task
     scaled to 0 would look as if it had no gradient, and never come back.
     """
 
@@ -54,7 +54,7 @@ class ConflictWeights(nn.Module):
         elif len(rows) < 2:
             found = torch.ones(len(rows))
         else:
-            part = (part + part.T) / (2 * part.diagonal().mean())  # every method is told the same scale
+            part = (part + part.T) / (2 * part.diagonal().mean())  # every method gets the same scale
             found = self.method(part)
         self.weights.index_copy_(0, rows, found.to(self.weights))
 
@@ -71,7 +71,7 @@ def nash_weights(gram: Tensor) -> Tensor:
     """α > 0 with Gα = 1/α elementwise, [T] float64. Source: Navon et al. (2022), claim 3.1.
 
     Damped Newton on the self-concordant ½αᵀGα − Σ log α, for gradients of length 1: α/‖g‖ is the solution for g. A
-    ridge of 1e-9 bounds α where gradients cancel: there the equation has no solution.
+    ridge of 1e-9 bounds α where gradients cancel and the equation has no solution.
     """
     lengths = gram.diagonal().double().sqrt()
     cosines = gram.double() / lengths.outer(lengths) + 1e-9 * torch.eye(len(gram), dtype=torch.float64)

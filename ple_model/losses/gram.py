@@ -1,4 +1,4 @@
-"""Gram matrices of the tasks' gradients, [T, T]: what affinities and gradient-conflict methods read.
+"""Gram matrices of the tasks' gradients, [T, T], which affinities and gradient-conflict methods read.
 
 - `RepresentationGram`: with respect to h_shared, in closed form from what the joint graph already holds. One backward
   through the towers for each round of tasks that share no source, none through the experts, and three products.
@@ -33,7 +33,7 @@ def gradient_gram(
         batched: all tasks in one call. None does so on a GPU only: a CPU takes twice the time for it, and T times the
             memory. Where a kernel cannot be batched, tasks go one by one with a warning.
 
-    Raises
+    Raises:
         ValueError: none of the tensors needs a gradient.
     """
     wanted = [tensor for tensor in tensors if tensor.requires_grad]
@@ -109,23 +109,23 @@ class RepresentationGram:
     """⟨∂L_t/∂h_shared, ∂L_s/∂h_shared⟩ summed over rows, for a `GroupTaskExpertBasket` behind `CGCAttention`.
 
     Task k reads h_shared through its gated blocks and through its gate. With d_k = ∂L/∂mixed_k, A its group's part of
-    the basket's first layer, w_k the gates, s their scales and δ_k = ∂L/∂(gate logits of k), what k hands back is
+    the basket's first layer, w_k the gates, s their scales and δ_k = ∂L/∂(gate logits of k), the gradient through k is
 
         v_k = (w_k s)·(Aᵀ d_k) + W_kᵀ δ_k,      δ_k = w_k (q_k − Σ w_k q_k),   q_k = ∂L/∂w_k.
 
-    L_t also reaches h_shared through the tasks that t hears through logit transfer; its gradient is the sum of v_k
-    over t and these sources. A single backward would add up what different losses send through one source, so losses
-    are differentiated in `rounds` in which no two tasks share one: three for the default relations.
+    L_t also reaches h_shared through the sources of t in logit transfer; its gradient is the sum of v_k over t and
+    these sources. A single backward would add up the gradients of different losses through one source, so losses are
+    differentiated in `rounds` in which no two tasks share one: three for the relations of MODEL §7.
     """
 
     def __init__(self, basket: GroupTaskExpertBasket, gate: CGCAttention, transfer: LogitTransfer) -> None:
         self.basket, self.gate = basket, gate
-        heard = _heard(transfer)
-        self.rounds = _rounds(heard)
+        sources = _ancestors(transfer)
+        self.rounds = _rounds(sources)
         place = {task: i for i, task in enumerate(basket.order)}  # where the basket keeps a task
         # (round, place, loss) of each v_k that is not zero by construction, by place so that groups are contiguous.
         self.paths = sorted(
-            ((r, place[k], t) for r, members in enumerate(self.rounds) for t in members for k in heard[t]),
+            ((r, place[k], t) for r, members in enumerate(self.rounds) for t in members for k in sources[t]),
             key=lambda path: path[1],
         )
 
@@ -187,20 +187,20 @@ class RepresentationGram:
         handed.baddbmm_(delta, weight[tasks])
 
 
-def _heard(transfer: LogitTransfer) -> list[list[int]]:
-    """Task → itself and the tasks that it hears, directly or through others, in the order of the configuration."""
+def _ancestors(transfer: LogitTransfer) -> list[list[int]]:
+    """Task → itself and its sources, direct and indirect, in the order of the configuration."""
     index = {name: i for i, name in enumerate(transfer.sources)}
-    heard: dict[str, set[int]] = {}
+    ancestors: dict[str, set[int]] = {}
     for name in (name for level in transfer.levels for name in level):
-        heard[name] = {index[name]}.union(*(heard[relation.source] for relation in transfer.sources[name]))
-    return [sorted(heard[name]) for name in transfer.sources]
+        ancestors[name] = {index[name]}.union(*(ancestors[relation.source] for relation in transfer.sources[name]))
+    return [sorted(ancestors[name]) for name in transfer.sources]
 
 
-def _rounds(heard: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Tasks in as few rounds as a greedy choice needs, so that no two of a round hear the same task."""
+def _rounds(sources: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Tasks in as few rounds as a greedy choice needs, so that no two of a round have a source in common."""
     rounds: list[list[int]] = []
     taken: list[set[int]] = []
-    for task, own in enumerate(heard):
+    for task, own in enumerate(sources):
         free = next((r for r, busy in enumerate(taken) if busy.isdisjoint(own)), None)
         if free is None:
             free = len(rounds)

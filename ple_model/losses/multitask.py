@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ple_model.config import ModelConfig, TaskConfig
 from ple_model.config.baselines import BaselineConfig
@@ -20,6 +19,7 @@ from ple_model.losses.adatt import AdaTT
 from ple_model.losses.conflict import ConflictWeights
 from ple_model.losses.weighting import build_weighting
 from ple_model.multitask import MultiTaskNetwork, Outputs
+from ple_model.tasks import kind_of
 
 
 @dataclass
@@ -39,7 +39,7 @@ Observe = Callable[[Tensor, Tensor], None]
 
 @dataclass(frozen=True)
 class Part:
-    """What share of a step's batch one call sees, where the batch is computed in parts or by several processes.
+    """The share of a step's batch that one call sees, where the batch is computed in parts or by several processes.
 
     rows: of the batch's rows. labels [T]: of each task's labels, over all processes. whole: sums a tensor over
     processes, outside of the graph.
@@ -50,20 +50,9 @@ class Part:
     whole: Callable[[Tensor], Tensor] | None = None
 
 
-def focal(logits: Tensor, labels: Tensor, gamma: float, alpha: float) -> Tensor:
-    """−α_t (1 − p_t)^γ log p_t for each row from logits [B] and labels 0/1 [B]; α for label 1, 1 − α for label 0.
-
-    With z = ±logit, log p_t = logsigmoid(z) and (1 − p_t)^γ = exp(γ·logsigmoid(−z)): nothing overflows and no power of
-    zero is differentiated. Source: Lin et al. (2017).
-    """
-    z = torch.where(labels > 0.5, logits, -logits).float()
-    weight = torch.where(labels > 0.5, alpha, 1.0 - alpha)
-    return -weight * torch.exp(gamma * F.logsigmoid(-z)) * F.logsigmoid(z)
-
-
 class MultiTaskLoss(nn.Module):
-    """Holds what is learnt beside the model (weights of tasks, adaTT), so its parameters belong to the optimizer and
-    its state to the checkpoint."""
+    """The total loss of a step, with the parameters that are learnt beside the model (weights of tasks, adaTT): they
+    belong to the optimizer and to the checkpoint."""
 
     def __init__(self, config: ModelConfig | BaselineConfig) -> None:
         super().__init__()
@@ -81,8 +70,8 @@ class MultiTaskLoss(nn.Module):
         part: Part | None = None,
         observe: Observe | None = None,
     ) -> LossResult:
-        """`observe` is called with the plain losses and which tasks have labels, before these are put together: what
-        it measures (affinities, norms, conflicts) counts in this very step."""
+        """`observe` is called with the plain losses and which tasks have labels, before these are added up: its
+        measurements (affinities, norms, conflicts) count in this very step."""
         whole = None if part is None else part.whole
         losses, counts, everywhere = self.plain(outputs, targets, model, whole)
         labelled = everywhere > 0
@@ -122,8 +111,9 @@ class MultiTaskLoss(nn.Module):
 
     def rows(self, outputs: Outputs, targets: Targets, model: MultiTaskNetwork) -> tuple[Tensor, Tensor]:
         """Unweighted loss of each task and row [T, B], 0 where not labelled, and the mask of what is [T, B]."""
-        found = [self._rows(task, outputs.predictions[task.name], targets, model) for task in self.config.tasks]
-        return torch.stack([torch.where(mask, rows, 0.0) for rows, mask in found]), torch.stack([m for _, m in found])
+        by_task = [self._rows(task, outputs.predictions[task.name], targets, model) for task in self.config.tasks]
+        losses = [torch.where(mask, rows, 0.0) for rows, mask in by_task]
+        return torch.stack(losses), torch.stack([mask for _, mask in by_task])
 
     def _rows(self, task: TaskConfig, raw: Tensor, targets: Targets, model: MultiTaskNetwork) -> tuple[Tensor, Tensor]:
         """Loss of each row [B] and the mask of labelled rows [B]. Masked labels are never read."""
@@ -131,22 +121,7 @@ class MultiTaskLoss(nn.Module):
             none = torch.zeros(len(raw), dtype=torch.bool, device=raw.device)
             return raw.float().sum(1) * 0.0, none
         label, mask = targets.values[task.name], targets.mask[task.name]
-        safe = mask.unsqueeze(-1) if label.dim() == 2 else mask
-        if task.kind == "contrastive":
-            label = torch.where(safe, label, -1)
-            negatives = task.negatives or 0 if model.training else 0  # validation compares with the whole table
-            return model.table(task.name).loss(raw, label, negatives), mask & (label >= 0).any(1)
-        if task.kind == "multiclass":
-            return F.cross_entropy(raw.float(), torch.where(safe, label, 0), reduction="none"), mask
-        label = torch.where(safe, label.float(), 0.0)
-        if task.kind == "binary":
-            return focal(raw.squeeze(-1), label, task.focal_gamma or 0.0, task.focal_alpha or 0.5), mask
-        value = model.scale(task.name).standardise(label)
-        if task.loss == "huber":
-            rows = F.huber_loss(raw.float(), value, reduction="none", delta=task.huber_delta or 1.0)
-        else:
-            rows = F.mse_loss(raw.float(), value, reduction="none")
-        return rows.mean(1), mask
+        return kind_of(task).row_losses(task, raw, label, mask, model, model.training)
 
 
 def _over_processes(share: Tensor, whole: Callable[[Tensor], Tensor] | None) -> Tensor:

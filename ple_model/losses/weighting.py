@@ -1,6 +1,6 @@
 """How the losses of tasks add up: uncertainty weighting, fixed weights, GradNorm, dynamic weight averaging.
 
-Every strategy multiplies the fixed weights of tasks once; what it learns or measures stands beside them. Methods that
+Every strategy multiplies the fixed weights of tasks once with factors that it learns or measures. Methods that
 resolve conflicts of gradients are in `conflict.py`.
 Source: MODEL §9; Kendall, Gal, Cipolla (2018); Chen et al., "GradNorm" (2018); Liu, Johns, Davison, "End-to-End
 Multi-Task Learning with Attention" (2019).
@@ -31,7 +31,7 @@ class Weighting(nn.Module):
         self.register_buffer("weights", torch.tensor([task.weight for task in tasks]), persistent=False)
 
     def multipliers(self) -> Tensor:
-        """[T]: what each loss is multiplied with now."""
+        """[T] current factor of each loss."""
         return self.weights
 
     def forward(self, losses: Tensor, labelled: Tensor) -> Tensor:

@@ -2,10 +2,10 @@
 
     model.json           network settings, versions, notes, digests of the other files
     weights.safetensors  parameters and buffers
-    tasks.json           each task's name, kind, unit and classes or brands
+    tasks.json           each task's name, kind, unit, meaning and classes or brands, and more where it is described
     calibration.json     each task's calibrator, uncertainty threshold and base rates
 
-Other files beside them (feature schema, fitted state, vocabularies) belong to whoever puts them there.
+Other files beside them (feature schema, fitted state, vocabularies) belong to the pipeline.
 """
 
 import json
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 
@@ -23,6 +24,7 @@ from ple_model.evaluation.calibration import Calibrator
 from ple_model.evaluation.uncertainty import TaskUncertainty
 from ple_model.model import PLEClusterAdaTT
 from ple_model.serving.files import digest_of_json, publish, sha256_of_file
+from ple_model.tasks import kind_of
 
 FORMAT = 1
 
@@ -30,7 +32,7 @@ _MODEL, _WEIGHTS, _TASKS, _CALIBRATION = "model.json", "weights.safetensors", "t
 
 
 class BundleError(ValueError):
-    """A folder that is no bundle, was altered, or does not fit itself; the message names the file and what to do."""
+    """A folder that is no bundle, was altered, or contradicts itself; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,21 @@ class TaskCalibration:
 
 @dataclass(frozen=True)
 class Bundle:
-    """`classes`: task → names, for multiclass its classes and for contrastive its brands; `units`: task → unit of its
-    label; `meta`: notes of whoever trained it; `digest`: of everything that determines a score."""
+    """A bundle in memory.
+
+    Attributes:
+        model: on the CPU, in eval mode.
+        calibration: by task.
+        classes: task → names of its classes, brands or outputs, where a prediction has several places.
+        described: task → its entry of tasks.json.
+        meta: notes of the training.
+        digest: of everything that determines a score.
+    """
 
     model: PLEClusterAdaTT
     calibration: dict[str, TaskCalibration]
     classes: dict[str, list[str]]
-    units: dict[str, str]
+    described: dict[str, dict[str, Any]]
     meta: dict[str, Any]
     digest: str
 
@@ -60,11 +70,22 @@ def save_bundle(
     calibration: Mapping[str, TaskCalibration],
     classes: Mapping[str, Sequence[str]],
     meta: Mapping[str, Any],
-    units: Mapping[str, str] | None = None,
+    described: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> str:
-    """Write the four files; equal content gives equal bytes. Returns the digest.
+    """Write the four files; equal content gives equal bytes.
 
-    Raises
+    Args:
+        directory: of the bundle; created if needed.
+        model: with trained weights.
+        calibration: by task.
+        classes: task → names of its classes, brands or outputs, where a prediction has several places.
+        meta: notes of the training, JSON values.
+        described: task → what people want to know of it (unit, meaning, window, …), JSON values for tasks.json.
+
+    Returns:
+        The digest.
+
+    Raises:
         BundleError: calibration or class names that do not fit the model's tasks.
     """
     _check_tasks(model.config, calibration, classes)
@@ -73,16 +94,18 @@ def save_bundle(
     publish(directory / _WEIGHTS, safetensors.torch.save(weights))
     tasks = [
         {
+            "unit": "",
+            "meaning": "",
+            **(described or {}).get(task.name, {}),
             "name": task.name,
             "kind": task.kind,
-            "unit": (units or {}).get(task.name, ""),
             "classes": list(classes.get(task.name, ())),
         }
         for task in model.config.tasks
     ]
     publish(directory / _TASKS, _json(tasks))
     fitted = {
-        name: {"calibrator": calibrators.to_dict(task.calibrator), "uncertainty": task.uncertainty.to_dict()}
+        name: {"calibrator": task.calibrator.to_dict(), "uncertainty": task.uncertainty.to_dict()}
         for name, task in calibration.items()
     }
     publish(directory / _CALIBRATION, _json(fitted))
@@ -100,7 +123,7 @@ def save_bundle(
 def load_bundle(directory: Path) -> Bundle:
     """Read a bundle onto the CPU, in eval mode.
 
-    Raises
+    Raises:
         BundleError: a file that is missing, altered or of another format; weights of other names or shapes than the
             settings ask for; calibration or classes that do not fit the tasks.
     """
@@ -132,14 +155,14 @@ def load_bundle(directory: Path) -> Bundle:
         model=_load_model(config, directory / _WEIGHTS),
         calibration=calibration,
         classes=classes,
-        units={task["name"]: task["unit"] for task in tasks if task["unit"]},
+        described={task["name"]: task for task in tasks},
         meta=described["meta"],
         digest=described["digest"],
     )
 
 
 def _load_model(config: ModelConfig, path: Path) -> PLEClusterAdaTT:
-    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten; their draws must not be felt
+    with torch.random.fork_rng(devices=[]):  # the weights are overwritten; the caller's draws stay as they are
         model = PLEClusterAdaTT(config)
     weights = safetensors.torch.load(path.read_bytes())
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -160,11 +183,12 @@ def _check_tasks(
     for task in config.tasks:
         if task.name not in calibration:
             raise BundleError(f"task {task.name} has no calibration")
-        if (kind := calibration[task.name].calibrator.kind) != task.kind:
-            raise BundleError(f"task {task.name} is {task.kind}, its calibrator is for {kind}")
-        width = {"multiclass": task.out, "contrastive": task.candidates}.get(task.kind)
-        if width is not None and len(classes.get(task.name, ())) != width:
-            raise BundleError(f"task {task.name} has {width} outputs and {len(classes.get(task.name, ()))} names")
+        shape = kind_of(task).shape(task)
+        fitted, wanted = calibration[task.name].calibrator, kind_of(task).calibrator(np.zeros((0, *shape)))
+        if not isinstance(fitted, wanted):
+            raise BundleError(f"task {task.name} is {task.kind}, its calibrator is for {fitted.kind}")
+        if shape and len(classes.get(task.name, ())) != shape[0]:
+            raise BundleError(f"task {task.name} has {shape[0]} outputs and {len(classes.get(task.name, ()))} names")
 
 
 def _read(path: Path) -> Any:

@@ -1,29 +1,44 @@
-"""Files that are either there in full or not at all, and digests of what they hold."""
+"""Files that are either whole or absent, and digests of their content. No torch: callers import this early."""
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+
+@contextmanager
+def publishing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; at the end of the block it is flushed to disk and renamed.
+
+    A reader sees the old file or the new one, never a part. A block that raises leaves the old file as it was.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        _flush(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    _flush(path.parent)
 
 
 def publish(path: Path, data: bytes) -> None:
-    """Write beside `path`, flush to disk, rename: a reader sees the old file or the new one, never a part."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    """Write a file as a whole, by `publishing`."""
+    with publishing(path) as beside:
+        beside.write_bytes(data)
+
+
+def _flush(path: Path) -> None:
+    """To disk: the content of a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def canonical_json(value: Any) -> str:
@@ -32,19 +47,11 @@ def canonical_json(value: Any) -> str:
 
 
 def sha256_of_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of_json(value: Any) -> str:
+    """Hexadecimal SHA-256 of `canonical_json`."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and bytes, in the order of the names."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(tensor.flatten().view(dtype=torch.uint8).numpy().data if tensor.numel() else b"")
-    return digest.hexdigest()

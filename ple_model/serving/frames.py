@@ -22,7 +22,7 @@ def inputs_from_frame(frame: pl.DataFrame, config: InputConfig) -> Inputs:
     Returns:
         Inputs in float32 with a true mask exactly where the frame holds a value.
 
-    Raises
+    Raises:
         ValueError: columns that are missing or not numeric, lists of another length, values that are not finite,
             posteriors that do not sum to 1; with the column and the first rows.
 
@@ -45,10 +45,10 @@ def inputs_from_frame(frame: pl.DataFrame, config: InputConfig) -> Inputs:
     mask[:, config.present] = given
     sides: dict[str, Tensor] = {}
     masks: dict[str, Tensor] = {}
-    there: dict[str, Tensor] = {}
+    rows_given: dict[str, Tensor] = {}
     for side in config.sides:
         values, valid, given_rows = _side(frame, side)
-        sides[side.name], there[side.name] = torch.from_numpy(values), torch.from_numpy(given_rows)
+        sides[side.name], rows_given[side.name] = torch.from_numpy(values), torch.from_numpy(given_rows)
         if side.masked:
             masks[side.name] = torch.from_numpy(valid)
     return Inputs(
@@ -57,7 +57,7 @@ def inputs_from_frame(frame: pl.DataFrame, config: InputConfig) -> Inputs:
         cluster_probs=torch.from_numpy(_cluster_probs(frame["cluster_probs"], config.clusters)),
         sides=sides,
         masks=masks,
-        present=there,
+        present=rows_given,
     )
 
 
@@ -95,7 +95,7 @@ def _side(frame: pl.DataFrame, side: SideConfig) -> tuple[np.ndarray, np.ndarray
 
 
 def _lists(column: pl.Series, width: int, kind: type[np.generic]) -> tuple[np.ndarray, np.ndarray]:
-    """A list column as [R, width], zero where the list is null, and whether it is there [R]."""
+    """A list column as [R, width], zero where the list is null, and whether it is given [R]."""
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
     if column.dtype != pl.Null and not isinstance(column.dtype, pl.List):

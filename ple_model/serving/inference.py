@@ -14,15 +14,21 @@ from torch import Tensor
 from ple_model.inputs import Inputs
 from ple_model.model import PLEClusterAdaTT
 from ple_model.multitask import evaluating
+from ple_model.tasks import kind_of
 
 BLOCK = 512
 
 
 @dataclass(frozen=True)
 class RawOutputs:
-    """What calibration reads, by task: binary [R] logit; multiclass [R, K] logits; regression [R] in the label's unit;
-    contrastive [R, M] scores over the table. gates [R, T, N] in the order of the model's tasks and experts; u, task →
-    [R] in [0, 1], the evidential heads' uncertainty, empty where the model has none."""
+    """Outputs that calibration reads, of R rows.
+
+    Attributes:
+        outputs: task → binary [R] logit; multiclass [R, K] logits; regression [R] or [R, O] in the label's unit;
+            contrastive [R, M] scores over the table.
+        gates: [R, T, N] in the order of the model's tasks and experts.
+        u: task → [R] in [0, 1], the evidential heads' uncertainty; empty where the model has none.
+    """
 
     outputs: dict[str, NDArray[np.float32]]
     gates: NDArray[np.float32]
@@ -37,7 +43,7 @@ def raw_outputs(model: PLEClusterAdaTT, inputs: Inputs) -> RawOutputs:
         blocks = [_block(model, inputs, start, device) for start in range(0, rows, BLOCK)]
     names = model.task_names
     if not blocks:
-        shapes = {task.name: _empty(task.kind, task.out, task.candidates or 0) for task in model.config.tasks}
+        shapes = {task.name: np.zeros((0, *kind_of(task).shape(task)), np.float32) for task in model.config.tasks}
         heads = () if model.evidential is None else names
         gates = np.zeros((0, len(names), len(model.expert_names)), np.float32)
         return RawOutputs(shapes, gates, {name: np.zeros(0, np.float32) for name in heads})
@@ -53,20 +59,11 @@ def raw_outputs(model: PLEClusterAdaTT, inputs: Inputs) -> RawOutputs:
 def _block(model: PLEClusterAdaTT, inputs: Inputs, start: int, device: torch.device) -> dict[str, Tensor]:
     part = inputs.index(torch.arange(start, start + BLOCK).clamp(max=len(inputs) - 1)).to(device)
     outputs = model(part)
-    found = {f"task/{name}": _raw(model, name, raw).cpu() for name, raw in outputs.predictions.items()}
+    found = {
+        f"task/{task.name}": kind_of(task).uncalibrated(task, outputs.predictions[task.name], model).cpu()
+        for task in model.config.tasks
+    }
     found["gates"] = outputs.gates.float().cpu()
     if model.evidential is not None:
         found["u"] = model.evidential.uncertainty(outputs.evidence).float().cpu()
     return found
-
-
-def _raw(model: PLEClusterAdaTT, name: str, raw: Tensor) -> Tensor:
-    kind = model.config.task(name).kind
-    if kind == "binary":
-        return raw.float().squeeze(-1)
-    return raw.float() if kind == "multiclass" else model.to_units(name, raw)
-
-
-def _empty(kind: str, out: int, candidates: int) -> NDArray[np.float32]:
-    width = {"multiclass": (out,), "contrastive": (candidates,)}.get(kind, ())
-    return np.zeros((0, *width), np.float32)

@@ -1,4 +1,5 @@
-"""Scores from a bundle and a feature matrix: the table a business reads. The only place of this package with pandas.
+"""Scores from a bundle and a feature matrix: the table a business reads. The only module of this package that accepts
+pandas.
 
 Also the loader that MLflow asks for (`loader_module="ple_model.serving.scorer"`): a registered version loads with the
 copy of this package that was logged with it, and unpickles nothing.
@@ -13,25 +14,24 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ple_model.evaluation.metrics import EPSILON
 from ple_model.inputs import Inputs
 from ple_model.serving.bundle import Bundle, load_bundle
 from ple_model.serving.frames import inputs_from_frame, side_columns
 from ple_model.serving.inference import BLOCK, raw_outputs
+from ple_model.tasks import kind_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TOP_BRANDS", "TOP_EXPERTS", "LoadedModel", "Predicted", "Scorer", "inputs_from_frame", "side_columns"]
+__all__ = ["TOP_EXPERTS", "LoadedModel", "Predicted", "Scorer", "inputs_from_frame", "side_columns"]
 
-TOP_BRANDS = 10
 TOP_EXPERTS = 3
 _CHUNK = 16 * BLOCK  # rows whose inputs are held at once
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Final predictions of R rows by task: binary [R], multiclass [R, K], regression [R] in the label's unit,
+    """Final predictions of R rows by task: binary [R], multiclass [R, K], regression [R] or [R, O] in the label's unit,
     contrastive [R, M] shares; rows in `fallback` [R] carry a base rate. u [R] in [0, 1]. row_gates [R, T, N]."""
 
     predictions: dict[str, NDArray[np.float64]]
@@ -62,13 +62,14 @@ class Scorer:
             frame: `customer_id`, the columns that `inputs_from_frame` reads, and `as_of` if it is to be carried along.
 
         Returns:
-            customer_id, as_of, and for each task: `<task>`, a probability (binary), a value in the label's unit
-            (regression), the name of the likeliest class or brand; `<task>__p`, the class probabilities in the order of
-            the bundle's classes (multiclass); `<task>__top`, brands, likeliest first (contrastive); `<task>__u` in
-            [0, 1]; `<task>__fallback`, true where a base rate stands in. Last `top_experts`, the experts with most
-            weight over the tasks, heaviest first, without those the row gives no weight.
+            customer_id, as_of, and for each task the columns of its kind (`Kind.score_columns`): `<task>`, a
+            probability (binary), a value in the label's unit (regression, uplift), the name of the likeliest class or
+            brand; `<task>__p`, the class probabilities in the order of the bundle's classes (multiclass);
+            `<task>__each`, the values of several outputs; `<task>__top`, brands, likeliest first (contrastive). Then
+            `<task>__u` in [0, 1]; `<task>__fallback`, true where a base rate stands in. Last `top_experts`, the experts
+            with most weight over the tasks, heaviest first, without those the row gives no weight.
 
-        Raises
+        Raises:
             ValueError: as `inputs_from_frame`, no `customer_id`, or a prediction that is not finite.
 
         Source: MODEL §2, §11.
@@ -85,7 +86,7 @@ class Scorer:
     def predict(self, inputs: Inputs) -> Predicted:
         """Final predictions as arrays, for evaluation and for `score`.
 
-        Raises
+        Raises:
             ValueError: a prediction that is not finite.
         """
         raw = raw_outputs(self.bundle.model, inputs)
@@ -98,7 +99,7 @@ class Scorer:
             finite = np.isfinite(judged.predictions).all(axis=tuple(range(1, judged.predictions.ndim)))
             if not finite.all():
                 raise ValueError(f"{task.name}: predictions of rows {np.flatnonzero(~finite)[:5]} are not finite")
-            predictions[task.name] = _in_range(task.kind, judged.predictions)
+            predictions[task.name] = kind_of(task).in_range(judged.predictions)
             u[task.name], fallback[task.name] = judged.u, judged.fallback
         model = self.bundle.model
         return Predicted(predictions, u, fallback, raw.gates, model.task_names, model.expert_names)
@@ -107,30 +108,11 @@ class Scorer:
         found = self.predict(inputs_from_frame(frame, self.config.inputs))
         columns: list[pl.Series] = [frame[name] for name in ids]
         for task in self.config.tasks:
-            columns += self._prediction(task.name, task.kind, found.predictions[task.name])
+            names = self.bundle.classes.get(task.name, ())
+            columns += kind_of(task).score_columns(task.name, found.predictions[task.name], names)
             columns.append(pl.Series(f"{task.name}__u", found.u[task.name], dtype=pl.Float64))
             columns.append(pl.Series(f"{task.name}__fallback", found.fallback[task.name], dtype=pl.Boolean))
         return pl.DataFrame([*columns, _top_experts(found)])
-
-    def _prediction(self, task: str, kind: str, predictions: NDArray[np.float64]) -> list[pl.Series]:
-        if kind in ("binary", "regression"):
-            return [pl.Series(task, predictions, dtype=pl.Float64)]
-        names = pl.Series(self.bundle.classes[task], dtype=pl.String)
-        if kind == "multiclass":
-            probabilities = _lists(f"{task}__p", pl.Series(predictions.ravel()), predictions.shape)
-            return [names.gather(predictions.argmax(axis=1)).alias(task), probabilities]
-        top = np.argsort(-predictions, axis=1, kind="stable")[:, :TOP_BRANDS]
-        return [names.gather(top[:, 0]).alias(task), _lists(f"{task}__top", names.gather(top.ravel()), top.shape)]
-
-
-def _in_range(kind: str, predictions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities inside (0, 1) and rows that sum to 1 to the last digit, base rates included."""
-    if kind == "binary":
-        return np.clip(predictions, EPSILON, 1 - EPSILON)
-    if kind == "regression":
-        return predictions
-    shares = np.maximum(predictions, 0.0)
-    return shares / shares.sum(axis=1, keepdims=True)
 
 
 def _top_experts(found: Predicted) -> pl.Series:
@@ -142,15 +124,8 @@ def _top_experts(found: Predicted) -> pl.Series:
     return pl.Series("top_experts", names, dtype=pl.List(pl.String)).gather(which.reshape(-1))
 
 
-def _lists(name: str, flat: pl.Series, shape: tuple[int, ...]) -> pl.Series:
-    """A list column from its values row by row."""
-    if not len(flat):
-        return pl.Series(name, [], dtype=pl.List(flat.dtype))
-    return flat.reshape(shape).arr.to_list().alias(name)
-
-
 class LoadedModel:
-    """What `mlflow.pyfunc.load_model` wraps: a scorer that takes and gives data frames."""
+    """The model that `mlflow.pyfunc.load_model` wraps: a scorer that takes and returns data frames."""
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer

@@ -1,4 +1,4 @@
-"""Measuring how tasks' gradients lie to each other while a model trains: for adaTT, GradNorm and conflict methods.
+"""Measures how far tasks' gradients agree while a model trains: for adaTT, GradNorm and conflict methods.
 
 All three read one Gram matrix [T, T]. In the space of h_shared it costs a pass through the towers; in that of the
 experts' parameters about one backward a task, on a sub-batch. Once an epoch the two are compared.
@@ -22,7 +22,7 @@ from ple_model.training.distributed import World
 
 
 class AffinityMeter:
-    """Feeds what `loss` holds (adaTT, GradNorm, conflict weights) with Gram matrices of `model`'s tasks."""
+    """Feeds adaTT, GradNorm and conflict weights of `loss` with Gram matrices of `model`'s tasks."""
 
     def __init__(self, model: MultiTaskNetwork, loss: MultiTaskLoss, world: World) -> None:
         self.model, self.loss, self.world = model, loss, world
@@ -31,7 +31,8 @@ class AffinityMeter:
             self.closed_form = RepresentationGram(model.basket, model.gate, model.transfer)
 
     def observer(self, step: int, inputs: Inputs, targets: Targets, outputs: Outputs) -> Observe | None:
-        """What the loss of this step (counted from 0 over the run) is to call; None where nothing is measured."""
+        """The function that the loss of this step calls, None where nothing is measured. Steps are counted from 0 over
+        the run."""
         adatt, config = self.loss.adatt, self.loss.config.adatt
         due = adatt is not None and adatt.due(step)
         reads_norms = self.loss.weighting.reads_norms and step % config.every == 0
@@ -65,7 +66,7 @@ class AffinityMeter:
         return gradient_gram(losses, self.model.experts.parameters())
 
     def compare(self, inputs: Inputs, targets: Targets) -> None:
-        """Tell adaTT how far the affinities in the two spaces agree, on a sub-batch."""
+        """Compares the affinities in the two spaces on a sub-batch, for adaTT's report."""
         adatt = self.loss.adatt
         if adatt is None or not adatt.enabled or adatt.phase == "frozen":
             return

@@ -33,9 +33,9 @@ def save_checkpoint(directory: Path, name: str, checkpoint: Checkpoint, identity
     """Publish a checkpoint and remove the one before it.
 
     Args:
-        directory: made if it is not there.
+        directory: created if needed.
         name: of this state, unique within the run ("phase1-epoch003").
-        identity: part → digest of what the run is made of; `load_checkpoint` asks for the same.
+        identity: part of the run (model, settings, data, …) → its digest; `load_checkpoint` asks for the same.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tensors = directory / f"{name}.safetensors"

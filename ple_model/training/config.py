@@ -13,7 +13,7 @@ class TrainingConfig(ClosedModel):
     Epochs of phase 2 are counted from its own start. A rate of an expert is a multiple of `learning_rate`.
     `seed` drives the shuffling and every draw inside the model while it trains.
 
-    Raises
+    Raises:
         pydantic.ValidationError: an unknown key (the message names the nearest known one), a number outside its range,
             or more epochs in the two phases together than `max_epochs`.
 
@@ -43,7 +43,7 @@ class TrainingConfig(ClosedModel):
     compile: bool = Field(False, description="torch.compile the network: takes a minute, pays in long runs")
     deterministic: bool = Field(True, description="deterministic kernels on a GPU; a CPU always is")
     tf32: bool = Field(True, description="TF32 matrix products on a GPU")
-    device: str = Field("auto", description="auto takes CUDA where there is one; else a name torch knows")
+    device: str = Field("auto", description="auto takes CUDA if available; else a name torch knows")
     seed: int = Field(0, ge=0)
     max_nonfinite_steps: int = Field(10, ge=0, description="skipped steps before the run stops")
 

@@ -5,17 +5,16 @@ tensors do not (PERFORMANCE §2). Daily sequences rest in float16, half the memo
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
 
 from ple_model.config import TaskConfig
 from ple_model.inputs import Inputs, Targets
-from ple_model.serving.files import digest_of_tensors
+from ple_model.tasks import kind_of
 
 _FLOAT16_MAX = 65_504.0
 _HALF = ("txn_seq", "session_seq")
@@ -32,7 +31,7 @@ class TensorTable:
     def of(cls, inputs: Inputs, targets: Targets) -> "TensorTable":
         """A table that owns a compact form of `inputs`.
 
-        Raises
+        Raises:
             ValueError: another number of rows in the targets than in the inputs.
         """
         for name, values in targets.values.items():
@@ -43,9 +42,9 @@ class TensorTable:
 
     @classmethod
     def concat(cls, parts: "Sequence[TensorTable]") -> "TensorTable":
-        """The rows of all parts in their order. All must hold the same tasks and the same inputs."""
+        """The rows of all parts in order. All must hold the same tasks and the same inputs."""
         if not parts:
-            raise ValueError("no parts to put together")
+            raise ValueError("no parts to concatenate")
         return cls(_concat_inputs([part.inputs for part in parts]), _concat_targets([part.targets for part in parts]))
 
     def __len__(self) -> int:
@@ -88,13 +87,24 @@ def derived_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
 
+def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.flatten().view(dtype=torch.uint8).numpy().data if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
 def targets_from_frame(labels: pl.DataFrame, tasks: Sequence[TaskConfig]) -> Targets:
     """Targets from a frame with one column a task; null (and for brands an empty list) is a masked label.
 
-    Binary and regression columns become float32 [R] in the label's unit, multiclass class indices int64 [R],
-    contrastive lists int64 [R, M] padded with −1, M the longest list.
+    Binary and regression columns become float32 [R] in the label's unit ([R, out] from lists where a regression has
+    several outputs), multiclass class indices int64 [R], contrastive lists int64 [R, M] padded with −1, M the longest
+    list.
 
-    Raises
+    Raises:
         ValueError: a task without a column, a value that is not finite, a class index outside 0..out−1; with the task,
             the first offending values and what was expected.
     """
@@ -103,39 +113,9 @@ def targets_from_frame(labels: pl.DataFrame, tasks: Sequence[TaskConfig]) -> Tar
     values: dict[str, Tensor] = {}
     mask: dict[str, Tensor] = {}
     for task in tasks:
-        column = labels[task.name]
-        if task.kind == "contrastive":
-            values[task.name] = torch.from_numpy(_padded_lists(column))
-            mask[task.name] = values[task.name][:, 0] >= 0
-        elif task.kind == "multiclass":
-            indices = column.cast(pl.Int64)
-            _refuse(indices.filter((indices < 0) | (indices >= task.out)), task.name, f"classes 0 to {task.out - 1}")
-            values[task.name] = torch.from_numpy(indices.fill_null(0).to_numpy().copy())
-            mask[task.name] = torch.from_numpy(column.is_not_null().to_numpy().copy())
-        else:
-            numbers = column.cast(pl.Float64)
-            _refuse(numbers.filter(numbers.is_not_null() & ~numbers.is_finite()), task.name, "finite numbers")
-            if task.kind == "binary":
-                _refuse(numbers.filter((numbers != 0) & (numbers != 1)), task.name, "0 and 1")
-            values[task.name] = torch.from_numpy(numbers.fill_null(0.0).to_numpy().astype(np.float32))
-            mask[task.name] = torch.from_numpy(column.is_not_null().to_numpy().copy())
+        found, given = kind_of(task).targets(task, labels[task.name])
+        values[task.name], mask[task.name] = torch.from_numpy(found), torch.from_numpy(given)
     return Targets(values=values, mask=mask)
-
-
-def _refuse(bad: pl.Series, task: str, expected: str) -> None:
-    if len(bad):
-        raise ValueError(f"labels of {task}: {bad.head(5).to_list()} ({len(bad)} rows) where {expected} were expected")
-
-
-def _padded_lists(column: pl.Series) -> np.ndarray:
-    """A list column as int64 [R, M], padded with −1; M is at least 1."""
-    lengths = column.list.len().fill_null(0).to_numpy().astype(np.int64)
-    flat = column.filter(column.list.len() > 0).explode().cast(pl.Int64).to_numpy()
-    padded = np.full((len(lengths), max(int(lengths.max(initial=0)), 1)), -1, dtype=np.int64)
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    starts = np.cumsum(lengths) - lengths
-    padded[rows, np.arange(len(flat)) - np.repeat(starts, lengths)] = flat
-    return padded
 
 
 def _compact(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where and in which precision to train, and how to make that repeatable."""
+"""Device and precision of a training run, and repeatable kernels."""
 
 import os
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from ple_model.training.config import TrainingConfig
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU.
+    """`auto` is CUDA if available, else the CPU.
 
-    Raises
-        ValueError: a name torch does not know, or CUDA asked for where there is none.
+    Raises:
+        ValueError: a name torch does not know, or CUDA where torch has none.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -29,7 +29,7 @@ def choose_device(name: str) -> torch.device:
 def choose_precision(config: TrainingConfig, device: torch.device) -> torch.dtype:
     """Type of autocast; float32 means none. A CPU stays in float32: its bf16 products are ten times slower.
 
-    Raises
+    Raises:
         ValueError: fp16 asked for on a device without a loss scaler.
     """
     if config.precision == "auto":

@@ -1,4 +1,4 @@
-"""Data-parallel training: what the processes of one run tell each other.
+"""Data-parallel training: the exchange between the processes of one run.
 
 Every process holds the whole model and takes its share of each global batch; losses are means over the labels of the
 whole batch, so the sum of the processes' gradients is that of one process on that batch. Started by `torchrun`, which
@@ -38,7 +38,7 @@ class World:
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Sum over processes, outside of any graph; the tensor itself where there is one process."""
+        """Sum over processes, outside of any graph; the tensor itself in a single process."""
         if self.size == 1:
             return tensor
         total = tensor.detach().clone()
@@ -50,7 +50,7 @@ class World:
         return rows if self.size == 1 else rows.tensor_split(self.size)[self.rank]
 
     def wait(self) -> None:
-        """Until every process has come here."""
+        """Waits until every process has reached this call."""
         if self.size > 1:
             dist.barrier()
 

@@ -17,7 +17,7 @@ def build_optimizer(modules: nn.Module, config: TrainingConfig, experts: Sequenc
     `model.experts.<name>.…`). Vectors and scalars (biases, norms, the losses' log variances) do not decay: decay would
     pull a log variance away from the minimiser of MODEL §9.
 
-    Raises
+    Raises:
         ValueError: a rate for an expert that the model does not have.
     """
     for name in config.expert_rates:

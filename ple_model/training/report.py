@@ -1,4 +1,4 @@
-"""What one epoch showed, and how a person watches it: a bar on a terminal, one line an epoch anywhere else."""
+"""The report of an epoch, and progress for people: a bar on a terminal, one line an epoch anywhere else."""
 
 import sys
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ class EpochReport:
 
     train_loss, valid_loss: task → its plain loss, before any weighting, over labelled rows; None where it is not
     finite. weights: task → what its loss was multiplied with at the end of the epoch. skill: task → part of the score
-    (`ple_model.training.score`), score their mean. gates: task → expert → mean weight over validation rows;
+    (`ple_model.training.skill`), score their mean. gates: task → expert → mean weight over validation rows;
     gate_entropy the mean entropy of a row's gate and mean_gate_entropy that of the mean gate, in nats. adatt: an
     `AdaTTReport` as a mapping, in phase 1 where it is on.
     """

@@ -1,4 +1,4 @@
-"""Training in two phases: everything, then baskets and towers behind frozen experts and gates.
+"""The trainer, in two phases: everything, then baskets and towers behind frozen experts and gates.
 
 - A run is a function of (model, settings, data): every draw comes from a seed derived from (seed, phase, epoch), so a
   run that was killed at any instant and resumed ends with the same bits as one that was not.
@@ -29,17 +29,17 @@ from torch import Tensor, nn
 from ple_model.inputs import Inputs
 from ple_model.losses.multitask import LossResult, MultiTaskLoss, Part
 from ple_model.multitask import MultiTaskNetwork, Outputs
-from ple_model.serving.files import digest_of_json, digest_of_tensors
+from ple_model.serving.files import digest_of_json
 from ple_model.training.affinity import AffinityMeter
 from ple_model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ple_model.training.config import TrainingConfig
-from ple_model.training.data import TensorTable, derived_seed, permuted_batches, steps_in
+from ple_model.training.data import TensorTable, derived_seed, digest_of_tensors, permuted_batches, steps_in
 from ple_model.training.device import choose_device, choose_precision, reproducible
 from ple_model.training.distributed import World
 from ple_model.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
 from ple_model.training.report import EpochReport, Progress
 from ple_model.training.schedule import rate_factor
-from ple_model.training.score import constant_losses, score, skills
+from ple_model.training.skill import constant_losses, score, skills
 from ple_model.training.validate import LossMeans, task_weights, validate
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class FitResult:
 
 @dataclass
 class _State:
-    """What a run remembers between epochs, beside its tensors."""
+    """The state of a run between epochs, beside its tensors."""
 
     phase: int = 1
     epoch: int = 0  # epochs done in this phase
@@ -96,14 +96,14 @@ def fit(
     Args:
         model: with bin edges and target scales set (`fit_inputs`, `set_target_scale`) from training rows.
         train: rows to learn from.
-        valid: rows of later dates, for the score of an epoch (`ple_model.training.score`).
-        checkpoint_dir: where every epoch is kept; a checkpoint of the same model, settings and data found there is
-            resumed, one of another run is left with a warning. None keeps nothing.
+        valid: rows of later dates, for the score of an epoch (`ple_model.training.skill`).
+        checkpoint_dir: where every epoch is kept; a checkpoint of the same model, settings and data is resumed, one of
+            another run is ignored with a warning. None keeps nothing.
         on_epoch: called after every epoch of this process, once its checkpoint is safe. Epochs before a resume are in
             `FitResult.history`.
         progress: show a bar or lines on stderr.
 
-    Raises
+    Raises:
         ValueError: no training rows, no label among the validation rows, an unknown expert or device in `config`.
         NonFiniteLoss: more than `config.max_nonfinite_steps` steps were skipped.
         torch.OutOfMemoryError: a second time, with halved batches.
@@ -181,7 +181,7 @@ class _Run:
         """Freeze what the phase freezes and start optimizer, scaler and early stopping afresh."""
         self.state.phase, self.state.epoch, self.state.waited = phase, 0, 0
         self.model.freeze_shared(phase == 2)
-        self.modules.zero_grad(set_to_none=True)  # what is frozen now must not count in the norm that clips the rest
+        self.modules.zero_grad(set_to_none=True)  # frozen parameters must not count in the norm that clips the rest
         self.optimizer = build_optimizer(
             self.modules, self.config, [name for name, _ in self.model.experts.named_children()]
         )
@@ -207,7 +207,7 @@ class _Run:
         torch.manual_seed(derived_seed(self.config.seed, "draws", state.phase, state.epoch, self.world.rank))
         self._enter_epoch()
         self.modules.train()
-        if state.phase == 2:  # what is frozen answers as it will when it scores
+        if state.phase == 2:  # frozen experts answer as they will when they score
             self.model.experts.eval()
         means, total, skipped = LossMeans(self.model.task_names, self.device), 0.0, state.skipped_steps
         batches = permuted_batches(len(self.train), self.batch_size, self.config.seed, state.phase, state.epoch)
@@ -219,16 +219,16 @@ class _Run:
         self.loss.weighting.epoch(torch.tensor([losses.get(task, 0.0) for task in self.model.task_names]))
         valid_loss, gates = validate(self.model, self.loss, self.valid, self.batch_size, self.device, self.precision)
         skill = skills(valid_loss, self.constant)
-        found = score(skill)
-        better = state.best_score is None or found > state.best_score
+        reached = score(skill)
+        better = state.best_score is None or reached > state.best_score
         state.waited = 0 if better else state.waited + 1
         if better:
-            state.best_score, state.best, self.best = found, (state.phase, state.epoch), self._weights()
+            state.best_score, state.best, self.best = reached, (state.phase, state.epoch), self._weights()
         skipped, adatt = state.skipped_steps - skipped, self.loss.adatt
         return EpochReport(
             phase=state.phase,
             epoch=state.epoch,
-            score=found,
+            score=reached,
             best=better,
             loss=total / max(self.steps - skipped, 1),
             train_loss=_finite(losses),
@@ -247,7 +247,7 @@ class _Run:
         )
 
     def _enter_epoch(self) -> None:
-        """Tell what changes with the epochs, counted over both phases."""
+        """Passes on the number of the epoch, counted over both phases."""
         state = self.state
         if self.model.evidential is not None:
             before = self.config.phase1_epochs if state.phase == 2 else 0
@@ -324,7 +324,7 @@ class _Run:
         return self.world.sum(torch.stack(counts).to(self.device))
 
     def _part(self, part: Tensor, batch: int, labels: Tensor) -> Part | None:
-        """What share of a batch the rows are; None for the whole of it."""
+        """The share of a batch that the rows are; None for the whole of it."""
         if len(part) == batch:
             return None
         share = self._labels(part) / labels.clamp(min=1)
@@ -372,15 +372,15 @@ class _Run:
         self.world.wait()
 
     def _resume(self) -> tuple[int, int] | None:
-        found = load_checkpoint(self.directory, self.identity) if self.directory else None
-        if found is None:
+        saved = load_checkpoint(self.directory, self.identity) if self.directory else None
+        if saved is None:
             return None
-        state = _State(**{**found.state, "best": tuple(found.state["best"])})
+        state = _State(**{**saved.state, "best": tuple(saved.state["best"])})
         self._begin(state.phase)
         self.state = state
-        self.modules.load_state_dict(_under("now/", found.tensors))
-        self.best = {name: value.to(self.device) for name, value in _under("best/", found.tensors).items()}
-        load_optimizer_tensors(self.modules, self.optimizer, _under("optimizer/", found.tensors))
+        self.modules.load_state_dict(_under("now/", saved.tensors))
+        self.best = {name: value.to(self.device) for name, value in _under("best/", saved.tensors).items()}
+        load_optimizer_tensors(self.modules, self.optimizer, _under("optimizer/", saved.tensors))
         self.scaler.load_state_dict(state.scaler)
         log.info("resumed after epoch %d of phase %d", state.epoch, state.phase)
         return state.phase, state.epoch

@@ -17,7 +17,7 @@ from feature_assets.kernels.bandit import (
     day_choices,
     pays,
 )
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 
 POSTERIORS = [
     [(1.0, 1.0), (1.0, 1.0), (1.0, 1.0)],

@@ -19,7 +19,7 @@ from feature_assets.labels import LabelState, compute_labels, context, every_tas
 from feature_assets.labels.constants import STAGES, TIMES
 from feature_assets.snapshots import SnapshotPlan
 from tests.conftest import DATA_ROOT
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 from tests.feature_assets.plain_view import INSTANTS
 
 H, CAMPAIGN_H = 28, 28

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets.data.contract import CONTRACT, OPTIONAL
+from feature_assets.data.contract import CONTRACT
 from feature_assets.data.contract import KINDS as KINDS_OF_TRANSACTIONS
 from feature_assets.data.dataset import load_dataset
 from feature_assets.data.tables import Tables
@@ -22,6 +22,7 @@ from feature_assets.simulation.chances import Chain
 from feature_assets.simulation.config import SimulationConfig
 from feature_assets.simulation.dirt import REPAIRABLE, added_faults
 from feature_assets.simulation.frames import make_naming
+from feature_assets.simulation.oracle import OracleConfig, write
 from feature_assets.simulation.oracle.chunk import Chunk
 from feature_assets.simulation.oracle.constants import H, measure
 from feature_assets.simulation.oracle.drawn import at_least_one
@@ -29,12 +30,11 @@ from feature_assets.simulation.oracle.exact import cycle, timing
 from feature_assets.simulation.static import STATIC
 from feature_assets.simulation.world import World, make_world
 from feature_assets.snapshots import plan
-from feature_assets.sources.contract_files import ingest, read
+from feature_assets.sources import ingest, read_delivery
 
 ROOT = Path(__file__).parents[2]
-SMALL = SimulationConfig(block=60, oracle_customers=24, oracle_draws=6)
+SMALL, SAMPLE = SimulationConfig(block=60), OracleConfig(customers=24, draws=6)
 CUSTOMERS = 2_000
-TESTED = SimulationConfig(oracle_customers=CUSTOMERS, oracle_draws=40)
 DATASET = load_dataset("bank_simulation", ROOT / "data")
 LAST_ORACLE = DATASET.covers_until - timedelta(days=84)
 KINDS = {task.name: task.kind.name for task in every_task() if task.default}
@@ -44,13 +44,14 @@ KINDS = {task.name: task.kind.name for task in every_task() if task.default}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A simulation of some thousand customers with the oracle of all of them."""
     path = tmp_path_factory.mktemp("bank") / "data"
-    simulate(path, CUSTOMERS, seed=3, config=TESTED)
+    simulate(path, CUSTOMERS, seed=3)
+    write(path, OracleConfig(customers=CUSTOMERS, draws=40))
     return path
 
 
 @pytest.fixture(scope="module")
 def tables(folder: Path) -> Tables:
-    return ingest(read(DATASET, folder)).tables
+    return ingest(read_delivery(DATASET, folder)).tables
 
 
 @pytest.fixture(scope="module")
@@ -75,31 +76,29 @@ def _bytes(path: Path) -> dict[str, str]:
 
 
 def test_same_seed_same_bytes_whatever_the_workers(tmp_path: Path) -> None:
-    simulate(tmp_path / "one", 200, seed=5, workers=1, config=SMALL)
-    simulate(tmp_path / "two", 200, seed=5, workers=2, config=SMALL)
-    simulate(tmp_path / "other", 200, seed=6, workers=1, config=SMALL)
+    for name, seed, workers in (("one", 5, 1), ("two", 5, 2), ("other", 6, 1)):
+        simulate(tmp_path / name, 200, seed=seed, workers=workers, config=SMALL)
+        write(tmp_path / name, SAMPLE, workers=workers)
     one, two, other = (_bytes(tmp_path / name) for name in ("one", "two", "other"))
     assert one == two
     assert len([name for name in one if "/transactions/" in name]) == 4
     assert all(
         one[name] != other[name] for name in one if not name.endswith(("classes.json", "products/part-00000.parquet"))
     )
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_tables_obey_the_contract_and_show_nothing_latent(tmp_path: Path) -> None:
     simulate(tmp_path / "bank", 150, seed=1, config=SMALL.model_copy(update={"dirty_share": 0.0}))
     folders = {p.name for p in (tmp_path / "bank/tables").iterdir()}
     assert folders == set(CONTRACT)
-    for name, schema in CONTRACT.items():
+    for name, table in CONTRACT.items():
         frame = pl.read_parquet(tmp_path / f"bank/tables/{name}/*.parquet")
-        schema.validate(frame)
+        table.schema.validate(frame)
         static = {"occupation", "income_band", *STATIC} if name == "customers" else set()
-        assert set(frame.columns) == set(schema.columns()) | set(OPTIONAL.get(name, {})) | static
-        for column, dtype in OPTIONAL.get(name, {}).items():
-            assert frame.schema[column] == dtype, (name, column)
+        assert set(frame.columns) == set(table.types) | static
         assert frame.null_count().max_horizontal().item() < frame.height, "a column is missing throughout"
-    assert {p.name for p in (tmp_path / "bank").iterdir()} == {"tables", "oracle", "simulation.json"}
+    assert {p.name for p in (tmp_path / "bank").iterdir()} == {"tables", "simulation.json"}
     described = json.loads((tmp_path / "bank/simulation.json").read_text())
     assert described["parameters"]["version"] == SMALL.version
     assert (described["seed"], described["customers"]) == (1, 150)
@@ -115,6 +114,7 @@ def test_an_earlier_end_gives_the_same_rows_up_to_it(tmp_path: Path) -> None:
         part = pl.read_parquet(tmp_path / f"part/tables/{name}/*.parquet")
         limit = DATASET.instant(end) if column == "at" else end
         assert part.equals(whole.filter(pl.col(column) < limit)), name
+    write(tmp_path / "part", SAMPLE)
     assert (tmp_path / f"part/oracle/as_of={end - timedelta(days=84)}").is_dir()
 
 
@@ -128,16 +128,20 @@ def test_refuses_what_it_cannot_simulate(tmp_path: Path) -> None:
 
 def test_too_short_a_history_has_no_oracle(tmp_path: Path) -> None:
     simulate(tmp_path / "bank", 30, config=SMALL, until=date(2024, 5, 1))
-    assert not (tmp_path / "bank/oracle").exists()
+    with pytest.raises(ValueError, match="too early for an oracle"):
+        write(tmp_path / "bank", SAMPLE)
+    assert {p.name for p in (tmp_path / "bank").iterdir()} == {"tables", "simulation.json"}
+    with pytest.raises(FileNotFoundError):
+        write(tmp_path, SAMPLE)
 
 
 def test_dirty_rows_are_found(folder: Path) -> None:
-    ingested = ingest(read(DATASET, folder))
+    ingested = ingest(read_delivery(DATASET, folder))
     for name, faults in added_faults(DATASET.covers_until).items():
         validated = ingested.validated[name]
         aside = sum(count.rows for count in validated.counts)
         rate = aside / validated.delivered
-        assert 0.4 * TESTED.dirty_share < rate < 2.5 * TESTED.dirty_share, (name, rate)
+        assert 0.4 * SimulationConfig().dirty_share < rate < 2.5 * SimulationConfig().dirty_share, (name, rate)
         assert len(validated.counts) >= len(faults) - 1 + len(REPAIRABLE.get(name, {})), (name, validated.counts)
     ingested.check_limits()
 
@@ -240,26 +244,28 @@ def test_the_oracles_brands_beat_the_most_popular_ones(both: pl.DataFrame, state
 
 
 def test_constants_of_the_labels_are_those_that_labels_fit(folder: Path, state: LabelState) -> None:
-    told = json.loads((folder / "oracle/classes.json").read_text())
-    np.testing.assert_allclose(told["stage_edges"], state.stage_edges, rtol=0.02)
+    known = json.loads((folder / "oracle/classes.json").read_text())
+    np.testing.assert_allclose(known["stage_edges"], state.stage_edges, rtol=0.02)
     shares = dict(zip(state.classes["spending_category"], state.category_shares, strict=True))
-    assert [shares[c] for c in told["classes"]["spending_category"]] == pytest.approx(told["category_shares"], abs=0.01)
+    assert [shares[c] for c in known["classes"]["spending_category"]] == pytest.approx(
+        known["category_shares"], abs=0.01
+    )
     at = np.linspace(0.0, 8.0, 50)
-    ours = np.interp(at, told["spend_knots"], told["spend_levels"])
+    ours = np.interp(at, known["spend_knots"], known["spend_levels"])
     np.testing.assert_allclose(ours, np.interp(at, state.spend_knots, state.spend_levels), atol=0.02)
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return make_world(SimulationConfig(oracle_draws=400), seed=7)
+    return make_world(SimulationConfig(), seed=7)
 
 
 @pytest.fixture(scope="module")
 def chunk(world: World) -> Chunk:
     block = simulate_block(world, 7, 0, 40)
-    constants = measure(world, block, world.calendar.days)
+    constants = measure(world, block, world.calendar.days, OracleConfig())
     rows = np.flatnonzero(block.customers.joined < constants.days[0])[:6]
-    return Chunk(generator(7, 0, 2), world, block, constants, constants.days[0], rows)
+    return Chunk(generator(7, 0, 2), world, block, constants, constants.days[0], rows, draws=400)
 
 
 def test_draws_given_a_purchase_are_those_that_rejection_gives(chunk: Chunk) -> None:

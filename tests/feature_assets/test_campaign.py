@@ -12,7 +12,8 @@ import pytest
 from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.multi_source.campaign import GROUP, HALF_LIFE, beta_prior
-from tests.feature_assets import plain_view, synthetic
+from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from feature_assets import build, check, registry
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.state import FeatureState
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 
 GROUPS = ("base", "campaign", "txn_seq")
 
@@ -18,6 +18,7 @@ GROUPS = ("base", "campaign", "txn_seq")
 @pytest.fixture(scope="module")
 def small() -> tuple[View, FeatureState]:
     keep = {name: group for name, group in registry.registry().items() if name in GROUPS}
+    registry.positions()  # of all groups, before some are hidden
     patch = pytest.MonkeyPatch()
     patch.setattr(build.registry, "registry", lambda: keep)
     tables: Tables = synthetic.tables()

@@ -12,20 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_assets.data.coercion import DeliveryError, coerce
-from feature_assets.data.contract import CONTRACT, MEANINGS, OPTIONAL, Declared, Reference, conform
+from feature_assets.data.contract import CONTRACT, conform
 from feature_assets.data.dataset import DatasetConfig, load_dataset
+from feature_assets.data.declaration import INSTANT, NUMBER, WHOLE, Column, Reference, Table, by_name
 from feature_assets.data.quarantine import validate
+from tests.conftest import DATA_ROOT
 
-
-class Lines(dy.Schema):
-    a = dy.Int64(primary_key=True)
-    b = dy.Int64(primary_key=True)
-    count = dy.Int64(nullable=False, min=0)
-    amount = dy.Float64(nullable=True, max=10)
-    at = dy.Datetime(nullable=False, time_unit="us")
-
-
-LINES = Declared("lines", Lines, instant="at", references=(Reference(("b",), "things", "unknown thing", "b"),))
+LINES = Table(
+    "lines",
+    instant="at",
+    columns=(
+        Column("a", WHOLE, key=True),
+        Column("b", WHOLE, key=True),
+        Column("count", WHOLE, least=0),
+        Column("amount", NUMBER, nullable=True, most=10),
+        Column("at", pl.Datetime("us")),
+    ),
+    references=(Reference(("b",), "things", "unknown thing", "b"),),
+)
 NOON = datetime(2017, 5, 1, 12)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 THINGS = {"things": pl.DataFrame({"b": [0, 1, 2]})}
@@ -131,7 +135,7 @@ def test_every_row_is_accounted_for_once(dataset: DatasetConfig, rows: list[tupl
     gone = result.quarantine.filter(pl.col("action").is_in(["dropped", "collapsed"]))
     assert result.good.height + gone.height == frame.height == result.delivered
     assert sum(c.rows for c in result.counts) == result.quarantine.height
-    assert Lines.is_valid(result.good.drop("b__unknown"))
+    assert LINES.schema.is_valid(result.good.drop("b__unknown"))
     again = validate(LINES, result.good, dataset, THINGS, now=NOW)
     assert again.dropped == 0
     shuffled = validate(LINES, frame.reverse(), dataset, THINGS, now=NOW)
@@ -200,7 +204,7 @@ def test_contract_tables_refuse_what_breaks_them() -> None:
         conform("customers", good.with_columns(customer_id=pl.lit("1")))
     with pytest.raises(dy.exc.SchemaError):
         conform("customers", good.drop("joined_on"))
-    with pytest.raises(TypeError, match="birth_year"):
+    with pytest.raises(dy.exc.SchemaError, match="birth_year"):
         conform("customers", good.with_columns(birth_year=pl.lit("1980")))
     held = pl.DataFrame(
         {
@@ -216,9 +220,33 @@ def test_contract_tables_refuse_what_breaks_them() -> None:
     )
     with pytest.raises(dy.exc.ValidationError, match="stated_when_known"):
         conform("holdings", held)
-    assert set(MEANINGS) == set(CONTRACT)
-    for name, schema in CONTRACT.items():
-        assert set(MEANINGS[name]) == {"", *schema.columns(), *OPTIONAL.get(name, {})}
+
+
+def test_every_contract_table_is_declared_whole() -> None:
+    for name, table in CONTRACT.items():
+        assert table.name == name
+        assert table.meaning
+        assert all(table.meanings.values()), name
+        named = {*table.order, *table.key, *table.rules, *table.soft.values()} | ({table.instant} - {None})
+        assert named - set(table.rules) <= set(table.types), name
+        assert set(table.soft) <= set(table.types) | set(table.reasons)
+        if table.key and table.order:
+            assert set(table.key) <= set(table.order), f"{name}: the order leaves rows of different keys open"
+
+
+def test_the_delivered_form_differs_in_widths_and_zones_only() -> None:
+    for table in CONTRACT.values():
+        delivered = table.delivered
+        assert delivered.schema.columns().keys() == table.schema.columns().keys()
+        assert (delivered.key, delivered.reasons, delivered.soft) == (table.key, table.reasons, table.soft)
+        for name, dtype in table.types.items():
+            wide = delivered.types[name]
+            assert wide == dtype or (dtype, wide) in [(pl.Int32, pl.Int64), (INSTANT, pl.Datetime("us"))]
+
+
+def test_a_table_refers_to_tables_that_are_declared_before_it() -> None:
+    with pytest.raises(ValueError, match="lines refers to things"):
+        by_name(LINES)
 
 
 def test_settings_are_closed(tmp_path: Path, dataset: DatasetConfig) -> None:
@@ -236,3 +264,5 @@ def test_settings_are_closed(tmp_path: Path, dataset: DatasetConfig) -> None:
         load_dataset("mine", tmp_path)
     with pytest.raises(FileNotFoundError, match="did you mean 'mine'"):
         load_dataset("mime", tmp_path)
+    with pytest.raises(FileNotFoundError, match="did you mean 'mine'"):
+        load_dataset(str(tmp_path / "mime.yaml"), DATA_ROOT)

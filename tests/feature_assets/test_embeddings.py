@@ -28,7 +28,8 @@ from feature_assets.groups.embeddings.poincare.tree import Tree
 from feature_assets.kernels import merchants as walks
 from feature_assets.kernels.poincare import midpoints, reconstruction, rsgd_epoch
 from feature_assets.kernels.propagation import neighbour_sums
-from tests.feature_assets import plain_view, synthetic
+from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 BALL = geoopt.PoincareBall()
 

@@ -20,7 +20,7 @@ from feature_assets.group import (
     TrainingInputs,
     Values,
 )
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 
 
 def view() -> View:

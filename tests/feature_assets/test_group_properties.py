@@ -27,7 +27,7 @@ from feature_assets.data.shards import stable_shard
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.state import FeatureState
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 from tests.feature_assets.plain_view import INSTANTS, before
 
 Outputs = dict[str, pl.DataFrame]

@@ -25,7 +25,8 @@ from feature_assets.groups.model_derived.hmm.fit import activity, fit_model, ord
 from feature_assets.groups.model_derived.hmm.model import Model, Steps, decode, smooth
 from feature_assets.groups.model_derived.hmm.observations import MODES, Observed, choose, lengths, raw, steps
 from feature_assets.groups.model_derived.hmm.picture import state_path
-from tests.feature_assets import plain_view, synthetic
+from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 JOURNEY, LIFECYCLE, BEHAVIOR = MODES
 SUMMARY = [column.name for column in Hmm.columns]

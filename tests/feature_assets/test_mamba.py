@@ -15,7 +15,8 @@ from feature_assets.groups.embeddings import mamba
 from feature_assets.groups.embeddings.mamba import training
 from feature_assets.groups.embeddings.mamba.encoder import STATE, WIDTH, Convolution, Encoder, Scan
 from feature_assets.groups.embeddings.mamba.training import HORIZON, STEPS, Sequences
-from tests.feature_assets import plain_view, synthetic
+from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 
 def _recurrence(x: Tensor, decay: Tensor, b: Tensor, c: Tensor, every: int) -> tuple[Tensor, Tensor]:

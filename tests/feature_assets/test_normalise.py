@@ -16,7 +16,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.group import GroupState, StateError
 from feature_assets.state import FeatureState
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 
 RNG = np.random.default_rng(0)
 

@@ -15,7 +15,8 @@ import pytest
 from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.base.raw_power_law import CATEGORIES, DAYS, GROUP
-from tests.feature_assets import plain_view, synthetic
+from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 Line = dict[str, Any]
 

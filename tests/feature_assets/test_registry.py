@@ -14,7 +14,7 @@ import pytest
 from feature_assets import build, catalogue, groups, registry
 from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, Inputs, SideInput, Values
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 
 SPEC = {
     "base": (0, 237),

@@ -18,7 +18,8 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.groups.domain import financial_behaviour, income_decomposition
 from feature_assets.groups.multidisciplinary import epidemic, interference, reaction_kinetics, routine_activity
-from tests.feature_assets import plain_view, synthetic
+from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 FIRST = date(2020, 1, 1)
 
@@ -67,7 +68,7 @@ def simulated(days: int, events: dict[str, Any], customers: int | None = None, *
         name="simulated",
         title="made by a test",
         notice="made by a test",
-        source="bank_simulation",
+        source="contract_files",
         channels=("a", "b", "c"),
         zone="UTC",
         covers_from=FIRST,

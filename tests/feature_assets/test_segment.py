@@ -14,7 +14,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.base.segment import ANONYMOUS, COLD_DAYS, COLD_PURCHASE_DAYS, COLDSTART, EARLY, GROUP
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 from tests.feature_assets.sources_by_hand import people
 
 

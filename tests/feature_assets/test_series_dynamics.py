@@ -12,7 +12,8 @@ from scipy import linalg, stats
 from feature_assets.events.view import View
 from feature_assets.groups.model_derived import series_dynamics
 from feature_assets.kernels.series import DAYS, LJUNG_BOX_LAGS, MEASURES, SHORTEST_SEGMENT, series_measures
-from tests.feature_assets import plain_view, synthetic
+from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 
 def _measured(series: list[np.ndarray]) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.sequences.session_seq import CHANNELS, GROUP, LIMIT, STEPS
-from tests.feature_assets import synthetic
+from tests.deliveries import synthetic
 from tests.feature_assets.sources_by_hand import Person, people
 
 

@@ -14,7 +14,8 @@ from feature_assets import registry
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.group import GroupState
-from tests.feature_assets import sources_by_hand, synthetic
+from tests.deliveries import synthetic
+from tests.feature_assets import sources_by_hand
 
 GROUPS = tuple(sources_by_hand.DEFINITIONS)
 WIDTHS = dict(zip(GROUPS, (20, 15, 18, 12, 14, 12, 25, 18, 6, 23), strict=True))

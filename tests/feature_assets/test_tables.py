@@ -13,7 +13,8 @@ from feature_assets.data.contract import CONTRACT
 from feature_assets.data.known import DIMENSIONS, KNOWN
 from feature_assets.data.shards import stable_shard
 from feature_assets.data.tables import Tables
-from tests.feature_assets import plain_view, synthetic
+from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 MakeTables = Callable[..., Tables]
 
@@ -26,8 +27,8 @@ def small(make_tables: MakeTables) -> Tables:
 def test_every_contract_table_declares_when_it_is_known() -> None:
     assert set(KNOWN) == set(CONTRACT)
     for table, known in KNOWN.items():
-        columns = CONTRACT[table].columns()
-        assert {known.row, *known.columns, *known.columns.values()} - {None} <= set(columns)
+        columns = {column.name for column in CONTRACT[table].columns}
+        assert {known.row, *known.columns, *known.columns.values()} - {None} <= columns
         assert (known.row is None) <= (table in DIMENSIONS)
 
 

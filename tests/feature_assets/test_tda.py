@@ -22,7 +22,8 @@ from feature_assets.kernels.farthest import farthest_points
 from feature_assets.kernels.matching import bottleneck, wasserstein, wasserstein_line
 from feature_assets.kernels.persistence import ENGINE_VARIABLE, rips_diagrams
 from feature_assets.kernels.rips_cohomology import MOST_POINTS
-from tests.feature_assets import plain_view, synthetic
+from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 Csr = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -19,7 +19,8 @@ from feature_assets.group import GroupState
 from feature_assets.groups.sequences import deposit_days as _deposit_days
 from feature_assets.groups.sequences import txn_seq
 from feature_assets.groups.sequences.txn_seq import GROUP, STEPS
-from tests.feature_assets import plain_view, synthetic
+from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 from tests.feature_assets.sources_by_hand import Person, people
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 
 import polars as pl
 import pytest
 import yaml
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from pipeline.home import Home
 
@@ -25,6 +26,13 @@ SETTINGS = {
         "brands": 2,
     },
 }
+
+
+@pytest.fixture(autouse=True)
+def _no_storage_of_an_earlier_test() -> Iterator[None]:
+    """Dagster goes on using the state storage of an instance that is closed: each test begins without one."""
+    with set_defs_state_storage(None):
+        yield
 
 
 def delivered(table: str) -> pl.LazyFrame:

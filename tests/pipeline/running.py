@@ -10,19 +10,19 @@ from pathlib import Path
 
 MakeHome = Callable[[Path], Path]
 LAST, EARLIER = "2018-01-01", "2017-11-01"
-PLE = str(Path(sys.executable).with_name("ple"))
+PLE = [sys.executable, "-m", "pipeline.cli"]
 
 
 def start(home: Path, delivery: Path, as_of: str | None = None) -> subprocess.Popen[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("AS_OF", "DATASET")}
     environment |= {"PLE_HOME": str(home), "DATA_DIR": str(delivery), "OMP_NUM_THREADS": "1"}
-    command = [PLE, "nightly", *(["--as-of", as_of] if as_of else [])]
+    command = [*PLE, "nightly", *(["--as-of", as_of] if as_of else [])]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def night(home: Path, delivery: Path, as_of: str | None = None) -> str:
     process = start(home, delivery, as_of)
-    output = process.communicate(timeout=500)[0]
+    output = process.communicate(timeout=1_500)[0]
     assert process.returncode == 0, output
     return output
 

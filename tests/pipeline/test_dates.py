@@ -24,10 +24,21 @@ def test_a_home_trains_on_what_was_known_and_anew_when_its_champion_is_old(
     labels = pl.read_parquet(home / "lake" / "training" / f"as_of={EARLIER}" / "labels.parquet")
     assert labels["as_of"].max().isoformat() <= "2017-10-04"
 
-    # Two months later the champion is too old: a new version is trained, takes over, and leaves the old scores alone.
+    # Two months later the champion is too old. A training that fails does not cost the night, and is said loudly.
     before = score_file(home, EARLIER).read_bytes()
+    settings = (home / "settings.yaml").read_text()
+    (home / "settings.yaml").write_text(settings + "min_history_days: 300\n")
     printed = night(home, delivery, LAST)
     assert "the champion is 61 days old" in printed
+    assert "The training that was due failed" in printed
+    assert "training failed" in printed, "the summary says it, too"
+    assert "earliest possible" in printed
+    assert set(pl.read_parquet(score_file(home, LAST), hive_partitioning=False)["model_version"]) == {"1"}
+
+    # Repaired: a new version is trained, takes over, and leaves the old scores alone.
+    (home / "settings.yaml").write_text(settings)
+    printed = night(home, delivery, LAST)
+    assert "training failed" not in printed
     later = pl.read_parquet(score_file(home, LAST), hive_partitioning=False)
     assert scores["model_version"].unique().to_list() == ["1"]
     assert later["model_version"].unique().to_list() == ["2"]
@@ -37,7 +48,7 @@ def test_a_home_trains_on_what_was_known_and_anew_when_its_champion_is_old(
 
 def test_a_date_outside_the_data_is_a_clear_error(small_delivery: Path, make_home: MakeHome, tmp_path: Path) -> None:
     process = start(make_home(tmp_path / "home"), small_delivery, "2018-03-01")
-    output = process.communicate(timeout=120)[0]
+    output = process.communicate(timeout=600)[0]
     assert process.returncode != 0
     assert "2018-01-01" in output
     assert "Traceback" not in output
@@ -45,7 +56,7 @@ def test_a_date_outside_the_data_is_a_clear_error(small_delivery: Path, make_hom
 
 def test_too_early_a_date_names_the_earliest(small_delivery: Path, make_home: MakeHome, tmp_path: Path) -> None:
     process = start(make_home(tmp_path / "home"), small_delivery, "2017-04-01")
-    output = process.communicate(timeout=300)[0]
+    output = process.communicate(timeout=600)[0]
     assert process.returncode != 0
     assert "earliest possible" in output
     assert "Traceback" not in output
@@ -63,7 +74,7 @@ def test_a_broken_delivery_is_one_message_and_publishes_nothing(
     lines.with_columns(pl.lit("three dollars").alias("sales_value")).write_parquet(delivery / "transactions.parquet")
     home = make_home(tmp_path / "home")
     process = start(home, delivery)
-    output = process.communicate(timeout=120)[0]
+    output = process.communicate(timeout=600)[0]
     assert process.returncode == 1
     for word in ("transactions", "sales_value", "three dollars"):
         assert word in output, output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +23,21 @@ def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
     return build_definitions(Settings(home=tmp_path_factory.mktemp("home")))
 
 
+def groups_of(definitions: dg.Definitions, job: str) -> set[str]:
+    """Groups of the assets that a job materialises."""
+    graph = definitions.resolve_asset_graph()
+    selected = definitions.resolve_job_def(job).asset_layer.executable_asset_keys
+    return {graph.get(key).group_name for key in selected}
+
+
+def test_two_jobs_share_the_ingestion_and_nothing_else(definitions: dg.Definitions) -> None:
+    assert groups_of(definitions, "training") == {"ingestion", "training"}
+    assert groups_of(definitions, "nightly") == {"ingestion", "features", "scoring", "monitoring"}
+
+
 def test_names_that_scripts_call(definitions: dg.Definitions) -> None:
     assert definitions.resolve_job_def("nightly").name == "nightly"
+    assert definitions.resolve_job_def("training").name == "training"
     schedule = definitions.resolve_schedule_def("nightly")
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     assert schedule.job_name == "nightly"
@@ -63,10 +77,24 @@ def test_training_holds_the_gpu_pool(definitions: dg.Definitions) -> None:
     assert graph.get(dg.AssetKey(["training", "model"])).pools == {"gpu"}
 
 
-def test_the_code_location_loads_without_the_heavy_libraries(tmp_path: Path) -> None:
-    code = "import sys, pipeline.definitions; print([m for m in ('torch', 'mlflow', 'lightgbm') if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={"PLE_HOME": str(tmp_path), "PATH": ""}, capture_output=True, text=True
-    )
-    assert done.stdout.strip() == "[]", done.stderr
-    assert not list(tmp_path.iterdir()), "loading definitions must write nothing"
+def test_resources_can_be_replaced(tmp_path: Path) -> None:
+    own = object()
+    definitions = build_definitions(Settings(home=tmp_path), resources={"tracking": own})
+    assert definitions.resources is not None
+    assert definitions.resources["tracking"] is own
+    assert set(definitions.resources) == {"io_manager", "lake", "tracking", "settings"}
+
+
+def test_importing_the_code_location_builds_nothing_and_building_it_needs_no_heavy_library(tmp_path: Path) -> None:
+    code = """
+import os, sys
+import pipeline.definitions
+print([m for m in sys.modules if m.startswith(("feature_assets.groups", "pipeline.assets"))])
+pipeline.definitions.definitions()
+print([m for m in ("torch", "mlflow", "lightgbm") if m in sys.modules])
+print(os.environ["NUMBA_CACHE_DIR"].startswith(os.environ["PLE_HOME"] + "/kernels/"))
+"""
+    environment = {"PLE_HOME": str(tmp_path), "PATH": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.split("\n")[:3] == ["[]", "[]", "True"], done.stderr
+    assert [f.name for f in tmp_path.rglob("*") if f.is_file()] == [], "loading definitions must write nothing"

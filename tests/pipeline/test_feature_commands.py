@@ -7,7 +7,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from feature_assets import catalogue, registry
-from pipeline.feature_commands import features
+from pipeline.commands.features import features
 
 
 def _run(*arguments: str) -> tuple[int, str]:

@@ -135,6 +135,6 @@ def test_a_second_delivery_of_the_same_files_is_not_read_again(
     def refuse(_: object) -> None:
         raise AssertionError("the delivery was validated again")
 
-    monkeypatch.setattr("pipeline.assets.ingestion.ingest", refuse)
+    monkeypatch.setattr("pipeline.deliveries.ingest", refuse)
     assert ingest(home, small_delivery).success
     assert len(list((Home(home).lake / "deliveries").iterdir())) == 1

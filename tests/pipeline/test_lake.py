@@ -8,22 +8,22 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from pipeline.resources.lake import Lake, ParquetIOManager, publish, publish_folder
+from pipeline.resources.files import publish_folder, publish_frame
+from pipeline.resources.lake import Lake, ParquetIOManager
 
 PARTITIONS = dg.StaticPartitionsDefinition(["2017-10-01", "2017-10-02"])
 
 
 def test_a_write_that_dies_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "part-0.parquet"
-    publish(pl.DataFrame({"a": [1]}), file)
+    publish_frame(pl.DataFrame({"a": [1]}), file)
 
-    def dies(_: pl.DataFrame, path: Path, **__: object) -> None:
-        Path(path).write_bytes(b"PAR1 half a file")
+    def dies(_: int) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(pl.DataFrame, "write_parquet", dies)
+    monkeypatch.setattr("os.fsync", dies)
     with pytest.raises(OSError, match="disk full"):
-        publish(pl.DataFrame({"a": [2]}), file)
+        publish_frame(pl.DataFrame({"a": [2]}), file)
     assert pl.read_parquet(file)["a"].to_list() == [1]
 
 

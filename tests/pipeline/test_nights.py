@@ -64,13 +64,47 @@ def test_every_part_of_the_model_of_the_first_night_learns(first: tuple[Path, st
     assert evaluation.passed, {name: value.value for name, value in evaluation.metadata.items()}
 
 
-def test_the_same_command_again_changes_no_byte(first: tuple[Path, str], small_delivery: Path) -> None:
+def test_the_first_night_is_two_runs_one_after_the_other(first: tuple[Path, str]) -> None:
+    home, printed = first
+    assert "there is no champion yet" in printed
+    assert printed.index("✓ training/champion") < printed.index("▸ scores")
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        night, training = instance.get_run_records()[-2:]
+        assert [training.dagster_run.job_name, night.dagster_run.job_name] == ["training", "nightly"]
+        assert training.end_time is not None
+        assert night.start_time is not None
+        assert training.end_time <= night.start_time
+        assert training.dagster_run.is_success
+        assert night.dagster_run.is_success
+    assert len(list((home / "lake" / "deliveries").iterdir())) == 1
+
+
+def test_the_same_command_again_only_scores_and_changes_no_byte(first: tuple[Path, str], small_delivery: Path) -> None:
     home, _ = first
     before = digest(score_file(home, LAST))
+    validated = [file.stat().st_mtime_ns for file in sorted((home / "lake" / "deliveries").rglob("*"))]
     printed = night(home, small_delivery)
     assert digest(score_file(home, LAST)) == before
     assert "scoring only" in printed
     assert len(list(score_file(home, LAST).parent.iterdir())) == 1
+    assert [file.stat().st_mtime_ns for file in sorted((home / "lake" / "deliveries").rglob("*"))] == validated
+
+    # The run shows no training step; the lineage still shows which version scored.
+    assert "training/" not in printed
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        newest = instance.get_runs(limit=1)[0]
+        events = [entry.get_dagster_event() for entry in instance.all_logs(newest.run_id) if entry.is_dagster_event]
+        written = {str(e.asset_key.to_user_string()) for e in events if e.is_step_materialization and e.asset_key}
+        assert {"scores", "night_summary", "features/matrix"} <= written
+        assert not any(key.startswith("training/") for key in written)
+        champion = dg.AssetKey(["training", "champion"])
+        observed = instance.fetch_observations(champion, limit=1).records[0].asset_observation
+        assert observed is not None
+        assert observed.metadata["model version"].value == "1"
+        scored = instance.get_latest_materialization_event(dg.AssetKey("scores"))
+        assert scored is not None
+        assert scored.asset_materialization is not None
+        assert scored.asset_materialization.metadata["model version"].value == "1"
 
 
 def test_an_earlier_date_is_hindsight(first: tuple[Path, str], small_delivery: Path) -> None:
@@ -83,22 +117,35 @@ def test_an_earlier_date_is_hindsight(first: tuple[Path, str], small_delivery: P
     assert digest(score_file(home, LAST)) == before
 
 
-def test_killed_in_training_the_next_night_ends_with_the_same_model(
+def test_killed_in_training_and_between_the_jobs_the_next_night_ends_with_the_same_scores(
     first: tuple[Path, str], small_delivery: Path, make_home: MakeHome, tmp_path: Path
 ) -> None:
     home = make_home(tmp_path / "home")
     process = start(home, small_delivery)
     checkpoints = home / "lake" / "training" / f"as_of={LAST}" / "checkpoints"
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + 1_400
     while not any(checkpoints.glob("*.json")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     output = process.communicate()[0]
     assert any(checkpoints.glob("*.json")), output
     assert not score_file(home, LAST).exists()
-    printed = night(home, small_delivery)
+    process = start(home, small_delivery)
+    assert process.stdout is not None
+    printed = ""
+    for line in process.stdout:
+        printed += line
+        if line.startswith("✓ training/champion"):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, printed
     assert "was killed" in printed
     assert "taking up" in printed
+    assert not score_file(home, LAST).exists()
+    printed = night(home, small_delivery)
+    assert "was killed" in printed
+    assert "scoring only" in printed
     uninterrupted, resumed = (
         h / "lake" / "training" / f"as_of={LAST}" / "bundle" / "model.json" for h in (first[0], home)
     )
@@ -134,7 +181,7 @@ scores[['customer_id', 'churn', 'ltv']].to_parquet('{home}/by_mlflow.parquet')
 
 def test_a_sample_of_the_scores_can_be_shown(first: tuple[Path, str]) -> None:
     environment = os.environ | {"PLE_HOME": str(first[0])}
-    done = subprocess.run([PLE, "scores", "--rows", "2"], env=environment, capture_output=True, text=True)
+    done = subprocess.run([*PLE, "scores", "--rows", "2"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}
     assert len(lines["customer_id"].split()) == 3

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
+import random_rows
 import torch
 
 from ple_model.config import (
@@ -23,11 +23,12 @@ from ple_model.config import (
     SideConfig,
     TaskConfig,
     TemporalConfig,
+    TransferConfig,
     TransformerBranchConfig,
     UnifiedHGCNConfig,
 )
 from ple_model.inputs import Inputs, Targets
-from ple_model.tasks.config import default_tasks, select
+from tests.ple_model.catalogue import RELATIONS, default_tasks, select
 
 ROWS = 48
 
@@ -88,48 +89,15 @@ def model_config(input_config: InputConfig) -> ModelConfig:
             OptimalTransportConfig(width=16, support=12, prototypes=5, dimension=4, hidden=(16,)),
             RawScaleConfig(width=16, hidden=(16,)),
         ),
+        transfer=TransferConfig(relations=RELATIONS),
         adatt=AdaTTConfig(warmup_epochs=0, freeze_epoch=5),
     )
-
-
-def _side(side: SideConfig, rows: int, generator: torch.Generator) -> torch.Tensor:
-    """Values of the kind that the side input has."""
-    values = torch.randn(rows, *side.shape, generator=generator)
-    if side.name == "hierarchy":  # inside of the ball
-        return 0.3 * values.tanh()
-    if side.name == "segment":
-        return torch.randint(0, 3, (rows, 1), generator=generator).float()
-    if side.name in ("tda_short", "tda_long"):
-        birth = values[..., 0].abs()
-        dimensions = 3 if side.name == "tda_long" else 2
-        dimension = torch.randint(0, dimensions, birth.shape, generator=generator)
-        return torch.stack([birth, birth + values[..., 1].abs(), dimension.float()], dim=-1)
-    return values
 
 
 @pytest.fixture
 def make_inputs(input_config: InputConfig) -> Callable[..., Inputs]:
     def make(rows: int = ROWS, config: InputConfig = input_config) -> Inputs:
-        generator = torch.Generator().manual_seed(1)
-        mask = torch.zeros(rows, len(config.columns), dtype=torch.bool)
-        mask[:, list(config.present)] = torch.rand(rows, len(config.present), generator=generator) > 0.2
-        mask[:, config.present[0]] = True
-        mask[:, config.present[-1]] = True
-        features = torch.randn(mask.shape, generator=generator)
-        features[:, config.normalised :] = features[:, config.normalised :].mul(2).exp()
-        sides = {side.name: _side(side, rows, generator) for side in config.sides}
-        masks = {}
-        for side in config.sides:
-            if side.masked:  # the last places are valid: at least one of them
-                first = torch.randint(0, side.shape[0], (rows, 1), generator=generator)
-                masks[side.name] = torch.arange(side.shape[0]) >= first
-        return Inputs(
-            features=torch.where(mask, features, 0.0),
-            features_mask=mask,
-            cluster_probs=torch.rand(rows, config.clusters, generator=generator).softmax(-1),
-            sides=sides,
-            masks=masks,
-        )
+        return random_rows.inputs(config, rows)
 
     return make
 
@@ -137,20 +105,6 @@ def make_inputs(input_config: InputConfig) -> Callable[..., Inputs]:
 @pytest.fixture
 def make_targets() -> Callable[..., Targets]:
     def make(tasks: tuple[TaskConfig, ...], rows: int = ROWS, share: float = 0.7) -> Targets:
-        generator = torch.Generator().manual_seed(2)
-        values: dict[str, Any] = {}
-        for task in tasks:
-            if task.kind == "binary":
-                values[task.name] = torch.randint(0, 2, (rows,), generator=generator).float()
-            elif task.kind == "multiclass":
-                values[task.name] = torch.randint(0, task.out, (rows,), generator=generator)
-            elif task.kind == "regression":
-                values[task.name] = torch.randn(rows, generator=generator)
-            else:
-                count = task.candidates or 0
-                order = torch.rand(rows, count, generator=generator).argsort(1)[:, :4]
-                values[task.name] = torch.where(torch.arange(4) < 1 + order[:, :1] % 4, order, -1)
-        mask = {name: torch.rand(rows, generator=generator) < share for name in values}
-        return Targets(values, mask)
+        return random_rows.targets(tasks, rows, share)
 
     return make

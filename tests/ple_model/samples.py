@@ -1,6 +1,7 @@
 """A small model and learnable data for tests of training, bundles and serving; importable from a subprocess as well."""
 
 from datetime import date
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,20 +15,64 @@ from ple_model.config import (
     RawScaleConfig,
     Relation,
     SideConfig,
+    TaskConfig,
     TemporalConfig,
     TowerConfig,
     TransferConfig,
 )
 from ple_model.config import TransformerBranchConfig as Branch
-from ple_model.tasks.config import select
-from ple_model.training.candidate import build
 from ple_model.training.config import TrainingConfig
 from ple_model.training.data import TensorTable, targets_from_frame
+from ple_model.training.initial import build
 
 COLUMNS = tuple(f"column_{i:02d}" for i in range(24))
 PRESENT = tuple(i for i in range(24) if i not in (3, 17))
 TASKS = ("churn", "retention", "engagement", "ltv", "life_stage", "brand_prediction")
 CLASSES = {"life_stage": [f"stage {i}" for i in range(6)], "brand_prediction": [f"brand {i}" for i in range(15)]}
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"name": "engagement", "group": "engagement", "kind": "regression", "loss": "mse", "weight": 0.8, "hmm": "journey"},
+    {
+        "name": "churn",
+        "group": "lifecycle",
+        "kind": "binary",
+        "loss": "focal",
+        "weight": 1.2,
+        "hmm": "lifecycle",
+        "focal_alpha": 0.6,
+    },
+    {
+        "name": "retention",
+        "group": "lifecycle",
+        "kind": "binary",
+        "loss": "focal",
+        "hmm": "lifecycle",
+        "focal_alpha": 0.2,
+    },
+    {
+        "name": "life_stage",
+        "group": "lifecycle",
+        "kind": "multiclass",
+        "loss": "nll",
+        "weight": 0.8,
+        "hmm": "lifecycle",
+        "out": 6,
+    },
+    {"name": "ltv", "group": "lifecycle", "kind": "regression", "loss": "huber", "weight": 1.5, "hmm": "lifecycle"},
+    {
+        "name": "brand_prediction",
+        "group": "consumption",
+        "kind": "contrastive",
+        "loss": "infonce",
+        "weight": 2.0,
+        "out": 128,
+        "candidates": 15,
+    },
+)
+PREFERRED = {
+    "engagement": ("temporal",),
+    "ltv": ("temporal", "deepfm"),
+    "brand_prediction": ("unified_hgcn",),
+}
 STEPS, WIDTH, CLUSTERS = 28, 4, 3
 SIDES = (SideConfig(name="txn_seq", shape=(STEPS, WIDTH), masked=True), SideConfig(name="hmm_journey", shape=(4,)))
 
@@ -37,7 +82,9 @@ def config(**changes: object) -> ModelConfig:
     settings: dict[str, object] = {
         "inputs": InputConfig(columns=COLUMNS, present=PRESENT, normalised=16, clusters=CLUSTERS, sides=SIDES),
         "transfer": TransferConfig(relations=(Relation(source="churn", target="retention", kind="inverse"),)),
-        "tasks": select(TASKS, {task: len(names) for task, names in CLASSES.items()}),
+        "tasks": tuple(
+            TaskConfig(experts=PREFERRED.get(task["name"], ("perslay", "temporal")), **task) for task in SETTINGS
+        ),
         "experts": (
             DeepFMConfig(width=16, bins=4, embedding=4, hidden=(16,)),
             TemporalConfig(width=16, branches=(Branch(model_width=16, layers=1, heads=2, feedforward=16),)),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ple_model.config import AdaTTConfig, TaskConfig
 from ple_model.losses.adatt import AdaTT, group_prior
-from ple_model.tasks.config import default_tasks
+from tests.ple_model.catalogue import default_tasks
 
 T = 4
 

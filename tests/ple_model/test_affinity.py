@@ -20,7 +20,7 @@ samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples
 def _run(**sections: object) -> FitResult:
     settings = samples.config(**sections)
     train, valid = samples.table(256, 0, settings), samples.table(100, 1, settings)
-    from ple_model.training.candidate import build
+    from ple_model.training.initial import build
 
     model = build(settings, train, seed=0)
     return fit(model, train, valid, samples.training(phase2_epochs=0, phase1_epochs=4), None, progress=False)
@@ -30,7 +30,7 @@ def _run(**sections: object) -> FitResult:
 def test_representation_gram_equals_autograd_at_h_shared(kind: str) -> None:
     settings = samples.config(basket=BasketConfig(kind=kind))
     table = samples.table(64, 0, settings)
-    from ple_model.training.candidate import build
+    from ple_model.training.initial import build
 
     model, loss = build(settings, table, seed=0), MultiTaskLoss(settings)
     torch.nn.init.normal_(model.gate.linear.weight, std=0.1)
@@ -90,7 +90,7 @@ def test_measured_weights_move_in_a_run(weighting: dict[str, str]) -> None:
 def test_parameter_gram_reads_the_shared_experts_only() -> None:
     settings = samples.config()
     table = samples.table(40, 0, settings)
-    from ple_model.training.candidate import build
+    from ple_model.training.initial import build
 
     model, loss = build(settings, table, seed=0), MultiTaskLoss(settings)
     inputs, targets = table.batch(torch.arange(40), torch.device("cpu"))

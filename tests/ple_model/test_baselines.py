@@ -39,7 +39,7 @@ from ple_model.config.baselines import (
 from ple_model.inputs import Inputs
 from ple_model.layers.towers import StackedLinear
 from ple_model.losses.multitask import MultiTaskLoss
-from ple_model.tasks.config import Relation
+from ple_model.tasks import Relation
 from ple_model.training.trainer import fit
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
@@ -509,7 +509,7 @@ def test_frozen_parts_survive_a_checkpoint() -> None:
 BASE: dict[str, dict[str, Any]] = {
     "single_task": {},
     "shared_bottom": {},
-    "asymmetric": {"relations": ()},
+    "asymmetric": {"relations": (Relation(source="churn", target="retention", kind="inverse"),)},
     "customized": {},
     "cross_stitch": {"own": 0.5},
     "sluice": {"own": 0.5, "orthogonality": 0.5, "subspaces": 4, "layers": 3, "width": 32},
@@ -559,7 +559,6 @@ def test_settings_survive_json_and_unknown_ones_are_refused() -> None:
         PLEConfig.from_dict({"name": "ple", "specifics": 3})
     with pytest.raises(ValidationError, match="no multiple of 4 subspaces"):
         SluiceConfig(width=6, subspaces=4)
+    misspelt = Relation(source="chrun", target="ltv", kind="feature")
     with pytest.raises(ValidationError, match="unknown task"):
-        small(
-            "asymmetric", architecture=AsymmetricConfig(relations=(Relation(source="x", target="y", kind="feature"),))
-        )
+        small("asymmetric", architecture=AsymmetricConfig(relations=(misspelt,)))

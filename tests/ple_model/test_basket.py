@@ -3,7 +3,7 @@ import torch
 
 from ple_model.config import BasketConfig, TaskConfig
 from ple_model.layers.basket import MODES, GroupTaskExpertBasket
-from ple_model.tasks.config import default_tasks
+from tests.ple_model.catalogue import default_tasks
 
 WIDTHS = (6, 4, 5)
 GROUPS = ("x", "y", "x", "z", "y")  # tasks of a group need not stand together

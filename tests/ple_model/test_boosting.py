@@ -5,7 +5,8 @@ import pytest
 
 from ple_model.evaluation.boosting import BinnedMatrix, BoostingBudget, BoostingTask, TreeBudget, fit_all, fit_boosting
 from ple_model.evaluation.constant import constant_prediction, repeat
-from ple_model.evaluation.metrics import HEADLINE, evaluate
+from ple_model.evaluation.metrics import evaluate
+from ple_model.tasks import KINDS
 
 ROWS, TRAIN, VALID = 3_000, np.arange(1_800), np.arange(1_800, 2_400)
 TEST = slice(2_400, ROWS)
@@ -22,10 +23,10 @@ def world() -> tuple[np.ndarray, dict[str, BoostingTask]]:
     brands[rng.random(ROWS) < 0.7, 2] = -1
     seen = rng.random(ROWS) < 0.9
     return x, {
-        "binary": BoostingTask("binary", (signal > 1).astype(np.float64), seen, 1),
-        "regression": BoostingTask("regression", signal, seen, 1),
-        "multiclass": BoostingTask("multiclass", np.digitize(signal, [-1, 0, 1]), seen, 4),
-        "brands": BoostingTask("contrastive", brands, seen, 12),
+        "binary": BoostingTask(KINDS["binary"], (signal > 1).astype(np.float64), seen, 1),
+        "regression": BoostingTask(KINDS["regression"], signal, seen, 1),
+        "multiclass": BoostingTask(KINDS["multiclass"], np.digitize(signal, [-1, 0, 1]), seen, 4),
+        "brands": BoostingTask(KINDS["contrastive"], brands, seen, 12),
     }
 
 
@@ -44,8 +45,8 @@ def test_beats_the_constant_on_later_rows_for_every_kind() -> None:
             evaluate(task.kind, p, task.labels[TEST], task.mask[TEST]).values
             for p in (fitted[name].predict(x[TEST]), repeat(constant, 600))
         )
-        metric = "mrr" if task.kind == "contrastive" else HEADLINE[task.kind].metric
-        better = 1 if task.kind == "contrastive" else HEADLINE[task.kind].better
+        metric = "mrr" if name == "brands" else task.kind.headline.metric
+        better = 1 if name == "brands" else task.kind.headline.better
         assert mine[metric] is not None
         assert plain[metric] is not None
         assert better * (mine[metric] - plain[metric]) > 0.1, name
@@ -56,20 +57,23 @@ def test_same_seed_same_bytes_whatever_the_workers_and_the_company() -> None:
     x, tasks = world()
     first = fit_all(binned(x, workers=2), tasks)
     again = fit_all(binned(x, workers=1), dict(reversed(tasks.items())))
-    alone = fit_boosting(binned(x), "binary", tasks["binary"].labels, tasks["binary"].mask, 1)
+    alone = fit_boosting(binned(x), KINDS["binary"], tasks["binary"].labels, tasks["binary"].mask, 1)
     for name in tasks:
         assert first[name].predict(x).tobytes() == again[name].predict(x).tobytes()
     assert first["binary"].predict(x).tobytes() == alone.predict(x).tobytes()
-    other = fit_boosting(binned(x), "binary", tasks["binary"].labels, tasks["binary"].mask, 1, seed=1)
+    other = fit_boosting(binned(x), KINDS["binary"], tasks["binary"].labels, tasks["binary"].mask, 1, seed=1)
     assert other.predict(x).tobytes() != alone.predict(x).tobytes()
 
 
 def test_labels_of_masked_and_test_rows_are_not_looked_at() -> None:
     x, tasks = world()
     task = tasks["binary"]
-    clean = fit_boosting(binned(x), "binary", task.labels, task.mask, 1)
+    clean = fit_boosting(binned(x), KINDS["binary"], task.labels, task.mask, 1)
     spoilt = np.where(task.mask & (np.arange(ROWS) < 2_400), task.labels, np.nan)
-    assert fit_boosting(binned(x), "binary", spoilt, task.mask, 1).predict(x).tobytes() == clean.predict(x).tobytes()
+    assert (
+        fit_boosting(binned(x), KINDS["binary"], spoilt, task.mask, 1).predict(x).tobytes()
+        == clean.predict(x).tobytes()
+    )
 
 
 def test_bins_come_from_training_rows() -> None:
@@ -77,7 +81,7 @@ def test_bins_come_from_training_rows() -> None:
     moved = x.copy()
     moved[TEST] = 1e6
     task = tasks["regression"]
-    first, second = (fit_boosting(binned(m), "regression", task.labels, task.mask, 1) for m in (x, moved))
+    first, second = (fit_boosting(binned(m), KINDS["regression"], task.labels, task.mask, 1) for m in (x, moved))
     assert first.predict(x).tobytes() == second.predict(x).tobytes()
 
 
@@ -85,7 +89,7 @@ def test_the_budget_bounds_trees_and_rows() -> None:
     x, tasks = world()
     tight = TreeBudget(rounds=30, max_trees=20, early_stopping=30, max_rows=500)
     matrix = binned(x, multiclass=tight)
-    fitted = fit_boosting(matrix, "multiclass", tasks["multiclass"].labels, tasks["multiclass"].mask, 4)
+    fitted = fit_boosting(matrix, KINDS["multiclass"], tasks["multiclass"].labels, tasks["multiclass"].mask, 4)
     assert fitted.train_rows == 500
     assert fitted.trees <= 20
     assert [tight.rounds_for(n) for n in (1, 4, 28)] == [20, 5, 1]
@@ -94,8 +98,8 @@ def test_the_budget_bounds_trees_and_rows() -> None:
 def test_brands_without_a_model_keep_their_popularity() -> None:
     x, tasks = world()
     task = tasks["brands"]
-    fitted = fit_boosting(binned(x), "contrastive", task.labels, task.mask, task.width)
-    popularity = constant_prediction("contrastive", task.labels[TRAIN], task.mask[TRAIN], task.width)
+    fitted = fit_boosting(binned(x), KINDS["contrastive"], task.labels, task.mask, task.width)
+    popularity = constant_prediction(KINDS["contrastive"], task.labels[TRAIN], task.mask[TRAIN], task.width)
     others = np.setdiff1d(np.arange(12), fitted.columns)
     assert {0, 1, 2} <= set(fitted.columns)
     assert len(fitted.columns) == 4
@@ -107,11 +111,11 @@ def test_brands_without_a_model_keep_their_popularity() -> None:
 def test_what_cannot_be_boosted_is_the_constant_and_says_so(kept: int, note: str) -> None:
     x, tasks = world()
     labels = tasks["binary"].labels if kept == 50 else np.ones(ROWS)
-    fitted = fit_boosting(binned(x), "binary", labels, np.arange(ROWS) < kept, 1)
+    fitted = fit_boosting(binned(x), KINDS["binary"], labels, np.arange(ROWS) < kept, 1)
     assert note in fitted.note
     assert np.ptp(fitted.predict(x)) == 0
     with pytest.raises(ValueError, match="no training row"):
-        fit_boosting(binned(x), "binary", labels, np.zeros(ROWS, dtype=bool), 1)
+        fit_boosting(binned(x), KINDS["binary"], labels, np.zeros(ROWS, dtype=bool), 1)
 
 
 def test_an_unknown_setting_names_the_nearest() -> None:

@@ -12,8 +12,9 @@ import torch
 
 from ple_model.model import PLEClusterAdaTT
 from ple_model.serving.bundle import BundleError, TaskCalibration, load_bundle, save_bundle
-from ple_model.serving.files import digest_of_json, digest_of_tensors, sha256_of_file
-from ple_model.training.candidate import calibrate
+from ple_model.serving.files import digest_of_json, sha256_of_file
+from ple_model.training.data import digest_of_tensors
+from ple_model.training.finish import calibrate
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
 
@@ -29,7 +30,7 @@ def made() -> Made:
 
 @pytest.fixture
 def folder(tmp_path: Path, made: Made) -> Path:
-    save_bundle(tmp_path / "bundle", *made, samples.CLASSES, META, {"ltv": "USD"})
+    save_bundle(tmp_path / "bundle", *made, samples.CLASSES, META, {"ltv": {"unit": "USD"}})
     return tmp_path / "bundle"
 
 
@@ -47,14 +48,16 @@ def test_what_was_saved_is_loaded(folder: Path, made: Made) -> None:
     assert digest_of_tensors(bundle.model.state_dict()) == digest_of_tensors(made[0].state_dict())
     assert bundle.model.config == made[0].config
     assert bundle.calibration == made[1]
-    assert (bundle.classes, bundle.units, bundle.meta) == (samples.CLASSES, {"ltv": "USD"}, META)
+    assert (bundle.classes, bundle.meta) == (samples.CLASSES, META)
+    assert bundle.described["ltv"]["unit"] == "USD"
+    assert set(bundle.described["churn"]) == {"name", "kind", "unit", "meaning", "classes"}
     assert not bundle.model.training
 
 
 def test_equal_content_gives_equal_bytes_and_other_content_another_digest(
     folder: Path, made: Made, tmp_path: Path
 ) -> None:
-    digest = save_bundle(tmp_path / "again", *made, samples.CLASSES, META, {"ltv": "USD"})
+    digest = save_bundle(tmp_path / "again", *made, samples.CLASSES, META, {"ltv": {"unit": "USD"}})
     for file in folder.iterdir():
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
     assert digest == load_bundle(folder).digest

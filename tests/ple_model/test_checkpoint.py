@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ple_model.serving.files import digest_of_tensors
 from ple_model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ple_model.training.data import digest_of_tensors
 
 IDENTITY = {"model": "a", "training data": "b"}
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from ple_model.config import BasketConfig, TaskConfig
 from ple_model.layers.cluster_basket import ClusterTaskExpertBasket
-from ple_model.tasks.config import default_tasks
+from tests.ple_model.catalogue import default_tasks
 
 WIDTHS, HMM, CLUSTERS, ROWS = (6, 4, 5), 3, 4, 7
 HMM_MODES = ("lifecycle", "behavior", "journey", "behavior")

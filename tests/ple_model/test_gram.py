@@ -12,7 +12,7 @@ from ple_model.layers.gates import CGCAttention
 from ple_model.layers.logit_transfer import LogitTransfer
 from ple_model.layers.towers import TowerLevel
 from ple_model.losses.gram import RepresentationGram, agreement, cosines, gradient_gram
-from ple_model.tasks.config import DEFAULT_RELATIONS, default_tasks
+from tests.ple_model.catalogue import RELATIONS, default_tasks
 
 WIDTHS, ROWS = (6, 3, 4), 20
 
@@ -28,7 +28,7 @@ class Graph:
 class Head(nn.Module):
     """What stands behind the experts, at small sizes and with gates that read h_shared."""
 
-    def __init__(self, relations: tuple[Relation, ...] = DEFAULT_RELATIONS, hmm: int = 5, dim: bool = True) -> None:
+    def __init__(self, relations: tuple[Relation, ...] = RELATIONS, hmm: int = 5, dim: bool = True) -> None:
         super().__init__()
         tasks, config = default_tasks(), BasketConfig(hidden=(9, 7), width=8, cluster_width=5)
         self.tasks = tasks
@@ -141,7 +141,7 @@ def test_fixed_gates_leave_their_path_out() -> None:
     close(closed_form(head, graph), by_task(graph.losses, graph.blocks))
 
 
-@pytest.mark.parametrize(("relations", "rounds"), [((), 1), (DEFAULT_RELATIONS, 3), (DIAMOND, 4)])
+@pytest.mark.parametrize(("relations", "rounds"), [((), 1), (RELATIONS, 3), (DIAMOND, 4)])
 def test_rounds_share_no_source(relations: tuple[Relation, ...], rounds: int) -> None:
     head = Head(relations=relations)
     gram = RepresentationGram(head.basket, head.gate, head.transfer)

@@ -3,11 +3,11 @@ import torch
 
 from ple_model.config import Relation, TransferConfig
 from ple_model.layers.logit_transfer import LogitTransfer, transferred
-from ple_model.tasks.config import default_tasks, select
+from tests.ple_model.catalogue import RELATIONS, default_tasks, select
 
 
 def test_adds_alpha_times_the_projected_prediction() -> None:
-    transfer = LogitTransfer(TransferConfig(strength=0.5), default_tasks(), width=6)
+    transfer = LogitTransfer(TransferConfig(strength=0.5, relations=RELATIONS), default_tasks(), width=6)
     vector, logits = torch.randn(4, 6), torch.randn(4, 12)
     projected = transfer.project["nba__spending_category"](logits)
     got = transfer("spending_category", vector, {"nba": logits})
@@ -24,10 +24,10 @@ def test_kinds_hand_on_what_they_say() -> None:
 
 
 def test_levels_put_sources_first() -> None:
-    transfer = LogitTransfer(TransferConfig(), default_tasks(), width=4)
+    transfer = LogitTransfer(TransferConfig(relations=RELATIONS), default_tasks(), width=4)
     place = {name: i for i, level in enumerate(transfer.levels) for name in level}
     assert len(place) == 16
-    assert all(place[r.source] < place[r.target] for r in TransferConfig().relations)
+    assert all(place[r.source] < place[r.target] for r in RELATIONS)
 
 
 def test_a_source_that_is_off_is_dropped_with_a_warning() -> None:

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 from ple_model.config import AdaTTConfig, EvidentialConfig, ModelConfig
 from ple_model.inputs import Inputs, Targets
 from ple_model.layers.contrastive import CandidateTable
-from ple_model.losses.multitask import MultiTaskLoss, focal
+from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.model import Outputs, PLEClusterAdaTT
+from ple_model.tasks.row_losses import focal
 
 
 @pytest.mark.parametrize(("gamma", "alpha"), [(2.0, 0.25), (0.0, 0.5), (1.5, 0.6)])

@@ -10,7 +10,7 @@ from ple_model.config import AuxiliaryConfig, InputConfig, ModelConfig
 from ple_model.inputs import Inputs, Targets
 from ple_model.losses.multitask import LossResult, MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
-from ple_model.tasks.config import DEFAULT_RELATIONS, select
+from tests.ple_model.catalogue import RELATIONS, select
 
 Make = Callable[..., Any]
 
@@ -315,7 +315,7 @@ SWITCHES: dict[str, Any] = {
     "basket.dropout": 0.4,
     "transfer.strength": 1.0,
     "transfer.relations": [{"source": "ctr", "target": "cvr", "kind": "sequential"}],
-    "transfer.relations.kind": [{**r.to_dict(), "kind": "feature"} for r in DEFAULT_RELATIONS],
+    "transfer.relations.kind": [{**r.to_dict(), "kind": "feature"} for r in RELATIONS],
     "tower.hidden": [32],
     "tower.dropout": 0.5,
     "weighting.strategy": "fixed",

@@ -5,9 +5,10 @@ import warnings
 import pytest
 
 from feature_assets import registry
-from ple_model.config import DEFAULT_EXPERTS, InputConfig, ModelConfig, RawScaleConfig
+from ple_model.config import DEFAULT_EXPERTS, InputConfig, ModelConfig, RawScaleConfig, TransferConfig
 from ple_model.interpretation.parameters import BUDGETS, lines, table
 from ple_model.model import PLEClusterAdaTT
+from tests.ple_model.catalogue import RELATIONS, default_tasks
 
 
 def _model(*more: RawScaleConfig) -> PLEClusterAdaTT:
@@ -15,7 +16,8 @@ def _model(*more: RawScaleConfig) -> PLEClusterAdaTT:
     inputs = InputConfig(columns=names, present=tuple(range(len(names))), normalised=registry.normalised())
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing is left out
-        return PLEClusterAdaTT(ModelConfig(inputs=inputs, experts=(*DEFAULT_EXPERTS, *more)))
+        experts, transfer = (*DEFAULT_EXPERTS, *more), TransferConfig(relations=RELATIONS)
+        return PLEClusterAdaTT(ModelConfig(inputs=inputs, tasks=default_tasks(), experts=experts, transfer=transfer))
 
 
 @pytest.mark.parametrize("more", [(), (RawScaleConfig(),)])

@@ -8,7 +8,7 @@ import torch
 from ple_model.config import ModelConfig
 from ple_model.inputs import Inputs, Targets
 from ple_model.interpretation.parts import Parts, absent, examine
-from ple_model.interpretation.permutation import bundles
+from ple_model.interpretation.permutation import input_sets
 from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
 
@@ -66,12 +66,12 @@ def test_an_input_whose_absence_breaks_an_output_is_named(
 
 def test_absent_rows_lose_that_input_alone(make_inputs: Callable[..., Inputs], model_config: ModelConfig) -> None:
     inputs, rows = make_inputs(), torch.arange(48) % 2 == 0
-    for bundle in bundles(model_config.inputs).values():
-        other = absent(inputs, bundle, rows)
+    for chosen in input_sets(model_config.inputs).values():
+        other = absent(inputs, chosen, rows)
         changed = {key for key, value in other.tensors().items() if not torch.equal(value, inputs.tensors()[key])}
-        expected = {f"present/{name}" for name in bundle.sides}
-        expected |= {"cluster_probs"} if bundle.clusters else set()
-        expected |= {"features", "features_mask"} if bundle.columns.any() else set()
+        expected = {f"present/{name}" for name in chosen.sides}
+        expected |= {"cluster_probs"} if chosen.clusters else set()
+        expected |= {"features", "features_mask"} if chosen.columns.any() else set()
         assert changed <= expected
         assert changed
 

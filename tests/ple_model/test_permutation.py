@@ -11,7 +11,7 @@ import torch
 
 from ple_model.config import InputConfig, ModelConfig
 from ple_model.inputs import Inputs, Targets
-from ple_model.interpretation.permutation import TOGETHER, bundles, permutation_importance, readers, shuffled
+from ple_model.interpretation.permutation import TOGETHER, input_sets, permutation_importance, readers, shuffled
 from ple_model.model import PLEClusterAdaTT
 from ple_model.multitask import evaluating
 from ple_model.training.data import TensorTable
@@ -32,11 +32,11 @@ def trained() -> Parts:
 
 def test_every_input_of_the_configuration_is_shuffled(trained: Parts) -> None:
     model, table = trained
-    found = bundles(model.config.inputs)
+    found = input_sets(model.config.inputs)
     assert tuple(found) == ("features_normalised", "features_raw", "cluster_probs", "txn_seq", "hmm_journey")
     order = torch.randperm(len(table))
-    for name, bundle in found.items():
-        before, after = table.inputs.tensors(), shuffled(table.inputs, bundle, order).tensors()
+    for name, joint in found.items():
+        before, after = table.inputs.tensors(), shuffled(table.inputs, joint, order).tensors()
         changed = {key for key in before if not torch.equal(before[key], after[key])}
         assert changed
         if name == "txn_seq":
@@ -47,7 +47,7 @@ def test_every_input_of_the_configuration_is_shuffled(trained: Parts) -> None:
 def test_columns_that_carry_the_labels_matter_and_the_answer_repeats(trained: Parts) -> None:
     model, table = trained
     found = permutation_importance(model, table.inputs, table.targets, seed=3)
-    assert found.height == len(bundles(model.config.inputs)) * len(model.task_names)
+    assert found.height == len(input_sets(model.config.inputs)) * len(model.task_names)
     relative = found.with_columns(added=pl.col("increase") / pl.col("loss"))
     by_input = dict(relative.group_by("input").agg(pl.col("added").mean()).iter_rows())
     assert by_input["features_normalised"] > 0.02  # the labels follow from these columns
@@ -60,7 +60,7 @@ def test_columns_that_carry_the_labels_matter_and_the_answer_repeats(trained: Pa
 def test_an_input_is_dealt_out_among_the_rows_that_read_it(
     make_inputs: Callable[..., Inputs], input_config: InputConfig
 ) -> None:
-    inputs, found = make_inputs(), bundles(input_config)
+    inputs, found = make_inputs(), input_sets(input_config)
     segment = inputs.sides["segment"][:, 0]
     for name, code in (("anonymous", 0), ("coldstart", 1)):
         mine = inputs.present[name] & inputs.present["segment"] & (segment == code)
@@ -85,7 +85,7 @@ def test_what_tells_the_same_is_shuffled_as_a_whole(
         "raw_power_law__0",
     )
     config = InputConfig(columns=columns, present=tuple(range(7)), normalised=6, clusters=5, sides=input_config.sides)
-    inputs, found = make_inputs(config=config), bundles(config)
+    inputs, found = make_inputs(config=config), input_sets(config)
     assert set(TOGETHER) <= set(found)
     order = torch.randperm(len(inputs))
     for name, (sides, groups) in TOGETHER.items():
@@ -119,7 +119,7 @@ def test_increase_and_error_are_those_of_the_rows_differences(trained: Parts) ->
     found = permutation_importance(model, table.inputs, table.targets, rows=len(table), seed=5)
     row = found.row(by_predicate=(pl.col("input") == "features_raw") & (pl.col("task") == "engagement"), named=True)
     order = torch.randperm(len(table), generator=torch.Generator().manual_seed(5))
-    other = shuffled(table.inputs, bundles(model.config.inputs)["features_raw"], order)
+    other = shuffled(table.inputs, input_sets(model.config.inputs)["features_raw"], order)
     label = model.scale("engagement").standardise(table.targets.values["engagement"].float())[:, 0]
     with torch.no_grad(), evaluating(model):
         errors = [(model(x).predictions["engagement"][:, 0] - label).square() for x in (table.inputs, other)]

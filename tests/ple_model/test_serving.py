@@ -15,7 +15,7 @@ import ple_model
 from ple_model.serving.bundle import Bundle, load_bundle
 from ple_model.serving.inference import BLOCK
 from ple_model.serving.scorer import Scorer, inputs_from_frame
-from ple_model.training.candidate import finish
+from ple_model.training.finish import finish
 from ple_model.training.trainer import fit
 
 samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))

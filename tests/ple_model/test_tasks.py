@@ -2,35 +2,16 @@ import pytest
 from pydantic import ValidationError
 
 from ple_model.config import ModelConfig, TaskConfig
-from ple_model.tasks.config import (
-    DEFAULT_RELATIONS,
-    TASK_NAMES,
-    Relation,
-    active_relations,
-    default_tasks,
-    select,
-    topological_levels,
-)
+from ple_model.tasks import Relation
+from ple_model.tasks.relations import active_relations, topological_levels
+from tests.ple_model.catalogue import RELATIONS, default_tasks, select
 
 
-def test_catalogue_has_18_tasks_and_16_are_on() -> None:
-    assert len(TASK_NAMES) == 18
-    on = {task.name: task for task in default_tasks()}
-    assert len(on) == 16
-    assert set(TASK_NAMES) - set(on) == {"uplift", "category_uplift"}
-    assert (on["churn"].focal_alpha, on["churn"].focal_gamma, on["churn"].weight) == (0.6, 2.0, 1.2)
-    assert (on["timing"].out, on["nba"].out, on["brand_prediction"].out) == (28, 12, 128)
-    assert on["brand_prediction"].temperature == 0.07
-    assert on["ltv"].experts == ("temporal", "deepfm")
-
-
-def test_select_takes_class_counts_and_keeps_the_order() -> None:
-    tasks = select(["brand_prediction", "nba", "ctr"], {"nba": 9, "brand_prediction": 321, "timing": 5})
-    assert [task.name for task in tasks] == ["ctr", "nba", "brand_prediction"]
-    assert tasks[1].out == 9
-    assert (tasks[2].candidates, tasks[2].out) == (321, 128)
-    with pytest.raises(ValueError, match="unknown task 'chrun'; did you mean 'churn'"):
-        select(["chrun"])
+def test_tasks_are_required(model_config: ModelConfig) -> None:
+    data = model_config.to_dict()
+    del data["tasks"]
+    with pytest.raises(ValidationError, match="tasks"):
+        ModelConfig.from_dict(data)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +21,6 @@ def test_select_takes_class_counts_and_keeps_the_order() -> None:
         ({"out": 2}, "out = 1"),
         ({"temperature": 0.1}, "'temperature' is read by loss 'infonce' only"),
         ({"huber_delta": 1.0}, "'huber_delta' is read by loss 'huber' only"),
-        ({"experts": ["temproal"]}, "did you mean 'temporal'"),
         ({"focal_gama": 1.0}, "did you mean 'focal_gamma'"),
     ],
 )
@@ -48,6 +28,18 @@ def test_impossible_tasks_are_refused(change: dict, message: str) -> None:
     task = {"name": "x", "group": "g", "kind": "binary", "loss": "focal"}
     with pytest.raises(ValidationError, match=message):
         TaskConfig.from_dict({**task, **change})
+
+
+def test_a_preferred_expert_must_be_one_of_the_pool(model_config: ModelConfig) -> None:
+    data = model_config.to_dict()
+    data["tasks"][0]["experts"] = ["temproal"]
+    with pytest.raises(ValidationError, match="task 'ctr' prefers unknown expert 'temproal'; did you mean 'temporal'"):
+        ModelConfig.from_dict(data)
+
+
+def test_an_unknown_kind_names_the_nearest() -> None:
+    with pytest.raises(ValidationError, match="unknown kind of task 'regresion'; did you mean 'regression'"):
+        TaskConfig(name="x", group="g", kind="regresion", loss="mse")
 
 
 def test_a_new_task_is_an_entry_of_the_configuration(model_config: ModelConfig) -> None:
@@ -59,7 +51,7 @@ def test_a_new_task_is_an_entry_of_the_configuration(model_config: ModelConfig) 
 
 
 def test_levels_follow_the_relations() -> None:
-    levels = topological_levels([task.name for task in default_tasks()], DEFAULT_RELATIONS)
+    levels = topological_levels([task.name for task in default_tasks()], RELATIONS)
     assert levels[1:] == (("cvr", "retention", "spending_category"), ("ltv", "brand_prediction"))
     assert topological_levels("abc", []) == (("a", "b", "c"),)
 
@@ -67,7 +59,7 @@ def test_levels_follow_the_relations() -> None:
 def test_a_cycle_is_a_configuration_error(model_config: ModelConfig) -> None:
     relations = [
         {"source": "ltv", "target": "ctr", "kind": "feature"},
-        *(r.to_dict() for r in DEFAULT_RELATIONS),
+        *(r.to_dict() for r in RELATIONS),
     ]
     with pytest.raises(ValidationError, match=r"cycle among: ctr, cvr, ltv"):
         ModelConfig.from_dict({**model_config.to_dict(), "transfer": {"relations": relations}})
@@ -79,10 +71,21 @@ def test_a_relation_with_an_unknown_task_is_a_configuration_error(model_config: 
         ModelConfig.from_dict({**model_config.to_dict(), "transfer": {"relations": relations}})
 
 
-def test_a_relation_of_a_task_that_is_off_is_dropped_and_reported() -> None:
-    kept, dropped = active_relations(DEFAULT_RELATIONS, select(["cvr", "ltv", "churn"]))
+def test_a_relation_of_a_task_that_is_not_configured_is_dropped_and_reported() -> None:
+    kept, dropped = active_relations(RELATIONS, select(["cvr", "ltv", "churn"]))
     assert [(r.source, r.target) for r in kept] == [("cvr", "ltv")]
     assert [(r.source, r.target) for r in dropped][:2] == [("ctr", "cvr"), ("churn", "retention")]
+
+
+def test_a_name_that_is_nearly_a_configured_one_is_misspelt_and_any_other_is_off() -> None:
+    tasks = select(["churn", "retention", "ltv"])
+    with pytest.raises(ValueError, match="unknown task 'chrun'; did you mean 'churn'"):
+        active_relations([Relation(source="chrun", target="ltv", kind="feature")], tasks)
+    with pytest.raises(ValueError, match="unknown task 'retentoin'; did you mean 'retention'"):
+        active_relations([Relation(source="ltv", target="retentoin", kind="feature")], tasks)
+    kept, dropped = active_relations([Relation(source="balance_util", target="ltv", kind="feature")], tasks)
+    assert not kept
+    assert len(dropped) == 1
 
 
 def test_inverse_needs_a_binary_source() -> None:

@@ -17,9 +17,9 @@ import torch
 from ple_model.inputs import Targets
 from ple_model.losses.multitask import LossResult, MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
-from ple_model.serving.files import digest_of_tensors
+from ple_model.training.data import digest_of_tensors
 from ple_model.training.report import EpochReport
-from ple_model.training.score import constant_losses, score, skills
+from ple_model.training.skill import constant_losses, score, skills
 from ple_model.training.trainer import FitResult, NonFiniteLoss, fit
 from ple_model.training.validate import validate
 

@@ -1,5 +1,4 @@
-"""What the oracle starts from: a few customers, R latent paths of each from the state at t on, and what the labels take
-from before t."""
+"""A few customers with R latent paths of each from the state at t on, and the past that their labels depend on."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ CENSORED = 28  # joining in the first days of data is not observed (labels: CENS
 
 @dataclass(frozen=True)
 class Past:
-    """What the labels take from before t, for n customers: active (a purchase in 56 days), spend_past, refunds still to
+    """The past that labels depend on, for n customers: active (a purchase in 56 days), spend_past, refunds still to
     come of earlier purchases in the short and the long window (≤ 0), new (joined in 56 days)."""
 
     active: np.ndarray
@@ -60,9 +59,10 @@ class Chunk:
         constants: OracleConstants,
         day: int,
         rows: np.ndarray,
+        draws: int,
     ) -> None:
         self.rng, self.world, self.block, self.constants, self.day, self.rows = rng, world, block, constants, day, rows
-        self.n, self.draws = len(rows), world.config.oracle_draws
+        self.n, self.draws = len(rows), draws
         self.people = block.customers.take(rows)
         self.owner = np.arange(self.n).repeat(self.draws)
         self.repeated = self.people.take(self.owner)

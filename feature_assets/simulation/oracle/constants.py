@@ -1,5 +1,5 @@
-"""What the labels learn from the population, measured on the first block: edges of the life stages, quantiles of spend,
-shares of the categories. The oracle needs them to say how likely each label is.
+"""The fitted constants of the labels, measured on the first block: edges of the life stages, quantiles of spend, shares
+of the categories. The probability of each label depends on them.
 
 The definitions are those of `feature_assets.labels`; a test compares the two.
 """
@@ -21,8 +21,24 @@ from feature_assets.snapshots import NotEnoughHistory, plan
 H = 28  # the label window in days
 
 
+class OracleConfig(Closed):
+    """Size of the oracle.
+
+    Attributes:
+        customers: bound of its sample.
+        draws: Monte Carlo paths a customer.
+        back: days between the end of the data and the last oracle date: the longest label window.
+        weeks: number of dates, a week apart.
+    """
+
+    customers: int = 8_000
+    draws: int = 200
+    back: int = 84
+    weeks: int = 2
+
+
 class OracleConstants(Closed):
-    """What is fitted on training windows.
+    """Values that labels fit on training windows.
 
     Attributes:
         days: day numbers of the oracle's as-of dates, latest first.
@@ -38,10 +54,9 @@ class OracleConstants(Closed):
     category_shares: tuple[float, ...]
 
 
-def oracle_days(world: World, until: int) -> tuple[int, ...]:
+def oracle_days(world: World, until: int, config: OracleConfig) -> tuple[int, ...]:
     """Day numbers of the as-of dates at which every label has matured by day `until`; empty if history is too short."""
-    config = world.config
-    days = tuple(until - config.oracle_back - 7 * k for k in range(config.oracle_weeks))
+    days = tuple(until - config.back - 7 * k for k in range(config.weeks))
     return days if min(days) > ACTIVE_DAYS and _training_days(world, until) else ()
 
 
@@ -56,7 +71,7 @@ def _training_days(world: World, until: int) -> list[int]:
     return [(t - first).days for t in snapshots.train]
 
 
-def measure(world: World, block: Block, until: int) -> OracleConstants:
+def measure(world: World, block: Block, until: int, config: OracleConfig) -> OracleConstants:
     """Measure the constants on a block, over the training windows of the as-of day `until`."""
     days, p = world.calendar.days, block.purchases
     n = len(block.customers)
@@ -78,7 +93,7 @@ def measure(world: World, block: Block, until: int) -> OracleConstants:
     inside = (p.day >= training[0]) & (p.day < training[-1] + H) & ~p.refund
     shares = np.bincount(p.category[inside], p.amount[inside], len(CATEGORIES))
     return OracleConstants(
-        days=oracle_days(world, until),
+        days=oracle_days(world, until, config),
         stage_edges=(float(low), float(high)),
         spend_knots=tuple(knots),
         spend_levels=tuple(levels),

@@ -32,7 +32,7 @@ def drawn_tasks(c: Chunk, past: Past, liked: np.ndarray) -> dict[str, np.ndarray
 
 
 def _bought(c: Chunk, past: Past, liked: np.ndarray) -> dict[str, np.ndarray]:
-    """What looks at the purchases of the window: R draws a customer, given that there is one."""
+    """Labels of the purchases in the window: R draws a customer, given at least one purchase."""
     chance = 1.0 - c.survival[:, H - 1].astype(np.float64)
     buys = c.mean(chance)
     cumulative = np.cumsum(chance.reshape(c.n, c.draws) + 1e-300, axis=1)
@@ -164,6 +164,6 @@ def at_least_one(c: Chunk, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _first_days(paths: Paths, days: int) -> Paths:
-    """The same paths without what comes after the first `days` days."""
+    """The first `days` days of the paths."""
     shorter = {name: getattr(paths, name)[:, :days] for name in ("journey", "trip", "shock", "interest")}
     return Paths(**(paths.__dict__ | shorter))

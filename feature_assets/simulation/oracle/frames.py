@@ -24,15 +24,15 @@ CLASSES: dict[str, list[str]] = {
 """Task → classes, in the order of the oracle's probabilities."""
 
 
-def oracle_frame(world: World, found: dict[str, np.ndarray], ids: pl.Series) -> pl.DataFrame:
+def oracle_frame(world: World, result: dict[str, np.ndarray], ids: pl.Series) -> pl.DataFrame:
     """customer_id and one column a task: Float64 (null without a label), List(Float64) of class probabilities, and
     `brand_prediction__top` List(String), likeliest first.
 
     Args:
-        found: what `oracle_block` gave. ids: of all customers of the block.
+        result: of `oracle_block`. ids: of all customers of the block.
     """
-    columns = {"customer_id": ids.gather(found["row"].astype(np.uint32))}
-    for task, values in found.items():
+    columns = {"customer_id": ids.gather(result["row"].astype(np.uint32))}
+    for task, values in result.items():
         if task == "row":
             continue
         if task == "brand_prediction__top":
@@ -45,9 +45,9 @@ def oracle_frame(world: World, found: dict[str, np.ndarray], ids: pl.Series) -> 
     return pl.DataFrame(columns).sort("customer_id")
 
 
-def describe(world: World, constants: OracleConstants, path: Path) -> None:
-    """Write the classes, and what the oracle took from the population."""
+def describe(world: World, constants: OracleConstants, draws: int, path: Path) -> None:
+    """Write the classes, the dates, and the constants that were measured on the population."""
     fitted = constants.model_dump(mode="json", exclude={"days"})
     dates = [str(d) for d in world.calendar.dates(np.array(constants.days))]
-    text = {"classes": CLASSES, "horizon_days": H, "draws": world.config.oracle_draws, "dates": dates, **fitted}
+    text = {"classes": CLASSES, "horizon_days": H, "draws": draws, "dates": dates, **fitted}
     path.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")

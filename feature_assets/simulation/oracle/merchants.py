@@ -1,4 +1,4 @@
-"""Where and which brand a customer buys, exactly: the chances of a merchant and of a brand given the category."""
+"""Exact probabilities of a merchant and of a brand given the category of a purchase."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def own_popularity(world: World) -> np.ndarray:
 
 
 class Affinity:
-    """The chance that a purchase is made at the favourite merchant.
+    """The probability that a purchase is made at the favourite merchant.
 
     Args:
         people: n customers. liked: int64 [n], the merchant, −1 without.
@@ -55,7 +55,7 @@ class Affinity:
         self._chance = people.favoured * is_favourite + (1 - people.favoured) * other
 
     def chance(self, basics: Basics, who: np.ndarray) -> np.ndarray:
-        """float64 [N] of purchases made by customers who [N]."""
+        """float64 [N] of purchases by the customers `who` [N]."""
         bought = np.where(basics.category == self._category[who], self._chance[who], 0.0)
         which = np.maximum(basics.subscription, 0)
         known = self._people.subscription_merchant[who, which] == self._liked[who]

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ple_model.config import InputConfig, SideConfig, TemporalConfig
-from ple_model.experts.base import Expert, ExpertOutput, mlp, spread_rows
+from ple_model.experts.base import Expert, ExpertOutput, spread_rows
 from ple_model.experts.temporal.liquid import LiquidBranch
 from ple_model.experts.temporal.mamba import MambaBranch
 from ple_model.experts.temporal.patches import Branch, patch_count, to_patches
 from ple_model.experts.temporal.transformer import TransformerBranch
 from ple_model.inputs import Inputs
+from ple_model.layers.mlp import mlp
 
 __all__ = ["BRANCHES", "Temporal"]
 
@@ -31,6 +32,17 @@ class DailySequence(nn.Module):
     """One side input's days: the channels that the data set has, compressed by sign·log1p|x| and scaled.
 
     Amounts are heavy-tailed; 0 stays 0, so a day that is not valid stays 0 as well.
+
+    Args:
+        side: the side input, masked, of shape (days, channels).
+
+    Shape:
+        `compress`: inputs of B rows → channels [B, days, C] and validity [B, days].
+
+    Example:
+        >>> days = DailySequence(columns.side("txn_seq"))
+        >>> days.compress(batch)[0].shape
+        torch.Size([4, 180, 16])
     """
 
     channels: Tensor
@@ -70,6 +82,23 @@ class DailySequence(nn.Module):
 
 
 class Temporal(Expert):
+    """Mamba, liquid and Transformer branches over the daily sequences, fused.
+
+    Args:
+        config: its settings.
+        inputs: the columns and side inputs that the data set has.
+
+    Shape:
+        inputs of B rows → `ExpertOutput`, output [B, config.width].
+
+    Source: MODEL §3.
+
+    Example:
+        >>> expert = Temporal(TemporalConfig(), columns)
+        >>> expert(batch).output.shape
+        torch.Size([4, 64])
+    """
+
     name = "temporal"
     reads = "txn_seq or session_seq"
 

@@ -27,7 +27,24 @@ from ple_model.layers.dropout import fast_dropout
 
 
 class LiquidCell(nn.Module):
-    """One step of the liquid ODE. Inputs come projected: u [B, backbone]; the state is [B, width]."""
+    """One step of the liquid ODE. Inputs come projected.
+
+    Args:
+        width: of the state.
+        backbone: of the hidden layer that rates and levels are read from.
+        shortest: days, the shortest time constant that a unit starts with.
+        longest: days, the longest; the others are log-spaced between them.
+
+    Shape:
+        u [B, backbone], state [B, width], elapsed days [B, 1] → state [B, width] and rates [B, width].
+
+    Source: Hasani et al. (2021), eq. 1.
+
+    Example:
+        >>> cell = LiquidCell(width=8, backbone=6, shortest=1.0, longest=90.0)
+        >>> cell(torch.randn(5, 6), torch.zeros(5, 8), torch.ones(5, 1))[0].shape
+        torch.Size([5, 8])
+    """
 
     def __init__(self, width: int, backbone: int, shortest: float, longest: float) -> None:
         """shortest, longest: days, the time constants that the units start with, log-spaced between them."""
@@ -53,6 +70,24 @@ class LiquidCell(nn.Module):
 
 
 class LiquidBranch(Branch):
+    """A liquid network over patches; its summary is the state after the newest patch.
+
+    Args:
+        config: its settings.
+        patches: P of a row.
+        channels: numbers of a patch.
+
+    Shape:
+        patches [B, P, channels], valid [B, P] → summary [B, model_width].
+
+    Source: MODEL §3; Hasani et al. (2022).
+
+    Example:
+        >>> branch = LiquidBranch(LiquidBranchConfig(model_width=16), patches=4, channels=6)
+        >>> branch(torch.randn(5, 4, 6), torch.ones(5, 4, dtype=torch.bool))[0].shape
+        torch.Size([5, 16])
+    """
+
     def __init__(self, config: LiquidBranchConfig, patches: int, channels: int) -> None:
         super().__init__()
         self.days, self.width, self.dropout = config.patch_days, config.model_width, config.dropout

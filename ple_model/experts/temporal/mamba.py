@@ -3,7 +3,7 @@
 Departures from the paper: the short convolution is dense and part of the projection (each step is projected together
 with those before it), which costs one product instead of many passes over memory; a step without a valid day enters no
 convolution and has step size 0, so it leaves the state as it is; step sizes start spread over the length of the
-sequence, as it is short; LayerNorm stands for RMSNorm.
+sequence, as it is short; LayerNorm replaces RMSNorm.
 Source: Dao and Gu, "Transformers are SSMs" (2024), §7; MODEL §3.
 """
 
@@ -22,7 +22,22 @@ from ple_model.layers.dropout import fast_dropout
 
 
 class MambaLayer(nn.Module):
-    """Residual block of one selective scan, [B, S, width] with valid [B, S]."""
+    """Residual block of one selective scan.
+
+    Args:
+        config: widths, heads, state, taps.
+        steps: of a sequence.
+
+    Shape:
+        [B, S, width], valid [B, S] → [B, S, width], and of each step its size and the share of the state that it keeps.
+
+    Source: Dao and Gu (2024), §7.
+
+    Example:
+        >>> layer = MambaLayer(MambaBranchConfig(model_width=16), steps=4)
+        >>> layer(torch.randn(5, 4, 16), torch.ones(5, 4, dtype=torch.bool))[0].shape
+        torch.Size([5, 4, 16])
+    """
 
     def __init__(self, config: MambaBranchConfig, steps: int) -> None:
         super().__init__()
@@ -46,12 +61,12 @@ class MambaLayer(nn.Module):
         """The block's output, and of each step: its size, and the share of the state that it keeps; [B, S], means over
         heads."""
         batch, steps, _ = x.shape
-        there, state = valid.unsqueeze(-1), self.config.state
-        taps = with_earlier(self.norm(x) * there, self.config.taps)
+        given, state = valid.unsqueeze(-1), self.config.state
+        taps = with_earlier(self.norm(x) * given, self.config.taps)
         gate, mixed, size = self.project(taps).split(self.parts, dim=-1)
         value, b, c = F.silu(mixed).split((self.parts[0], state, state), dim=-1)
         value = value.reshape(batch, steps, self.config.heads, -1)
-        dt = F.softplus(size.float()) * there  # [B, S, H]
+        dt = F.softplus(size.float()) * given  # [B, S, H]
         rate = -self.log_rate.float().exp()
         y = selective_scan(value, dt, rate, b, c, self.config.chunk, self.config.kernel).to(value.dtype)
         y = torch.addcmul(y, self.skip.unsqueeze(-1), value).flatten(2)
@@ -61,6 +76,24 @@ class MambaLayer(nn.Module):
 
 
 class MambaBranch(Branch):
+    """Selective scans over patches; the summary is the newest step beside the mean of the valid ones.
+
+    Args:
+        config: its settings.
+        patches: P of a row.
+        channels: numbers of a patch.
+
+    Shape:
+        patches [B, P, channels], valid [B, P] → summary [B, 2·model_width].
+
+    Source: MODEL §3; Dao and Gu (2024).
+
+    Example:
+        >>> branch = MambaBranch(MambaBranchConfig(model_width=16), patches=4, channels=6)
+        >>> branch(torch.randn(5, 4, 6), torch.ones(5, 4, dtype=torch.bool))[0].shape
+        torch.Size([5, 32])
+    """
+
     def __init__(self, config: MambaBranchConfig, patches: int, channels: int) -> None:
         super().__init__()
         self.width = 2 * config.model_width
@@ -74,8 +107,8 @@ class MambaBranch(Branch):
         for layer in self.layers:
             x, size, kept = layer(x, valid)
         x = self.norm(x)
-        there = valid.to(x.dtype) / valid.sum(1, keepdim=True).clamp(min=1)
-        mean = torch.bmm(there.unsqueeze(1), x).squeeze(1)
+        given = valid.to(x.dtype) / valid.sum(1, keepdim=True).clamp(min=1)
+        mean = torch.bmm(given.unsqueeze(1), x).squeeze(1)
         return torch.cat([x[:, -1], mean], dim=-1), {"step_size": size, "kept": kept}
 
 

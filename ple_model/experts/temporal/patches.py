@@ -1,4 +1,4 @@
-"""The joint daily sequence that every branch reads, cut into patches of days, and what a branch is.
+"""The joint daily sequence that every branch reads, cut into patches of days, and the base of branches.
 
 Source: patches as in Nie et al., "A Time Series is Worth 64 Words" (2023).
 """
@@ -15,7 +15,7 @@ class Branch(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Patches x [B, P, days·C] (oldest first, 0 where invalid) and valid [B, P] → summary [B, width] and, by name,
-        what the branch looked at, each [B, P]."""
+        tensors that explain it, each [B, P]."""
         raise NotImplementedError
 
 

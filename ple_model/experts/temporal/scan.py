@@ -1,4 +1,4 @@
-"""The selective state-space scan of Mamba-2 in its chunked (state-space-dual) form, and the one door to its kernels.
+"""The selective state-space scan of Mamba-2 in its chunked (state-space-dual) form, and the only way to its kernels.
 
     h_t = exp(dt_t a) h_{t−1} + dt_t x_t b_tᵀ,   y_t = h_t c_t
 

@@ -16,7 +16,21 @@ from ple_model.layers.dropout import fast_dropout
 
 
 class EncoderLayer(nn.Module):
-    """Pre-norm self-attention and feed-forward, [B, P, width] with valid [B, P]."""
+    """Pre-norm self-attention and feed-forward.
+
+    Args:
+        config: widths, heads, dropout.
+
+    Shape:
+        [B, P, width], valid [B, P] → [B, P, width].
+
+    Source: Vaswani et al. (2017).
+
+    Example:
+        >>> layer = EncoderLayer(TransformerBranchConfig(model_width=16))
+        >>> layer(torch.randn(5, 4, 16), torch.ones(5, 4, dtype=torch.bool)).shape
+        torch.Size([5, 4, 16])
+    """
 
     def __init__(self, config: TransformerBranchConfig) -> None:
         super().__init__()
@@ -38,6 +52,24 @@ class EncoderLayer(nn.Module):
 
 
 class TransformerBranch(Branch):
+    """Attention between patches; the summary is their mean by learnt weights.
+
+    Args:
+        config: its settings.
+        patches: P of a row.
+        channels: numbers of a patch.
+
+    Shape:
+        patches [B, P, channels], valid [B, P] → summary [B, model_width].
+
+    Source: MODEL §3; Vaswani et al. (2017).
+
+    Example:
+        >>> branch = TransformerBranch(TransformerBranchConfig(model_width=16), patches=4, channels=6)
+        >>> branch(torch.randn(5, 4, 6), torch.ones(5, 4, dtype=torch.bool))[0].shape
+        torch.Size([5, 16])
+    """
+
     def __init__(self, config: TransformerBranchConfig, patches: int, channels: int) -> None:
         super().__init__()
         self.width = config.model_width

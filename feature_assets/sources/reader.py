@@ -1,0 +1,106 @@
+"""One way to ingest for every source: open the files, validate table by table, map the good rows to the contract.
+
+Here belong the base class of the readers and the loop that they share. The tables of a source and how they map to the
+contract belong to its own file. Source: DATA §1.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from feature_assets.data.coercion import DeliveryError, require_columns
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.declaration import Table
+from feature_assets.data.quarantine import Validated, validate
+from feature_assets.data.tables import Tables
+from feature_assets.sources.delivery import Delivery, Ingested
+from feature_assets.sources.files import collect
+
+Frames = Mapping[str, pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a delivered table that are worth reading, and how many were delivered."""
+
+    frame: pl.DataFrame
+    delivered: int
+
+
+class Reader(ABC):
+    """How the deliveries of a source are opened and mapped to contract tables."""
+
+    @abstractmethod
+    def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
+        """Open the source's own files, or the files in `data_dir`. Reads schemas only.
+
+        Raises:
+            DeliveryError: a required file is missing or a file is not Parquet.
+        """
+
+    @abstractmethod
+    def declared(self, delivery: Delivery) -> list[Table]:
+        """The declarations of the tables that a delivery has, in the order of their references."""
+
+    @abstractmethod
+    def to_contract(self, good: Frames, delivery: Delivery) -> dict[str, pl.DataFrame]:
+        """Contract tables of validated delivered tables."""
+
+    @abstractmethod
+    def unanswerable(self, good: Frames, contract: Frames, dataset: DatasetConfig) -> dict[str, str]:
+        """Task → why this delivery has no honest label for it."""
+
+    def rows(self, table: Table, delivery: Delivery, _good: Frames) -> Rows:
+        """Collect the declared columns of a delivered table.
+
+        Args:
+            _good: the good rows of the tables that were read before.
+
+        Raises:
+            DeliveryError: a missing column or a damaged file.
+        """
+        lazy = delivery.frames[table.name]
+        require_columns(table.name, lazy.collect_schema(), table.types)
+        frame = collect(table.name, delivery.place(table.name), lazy.select(list(table.types)))
+        return Rows(frame, frame.height)
+
+    def ingest(self, delivery: Delivery) -> Ingested:
+        """Validate every delivered table against its declaration and map the good rows to contract tables.
+
+        Raises:
+            DeliveryError: a missing column, a wrong type, an empty required table or a damaged file.
+        """
+        dataset, notes = delivery.dataset, list(delivery.notes)
+        good: dict[str, pl.DataFrame] = {}
+        validated: dict[str, Validated] = {}
+        for table in self.declared(delivery):
+            rows = self.rows(table, delivery, good)
+            if not rows.delivered:
+                if table.required:
+                    place = delivery.place(table.name)
+                    raise DeliveryError(f"table {table.name} has no rows ({place}). Deliver at least one day.")
+                notes.append(f"table {table.name} has no rows and counts as not delivered")
+                continue
+            result = validate(table, rows.frame, dataset, good, delivered=rows.delivered)
+            if table.required and result.good.is_empty():
+                raise DeliveryError(_unusable(result))
+            good[table.name] = result.good
+            validated[table.name] = replace(result, good=result.good.clear())
+        contract = self.to_contract(good, delivery)
+        off = self.unanswerable(good, contract, dataset)
+        notes += [f"task {task} is off: {reason}" for task, reason in off.items() if task not in dataset.tasks_off]
+        dataset = dataset.model_copy(update={"tasks_off": {**off, **dataset.tasks_off}})
+        return Ingested(Tables(dataset, contract), validated, tuple(notes))
+
+
+def _unusable(validated: Validated) -> str:
+    worst = validated.counts[0]
+    return (
+        f"table {validated.table}: none of its {validated.delivered:,} rows can be used; most frequent reason: "
+        f"{worst.reason} ({worst.rows:,} rows; first: {worst.first})."
+    )

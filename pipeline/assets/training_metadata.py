@@ -1,0 +1,76 @@
+"""What the UI shows of a training: facts, tables and figures as Dagster metadata."""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+
+from pipeline.reports import plots
+from pipeline.reports.describe import markdown
+from pipeline.training.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from ple_model.interpretation.parts import Parts
+    from ple_model.training.trainer import FitResult
+
+
+def training_metadata(result: "FitResult", rows: int) -> dict[str, Any]:
+    """Best epoch, speed, device, learning curve and task transfer of a fit on so many training rows."""
+    phase, epoch = result.resumed_from or (0, 0)
+    return {
+        "best epoch": f"{result.best[1]} of phase {result.best[0]}",
+        "validation score (mean skill over a constant)": result.score,
+        "epochs": len(result.history),
+        "stopped by": ", ".join(f"phase {phase}: {why}" for phase, why in result.stopped_by.items()),
+        "resumed after": f"epoch {epoch} of phase {phase}" if result.resumed_from else "not resumed",
+        "rows": rows,
+        "rows per second": round(max(report.rows_per_second for report in result.history)),
+        "device": f"{result.device}, {result.precision}",
+        "validation score by epoch": plots.as_markdown(plots.learning_curve(result.history)),
+        **_transfer(result),
+    }
+
+
+def _transfer(result: "FitResult") -> dict[str, Any]:
+    """Picture and conflicts of adaTT at the end of phase 1, where it is on."""
+    reports = [report.adatt for report in result.history if report.adatt is not None]
+    if not reports:
+        return {}
+    conflicts = [f"{task}: {', '.join(others)}" for task, others in reports[-1]["conflicts"].items()]
+    return {
+        "adaTT": plots.as_markdown(plots.transfer_heatmaps(reports[-1])),
+        "tasks in conflict": "; ".join(conflicts) or "none",
+    }
+
+
+def parts_check(parts: "Parts") -> dg.AssetCheckResult:
+    """A warning where an expert gets no gradient, a gate stands where it started, or an absent input breaks outputs."""
+    experts = pl.DataFrame({"expert": list(parts.gradients), "norm of its gradient": list(parts.gradients.values())})
+    gates = pl.DataFrame({"task": list(parts.moved), "its gate moved by": list(parts.moved.values())})
+    return dg.AssetCheckResult(
+        check_name="every_part_learns",
+        passed=not parts.idle and not parts.not_finite,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "takes no part": ", ".join(parts.idle) or "none",
+            "outputs are not finite without": ", ".join(parts.not_finite) or "none",
+            "experts": markdown(experts),
+            "gates": markdown(gates),
+        },
+    )
+
+
+def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
+    """The comparison with the baselines, reliability, gates, inputs and concepts."""
+    shown: dict[str, Any] = {
+        "comparison": markdown(pl.DataFrame(evaluation.table)),
+        "verdict": dg.MetadataValue.md(evaluation.summary()),
+        "all metrics": markdown(pl.DataFrame(evaluation.metrics, infer_schema_length=None), rows=500),
+        "reliability": plots.as_markdown(plots.reliability(evaluation.reliability)),
+        "gates": plots.as_markdown(plots.gate_heatmap(evaluation.gates)),
+    }
+    if evaluation.inputs:
+        shown["inputs"] = plots.as_markdown(plots.input_heatmap(evaluation.inputs))
+    if evaluation.concepts:
+        shown |= {"concepts": markdown(pl.DataFrame(evaluation.concepts)), **evaluation.concept_statistics}
+    return shown

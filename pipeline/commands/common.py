@@ -1,0 +1,74 @@
+"""Settings, home and dates, as every verb of `ple` reads them: an error is one clear message."""
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from feature_assets.kernels.compiled import use_cache
+from pipeline.home import Home
+from pipeline.settings import Environment, Settings, load_settings
+
+as_of_option = click.option(
+    "--as-of", help="As-of date, YYYY-MM-DD; also $AS_OF. Default: the day after the last day of data."
+)
+dataset_option = click.option(
+    "--dataset",
+    help="Name of a description in data/, or a path to a YAML file; also $DATASET. Default completejourney.",
+)
+data_dir_option = click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Folder with <table>.parquet files; also $DATA_DIR."
+)
+customers_option = click.option(
+    "--customers", type=int, help="Customers of a simulated data set; also $CUSTOMERS. Default 20,000."
+)
+
+
+def settings_of(**options: Any) -> Settings:
+    """Settings with the options of the command; kernels are cached under the home."""
+    from pydantic import ValidationError
+
+    try:
+        settings = load_settings(**options)
+    except (ValidationError, ValueError) as error:
+        raise click.ClickException(f"settings: {error}") from None
+    use_cache(Home(settings.home).kernels)
+    return settings
+
+
+def deployment(**options: Any) -> tuple[Settings, Home]:
+    """Settings and a prepared home."""
+    settings = settings_of(**options)
+    home = Home(settings.home)
+    home.prepare()
+    return settings, home
+
+
+def parse_day(value: str | None) -> date | None:
+    """The date of the option `--as-of`, or of the environment where the option is missing."""
+    value = value or Environment().as_of
+    if value is None:
+        return None
+    try:
+        return datetime.strptime(value, "%Y-%m-%d").date()
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a date of the form YYYY-MM-DD") from None
+
+
+def covered_day(settings: Settings, value: str | None) -> date:
+    """The as-of date of a run: the given one if the data set covers it, else the day after its last day of data."""
+    from pipeline.partitions import as_of_partitions
+
+    try:
+        dataset = settings.load_dataset()
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"data set: {error}") from None
+    day = parse_day(value) or dataset.covers_until
+    partitions = as_of_partitions(dataset)
+    if day.isoformat() not in partitions.get_partition_keys():
+        raise click.ClickException(
+            f"as-of date {day} lies outside what {dataset.name} covers: the first is "
+            f"{partitions.get_first_partition_key()}, the last {dataset.covers_until}"
+        )
+    return day

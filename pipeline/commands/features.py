@@ -1,0 +1,107 @@
+"""`ple features`: the meaning of every column, and a check that each carries information on a data set."""
+
+import sys
+from datetime import date
+from pathlib import Path
+
+import click
+import polars as pl
+
+from pipeline.commands.common import data_dir_option, dataset_option, parse_day, settings_of
+
+CHECK_CUSTOMERS = 3_000
+"""Customers of a simulated data set that is checked."""
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--check", "checks", is_flag=True, help="Compute all columns of a data set and check each.")
+@click.option("--markdown", is_flag=True, help="Print the whole catalogue as Markdown (docs/features.md).")
+@dataset_option
+@data_dir_option
+@click.option(
+    "--customers", type=int, default=CHECK_CUSTOMERS, show_default=True, help="Of a simulated data set (with --check)."
+)
+@click.option("--as-of", help="As-of date of the check; also $AS_OF. Default: the newest.")
+def features(
+    name: str | None,
+    checks: bool,
+    markdown: bool,
+    dataset: str | None,
+    data_dir: Path | None,
+    customers: int,
+    as_of: str | None,
+) -> None:
+    """List the feature groups, explain the columns of one (NAME: group, section, or part of a column's name), or check
+    every column on a data set."""
+    from feature_assets import catalogue
+
+    if checks:
+        sys.exit(_check(dataset, data_dir, customers, parse_day(as_of)))
+    if markdown:
+        click.echo(catalogue.markdown(), nl=False)
+        return
+    try:
+        _show(catalogue.explain(name) if name else catalogue.overview())
+    except KeyError as error:
+        raise click.ClickException(str(error.args[0])) from None
+
+
+def _show(frame: pl.DataFrame) -> None:
+    """A table that fits the terminal; in a pipe every row is one line."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=2_000)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in frame.columns:
+        table.add_column(name, no_wrap=name in ("positions", "position", "group", "name", "section", "input"))
+    for row in frame.iter_rows():
+        table.add_row(*(escape(str(cell)) for cell in row))
+    console.print(table)
+
+
+def _check(name: str | None, data_dir: Path | None, customers: int, as_of: date | None) -> int:
+    """Fit on the training dates of the newest as-of date, compute there, report. 0 when nothing is wrong, else 1."""
+    settings = settings_of(dataset=name, data_dir=data_dir, customers=customers)
+    from feature_assets import registry
+    from feature_assets.build import fit_state
+    from feature_assets.check import check
+    from feature_assets.data.coercion import DeliveryError
+    from feature_assets.events.view import View
+    from feature_assets.labels import windows
+    from feature_assets.snapshots import NotEnoughHistory, plan
+    from feature_assets.sources import load_tables
+    from pipeline.deliveries import data_folder
+
+    def say(text: str) -> None:
+        click.echo(f"  {text}", err=True)
+
+    try:
+        dataset = settings.load_dataset()
+        tables = load_tables(dataset, data_folder(settings, say))
+        day = as_of or dataset.covers_until
+        train = plan(day, dataset.covers_from, windows(tables.dataset)).train
+    except (DeliveryError, NotEnoughHistory, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    state = fit_state(tables, train, settings.seed, progress=lambda group: say(f"fitting {group}"))
+    report = check(View(tables, day), state, say)
+    click.echo(f"{dataset.title}\n{dataset.notice}\n")
+    ranges = ", ".join(f"{name} {first}–{end - 1}" for name, (first, end) in registry.ranges().items())
+    click.echo(f"{registry.width()} columns ({ranges})")
+    click.echo(
+        f"as of {day}: {report.present} columns present and {len(registry.side_inputs())} side inputs declared, "
+        f"{report.rows:,} customers, state fitted on {len(state.groups['normalise'].meta['dates'])} training dates"
+    )
+    if report.absent.height:
+        click.echo("\nabsent, because the data set has no source for them:")
+        _show(report.absent)
+    if report.passed:
+        click.echo("\nno column is constant, missing throughout, or a copy of another")
+        return 0
+    click.echo(f"\n{report.faults.height} faults:")
+    _show(report.faults)
+    return 1

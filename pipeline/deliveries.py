@@ -1,0 +1,128 @@
+"""The delivery of a night: where it lies, the digest that names it, and its validated form in the lake.
+
+Reading and validating belongs to `feature_assets.sources`; the assets that show the result to `assets/ingestion.py`.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from feature_assets.closed import nearest
+from feature_assets.data.coercion import DeliveryError
+from feature_assets.data.quarantine import QUARANTINE_SCHEMA
+from feature_assets.sources import Delivery, Ingested, ingest, reading_code
+from pipeline.home import Home
+from pipeline.resources.digests import broken, code_digest, file_digest, seal
+from pipeline.resources.files import empty_beside, publish_folder, publish_frame, publish_json
+from pipeline.resources.lake import Lake
+from pipeline.settings import Settings
+
+Log = Callable[[str], None]
+
+KEPT_DELIVERIES = 5
+"""Validated deliveries that stay in the lake; older ones can be validated again from their files."""
+VERDICT = "verdict.json"
+COUNTS_SCHEMA = {"table": pl.String, "reason": pl.String, "action": pl.String, "rows": pl.Int64, "first row": pl.String}
+
+
+def data_folder(settings: Settings, log: Log) -> Path | None:
+    """The folder to read: the operator's, or a simulation of `settings.customers` customers, run if it is missing.
+
+    None: the data set reads its own files.
+
+    Raises:
+        ValueError: the data set names a generator that does not exist.
+    """
+    dataset = settings.load_dataset()
+    if settings.data_dir is not None or dataset.generator is None:
+        return settings.data_dir
+    if dataset.generator not in GENERATORS:
+        hint = nearest(dataset.generator, GENERATORS)
+        raise ValueError(f"{dataset.name}.yaml: generator: there is no generator {dataset.generator!r}; {hint}")
+    folder = Home(settings.home).simulation(settings.customers, settings.seed)
+    if not folder.exists():
+        log(f"simulating {settings.customers:,} customers into {folder}")
+        GENERATORS[dataset.generator](folder, settings, log)
+    return folder
+
+
+def _bank(folder: Path, settings: Settings, log: Log) -> None:
+    from feature_assets.simulation import simulate
+
+    simulate(folder, settings.customers, seed=settings.seed, workers=os.cpu_count() or 1, progress=log)
+
+
+GENERATORS: dict[str, Callable[[Path, Settings, Log], None]] = {"bank_simulation": _bank}
+"""`generator` of a data set → writes a delivery of it."""
+
+
+def delivery_digest(delivery: Delivery) -> str:
+    """16 hex digits of the delivered bytes, the data set's description and the code that reads it.
+
+    Kernels, feature groups and labels read validated tables only, so they are not part of it.
+    """
+    sha = hashlib.sha256(delivery.dataset.model_dump_json().encode())
+    sha.update(code_digest(reading_code()).encode())
+    for name in sorted(delivery.files):
+        sha.update(f"{name} {file_digest(delivery.files[name])} ".encode())
+    return sha.hexdigest()[:16]
+
+
+def validated(delivery: Delivery, digest: str, lake: Lake) -> Path:
+    """The folder of the validated delivery: the one in the lake if it is whole, else validated now.
+
+    Raises:
+        DeliveryError: a column is missing or of a wrong type, a required table is empty, a file is damaged.
+    """
+    folder = lake.delivery(digest)
+    if broken(folder):
+        keep_validated(ingest(delivery), folder)
+    return folder
+
+
+def keep_validated(ingested: Ingested, folder: Path) -> None:
+    """Write tables, quarantine and the verdict on its limits into a folder that appears whole or not at all."""
+    beside = empty_beside(folder)
+    ingested.tables.save(beside)
+    quarantine = beside / "quarantine"
+    results = ingested.validated.values()
+    rows = [result.quarantine for result in results]
+    publish_frame(pl.concat(rows) if rows else pl.DataFrame(schema=QUARANTINE_SCHEMA), quarantine / "rows.parquet")
+    counts = [
+        {"table": result.table, "reason": c.reason, "action": c.action, "rows": c.rows, "first row": c.first}
+        for result in results
+        for c in result.counts
+    ]
+    publish_frame(pl.DataFrame(counts, schema=COUNTS_SCHEMA), quarantine / "counts.parquet")
+    publish_json({"over_limit": _over_limit(ingested), "notes": ingested.notes}, quarantine / VERDICT)
+    seal(beside)
+    publish_folder(beside, folder)
+
+
+def _over_limit(ingested: Ingested) -> str:
+    """Which tables lost too many rows, in words; empty where none did."""
+    try:
+        ingested.check_limits()
+    except DeliveryError as error:
+        return str(error)
+    return ""
+
+
+def publish_quarantine(rows: pl.DataFrame, lake: Lake, as_of: str) -> None:
+    """`quarantine/<table>/as_of=…`: rows of this delivery only; a table without any overwrites older rows as well."""
+    stale = {folder.parent.name for folder in lake.path("quarantine").glob(f"*/as_of={as_of}")}
+    for table in stale | set(rows["table"]):
+        part = rows.filter(pl.col("table") == table)
+        publish_frame(part, lake.partition(f"quarantine/{table}", as_of) / "part-0.parquet")
+
+
+def delete_old(lake: Lake, keep: str) -> None:
+    """Delete all but the newest validated deliveries."""
+    folders = sorted(lake.path("deliveries").iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    for folder in folders[KEPT_DELIVERIES:]:
+        if folder.name != keep:
+            shutil.rmtree(folder)

@@ -1,0 +1,63 @@
+"""The summary of a night as plain values: each task's metric beside its baselines, and facts about the run."""
+
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from feature_assets.data.dataset import DatasetConfig
+from pipeline.resources.lake import Lake
+from pipeline.resources.tracking import RegisteredVersion
+from pipeline.training.evaluation import Evaluation
+
+LEGEND = (
+    "Model and baselines on test rows later than every training label. The model is ▲ better or ▼ worse than the\n"
+    "baseline beyond the 95 % interval of their paired difference by customer, = level. ↑ higher, ↓ lower is better."
+    "\nu: mean uncertainty tonight; fallback: share of rows that carry their cluster's base rate."
+)
+SUMMARY = "summary.json"
+TRAINING_FAILED = "training failed"
+
+
+def summarise(
+    as_of: str,
+    scores: pl.DataFrame,
+    champion: RegisteredVersion,
+    evaluation: Evaluation,
+    lake: Lake,
+    dataset: DatasetConfig,
+    training_failure: str = "",
+) -> dict[str, Any]:
+    """The summary as JSON: tasks (rows of the table), facts, legend, notice.
+
+    Args:
+        champion: the version that scored.
+        evaluation: of that version.
+        training_failure: why the training that was due for this date failed; empty where none did.
+    """
+    tasks = []
+    for row in evaluation.table:
+        measured = {name: value for name, value in row.items() if name != "customers"}
+        u, fallback = scores.select(pl.col(f"{row['task']}__u").mean(), pl.col(f"{row['task']}__fallback").mean()).row(
+            0
+        )
+        tasks.append({**measured, "mean u": f"{u:.2f}", "fallback": f"{fallback:.1%}"})
+    hindsight = champion.as_of > date.fromisoformat(as_of)
+    facts = {
+        "as-of date": as_of + ("  (hindsight: the model knows later events)" if hindsight else ""),
+        "rows scored": f"{scores.height:,}",
+        "model version": f"{champion.version}, trained as of {champion.as_of}",
+        "state version": champion.state_version,
+        "scores": str(lake.partition("scores", as_of)),
+        "quarantine": str(lake.path("quarantine")),
+    }
+    if training_failure:
+        facts[TRAINING_FAILED] = f"{training_failure} (version {champion.version} goes on scoring)"
+    return {
+        "dataset": dataset.title,
+        "as_of": as_of,
+        "tasks": tasks,
+        "facts": facts,
+        "legend": LEGEND,
+        "notice": dataset.notice,
+    }

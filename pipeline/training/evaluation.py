@@ -1,0 +1,206 @@
+"""The evaluation of a candidate: its metrics on test rows beside those of the baselines, and what its inputs are worth.
+
+Test rows are later than any training label, and their customers took no part in calibration. `Evaluation` is the
+result as plain values: it travels with the version and is shown again on later nights.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from feature_assets.data.tables import Tables
+from pipeline.reports import plots
+from pipeline.resources.files import publish_json
+from pipeline.settings import Settings
+from pipeline.training import baselines
+from pipeline.training.model import tensors
+from pipeline.training.training_set import rows_of
+from pipeline.training.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ple_model.evaluation.compare import Comparison
+    from ple_model.model import PLEClusterAdaTT
+    from ple_model.training.data import TensorTable
+
+MODEL = "model"
+IMPORTANCE_ROWS = 6_000
+CONCEPT_CUSTOMERS, CONCEPTS_SHOWN = 1_000, 40
+
+Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Task → (predicted probability [n], whether it happened [n])."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of a candidate and its baselines, as JSON can hold them.
+
+    table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → better, level,
+    worse or unknown, of the model. gates: task → expert → mean weight. reliability: task → bins of (predicted,
+    observed, rows). notes: task → a remark of LightGBM. inputs: the loss that shuffling an input adds to a task
+    (`permutation_importance`). concepts: latents of the autoencoder, most frequent first, as text;
+    concept_statistics: `Decomposition`.
+    """
+
+    table: list[dict[str, str]]
+    metrics: list[dict[str, Any]]
+    verdicts: dict[str, dict[str, str]]
+    gates: dict[str, dict[str, float]]
+    reliability: dict[str, list[tuple[float, float, int]]]
+    notes: dict[str, str] = field(default_factory=dict)
+    inputs: list[dict[str, Any]] = field(default_factory=list)
+    concepts: list[dict[str, Any]] = field(default_factory=list)
+    concept_statistics: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        comparisons: "Sequence[Comparison]",
+        gates: Mapping[str, Mapping[str, float]],
+        curves: Curves,
+        notes: Mapping[str, str],
+        inputs: Sequence[dict[str, Any]] = (),
+        concepts: tuple[list[dict[str, Any]], dict[str, float]] = ([], {}),
+    ) -> Self:
+        """From the comparisons by task."""
+        from ple_model.evaluation.compare import table
+
+        rows = table(comparisons)
+        columns = dict.fromkeys(name for row in rows for name in row)
+        metrics: list[dict[str, Any]] = []
+        verdicts: dict[str, dict[str, str]] = {}
+        for comparison in comparisons:
+            models = {MODEL: comparison.metrics}
+            for name, against in comparison.baselines.items():
+                verdicts.setdefault(name, {})[comparison.task] = against.verdict
+                models[name] = against.metrics
+            metrics += [
+                {"task": comparison.task, "model": model, "metric": metric, "value": value}
+                for model, measured in models.items()
+                for metric, value in measured.values.items()
+            ]
+        return cls(
+            table=[{name: row.get(name, "–") for name in columns} for row in rows],
+            metrics=metrics,
+            verdicts=verdicts,
+            gates={task: dict(weights) for task, weights in gates.items()},
+            reliability={task: plots.reliability_bins(*curve) for task, curve in curves.items()},
+            notes={task: note for task, note in notes.items() if note},
+            inputs=list(inputs),
+            concepts=concepts[0],
+            concept_statistics=concepts[1],
+        )
+
+    def save(self, file: Path) -> None:
+        """Write JSON that `load` reads."""
+        publish_json(asdict(self), file)
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        """Read what `save` wrote."""
+        content = json.loads(file.read_text())
+        bins = {task: [(p, o, int(n)) for p, o, n in rows] for task, rows in content.pop("reliability").items()}
+        return cls(**content, reliability=bins)
+
+    def summary(self) -> str:
+        """How often the model is better, level or worse than each baseline, and which tasks it loses (Markdown)."""
+        lines = []
+        for baseline, by_task in self.verdicts.items():
+            count = {v: [task for task, given in by_task.items() if given == v] for v in ("better", "level", "worse")}
+            lost = f" (worse: {', '.join(count['worse'])})" if count["worse"] else ""
+            lines.append(
+                f"- against {baseline}: better on {len(count['better'])}, level on {len(count['level'])}, "
+                f"worse on {len(count['worse'])} of {len(by_task)} tasks{lost}"
+            )
+        return "\n".join([*lines, *(f"- LightGBM, {task}: {note}" for task, note in self.notes.items())])
+
+
+def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Callable[[str], None]) -> Evaluation:
+    """Predict the test rows with the bundle and with every baseline, compare, and save the result."""
+    from ple_model.evaluation.compare import compare
+    from ple_model.serving.bundle import load_bundle
+    from ple_model.serving.scorer import Scorer
+    from ple_model.tasks import kind_of
+
+    scorer = Scorer(load_bundle(workspace.bundle))
+    train, validation, test = (tensors(workspace, role, scorer.config) for role in ("train", "validation", "test"))
+    rows = pl.concat([part for part, _ in rows_of(workspace, "test", ["customer_id", "as_of"])])
+    predicted = scorer.predict(test.inputs)
+    others, notes = baselines.fit(train, validation, test, scorer.config, settings, log)
+    past = baselines.past_brands(tables, rows, workspace.label_state().classes.get("brand_prediction", []))
+    comparisons = []
+    curves = {}
+    for task in scorer.config.tasks:
+        labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
+        predictions = {MODEL: predicted.predictions[task.name], **others[task.name]}
+        kind = kind_of(task)
+        own_past = kind.own_past(past, predictions[baselines.CONSTANT][0])
+        if own_past is not None:
+            predictions[baselines.OWN_PAST] = own_past
+        comparisons.append(
+            compare(
+                task.name,
+                kind,
+                predictions,
+                labels,
+                mask,
+                rows["customer_id"].to_numpy(),
+                resamples=settings.bootstrap_resamples,
+                seed=settings.seed,
+            )
+        )
+        curve = kind.curve(predictions[MODEL][mask], labels[mask]) if mask.any() else None
+        if curve is not None:
+            curves[task.name] = curve
+    model = scorer.bundle.model
+    importance = input_importance(model, test, settings.seed, log)
+    result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, concept_rows(model, test, rows))
+    result.save(workspace.evaluation)
+    return result
+
+
+def input_importance(
+    model: "PLEClusterAdaTT", test: "TensorTable", seed: int, log: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Rows of `permutation_importance` over a spread of the test rows."""
+    from ple_model.interpretation.permutation import permutation_importance
+
+    log(f"shuffling each input over at most {IMPORTANCE_ROWS:,} test rows that read it")
+    return permutation_importance(model, test.inputs, test.targets, IMPORTANCE_ROWS, seed=seed).to_dicts()
+
+
+def concept_rows(
+    model: "PLEClusterAdaTT", test: "TensorTable", rows: pl.DataFrame
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """The features and tasks behind the autoencoder's most frequent latents, each customer at their last test date."""
+    import torch
+
+    from ple_model.experts.base import spread_rows
+    from ple_model.interpretation.concepts import concepts
+
+    if model.autoencoder is None:
+        return [], {}
+    last = rows.with_row_index("at").group_by("customer_id", maintain_order=True).agg(pl.col("at").last())
+    chosen = last[spread_rows(len(last), CONCEPT_CUSTOMERS).tolist()]
+    at = torch.from_numpy(chosen["at"].to_numpy().astype(np.int64))
+    latents, statistics = concepts(model, test.inputs.index(at), chosen["customer_id"].to_list())
+
+    def text(pairs: list[dict[str, Any]]) -> str:
+        return ", ".join(f"{pair['name']} {pair['correlation']:+.2f}" for pair in pairs[:3])
+
+    table = [
+        {
+            "latent": row["latent"],
+            "customers": f"{row['frequency']:.1%}",
+            "features": text(row["features"]),
+            "tasks": text(row["tasks"]),
+            "strongest in": ", ".join(pair["customer_id"] for pair in row["top_customers"][:3]),
+        }
+        for row in latents.head(CONCEPTS_SHOWN).to_dicts()
+    ]
+    return table, statistics

@@ -1,0 +1,133 @@
+"""A training in MLflow: its run, its epochs, parameters, data digests, evaluation and figures."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.snapshots import SnapshotPlan
+from pipeline.reports import plots
+from pipeline.resources.tracking import Tracking
+from pipeline.settings import Settings
+from pipeline.training.evaluation import MODEL, Evaluation
+from pipeline.training.training_set import ROLES
+from pipeline.training.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ple_model.training.report import EpochReport
+    from ple_model.training.trainer import FitResult
+
+
+def open_run(workspace: Workspace, tracking: Tracking, as_of: date, tags: Mapping[str, str]) -> str:
+    """The MLflow run of this training: created once, the same for every later step and after an interruption."""
+    run_id = workspace.run()
+    if run_id is not None and tracking.run_exists(run_id):
+        return run_id
+    run_id = tracking.start_run(f"training {as_of}", {"as_of": as_of.isoformat(), **tags})
+    workspace.save_run(run_id)
+    return run_id
+
+
+def log_epoch(tracking: Tracking, run_id: str, report: "EpochReport", phase1_epochs: int) -> None:
+    """One epoch's losses, skills, weights and gates; steps count on through both phases."""
+    step = report.epoch + (phase1_epochs if report.phase == 2 else 0)
+    values: dict[str, float | None] = {
+        "epoch/score": report.score,
+        "epoch/loss": report.loss,
+        "epoch/learning_rate": report.learning_rate,
+        "epoch/rows_per_second": report.rows_per_second,
+        "epoch/phase": report.phase,
+        "gate/entropy": report.gate_entropy,
+        "gate/entropy_of_mean": report.mean_gate_entropy,
+    }
+    by_task: dict[str, Mapping[str, float | None]] = {
+        "train_loss": report.train_loss,
+        "valid_loss": report.valid_loss,
+        "skill": report.skill,
+        "weight": report.weights,
+    }
+    values |= {f"{name}/{task}": value for name, tasks in by_task.items() for task, value in tasks.items()}
+    if report.adatt is not None:
+        values |= {
+            "adatt/prior_share": report.adatt["prior_share"],
+            "adatt/share_of_time": report.adatt["share"],
+            "adatt/correlation_of_spaces": report.adatt["correlation"],
+            "adatt/pairs_in_conflict": sum(len(others) for others in report.adatt["conflicts"].values()),
+        }
+        picture = plots.transfer_heatmaps(report.adatt)
+        tracking.log_figures(run_id, {f"plots/adatt_epoch_{step:02d}.png": picture})
+    tracking.log_metrics(run_id, values, step)
+
+
+def log_training(
+    workspace: Workspace,
+    tracking: Tracking,
+    run_id: str,
+    result: "FitResult",
+    parameters: Mapping[str, Any],
+    dataset: DatasetConfig,
+    phase1_epochs: int,
+) -> None:
+    """Parameters, every epoch (those before an interruption too), digests of the data, the learning curve."""
+    for report in result.history:
+        log_epoch(tracking, run_id, report, phase1_epochs)
+    tracking.log_params(run_id, parameters)
+    rows = workspace.labels()
+    for role in ROLES:
+        labels = rows.filter(pl.col("role") == role).drop("role").cast({"as_of": pl.Datetime("us")})
+        tracking.log_dataset(run_id, labels, f"{dataset.name}-{role}", f"{workspace.material()}-{role}", role)
+    tracking.log_figures(run_id, {"plots/learning_curve.png": plots.learning_curve(result.history)})
+
+
+def parameters_of(
+    settings: Settings, model: Mapping[str, Any], plan: SnapshotPlan, dataset: DatasetConfig, state_version: str
+) -> dict[str, Any]:
+    """Parameters of a run, flat. `model`: the network's configuration as plain values."""
+    inputs = {name: value for name, value in model["inputs"].items() if name != "columns"}
+    inputs["present"] = len(inputs["present"])
+    return {
+        **flatten({**model, "inputs": inputs}, "model"),
+        **flatten(settings.training.to_dict(), "training"),
+        "as_of": plan.as_of,
+        "dataset": dataset.name,
+        "state_version": state_version,
+        "seed": settings.seed,
+        "training_snapshots": len(plan.train),
+        "evaluation_snapshots": len(plan.holdout),
+        "purge_line": plan.holdout_start,
+    }
+
+
+def log_evaluation(evaluation: Evaluation, tracking: Tracking, run_id: str) -> None:
+    """Metrics of the model and the baselines, the evaluation as JSON, and its figures."""
+    values = {}
+    for row in evaluation.metrics:
+        suffix = "" if row["model"] == MODEL else "/" + row["model"].replace(" ", "_")
+        values[f"test/{row['task']}/{row['metric']}{suffix}"] = row["value"]
+    tracking.log_metrics(run_id, values)
+    tracking.log_json(run_id, asdict(evaluation), "evaluation.json")
+    figures = {
+        "plots/calibration.png": plots.reliability(evaluation.reliability),
+        "plots/gates.png": plots.gate_heatmap(evaluation.gates),
+    }
+    if evaluation.inputs:
+        figures["plots/inputs.png"] = plots.input_heatmap(evaluation.inputs)
+    tracking.log_figures(run_id, figures)
+
+
+def flatten(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Nested settings as `a.b.c` keys; a list of named settings is keyed by their names."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, name)
+        elif isinstance(value, list | tuple) and value and all(isinstance(v, Mapping) and "name" in v for v in value):
+            for item in value:
+                flat |= flatten({k: v for k, v in item.items() if k != "name"}, f"{name}.{item['name']}")
+        else:
+            flat[name] = value
+    return flat

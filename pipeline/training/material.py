@@ -1,0 +1,76 @@
+"""What a training is made from: its dates, and a digest of everything that decides its content.
+
+Files of an interrupted training are taken up only under the same digest.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import feature_assets
+import pipeline
+import ple_model
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.labels import windows
+from feature_assets.snapshots import SnapshotPlan, plan
+from pipeline.resources.digests import code_digest
+from pipeline.settings import Settings
+
+NOT_CONTENT = {"home", "mlflow_uri", "data_dir", "schedule_cron", "catch_up_days", "retrain_after_days"}
+"""Settings that say where and when a training runs, not what it makes."""
+LIBRARIES = ("lightgbm", "numba", "numpy", "polars", "scikit-learn", "scipy", "torch")
+
+
+def training_plan(settings: Settings, dataset: DatasetConfig, as_of: date) -> SnapshotPlan:
+    """Training and evaluation dates of a training on `as_of`, for the tasks that are on.
+
+    Raises:
+        NotEnoughHistory: with the earliest possible as-of date.
+    """
+    return plan(
+        as_of,
+        dataset.covers_from,
+        windows(dataset),
+        step=settings.snapshot_step_days,
+        min_history=settings.min_history_days,
+        holdout_weeks=settings.holdout_weeks,
+    )
+
+
+def material_digest(settings: Settings, delivery: str, as_of: date, plugin_files: Iterable[Path] = ()) -> str:
+    """16 hex digits of the delivery, the date, the settings, all code, the libraries, the threads and the machine."""
+    return _digest(
+        {
+            "delivery": delivery,
+            "as_of": as_of.isoformat(),
+            "settings": settings.model_dump(mode="json", exclude=NOT_CONTENT),
+            "code": code_digest([*package_files(), *plugin_files]),
+            **environment(),
+        }
+    )
+
+
+def package_files() -> list[Path]:
+    """Python files of the three packages: each of them takes part in what a training makes."""
+    roots = [Path(package.__path__[0]) for package in (feature_assets, ple_model, pipeline)]
+    return [file for root in roots for file in root.rglob("*.py")]
+
+
+def environment() -> dict[str, Any]:
+    """Libraries, threads and kind of machine: with others, sums may round differently."""
+    import torch
+
+    return {
+        "libraries": {name: version(name) for name in LIBRARIES},
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+    }
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,48 @@
+"""The candidate as a version of the registered model: its bundle with the evaluation, logged once."""
+
+import shutil
+from datetime import date
+
+import polars as pl
+
+from feature_assets.data.dataset import DatasetConfig
+from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
+from pipeline.scores import score_matrix
+from pipeline.training.model import input_config, model_columns
+from pipeline.training.workspace import Workspace
+
+EXAMPLE_ROWS = 2
+
+
+def register(
+    workspace: Workspace, tracking: Tracking, run_id: str, dataset: DatasetConfig, as_of: date
+) -> RegisteredVersion:
+    """Register the bundle as a version of the model and point the alias `challenger` at it.
+
+    A version that an interrupted training registered is returned as it is.
+    """
+    version = tracking.version_of_run(run_id)
+    if version is None:
+        shutil.copy(workspace.evaluation, workspace.bundle / "evaluation.json")
+        state = workspace.state()
+        example = example_rows(workspace)
+        version = tracking.register(
+            run_id,
+            workspace.bundle,
+            example.drop("as_of"),
+            score_matrix(example, workspace.bundle),
+            tags={"as_of": as_of.isoformat(), "state_version": state.version, "dataset": dataset.name},
+        )
+        tracking.finish(run_id)
+    workspace.save_version(version.version)
+    tracking.set_alias(CHALLENGER, version.version)
+    return version
+
+
+def example_rows(workspace: Workspace) -> pl.DataFrame:
+    """Some rows of the newest snapshot, with the columns that the model reads and `as_of`."""
+    state = workspace.state()
+    newest = workspace.labels()["as_of"].max()
+    assert isinstance(newest, date)
+    columns = [*model_columns(input_config(state), state), "as_of"]
+    return pl.read_parquet(workspace.snapshot(newest), columns=columns).head(EXAMPLE_ROWS)

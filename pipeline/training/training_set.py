@@ -1,0 +1,99 @@
+"""The training set: the feature matrix of every snapshot, and one table of labels with roles and masks."""
+
+from collections.abc import Callable, Iterator
+from datetime import date
+
+import polars as pl
+
+from feature_assets.build import assemble, compute_all
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
+from feature_assets.labels import base_rates, compute_labels, fit_labels, leak_check
+from feature_assets.snapshots import SnapshotPlan
+from pipeline.training.workspace import Workspace
+
+ROLES = ("train", "validation", "test")
+LEAK_SNAPSHOTS = 8
+"""About so many training snapshots are looked at for leaks, evenly spread."""
+
+
+def build(
+    workspace: Workspace, tables: Tables, plan: SnapshotPlan, max_rows: int, log: Callable[[str], None]
+) -> pl.DataFrame:
+    """Compute features and labels of every snapshot; a label that may not be used in its role is null.
+
+    Snapshots that an interrupted training left are not computed again.
+
+    Returns:
+        The labels (`Workspace.labels`).
+    """
+    if not workspace.has_label_state():
+        workspace.save_label_state(fit_labels(tables, plan))
+    label_state, state = workspace.label_state(), workspace.state()
+    frames = []
+    for number, day in enumerate(plan.dates, start=1):
+        view = View(tables, day, shard(number, day, tables, plan, max_rows))
+        if not workspace.snapshot(day).exists():
+            workspace.save_snapshot(day, assemble(view, compute_all(view, state), state))
+        labels = compute_labels(tables, day, label_state, known_until=plan.as_of)
+        labels = labels.join(view.customers, on="customer_id", how="semi", maintain_order="left")
+        usable = [pl.when(plan.usable(task, day)).then(pl.col(task)).alias(task) for task in plan.windows]
+        role = plan.role(labels["customer_id"], day).alias("role")
+        frames.append(labels.with_columns(role).select("customer_id", "as_of", "role", *usable))
+        if number % 10 == 0 or number == len(plan.dates):
+            log(f"{number} of {len(plan.dates)} snapshots ready")
+    labels = pl.concat(frames, how="vertical_relaxed")
+    workspace.save_labels(labels)
+    return labels
+
+
+def shard(number: int, day: date, tables: Tables, plan: SnapshotPlan, max_rows: int) -> tuple[int, int] | None:
+    """The shard of customers that snapshot `number` takes where all customers would be more than `max_rows` rows."""
+    share = max_rows // len(plan.dates)
+    known = View(tables, day).customers.height
+    shards = -(-known // max(share, 1))
+    return (number % shards, shards) if shards > 1 else None
+
+
+def rows_of(
+    workspace: Workspace, role: str, columns: list[str] | None = None
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """(features, labels) of the rows of a role, snapshot by snapshot, both in the row order of the snapshot.
+
+    `columns` of the feature matrix; `customer_id` must be among them.
+    """
+    for (day,), labels in workspace.labels().filter(pl.col("role") == role).group_by("as_of", maintain_order=True):
+        assert isinstance(day, date)
+        features = pl.read_parquet(workspace.snapshot(day), columns=columns)
+        rows = labels.join(features.select("customer_id"), on="customer_id", how="inner", maintain_order="right")
+        yield features.join(rows.select("customer_id"), on="customer_id", how="semi", maintain_order="left"), rows
+
+
+def check_leaks(workspace: Workspace, plan: SnapshotPlan) -> pl.DataFrame:
+    """A shallow tree a task on a sample of training rows: a task that it solves is a leak (DATA §3)."""
+    days = plan.train[:: max(1, len(plan.train) // LEAK_SNAPSHOTS)]
+    columns = ["customer_id", "as_of", *workspace.state().present]
+    features = pl.concat([pl.read_parquet(workspace.snapshot(day), columns=columns) for day in days])
+    return leak_check(features, workspace.labels().filter(pl.col("as_of").is_in(days)))
+
+
+def role_table(labels: pl.DataFrame) -> pl.DataFrame:
+    """Rows, customers and dates by role."""
+    return labels.group_by("role", maintain_order=True).agg(
+        rows=pl.len(),
+        customers=pl.col("customer_id").n_unique(),
+        first=pl.col("as_of").min(),
+        last=pl.col("as_of").max(),
+    )
+
+
+def label_table(labels: pl.DataFrame, plan: SnapshotPlan) -> pl.DataFrame:
+    """Usable labels by task and role."""
+    counts = labels.group_by("role").agg(pl.col(list(plan.windows)).is_not_null().sum())
+    wide = counts.sort("role").transpose(include_header=True, header_name="task", column_names="role")
+    return wide.with_columns(pl.Series("window in days", list(plan.windows.values())))
+
+
+def training_base_rates(labels: pl.DataFrame) -> pl.DataFrame:
+    """Base rates of the usable training labels."""
+    return base_rates(labels.filter(pl.col("role") == "train").drop("role"))

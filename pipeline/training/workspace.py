@@ -1,0 +1,155 @@
+"""The files of one training, in one folder, each read and written here and nowhere else.
+
+decision.json     why this training runs          material.json  digest of all that the folder was made from
+state/            fitted feature state            snapshots/<date>.parquet  feature matrix of a training date
+label_state.json  vocabularies and edges          labels.parquet            labels, roles and masks of all rows
+checkpoints/      the trainer's                   bundle/                   the folder that is registered
+run.json          MLflow run                      evaluation.json           the comparison with the baselines
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from feature_assets.labels import LabelState
+from feature_assets.state import FeatureState
+from pipeline.resources.files import empty_beside, publish_folder, publish_frame, publish_json
+from pipeline.training.decision import Decision
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One training's folder. A step that was interrupted leaves nothing under a final name."""
+
+    folder: Path
+
+    # --- what the training was made from ------------------------------------------------------------------------
+    def take_up(self, digest: str) -> bool:
+        """Keep the files of an interrupted training of the same material, or empty the folder for a new one.
+
+        Returns:
+            Whether files of the same material are kept.
+        """
+        if self.material() == digest:
+            return True
+        if self.folder.exists():
+            for path in self.folder.iterdir():
+                if path != self._decision:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        publish_json({"digest": digest}, self.folder / "material.json")
+        return False
+
+    def material(self) -> str | None:
+        """Digest of the material behind the files, None before the first `take_up`."""
+        return self._json("material.json", "digest")
+
+    @property
+    def _decision(self) -> Path:
+        return self.folder / "decision.json"
+
+    def save_decision(self, decision: Decision) -> None:
+        """Write why this training runs."""
+        publish_json(asdict(decision), self._decision)
+
+    def decision(self) -> Decision:
+        """Why this training runs."""
+        return Decision(**json.loads(self._decision.read_text()))
+
+    # --- fitted states ------------------------------------------------------------------------------------------
+    def has_state(self) -> bool:
+        """Whether the feature state is fitted."""
+        return (self.folder / "state").is_dir()
+
+    def save_state(self, state: FeatureState) -> None:
+        """Write the fitted feature state."""
+        self._publish_folder("state", state.save)
+
+    def state(self) -> FeatureState:
+        """The fitted feature state; its content is verified against its version."""
+        return FeatureState.load(self.folder / "state")
+
+    def has_label_state(self) -> bool:
+        """Whether the label state is fitted."""
+        return (self.folder / "label_state.json").is_file()
+
+    def save_label_state(self, state: LabelState) -> None:
+        """Write the vocabularies and edges of the labels."""
+        publish_json(state.to_dict(), self.folder / "label_state.json")
+
+    def label_state(self) -> LabelState:
+        """Vocabularies and edges of the labels, fitted on training windows."""
+        return LabelState.from_dict(json.loads((self.folder / "label_state.json").read_text()))
+
+    # --- training set -------------------------------------------------------------------------------------------
+    def snapshot(self, day: date) -> Path:
+        """File of the feature matrix of one snapshot."""
+        return self.folder / "snapshots" / f"{day}.parquet"
+
+    def save_snapshot(self, day: date, matrix: pl.DataFrame) -> None:
+        """Write the feature matrix of one snapshot."""
+        publish_frame(matrix, self.snapshot(day))
+
+    def save_labels(self, labels: pl.DataFrame) -> None:
+        """Write the labels of all rows."""
+        publish_frame(labels, self.folder / "labels.parquet")
+
+    def labels(self) -> pl.DataFrame:
+        """Labels of all rows: customer_id, as_of, role, one column a task (null = masked)."""
+        return pl.read_parquet(self.folder / "labels.parquet")
+
+    # --- model --------------------------------------------------------------------------------------------------
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the trainer's checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def bundle(self) -> Path:
+        """The bundle: weights, configuration, calibration, schema, fitted state."""
+        return self.folder / "bundle"
+
+    def save_bundle(self, write: Callable[[Path], Any]) -> None:
+        """Let `write` fill an empty folder and publish it as the bundle."""
+        self._publish_folder("bundle", write)
+
+    @property
+    def evaluation(self) -> Path:
+        """File of the comparison with the baselines (`Evaluation`)."""
+        return self.folder / "evaluation.json"
+
+    # --- registration -------------------------------------------------------------------------------------------
+    def save_run(self, run_id: str) -> None:
+        """Write the MLflow run of this training."""
+        publish_json({"run_id": run_id}, self.folder / "run.json")
+
+    def run(self) -> str | None:
+        """The MLflow run of this training, None before it is opened."""
+        return self._json("run.json", "run_id")
+
+    def save_version(self, version: str) -> None:
+        """Write the number of the registered version."""
+        publish_json({"version": version}, self.folder / "registered.json")
+
+    def version(self) -> str | None:
+        """Number of the registered version, None before its registration."""
+        return self._json("registered.json", "version")
+
+    def clean_up(self) -> None:
+        """Delete what can be computed again; labels, bundle and evaluation stay."""
+        for name in ("snapshots", "checkpoints"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def _publish_folder(self, name: str, write: Callable[[Path], Any]) -> None:
+        beside = empty_beside(self.folder / name)
+        write(beside)
+        publish_folder(beside, self.folder / name)
+
+    def _json(self, name: str, key: str) -> str | None:
+        file = self.folder / name
+        return str(json.loads(file.read_text())[key]) if file.is_file() else None

@@ -1,0 +1,131 @@
+"""The questions that evaluation asks of a kind of task; `ple_model.tasks` answers them, one class a kind.
+
+Final form of predictions and labels (n rows, K classes, M brands, O outputs):
+
+| kind        | predictions                       | labels                                       |
+|-------------|-----------------------------------|----------------------------------------------|
+| binary      | [n] probability of 1              | [n] 0 or 1                                   |
+| multiclass  | [n, K] probabilities              | [n] class index                              |
+| regression  | [n] or [n, O] in the label's unit | [n] or [n, O] in the label's unit            |
+| contrastive | [n, M] scores, higher is better   | [n, P] brand indices, padded with −1         |
+| uplift      | as regression: uplift             | as regression: transformed outcomes          |
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ple_model.evaluation.boosting import BoostingBudget, TreeBudget
+    from ple_model.evaluation.calibration import Calibrator
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.integer]
+Bools = NDArray[np.bool_]
+
+#: Counts [R, customers] of R resamples → metric [R], NaN where undefined.
+Statistic = Callable[[Floats], Floats]
+
+#: A probability of exactly 0 that proves wrong would cost infinitely much; it costs −log(EPSILON) = 16.1 instead.
+EPSILON = 1e-7
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The one metric by which a kind of task is judged. `better` is +1 where higher is better, else −1."""
+
+    metric: str
+    title: str
+    better: Literal[1, -1]
+
+
+@dataclass(frozen=True)
+class BoostingPlan:
+    """How one task is boosted.
+
+    `objective`: parameters of LightGBM. `trees_a_round`: 1, or a tree for each class. `models`: what has a model each,
+    in words; empty where one model predicts the task. `columns`: prediction column → labels [n] of its model. `kept`:
+    the prediction of a column without one, in words.
+    """
+
+    budget: TreeBudget
+    objective: Mapping[str, Any]
+    trees_a_round: int = 1
+    columns: Mapping[int, NDArray] = field(default_factory=dict)
+    models: str = ""
+    kept: str = ""
+
+
+class EvaluatedKind(ABC):
+    """The numpy half of a kind of task. Instances hold no state.
+
+    Attributes:
+        name: of the kind, as it stands in configurations and files.
+        headline: the metric that decides comparisons.
+        resampled: metrics that can be resampled by customer. Left out are those whose bins or ranks move between
+            resamples (ECE, macro AUC, Spearman).
+        label_dtype: numpy type of labels in metrics.
+    """
+
+    name: ClassVar[str]
+    headline: ClassVar[Headline]
+    resampled: ClassVar[tuple[str, ...]]
+    label_dtype: ClassVar[type[np.generic]] = np.int64
+
+    @abstractmethod
+    def fits(self, predictions: NDArray, labels: NDArray) -> bool:
+        """Whether the shapes of predictions and labels are those of the table above (row counts aside)."""
+
+    @abstractmethod
+    def bad_labels(self, labels: NDArray, width: int) -> Bools:
+        """[n] rows whose label is none. `width`: last axis of the predictions, 1 where they have one axis."""
+
+    @abstractmethod
+    def measure(self, predictions: Floats, labels: NDArray) -> dict[str, float | str]:
+        """All metrics by name; a text gives the reason why one is undefined."""
+
+    @abstractmethod
+    def metric_names(self, width: int = 1) -> tuple[str, ...]:
+        """Names of the metrics in the order of reports, for predictions of that width."""
+
+    @abstractmethod
+    def statistic(self, name: str, x: Floats, y: NDArray, cluster: Ints, clusters: int) -> Statistic:
+        """A metric of `resampled` by how often each customer is drawn; `cluster` [n]: customer of each row."""
+
+    @abstractmethod
+    def calibrator(self, outputs: NDArray) -> type[Calibrator]:
+        """The class of calibrators for raw outputs of that shape."""
+
+    @abstractmethod
+    def constant(self, labels: NDArray, width: int) -> NDArray[np.float64]:
+        """The best prediction without features for one row, from training labels: shape () or [width]."""
+
+    @abstractmethod
+    def base_values(self, labels: NDArray, width: int) -> Floats:
+        """[n, w] values whose means are base rates; w is 1 where a prediction is a number."""
+
+    def label_range(self, labels: NDArray) -> float:
+        """Spread of the labels in their unit, which half-widths are measured against; 0 for kinds without one."""
+        return 0.0
+
+    @abstractmethod
+    def boosting(self, budget: BoostingBudget, labels: NDArray, constant: Floats, width: int) -> BoostingPlan:
+        """How LightGBM fits the task; `labels` over all rows of the matrix, `constant` as `constant` gives it."""
+
+    def boosted_models(self, budget: BoostingBudget, width: int) -> int:
+        """Models that `boosting` asks for, so that the longest fit starts first."""
+        return 1
+
+    def curve(self, predictions: NDArray, labels: NDArray) -> tuple[Floats, Floats] | None:
+        """(predicted probability [n], whether it happened [n]) for a reliability plot; None for kinds without one."""
+        return None
+
+    def own_past(self, counts: Ints | Floats, constant: Floats) -> Floats | None:
+        """The baseline from the customer's own past counts [n, width], for kinds that have one."""
+        return None

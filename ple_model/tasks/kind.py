@@ -1,0 +1,206 @@
+"""The base of the kinds of task. `EvaluatedKind` holds the questions of evaluation; those of networks, losses and
+scores are here."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ple_model.evaluation.kind import EvaluatedKind, Floats
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ple_model.tasks.config import TaskConfig
+
+
+class Scale(Protocol):
+    """Mean and standard deviation of a task's labels."""
+
+    def standardise(self, label: Tensor) -> Tensor: ...
+
+    def restore(self, value: Tensor) -> Tensor: ...
+
+
+class Table(Protocol):
+    """The learnt candidates of a task."""
+
+    def scores(self, query: Tensor) -> Tensor: ...
+
+    def loss(self, query: Tensor, labels: Tensor, negatives: int) -> Tensor: ...
+
+    def set_frequency(self, counts: Tensor) -> None: ...
+
+
+class Units(Protocol):
+    """A network's way from raw outputs to the units of labels: scales of regressions, candidate tables."""
+
+    def scale(self, task: str) -> Scale: ...
+
+    def table(self, task: str) -> Table: ...
+
+    def set_target_scale(self, task: str, mean: Tensor, std: Tensor) -> None: ...
+
+
+class Kind(EvaluatedKind):
+    """One kind of task. Instances hold no state; a method gets the task's settings where it needs them.
+
+    Attributes:
+        losses: names of the losses that fit the kind.
+        standardised: whether networks predict standardised labels and hold their scale.
+        retrieves: whether networks hold a table of candidates for the task.
+        is_probability: whether the raw output is one logit, of which a complement and a chain rule make sense.
+        meaning_of_value: what the score column named as the task holds, for people.
+    """
+
+    losses: ClassVar[tuple[str, ...]]
+    standardised: ClassVar[bool] = False
+    retrieves: ClassVar[bool] = False
+    is_probability: ClassVar[bool] = False
+    meaning_of_value: ClassVar[str]
+
+    # --- settings ---------------------------------------------------------------------------------------------
+    def check(self, task: TaskConfig) -> None:
+        """Raises ValueError for settings that do not fit the kind."""
+        if task.loss not in self.losses:
+            fitting = " or ".join(self.losses)
+            raise ValueError(f"task {task.name!r}: loss {task.loss!r} does not fit kind {self.name!r}; use {fitting}")
+
+    def with_classes(self, count: int) -> dict[str, int]:
+        """Settings of a task that follow from the number of classes, brands or outputs of a data set."""
+        return {}
+
+    @abstractmethod
+    def width(self, task: TaskConfig) -> int:
+        """Numbers in one prediction: classes, candidates or outputs; else 1."""
+
+    def shape(self, task: TaskConfig) -> tuple[int, ...]:
+        """Shape of one row's prediction: () for a number, else (width,). The places of a wide one have names."""
+        return () if self.width(task) == 1 else (self.width(task),)
+
+    # --- labels and losses (torch) ----------------------------------------------------------------------------
+    @abstractmethod
+    def targets(self, task: TaskConfig, column: pl.Series) -> tuple[NDArray, NDArray[np.bool_]]:
+        """Values and mask [R] of a column of labels, in the form of `Targets`; null is a masked label.
+
+        Raises:
+            ValueError: labels that are none, with the first of them and what was expected.
+        """
+
+    @abstractmethod
+    def row_losses(
+        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Unweighted loss of each row [B], arbitrary but finite where masked, and the mask of rows that count [B].
+
+        Args:
+            task: settings of its loss.
+            raw: raw outputs [B, out].
+            label: as in `Targets`; masked ones are never read.
+            mask: [B] bool, True = labelled.
+            units: of the network.
+            training: False compares a contrastive query with the whole table.
+        """
+
+    @abstractmethod
+    def constant_loss(self, task: TaskConfig, labels: Tensor, units: Units) -> float:
+        """Loss of the best constant prediction on these labels, all of them labelled."""
+
+    def fit_units(self, task: TaskConfig, labels: Tensor, units: Units) -> None:
+        """Sets the network's scale or candidate frequencies from training labels, all of them labelled."""
+
+    # --- predictions (torch) ----------------------------------------------------------------------------------
+    @abstractmethod
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+        """Raw outputs [B, out] → predictions in final units before calibration, [B, *shape]."""
+
+    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+        """Raw outputs [B, out] → what a calibrator reads, [B, *shape]: logits, values or scores."""
+        return self.to_units(task, raw, units)
+
+    # --- evidential heads (torch) -----------------------------------------------------------------------------
+    def evidence_classes(self, task: TaskConfig, buckets: int) -> int | None:
+        """Classes that a Dirichlet head collects evidence over; None for a normal-inverse-gamma head.
+
+        Args:
+            task: the task.
+            buckets: most classes of a task with many candidates.
+        """
+        return self.width(task)
+
+    def evidence_labels(
+        self,
+        task: TaskConfig,
+        label: Tensor,
+        mask: Tensor,
+        classes: int | None,
+        standardise: Callable[[str, Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Labels [B, M] as an evidential head reads them (classes, −1 = padding; or standardised values), and the mask.
+
+        Args:
+            task: the task.
+            label: [B, M], 0 where masked.
+            mask: [B] bool, True = labelled.
+            classes: of `evidence_classes`.
+            standardise: (task, label in its unit) → standardised label.
+        """
+        return label.long(), mask
+
+    # --- scores -----------------------------------------------------------------------------------------------
+    def in_range(self, predictions: Floats) -> Floats:
+        """Calibrated predictions, base rates included, brought into the range that the score table promises."""
+        return predictions
+
+    @abstractmethod
+    def score_columns(self, task: str, predictions: Floats, names: Sequence[str]) -> list[pl.Series]:
+        """Columns of the score table from predictions [R, *shape]; `names` of classes, brands or outputs."""
+
+    def own_columns(self) -> dict[str, str]:
+        """Suffix → meaning of the columns of `score_columns` beside the first."""
+        return {}
+
+    def score_meanings(self, task: Mapping[str, str]) -> dict[str, str]:
+        """Column → meaning for people, of all columns that a task has in the score table.
+
+        Args:
+            task: its `name`, and if they are known its `meaning` and `unit`, as `tasks.json` has them.
+        """
+        name = task["name"]
+        unit = f" in {task['unit']}" if task.get("unit") else ""
+        return {
+            name: f"{self.meaning_of_value}{unit}: {task.get('meaning') or name}",
+            **{f"{name}__{suffix}": meaning for suffix, meaning in self.own_columns().items()},
+            f"{name}__u": "uncertainty by the task's evidential head, 0 (certain) to 1 (knows nothing)",
+            f"{name}__fallback": "true where the prediction was too uncertain: the cluster's base rate stands in",
+        }
+
+
+def labelled(column: pl.Series) -> NDArray[np.bool_]:
+    """[R] True where a label is given."""
+    return column.is_not_null().to_numpy().copy()
+
+
+def refuse(bad: pl.Series, task: str, expected: str) -> None:
+    """Raises ValueError with the first of the `bad` labels, if there are any."""
+    if len(bad):
+        raise ValueError(f"labels of {task}: {bad.head(5).to_list()} ({len(bad)} rows) where {expected} were expected")
+
+
+def finite_numbers(column: pl.Series, task: str) -> pl.Series:
+    """The column as float64. Raises ValueError for values that are not finite."""
+    numbers = column.cast(pl.Float64)
+    refuse(numbers.filter(numbers.is_not_null() & ~numbers.is_finite()), task, "finite numbers")
+    return numbers
+
+
+def list_column(name: str, flat: pl.Series, shape: tuple[int, ...]) -> pl.Series:
+    """A list column from its values row by row."""
+    if not len(flat):
+        return pl.Series(name, [], dtype=pl.List(flat.dtype))
+    return flat.reshape(shape).arr.to_list().alias(name)

@@ -1,0 +1,131 @@
+"""Multiclass tasks: which of several classes applies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ple_model.evaluation import metrics
+from ple_model.evaluation.bootstrap import f1_statistic, mean_statistic
+from ple_model.evaluation.calibration import Calibrator, MulticlassCalibrator
+from ple_model.evaluation.constant import smoothed_counts
+from ple_model.evaluation.kind import Bools, BoostingPlan, Floats, Headline, Ints, Statistic
+from ple_model.tasks.kind import Kind, Units, labelled, list_column, refuse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ple_model.evaluation.boosting import BoostingBudget
+    from ple_model.tasks.config import TaskConfig
+
+
+class Multiclass(Kind):
+    """A logit for each class, negative log likelihood, softmax, judged by log loss. Source: MODEL §2, §9."""
+
+    name: ClassVar[str] = "multiclass"
+    losses: ClassVar[tuple[str, ...]] = ("nll",)
+    headline: ClassVar[Headline] = Headline("log_loss", "log loss", -1)
+    resampled: ClassVar[tuple[str, ...]] = ("log_loss", "accuracy", "macro_f1")
+    meaning_of_value: ClassVar[str] = "most likely class"
+
+    def check(self, task: TaskConfig) -> None:
+        super().check(task)
+        if task.out < 2:
+            raise ValueError(f"task {task.name!r}: a multiclass task has at least 2 classes, not {task.out}")
+
+    def with_classes(self, count: int) -> dict[str, int]:
+        return {"out": count}
+
+    def width(self, task: TaskConfig) -> int:
+        return task.out
+
+    def targets(self, task: TaskConfig, column: pl.Series) -> tuple[NDArray, NDArray[np.bool_]]:
+        indices = column.cast(pl.Int64)
+        refuse(indices.filter((indices < 0) | (indices >= task.out)), task.name, f"classes 0 to {task.out - 1}")
+        return indices.fill_null(0).to_numpy().copy(), labelled(column)
+
+    def row_losses(
+        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+    ) -> tuple[Tensor, Tensor]:
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(raw.float(), label.where(mask, 0), reduction="none"), mask
+
+    def constant_loss(self, task: TaskConfig, labels: Tensor, units: Units) -> float:
+        from ple_model.tasks.row_losses import class_entropy
+
+        return class_entropy(labels, task.out)
+
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+        return raw.float().softmax(-1)
+
+    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+        return raw.float()
+
+    def fits(self, predictions: NDArray, labels: NDArray) -> bool:
+        return (predictions.ndim, labels.ndim) == (2, 1)
+
+    def bad_labels(self, labels: NDArray, width: int) -> Bools:
+        return ~((labels >= 0) & (labels < width))
+
+    def measure(self, predictions: Floats, labels: NDArray) -> dict[str, float | str]:
+        predicted = predictions.argmax(axis=1)
+        areas = [metrics.auc(predictions[:, k], (labels == k).astype(np.int64)) for k in np.unique(labels)]
+        return {
+            "log_loss": metrics.multiclass_loss(predictions, labels).mean(),
+            "accuracy": (predicted == labels).mean(),
+            "macro_f1": metrics.macro_f1(predicted, labels),
+            "ece": metrics.expected_calibration_error(predictions.max(axis=1), predicted == labels),
+            "macro_auc": float(np.mean(np.asarray(areas, dtype=np.float64))) if len(areas) > 1 else metrics.ONE_CLASS,
+        }
+
+    def metric_names(self, width: int = 1) -> tuple[str, ...]:
+        return ("log_loss", "accuracy", "macro_f1", "ece", "macro_auc")
+
+    def statistic(self, name: str, x: Floats, y: NDArray, cluster: Ints, clusters: int) -> Statistic:
+        predicted = x.argmax(axis=1)
+        if name == "macro_f1":
+            return f1_statistic(predicted, y, x.shape[1], cluster, clusters)
+        values = (predicted == y).astype(np.float64) if name == "accuracy" else metrics.multiclass_loss(x, y)
+        return mean_statistic(values, cluster, clusters)
+
+    def calibrator(self, outputs: NDArray) -> type[Calibrator]:
+        return MulticlassCalibrator
+
+    def constant(self, labels: NDArray, width: int) -> NDArray[np.float64]:
+        counts = smoothed_counts(labels, width)
+        return counts / counts.sum()
+
+    def base_values(self, labels: NDArray, width: int) -> Floats:
+        values = np.zeros((len(labels), width))
+        values[np.arange(len(labels)), labels.astype(np.int64)] = 1.0
+        return values
+
+    def boosting(self, budget: BoostingBudget, labels: NDArray, constant: Floats, width: int) -> BoostingPlan:
+        objective = {"objective": "multiclass", "metric": "multi_logloss", "num_class": width}
+        return BoostingPlan(budget.multiclass, objective, trees_a_round=width)
+
+    def curve(self, predictions: NDArray, labels: NDArray) -> tuple[Floats, Floats] | None:
+        """The probability of the most likely class against whether it is the label."""
+        return predictions.max(axis=1), (predictions.argmax(axis=1) == labels).astype(np.float64)
+
+    def in_range(self, predictions: Floats) -> Floats:
+        return shares(predictions)
+
+    def score_columns(self, task: str, predictions: Floats, names: Sequence[str]) -> list[pl.Series]:
+        classes = pl.Series(names, dtype=pl.String)
+        probabilities = list_column(f"{task}__p", pl.Series(predictions.ravel()), predictions.shape)
+        return [classes.gather(predictions.argmax(axis=1)).alias(task), probabilities]
+
+    def own_columns(self) -> dict[str, str]:
+        return {"p": "calibrated probability of each class, in the order of the bundle's classes; sums to 1"}
+
+
+def shares(predictions: Floats) -> Floats:
+    """Rows [R, K] that sum to 1 to the last digit."""
+    positive = np.maximum(predictions, 0.0)
+    return positive / positive.sum(axis=1, keepdims=True)

@@ -1,0 +1,76 @@
+"""The last step of a training: the alias moves only where promotion agrees."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from small_training import some_evaluation
+
+from pipeline.assets.training import training_assets
+from pipeline.partitions import as_of_partitions
+from pipeline.resources.lake import Lake
+from pipeline.resources.tracking import RegisteredVersion, Tracking
+from pipeline.settings import Settings
+from pipeline.training.workspace import Workspace
+
+DAY = "2018-01-01"
+
+
+class Registry(Tracking):
+    """Stands in for MLflow: aliases in a file each."""
+
+    folder: str
+
+    def set_alias(self, alias: str, version: str) -> None:
+        Path(self.folder, alias).write_text(version)
+
+    def champion(self) -> RegisteredVersion | None:
+        file = Path(self.folder, "champion")
+        if not file.exists():
+            return None
+        return RegisteredVersion(file.read_text(), "r", date(2018, 1, 1), "s", self.dataset, Path(self.folder))
+
+
+def last_step(home: Path, **verdicts: str) -> dg.ExecuteInProcessResult:
+    """Materialise `training/champion` for a candidate, version 7, with these verdicts against the constant."""
+    settings = Settings(home=home)
+    dataset = settings.load_dataset()
+    lake = Lake(root=str(home / "lake"))
+    work = Workspace(lake.training(DAY))
+    some_evaluation(**verdicts).save(work.evaluation)
+    work.save_version("7")
+    (work.folder / "snapshots").mkdir()
+    resources: dict[str, Any] = {
+        "lake": lake,
+        "tracking": Registry(uri="", artifacts="", dataset=dataset.name, folder=str(home)),
+        "settings": settings,
+    }
+    champion = training_assets(dataset, as_of_partitions(dataset))[-1]
+    result = dg.materialize([champion], partition_key=DAY, resources=resources, raise_on_error=False)
+    assert not (work.folder / "snapshots").exists(), "what can be computed again is deleted either way"
+    return result
+
+
+def test_a_candidate_that_passes_takes_over(tmp_path: Path) -> None:
+    result = last_step(tmp_path, churn="better")
+    assert result.success
+    assert (tmp_path / "champion").read_text() == "7"
+    metadata = result.asset_materializations_for_node("training__champion")[0].metadata
+    assert metadata["version"].value == "7"
+    assert "better than the constant on 1 of 1" in str(metadata["promotion"].value)
+
+
+@pytest.mark.parametrize("standing", [True, False])
+def test_a_candidate_that_is_refused_fails_the_training_and_leaves_the_champion(standing: bool, tmp_path: Path) -> None:
+    if standing:
+        (tmp_path / "champion").write_text("6")
+    result = last_step(tmp_path, churn="worse")
+    assert not result.success
+    error = result.failure_data_for_node("training__champion").error
+    assert error is not None
+    assert "version 7 is not promoted" in (error.message if error.cause is None else error.cause.message)
+    assert (tmp_path / "champion").exists() is standing

@@ -1,0 +1,151 @@
+"""One night with toy jobs: training first where it is due, and never at the cost of the scores."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from datetime import date
+from multiprocessing import get_context
+from pathlib import Path
+from typing import cast
+
+import dagster as dg
+import pytest
+
+from pipeline.night import Outcome, run_night
+from pipeline.resources.tracking import RegisteredVersion, Tracking
+from pipeline.runs import clear_dead_runs, training_failure
+
+DAY = date(2018, 1, 1)
+PARTITIONS = dg.StaticPartitionsDefinition([DAY.isoformat()])
+
+
+class Registry:
+    """Stands in for MLflow: the champion's training date lies in a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def champion(self) -> RegisteredVersion | None:
+        if not self.file.exists():
+            return None
+        return RegisteredVersion("1", "r", date.fromisoformat(self.file.read_text()), "s", "toy", Path())
+
+
+def toy(folder: Path, train: Callable[[], None], score: Callable[[], None] = lambda: None) -> dg.Definitions:
+    """Two jobs that note in a file when they run."""
+
+    def note(text: str) -> None:
+        with (folder / "ran").open("a") as file:
+            file.write(text + "\n")
+
+    @dg.asset(partitions_def=PARTITIONS)
+    def champion() -> None:
+        note("training")
+        train()
+
+    @dg.asset(partitions_def=PARTITIONS, deps=[champion])
+    def scores() -> None:
+        note("nightly")
+        score()
+
+    def job(name: str, asset: dg.AssetsDefinition) -> object:
+        return dg.define_asset_job(
+            name, selection=[asset], partitions_def=PARTITIONS, executor_def=dg.in_process_executor
+        )
+
+    return dg.Definitions(assets=[champion, scores], jobs=[job("training", champion), job("nightly", scores)])
+
+
+def fails() -> None:
+    raise dg.Failure("no label is usable", allow_retries=False)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    (tmp_path / "dagster").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        yield instance
+
+
+def ran(folder: Path) -> list[str]:
+    file = folder / "ran"
+    return file.read_text().split() if file.exists() else []
+
+
+def night(folder: Path, definitions: dg.Definitions, instance: dg.DagsterInstance) -> tuple[Outcome, str]:
+    said: list[str] = []
+    tracking = cast("Tracking", Registry(folder / "champion"))
+    return run_night(definitions, instance, tracking, DAY, 7, said.append), "\n".join(said)
+
+
+def test_a_due_training_runs_before_the_night(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    promote = toy(tmp_path, lambda: (tmp_path / "champion").write_text("2018-01-01") and None)
+    outcome, said = night(tmp_path, promote, instance)
+    assert outcome == Outcome(True)
+    assert ran(tmp_path) == ["training", "nightly"]
+    assert "there is no champion yet" in said
+    outcome, said = night(tmp_path, promote, instance)
+    assert outcome == Outcome(True)
+    assert ran(tmp_path) == ["training", "nightly", "nightly"], "the second night only scores"
+    assert "scoring only" in said
+    assert [run.job_name for run in instance.get_runs()] == ["nightly", "nightly", "training"]
+    assert training_failure(instance, DAY.isoformat()) == ""
+
+
+def test_a_training_that_fails_does_not_cost_the_night(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    (tmp_path / "champion").write_text("2017-10-01")
+    outcome, said = night(tmp_path, toy(tmp_path, fails), instance)
+    assert outcome.published
+    assert outcome.training_failure == "champion: no label is usable"
+    assert ran(tmp_path) == ["training", "nightly"]
+    assert "the training failed; version 1, trained as of 2017-10-01 goes on scoring" in said
+    assert training_failure(instance, DAY.isoformat()) == outcome.training_failure
+
+
+def test_without_any_champion_a_failed_training_ends_the_night(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    outcome, _ = night(tmp_path, toy(tmp_path, fails), instance)
+    assert outcome == Outcome(False, "champion: no label is usable")
+    assert ran(tmp_path) == ["training"]
+
+
+def test_a_night_that_fails_says_why(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    (tmp_path / "champion").write_text("2018-01-01")
+    outcome, _ = night(tmp_path, toy(tmp_path, fails, fails), instance)
+    assert outcome == Outcome(False, "", "scores: no label is usable")
+
+
+def test_a_date_whose_future_the_champion_knows_never_trains(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    (tmp_path / "champion").write_text("2018-02-01")
+    outcome, said = night(tmp_path, toy(tmp_path, fails), instance)
+    assert outcome.published
+    assert ran(tmp_path) == ["nightly"]
+    assert "hindsight" in said
+
+
+def _killed_between_the_jobs(folder: str) -> None:
+    """A night that trains and dies at the first step of the second job."""
+    home = Path(folder)
+    definitions = toy(
+        home,
+        lambda: (home / "champion").write_text("2018-01-01") and None,
+        lambda: os.kill(os.getpid(), signal.SIGKILL),
+    )
+    with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:
+        night(home, definitions, instance)
+
+
+def test_killed_between_the_jobs_the_next_night_goes_on_with_the_second(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    process = get_context("fork").Process(target=_killed_between_the_jobs, args=(str(tmp_path),))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert ran(tmp_path) == ["training", "nightly"]
+    assert len(clear_dead_runs(instance)) == 1
+    outcome, said = night(tmp_path, toy(tmp_path, fails), instance)
+    assert outcome == Outcome(True)
+    assert ran(tmp_path) == ["training", "nightly", "nightly"]
+    assert "scoring only" in said

@@ -1,0 +1,72 @@
+"""Plug-ins: what they add, and clear errors where one cannot be loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipeline.definitions import build_definitions
+from pipeline.plugins import PluginError, load_plugins
+from pipeline.settings import Settings
+from pipeline.training.evaluation import Evaluation
+from pipeline.training.promotion import RULES, judge
+
+PLUGIN = """
+import dagster as dg
+from pipeline.training.promotion import Verdict
+
+
+def never(evaluation):
+    return Verdict(False, "never on a Friday")
+
+
+def assets(dataset, partitions):
+    @dg.asset(key="drift", partitions_def=partitions, group_name={group!r}, description="Drift. " + dataset.notice)
+    def drift() -> None: ...
+
+    return [drift]
+
+
+def extend(extensions):
+    extensions.promotion_rule(never)
+    extensions.monitoring_assets(assets)
+"""
+
+
+def module(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    (folder / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(folder))
+    return name
+
+
+def test_a_plug_in_adds_a_promotion_rule_and_a_monitoring_asset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = module(tmp_path, "my_monitoring", PLUGIN.format(group="monitoring"), monkeypatch)
+    extensions = load_plugins((name,))
+    assert extensions.files == [tmp_path / "my_monitoring.py"]
+    good = Evaluation([], [], {"constant": {"churn": "better"}}, {}, {})
+    assert judge(good).promote
+    verdict = judge(good, (*RULES, *extensions.promotion_rules))
+    assert (verdict.promote, verdict.reason) == (False, "never on a Friday")
+
+    definitions = build_definitions(Settings(home=tmp_path), plugins=[name])
+    jobs = {job: definitions.resolve_job_def(job).asset_layer.selected_asset_keys for job in ("nightly", "training")}
+    assert dg.AssetKey("drift") in jobs["nightly"]
+    assert dg.AssetKey("drift") not in jobs["training"]
+
+
+def test_an_asset_of_another_group_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = module(tmp_path, "my_scoring", PLUGIN.format(group="scoring"), monkeypatch)
+    with pytest.raises(ValueError, match="monitoring"):
+        build_definitions(Settings(home=tmp_path, plugins=(name,)))
+
+
+def test_what_cannot_be_loaded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(PluginError, match="no_such_module"):
+        load_plugins(("no_such_module",))
+    name = module(tmp_path, "does_nothing", "", monkeypatch)
+    with pytest.raises(PluginError, match="extend"):
+        load_plugins((name,))

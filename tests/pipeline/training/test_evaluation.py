@@ -1,0 +1,54 @@
+"""The evaluation: the model beside every baseline on test rows; it is saved and loaded whole."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import polars as pl
+import pytest
+from small_training import WINDOWS, Material, some_evaluation
+
+from feature_assets.data.tables import Tables
+from pipeline.assets.training_metadata import evaluation_metadata
+from pipeline.training import baselines, evaluation
+from pipeline.training.evaluation import Evaluation
+
+
+@pytest.fixture
+def tables() -> Tables:
+    """Everybody has bought brand a once."""
+
+    def view(day: Any) -> Any:
+        ids = [f"c{i:03d}" for i in range(120)]
+        lines = pl.DataFrame({"row": range(120), "brand": ["a"] * 120, "days_ago": [1.0] * 120, "day": [day] * 120})
+        return SimpleNamespace(
+            customers=pl.DataFrame({"customer_id": ids}), lines=lines.with_columns(pl.col("row").cast(pl.UInt32))
+        )
+
+    return cast("Tables", SimpleNamespace(view=view))
+
+
+def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables, said: list[str]) -> None:
+    result = evaluation.evaluate(trained.workspace, tables, trained.settings, said.append)
+    assert {row["task"] for row in result.table} == set(WINDOWS)
+    assert set(result.verdicts) == {baselines.CONSTANT, baselines.BOOSTING, baselines.OWN_PAST}
+    assert set(result.verdicts[baselines.OWN_PAST]) == {"brand_prediction"}
+    assert set(result.reliability) == {"churn", "channel"}
+    assert set(result.gates["churn"]) == {"deepfm"}
+    assert {row["task"] for row in result.inputs} == set(WINDOWS)
+    models = {row["model"] for row in result.metrics if row["task"] == "churn"}
+    assert models == {evaluation.MODEL, baselines.CONSTANT, baselines.BOOSTING}
+    assert Evaluation.load(trained.workspace.evaluation) == result
+    assert {"comparison", "verdict", "reliability", "gates", "inputs"} <= set(evaluation_metadata(result))
+
+
+def test_the_summary_counts_verdicts_and_names_losses() -> None:
+    text = some_evaluation(churn="better", ltv="worse", nba="level").summary()
+    assert text == "- against constant: better on 1, level on 1, worse on 1 of 3 tasks (worse: ltv)"
+
+
+def test_an_evaluation_is_loaded_as_it_was_saved(tmp_path: Any) -> None:
+    saved = some_evaluation(churn="better")
+    saved.save(tmp_path / "evaluation.json")
+    assert Evaluation.load(tmp_path / "evaluation.json") == saved

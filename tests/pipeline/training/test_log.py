@@ -1,0 +1,108 @@
+"""A training in MLflow: one run, steps that count on through the phases, parameters flat."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import polars as pl
+from small_training import AS_OF, Material, some_evaluation
+
+from feature_assets.data.dataset import DatasetConfig
+from pipeline.resources.tracking import Tracking
+from pipeline.training import log, model
+from ple_model.training.report import EpochReport
+from ple_model.training.trainer import FitResult
+
+
+class Runs:
+    """Stands in for MLflow: keeps what was logged."""
+
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+        self.metrics: dict[int, dict[str, Any]] = {}
+        self.params: dict[str, Any] = {}
+        self.datasets: dict[str, tuple[int, str]] = {}
+        self.artifacts: list[str] = []
+
+    def start_run(self, name: str, tags: dict[str, str]) -> str:
+        self.runs.append(f"{name} {tags['as_of']}")
+        return f"run-{len(self.runs)}"
+
+    def run_exists(self, run_id: str) -> bool:
+        return run_id.removeprefix("run-").isdigit() and int(run_id.removeprefix("run-")) <= len(self.runs)
+
+    def log_metrics(self, _: str, metrics: dict[str, Any], step: int = 0) -> None:
+        self.metrics[step] = metrics
+
+    def log_params(self, _: str, params: dict[str, Any]) -> None:
+        self.params |= params
+
+    def log_dataset(self, _: str, frame: pl.DataFrame, name: str, digest: str, context: str) -> None:
+        assert name.endswith(context)
+        self.datasets[context] = (frame.height, digest)
+
+    def log_figures(self, _: str, figures: dict[str, Any]) -> None:
+        self.artifacts += figures
+
+    def log_json(self, _: str, __: Any, path: str) -> None:
+        self.artifacts.append(path)
+
+
+def report(phase: int, epoch: int) -> EpochReport:
+    return EpochReport(
+        phase=phase,
+        epoch=epoch,
+        score=0.1,
+        best=True,
+        loss=1.0,
+        train_loss={"churn": 0.7},
+        valid_loss={"churn": None},
+        skill={"churn": 0.1},
+        weights={"churn": 1.0},
+        gates={"churn": {"deepfm": 1.0}},
+        gate_entropy=0.0,
+        mean_gate_entropy=0.0,
+        learning_rate=1e-3,
+        seconds=1.0,
+        rows_per_second=10.0,
+    )
+
+
+def test_a_run_is_opened_once_and_anew_where_the_server_lost_it(made: Material) -> None:
+    runs = Runs()
+    tracking = cast("Tracking", runs)
+    assert log.open_run(made.workspace, tracking, AS_OF, {}) == "run-1"
+    assert log.open_run(made.workspace, tracking, AS_OF, {}) == "run-1"
+    runs.runs.clear()
+    assert log.open_run(made.workspace, tracking, AS_OF, {"a": "b"}) == "run-1"
+    assert runs.runs == ["training 2017-10-01 2017-10-01"]
+
+
+def test_a_training_logs_epochs_parameters_and_data(made: Material, dataset: DatasetConfig) -> None:
+    runs = Runs()
+    history = (report(1, 1), report(1, 2), report(2, 1))
+    result = FitResult((1, 2), 0.1, {1: "epochs", 2: "epochs"}, history, None, "cpu", "float32", 32, {})
+    network = model.model_config(made.settings.network, made.state, made.label_state, made.plan).to_dict()
+    parameters = log.parameters_of(made.settings, network, made.plan, dataset, made.state.version)
+    log.log_training(made.workspace, cast("Tracking", runs), "r", result, parameters, dataset, 2)
+    assert sorted(runs.metrics) == [1, 2, 3]
+    assert runs.metrics[3]["train_loss/churn"] == 0.7
+    assert runs.metrics[3]["valid_loss/churn"] is None
+    assert runs.params["model.inputs.present"] == 6
+    assert "model.inputs.columns" not in runs.params
+    assert runs.params["training.phase1_epochs"] == 1
+    assert runs.params["training_snapshots"] == 3
+    assert runs.datasets["train"] == (360, "made by hand-train")
+    assert runs.artifacts == ["plots/learning_curve.png"]
+
+
+def test_an_evaluation_is_logged_with_its_figures() -> None:
+    runs = Runs()
+    log.log_evaluation(some_evaluation(churn="better"), cast("Tracking", runs), "r")
+    assert runs.metrics == {0: {"test/churn/auc": 0.7}}
+    assert runs.artifacts == ["evaluation.json", "plots/calibration.png", "plots/gates.png"]
+
+
+def test_named_settings_are_keyed_by_their_names() -> None:
+    nested = {"a": {"b": 1}, "experts": [{"name": "deepfm", "width": 8}], "list": [1, 2]}
+    assert log.flatten(nested, "m") == {"m.a.b": 1, "m.experts.deepfm.width": 8, "m.list": [1, 2]}

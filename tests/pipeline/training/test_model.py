@@ -1,0 +1,88 @@
+"""The network of a training: configured from the state, trained, calibrated, written as a bundle."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+from small_training import CLASSES, CUSTOMERS, WINDOWS, Material
+
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.group import GroupState
+from feature_assets.state import FeatureState
+from pipeline.training import model
+
+
+def test_inputs_are_what_the_state_has(made: Material) -> None:
+    inputs = model.input_config(made.state)
+    assert [inputs.columns[i] for i in inputs.present] == made.state.present
+    assert inputs.sides == ()
+    assert model.model_columns(inputs, made.state) == ["customer_id", *made.state.present, "cluster_probs"]
+
+
+def test_a_side_input_comes_with_the_channels_that_the_data_set_has(made: Material) -> None:
+    from feature_assets import registry
+
+    channels = next(side for side in registry.registry()["txn_seq"].side_inputs if side.name == "txn_seq").channels
+    some = GroupState(meta={"channels_present": list(channels[:2])})
+    state = FeatureState({**made.state.groups, "txn_seq": some}, made.state.present)
+    side = next(side for side in model.side_inputs_of(state) if side.name == "txn_seq")
+    assert side.channels == (0, 1)
+    assert side.masked
+
+
+def test_tasks_are_those_of_the_plan_with_the_classes_of_the_data_set(made: Material) -> None:
+    config = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
+    tasks = {task.name: task for task in config.tasks}
+    assert set(tasks) == set(WINDOWS)
+    assert tasks["channel"].out == 3
+    assert tasks["brand_prediction"].candidates == 3
+
+
+def test_tensors_hold_the_rows_of_a_role(made: Material) -> None:
+    config = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
+    table = model.tensors(made.workspace, "train", config)
+    assert len(table) == 3 * CUSTOMERS
+    matrix = pl.read_parquet(made.workspace.snapshot(made.plan.train[0]))
+    first = table.inputs.features[:CUSTOMERS, list(config.inputs.present)].numpy()
+    np.testing.assert_array_equal(first, matrix.select(made.state.present).to_numpy())
+    labels = made.workspace.labels()["churn"][:CUSTOMERS].to_numpy()
+    np.testing.assert_array_equal(table.targets.values["churn"][:CUSTOMERS].numpy(), labels)
+
+
+def test_a_training_writes_a_bundle_that_scores_and_carries_its_state(
+    trained: Material, dataset: DatasetConfig
+) -> None:
+    from pipeline.scores import score_matrix
+
+    bundle = trained.workspace.bundle
+    assert FeatureState.load(bundle / "state").version == trained.state.version
+    assert json.loads((bundle / "schema.json").read_text())["present"] == trained.state.present
+    assert json.loads((bundle / "dataset.json").read_text())["name"] == dataset.name
+    described = {task["name"]: task for task in json.loads((bundle / "tasks.json").read_text())}
+    assert described["channel"]["classes"] == CLASSES["channel"]
+    matrix = pl.read_parquet(trained.workspace.snapshot(trained.plan.holdout[0]))
+    scores = score_matrix(matrix, bundle)
+    assert scores.height == CUSTOMERS
+    assert scores["churn"].is_between(0, 1).all()
+    assert set(scores["channel"]) <= set(CLASSES["channel"])
+
+
+def test_a_training_that_was_interrupted_ends_with_the_same_bundle(made: Material, dataset: DatasetConfig) -> None:
+    """The checkpoints of a finished fit are taken up: a second call repeats no epoch."""
+
+    def digest() -> str:
+        return str(json.loads((made.workspace.bundle / "model.json").read_text())["digest"])
+
+    epochs: list[int] = []
+    arguments = (made.workspace, made.plan, dataset, made.settings, lambda report: epochs.append(report.epoch))
+    first, parts = model.train(*arguments, lambda _: None)
+    assert len(epochs) == 2
+    assert set(parts.gradients) == {"deepfm"}
+    before = digest()
+    again, _ = model.train(*arguments, lambda _: None)
+    assert again.resumed_from is not None
+    assert len(epochs) == 2
+    assert [r.loss for r in again.history] == [r.loss for r in first.history]
+    assert digest() == before

@@ -1,0 +1,32 @@
+"""The rules of promotion."""
+
+from __future__ import annotations
+
+import pytest
+from small_training import some_evaluation
+
+from pipeline.training.evaluation import Evaluation
+from pipeline.training.promotion import RULES, Verdict, judge
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "promote", "word"),
+    [
+        ({"churn": "better", "ltv": "level"}, True, "better than the constant on 1 of 2 tasks, worse on 0"),
+        ({"churn": "better", "ltv": "worse"}, False, "(ltv)"),
+        ({"churn": "level"}, False, "on 0 of 1"),
+        ({"churn": "better", "ltv": "better", "nba": "worse"}, True, "worse on 1 (nba)"),
+    ],
+)
+def test_better_than_the_constant_on_more_tasks_than_worse(verdicts: dict[str, str], promote: bool, word: str) -> None:
+    verdict = judge(some_evaluation(**verdicts))
+    assert verdict.promote is promote
+    assert word in verdict.reason
+
+
+def test_one_rule_that_refuses_is_enough_and_says_why() -> None:
+    def never(_: Evaluation) -> Verdict:
+        return Verdict(False, "never on a Friday")
+
+    verdict = judge(some_evaluation(churn="better"), (*RULES, never))
+    assert verdict == Verdict(False, "never on a Friday")

@@ -1,0 +1,59 @@
+"""A candidate is registered once, with its evaluation, signature rows and tags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import polars as pl
+from small_training import AS_OF, Material, some_evaluation
+
+from feature_assets.data.dataset import DatasetConfig
+from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
+from pipeline.training.evaluation import Evaluation
+from pipeline.training.registration import register
+
+
+class Registry:
+    """Stands in for MLflow."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, RegisteredVersion] = {}
+        self.aliases: dict[str, str] = {}
+        self.calls: list[tuple[Path, pl.DataFrame, pl.DataFrame, dict[str, str]]] = []
+        self.finished: list[str] = []
+
+    def version_of_run(self, run_id: str) -> RegisteredVersion | None:
+        return self.versions.get(run_id)
+
+    def register(
+        self, run_id: str, bundle: Path, example: pl.DataFrame, outputs: pl.DataFrame, tags: dict[str, str]
+    ) -> RegisteredVersion:
+        self.calls.append((bundle, example, outputs, tags))
+        made = RegisteredVersion("5", run_id, AS_OF, tags["state_version"], tags["dataset"], bundle)
+        self.versions[run_id] = made
+        return made
+
+    def set_alias(self, alias: str, version: str) -> None:
+        self.aliases[alias] = version
+
+    def finish(self, run_id: str) -> None:
+        self.finished.append(run_id)
+
+
+def test_a_candidate_is_registered_once(trained: Material, dataset: DatasetConfig) -> None:
+    registry = Registry()
+    evaluation = some_evaluation(churn="better")
+    evaluation.save(trained.workspace.evaluation)
+    for _ in range(2):
+        version = register(trained.workspace, cast("Tracking", registry), "r1", dataset, AS_OF)
+        assert version.version == trained.workspace.version() == "5"
+    assert len(registry.calls) == 1
+    bundle, example, outputs, tags = registry.calls[0]
+    assert Evaluation.load(bundle / "evaluation.json") == evaluation
+    assert example.columns == ["customer_id", *trained.state.present, "cluster_probs"]
+    assert example.height == outputs.height == 2
+    assert "churn" in outputs.columns
+    assert tags == {"as_of": "2017-10-01", "state_version": trained.state.version, "dataset": dataset.name}
+    assert registry.aliases == {CHALLENGER: "5"}
+    assert registry.finished == ["r1"]

@@ -1,0 +1,113 @@
+"""The training set: purge and roles by snapshot, shards, rows of a role in one order, leaks."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import polars as pl
+import pytest
+from small_training import AS_OF, CLASSES, CUSTOMERS, WINDOWS, Material
+
+from feature_assets.data.tables import Tables
+from feature_assets.snapshots import SnapshotPlan
+from pipeline.training import training_set
+
+IDS = [f"c{i:03d}" for i in range(CUSTOMERS)]
+
+
+class SmallTables:
+    """Stands in for the contract tables: everybody joined on one day."""
+
+    def __init__(self) -> None:
+        self.frames = {"customers": pl.DataFrame({"joined_on": [date(2017, 1, 1)] * CUSTOMERS})}
+
+    def view(self, as_of: date, shard: tuple[int, int] | None) -> Any:
+        chosen = IDS if shard is None else IDS[shard[0] :: shard[1]]
+        return SimpleNamespace(as_of=as_of, customers=pl.DataFrame({"customer_id": chosen}))
+
+
+@pytest.fixture
+def computed(made: Material, monkeypatch: pytest.MonkeyPatch) -> list[date]:
+    """Replace features and labels by constants; the dates whose features were computed."""
+    days: list[date] = []
+
+    def compute_all(view: Any, state: Any) -> dict[str, Any]:
+        assert state.version == made.state.version
+        days.append(view.as_of)
+        return {}
+
+    def compute_labels(_: Any, day: date, state: Any, known_until: date) -> pl.DataFrame:
+        assert state == made.label_state
+        assert known_until == AS_OF
+        values = {"churn": 1, "engagement": 0.5, "channel": 2, "brand_prediction": [0]}
+        return pl.DataFrame({"customer_id": IDS}).with_columns(
+            pl.lit(day).alias("as_of"), *(pl.lit(value).alias(name) for name, value in values.items())
+        )
+
+    monkeypatch.setattr(training_set, "compute_all", compute_all)
+    monkeypatch.setattr(training_set, "compute_labels", compute_labels)
+    monkeypatch.setattr(
+        training_set, "assemble", lambda view, _, __: view.customers.with_columns(pl.lit(view.as_of).alias("as_of"))
+    )
+    return days
+
+
+def test_labels_are_masked_by_their_purge_line_and_snapshots_taken_up(
+    made: Material, computed: list[date], said: list[str]
+) -> None:
+    train = tuple(AS_OF - timedelta(days=28 * k) for k in (4, 3, 2))
+    plan = SnapshotPlan(AS_OF, WINDOWS | {"engagement": 56}, train, made.plan.holdout, made.plan.holdout_start)
+    tables = cast("Tables", SmallTables())
+    missing = [day for day in plan.dates if not made.workspace.snapshot(day).exists()]
+    labels = training_set.build(made.workspace, tables, plan, 10_000, said.append)
+    assert computed == missing, "snapshots that are there are not computed again"
+    assert labels.equals(made.workspace.labels())
+    usable = labels.group_by("as_of").agg(pl.col("churn", "engagement").is_not_null().all()).sort("as_of")
+    assert usable.select("churn", "engagement").rows() == [(True, True), (True, True), (True, False), (True, False)]
+    assert set(labels.filter(pl.col("as_of") == plan.holdout[0])["role"]) == {"validation", "test"}
+    assert set(labels.filter(pl.col("as_of") != plan.holdout[0])["role"]) == {"train"}
+    assert said == ["4 of 4 snapshots ready"]
+
+
+def test_more_rows_than_allowed_are_sharded_another_shard_a_snapshot(made: Material) -> None:
+    tables = cast("Tables", SmallTables())
+    assert training_set.shard(1, AS_OF, tables, made.plan, 4 * CUSTOMERS) is None
+    assert training_set.shard(1, AS_OF, tables, made.plan, 2 * CUSTOMERS) == (1, 2)
+    assert training_set.shard(2, AS_OF, tables, made.plan, 2 * CUSTOMERS) == (0, 2)
+
+
+def test_rows_of_a_role_keep_the_order_of_the_snapshot(made: Material) -> None:
+    parts = list(training_set.rows_of(made.workspace, "train", ["customer_id", "as_of"]))
+    assert [features["as_of"][0] for features, _ in parts] == list(made.plan.train)
+    for features, labels in parts:
+        assert features["customer_id"].to_list() == labels["customer_id"].to_list() == IDS
+    sizes = [sum(f.height for f, _ in training_set.rows_of(made.workspace, r)) for r in training_set.ROLES]
+    assert sizes[0] == 3 * CUSTOMERS
+    assert sizes[1] + sizes[2] == CUSTOMERS
+
+
+def test_a_label_that_copies_a_feature_is_a_leak(made: Material) -> None:
+    name = made.state.present[0]
+    leaks = training_set.check_leaks(made.workspace, made.plan)
+    assert not leaks["leaks"].any()
+    copies = [
+        pl.read_parquet(made.workspace.snapshot(day)).select("customer_id", "as_of", (pl.col(name) > 0).cast(pl.Int8))
+        for day in made.plan.dates
+    ]
+    labels = made.workspace.labels().drop("churn")
+    copied = pl.concat(copies).rename({name: "churn"})
+    made.workspace.save_labels(labels.join(copied, on=["customer_id", "as_of"], maintain_order="left"))
+    leaks = training_set.check_leaks(made.workspace, made.plan)
+    assert leaks.filter("leaks").select("task", "column").rows() == [("churn", name)]
+
+
+def test_tables_for_people(made: Material) -> None:
+    labels = made.workspace.labels()
+    roles = {row[0]: row[1] for row in training_set.role_table(labels).select("role", "rows").rows()}
+    assert roles["train"] == 3 * CUSTOMERS
+    table = training_set.label_table(labels, made.plan)
+    assert table["task"].to_list() == list(WINDOWS)
+    assert table["train"].to_list() == [3 * CUSTOMERS] * len(WINDOWS)
+    assert set(training_set.training_base_rates(labels)["task"]) >= {"churn", *CLASSES}

@@ -1,0 +1,66 @@
+"""The files of a training: taken up under the same digest, emptied under another, published whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_training import Material
+
+from pipeline.training.decision import Decision
+from pipeline.training.workspace import Workspace
+
+
+def names(work: Workspace) -> set[str]:
+    return {path.name for path in work.folder.iterdir()}
+
+
+def test_files_of_the_same_material_are_taken_up(made: Material) -> None:
+    before = names(made.workspace)
+    assert made.workspace.take_up("made by hand")
+    assert names(made.workspace) == before
+
+
+def test_other_material_empties_the_folder_but_for_the_decision(made: Material) -> None:
+    decision = Decision(True, False, "there is no champion yet", "none")
+    made.workspace.save_decision(decision)
+    assert not made.workspace.take_up("other")
+    assert names(made.workspace) == {"decision.json", "material.json"}
+    assert made.workspace.decision() == decision
+    assert made.workspace.material() == "other"
+
+
+def test_an_empty_folder_has_nothing(tmp_path: Path) -> None:
+    work = Workspace(tmp_path / "training")
+    assert (work.material(), work.run(), work.version()) == (None, None, None)
+    assert not work.has_state()
+    assert not work.has_label_state()
+    assert not work.take_up("first")
+
+
+def test_what_is_saved_is_loaded(made: Material) -> None:
+    work = made.workspace
+    assert work.state().version == made.state.version
+    assert work.label_state() == made.label_state
+    work.save_run("r1")
+    work.save_version("7")
+    assert (work.run(), work.version()) == ("r1", "7")
+
+
+def test_a_bundle_that_fails_to_be_written_leaves_the_old_one(made: Material) -> None:
+    made.workspace.save_bundle(lambda folder: (folder / "old").write_text("old"))
+
+    def dies(folder: Path) -> None:
+        (folder / "new").write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        made.workspace.save_bundle(dies)
+    assert [f.name for f in made.workspace.bundle.iterdir()] == ["old"]
+
+
+def test_cleaning_up_keeps_labels_and_bundle(made: Material) -> None:
+    made.workspace.checkpoints.mkdir()
+    made.workspace.clean_up()
+    assert {"labels.parquet", "state"} <= names(made.workspace)
+    assert not names(made.workspace) & {"snapshots", "checkpoints"}
