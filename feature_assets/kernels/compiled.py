@@ -50,13 +50,13 @@ def use_cache(folder: Path, package: Path = PACKAGE) -> Path:
 
 def _imported(package: str) -> Iterator[Any]:
     """Kernels with a cache of the modules of a package that are imported already."""
-    from numba.core.caching import NullCache
+    from numba.core.caching import FunctionCache
     from numba.core.dispatcher import Dispatcher
 
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == package:
             for value in list(vars(module).values()):
-                if isinstance(value, Dispatcher) and not isinstance(value._cache, NullCache):  # no public way to ask
+                if isinstance(value, Dispatcher) and isinstance(getattr(value, "_cache", None), FunctionCache):
                     yield value
 
 
