@@ -117,7 +117,8 @@ def load_settings(**options: Any) -> Settings:
     values = _absolute(_file_values(home / FILE), home)
     given = environment.model_dump(exclude={"home", "as_of"}) | {k: v for k, v in options.items() if v is not None}
     values |= _absolute({key: value for key, value in given.items() if value is not None}, Path.cwd())
-    load_plugins(tuple(values.get("plugins") or ()))
+    plugins = values.get("plugins")
+    load_plugins(tuple(plugins) if isinstance(plugins, list | tuple) else ())  # anything else is refused below
     return Settings.model_validate(values | {"home": home})
 
 
