@@ -175,6 +175,9 @@ def main() -> None:
     parser.add_argument("--step", choices=["fit", "measure"], help=argparse.SUPPRESS)
     parser.add_argument("--arguments", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    from feature_assets.kernels.compiled import use_cache
+
+    use_cache(Path(__file__).parent / "__pycache__" / "kernels")  # the measured processes inherit it
     if given.step:
         values = json.loads(given.arguments)
         paths = {name: Path(value) if isinstance(value, str) else value for name, value in values.items()}

@@ -32,6 +32,7 @@ from feature_assets.build import assemble, compute_all, fit_state
 from feature_assets.data.dataset import load_dataset
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
+from feature_assets.kernels.compiled import use_cache
 from feature_assets.labels import LabelState, compute_labels, fit_labels, get_task, windows
 from feature_assets.labels.constants import NONE
 from feature_assets.simulation import simulate
@@ -99,6 +100,7 @@ def main() -> int:
     parser.add_argument("--dates", type=int, default=8, help="training snapshots")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
+    use_cache(Path(__file__).parent / "__pycache__" / "kernels")
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.folder or Path(scratch) / "simulation"
         if not folder.exists():

@@ -9,7 +9,17 @@ from feature_assets.labels.compute import compute_labels
 from feature_assets.labels.fit import fit_labels
 from feature_assets.labels.leaks import leak_check
 from feature_assets.labels.rates import base_rates, exposure_rates
-from feature_assets.labels.registry import describe, every_task, get_task, register, relations, tasks, units, windows
+from feature_assets.labels.registry import (
+    describe,
+    every_task,
+    get_task,
+    markdown,
+    register,
+    relations,
+    tasks,
+    units,
+    windows,
+)
 from feature_assets.labels.state import LabelState
 from feature_assets.labels.task import Task
 
@@ -24,6 +34,7 @@ __all__ = [
     "fit_labels",
     "get_task",
     "leak_check",
+    "markdown",
     "register",
     "relations",
     "tasks",

@@ -78,3 +78,14 @@ def relations(names: Iterable[str]) -> list[dict[str, str]]:
 def describe(dataset: DatasetConfig) -> list[dict[str, Any]]:
     """The entries of `tasks.json`: one a task that is on."""
     return [t.describe(dataset) for t in tasks(dataset)]
+
+
+def markdown(dataset: DatasetConfig) -> str:
+    """A table of all tasks, as docs/tasks.md holds it, with the days of a data set."""
+    lines = ["| task | group | kind | days | meaning | label for | unit |", "|---|---|---|---|---|---|---|"]
+    for t in _TASKS.values():
+        entry = t.describe(dataset)
+        name = t.name if t.default else f"{t.name} (off)"
+        cells = (entry["group"], entry["kind"], str(entry["window_days"]), entry["meaning"], entry["eligibility"])
+        lines.append(f"| {name} | {' | '.join(cells)} | {entry['unit'] or '–'} |")
+    return "\n".join(lines) + "\n"

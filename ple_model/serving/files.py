@@ -3,33 +3,24 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
-@contextmanager
-def publishing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; at the end of the block it is flushed to disk and renamed.
+def publish(path: Path, data: bytes) -> None:
+    """Write beside `path`, flush to disk, rename: a reader sees the old file or the new one, never a part.
 
-    A reader sees the old file or the new one, never a part. A block that raises leaves the old file as it was.
+    An error leaves the old file as it was.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield beside
+        beside.write_bytes(data)
         _flush(beside)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
     _flush(path.parent)
-
-
-def publish(path: Path, data: bytes) -> None:
-    """Write a file as a whole, by `publishing`."""
-    with publishing(path) as beside:
-        beside.write_bytes(data)
 
 
 def _flush(path: Path) -> None:

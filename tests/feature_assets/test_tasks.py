@@ -20,6 +20,7 @@ from feature_assets.labels import (
     fit_labels,
     get_task,
     leak_check,
+    markdown,
     register,
     registry,
     relations,
@@ -174,3 +175,9 @@ def test_a_registered_task_reaches_labels_rates_and_the_leak_check(
     assert labels["silence"].is_null().equals(labels["churn"].is_null())
     assert "silence" in base_rates(labels)["task"]
     assert "silence" in leak_check(labels.select("customer_id", "as_of", x=pl.lit(1.0)), labels)["task"]
+
+
+def test_the_documentation_shows_the_registry(bank: DatasetConfig) -> None:
+    text = (DATA_ROOT.parent / "docs" / "tasks.md").read_text(encoding="utf-8")
+    assert markdown(bank) in text
+    assert markdown(bank).count("\n") == len(ON) + 2
