@@ -42,10 +42,13 @@ def simulated(days: int, events: dict[str, Any], customers: int | None = None, *
             "amount": np.asarray(events.get("amount", np.ones(n)), dtype=float),
             "discount": np.zeros(n),
             "quantity": pl.Series(events.get("quantity", [None] * n), dtype=pl.Int64),
-            "merchant_id": [
-                f"m{shop}" if kind in SPEND else None
-                for shop, kind in zip(events.get("merchant", np.zeros(n, dtype=int)), kinds_of_lines, strict=True)
-            ],
+            "merchant_id": pl.Series(
+                [
+                    f"m{shop}" if kind in SPEND else None
+                    for shop, kind in zip(events.get("merchant", np.zeros(n, dtype=int)), kinds_of_lines, strict=True)
+                ],
+                dtype=pl.String,
+            ),
             "product_id": [f"p{i:03d}" for i in category],
             "channel": ["a"] * n,
             "kind": kinds_of_lines,
