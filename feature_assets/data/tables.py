@@ -16,8 +16,9 @@ import polars as pl
 
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.data.encoding import CATEGORIES, Encoding, Lines
+from feature_assets.data.encoding import Encoding
 from feature_assets.data.known import DIMENSIONS
+from feature_assets.data.lines import CATEGORIES, Lines
 from feature_assets.data.parts import PARTS, has_part
 
 SORT_KEYS: dict[str, tuple[str, ...]] = {name: table.order or table.key for name, table in CONTRACT.items()}

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from feature_assets.data.encoding import CATEGORIES, Codes, Encoding, Lines
+from feature_assets.data.codes import Codes
+from feature_assets.data.encoding import Encoding
+from feature_assets.data.lines import CATEGORIES, Lines
 from feature_assets.events.barrier import column_before, values_before
 
 CLOCK = ("weekday", "hour", "minute")

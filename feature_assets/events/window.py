@@ -1,4 +1,4 @@
-"""What happened in [t, t + days): the only way to look at the future, for labels and for nothing else.
+"""`Window`: the events in [t, t + days). The only way to look at the future, for labels and for nothing else.
 
 Frames are keyed by `customer`, the index into the customers table, and hold every customer of the data set: also those
 who joined in the window. The past is a `View`.
@@ -12,7 +12,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from feature_assets.data.encoding import NEVER
+from feature_assets.data.lines import NEVER
 from feature_assets.data.tables import Tables
 from feature_assets.events.barrier import day_number, frame_before, frame_between, rows_between
 from feature_assets.events.columns import DESCRIBED

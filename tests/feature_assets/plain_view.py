@@ -1,4 +1,4 @@
-"""What is known at an as-of date, by plain joins and filters of the frames: a second definition for tests."""
+"""The data known at an as-of date, by plain joins and filters of the frames: a second definition for tests."""
 
 from __future__ import annotations
 

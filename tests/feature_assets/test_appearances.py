@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_assets.data.encoding import NEVER
+from feature_assets.data.lines import NEVER
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.kernels.appearances import appearances

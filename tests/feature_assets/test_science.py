@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from scipy import integrate, optimize, special
 
-from feature_assets.data.contract import conform
+from feature_assets.data.contract import SPEND, conform
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
@@ -32,6 +32,7 @@ def simulated(days: int, events: dict[str, Any], customers: int | None = None, *
     category = events.get("category", np.zeros(n, dtype=int))
     seconds = np.asarray(events["day"]) * 86400 + np.round(np.asarray(events.get("hour", np.full(n, 12.0))) * 3600)
     at = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=float(s)) for s in seconds]
+    kinds_of_lines = list(events.get("kind", ["purchase"] * n))
     transactions = pl.DataFrame(
         {
             "transaction_id": [f"x{i:07d}" for i in range(n)],
@@ -41,10 +42,16 @@ def simulated(days: int, events: dict[str, Any], customers: int | None = None, *
             "amount": np.asarray(events.get("amount", np.ones(n)), dtype=float),
             "discount": np.zeros(n),
             "quantity": pl.Series(events.get("quantity", [None] * n), dtype=pl.Int64),
-            "merchant_id": [f"m{i}" for i in events.get("merchant", np.zeros(n, dtype=int))],
+            "merchant_id": pl.Series(
+                [
+                    f"m{shop}" if kind in SPEND else None
+                    for shop, kind in zip(events.get("merchant", np.zeros(n, dtype=int)), kinds_of_lines, strict=True)
+                ],
+                dtype=pl.String,
+            ),
             "product_id": [f"p{i:03d}" for i in category],
             "channel": ["a"] * n,
-            "kind": list(events.get("kind", ["purchase"] * n)),
+            "kind": kinds_of_lines,
         }
     )
     kinds = np.arange(int(np.max(category, initial=0)) + 1)

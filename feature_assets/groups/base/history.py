@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_assets.data.encoding import Codes
+from feature_assets.data.codes import Codes
 from feature_assets.events.numbers import month_place
 from feature_assets.events.ragged import Events, Runs
 from feature_assets.events.view import View

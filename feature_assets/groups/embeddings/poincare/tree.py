@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from feature_assets.data.encoding import Paths
+from feature_assets.data.codes import Paths
 from feature_assets.events.view import View
 
 Path = tuple[str, ...]
