@@ -54,6 +54,7 @@ class Tracking(dg.ConfigurableResource):
 
     @cached_property
     def _mlflow(self) -> Any:
+        # Switches that MLflow and its git client read when they are imported; they have no other form.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
         import logging
