@@ -53,13 +53,12 @@ def lightgcn(view: Any, state: Any) -> None:
     import torch
     from torch_geometric.nn import LGConv
 
-    from feature_assets.events.lines import window
-    from feature_assets.groups.embeddings.axes import line_starts, numbered
+    from feature_assets.groups.embeddings.axes import numbered
     from feature_assets.kernels.propagation import neighbour_sums
 
-    fitted, part = state.groups["lightgcn"], window(view)
+    fitted, part = state.groups["lightgcn"], view.purchases
     vectors = fitted.arrays["vectors"][:-1]
-    item, start = numbered(part, "merchant_id", fitted.meta["merchants"]), line_starts(part)
+    item, start = numbered(part, "merchant_id", fitted.meta["merchants"]), part.start
     nodes = torch.tensor(np.concatenate([np.zeros((part.customers, vectors.shape[1])), vectors]), dtype=torch.float32)
     layer = LGConv(normalize=False)
 

@@ -85,8 +85,7 @@ def measure(simulation: Path, state_folder: Path, customers: int, shard: int) ->
 
     from feature_assets import build
     from feature_assets.data.tables import Tables
-    from feature_assets.events.flows import flows, purchase_days
-    from feature_assets.events.lines import window
+    from feature_assets.events.view import View
     from feature_assets.state import FeatureState
 
     state = FeatureState.load(state_folder)
@@ -98,12 +97,12 @@ def measure(simulation: Path, state_folder: Path, customers: int, shard: int) ->
             tables = read(folder)
             reading += time.process_time() - started
             if not done:  # kernels are loaded from their cache once a process, not once a shard
-                few = Tables(tables.dataset, tables.frames, presorted=True).view(date.fromisoformat(DATE), (0, 100))
+                few = View(Tables(tables.dataset, tables.frames, presorted=True), date.fromisoformat(DATE), (0, 100))
                 build.assemble(few, build.compute_all(few, state), state)
                 del few  # and with it what was derived from the whole shard
-            view = tables.view(date.fromisoformat(DATE))
+            view = View(tables, date.fromisoformat(DATE))
             started = time.process_time()
-            window(view).codes("merchant_id"), flows(view), purchase_days(view)
+            view.purchases.codes("merchant_id"), view.flows, view.purchase_days
             spent[SHARED] = spent.get(SHARED, 0.0) + time.process_time() - started
             outputs: dict[str, Any] = {}
             for name in build.groups_of(state):
@@ -176,6 +175,9 @@ def main() -> None:
     parser.add_argument("--step", choices=["fit", "measure"], help=argparse.SUPPRESS)
     parser.add_argument("--arguments", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    from feature_assets.kernels.compiled import use_cache
+
+    use_cache(Path(__file__).parent / "__pycache__" / "kernels")  # the measured processes inherit it
     if given.step:
         values = json.loads(given.arguments)
         paths = {name: Path(value) if isinstance(value, str) else value for name, value in values.items()}

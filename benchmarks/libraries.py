@@ -37,10 +37,11 @@ def line(what: str, library: str, seconds: tuple[float, float], units: int, unit
 
 def ratios(tables: Any, state_folder: Path, as_of: str) -> None:
     """Print every comparison."""
+    from feature_assets.events.view import View
     from feature_assets.state import FeatureState
 
     state = FeatureState.load(state_folder)
-    view = tables.view(date.fromisoformat(as_of))
+    view = View(tables, date.fromisoformat(as_of))
     print(f"\n{'what':<34}{'plain library':<50}{'ours µs':>12}{'theirs µs':>12}{'ratio':>10}   units")
     from embeddings import lightgcn, lightgcn_training, poincare
 
@@ -55,7 +56,7 @@ def base_columns(view: Any, state: Any) -> None:
 
     from feature_assets.groups.base import history, transaction_stats
 
-    past = view.lines.filter(view.lines["kind"] == "purchase")
+    past = view.purchases.frame("amount")
     frame = pd.DataFrame(
         {
             "row": past["row"].to_numpy(),
@@ -129,11 +130,11 @@ def gmm(view: Any, state: Any) -> None:
 def persistence(view: Any, state: Any) -> None:
     """Diagrams of the 90-day clouds (H0, H1) and of the 12-month ones (H0–H2): GUDHI as usually called, and its binding
     of Ripser."""
-    from feature_assets.groups.domain.tda.diagrams import LONG, SHORT, _points
+    from feature_assets.groups.domain.tda.diagrams import LONG, SHORT, points_of
     from feature_assets.kernels.farthest import farthest_points
     from feature_assets.kernels.persistence import rips_diagrams
 
-    points = _points(view, state.groups["tda_short"])
+    points = points_of(view, state.groups["tda_short"])
     for cut, few in ((SHORT, 60), (LONG, 30)):
         first, last = points.between(cut.newest, cut.oldest)
         largest = np.argsort(first - last, kind="stable")[:600:3]  # of the customers with most events, every third

@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 from feature_assets.build import assemble, compute_all, fit_state
 from feature_assets.data.dataset import load_dataset
 from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
+from feature_assets.kernels.compiled import use_cache
 from feature_assets.labels import LabelState, compute_labels, fit_labels, get_task, windows
 from feature_assets.labels.constants import NONE
 from feature_assets.simulation import simulate
@@ -98,6 +100,7 @@ def main() -> int:
     parser.add_argument("--dates", type=int, default=8, help="training snapshots")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
+    use_cache(Path(__file__).parent / "__pycache__" / "kernels")
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.folder or Path(scratch) / "simulation"
         if not folder.exists():
@@ -127,7 +130,7 @@ def measure(folder: Path, dates: int, seed: int, workers: int) -> list[Bound]:
     state = _tell("fitting features", lambda: fit_state(tables, train, seed))
 
     def rows(days: list[date]) -> Rows:
-        frames = [tables.view(day) for day in days]
+        frames = [View(tables, day) for day in days]
         matrices = [assemble(view, compute_all(view, state), state).select(state.present) for view in frames]
         features = np.concatenate([_matrix(matrix) for matrix in matrices])
         return Rows(features, pl.concat(_usable(tables, day, labels, made) for day in days))

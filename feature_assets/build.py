@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from feature_assets import normalise, registry
-from feature_assets.data.tables import Tables, View
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup, GroupState, StateError
 from feature_assets.state import FeatureState
 
@@ -38,9 +39,9 @@ def sample_views(tables: Tables, dates: Sequence[date], max_rows: int = MAX_ROWS
     share = max(1, max_rows // len(picks))
     views = []
     for i, pick in enumerate(picks):
-        known = int((tables.frames["customers"]["joined_on"] < unique[pick]).sum())
+        known = View(tables, unique[pick]).customers.height
         shards = -(-known // share)
-        views.append(tables.view(unique[pick], (i % shards, shards) if shards > 1 else None))
+        views.append(View(tables, unique[pick], (i % shards, shards) if shards > 1 else None))
     return views
 
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from feature_assets import registry
 from feature_assets.build import assemble, compute_all
-from feature_assets.data.tables import View
+from feature_assets.events.view import View
 from feature_assets.group import PADDING, SideInput
 from feature_assets.state import FeatureState
 

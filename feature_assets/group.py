@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
-    from feature_assets.data.tables import View
+    from feature_assets.events.view import View
 
 PADDING = "padding"
 """Name of a channel of a side input that is always 0, to give inputs of different sizes one width."""

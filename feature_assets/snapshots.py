@@ -13,7 +13,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from feature_assets.data.tables import stable_shard
+from feature_assets.data.shards import stable_shard
 
 STEP = 7  # days between snapshots: weekly
 MIN_HISTORY = 56  # days of data before the first snapshot: what churn and retention look back on

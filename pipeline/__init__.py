@@ -1,1 +1,1 @@
-"""What runs, when, in what order, and where it is stored. No feature definition and no model part belongs here."""
+"""Jobs, their schedules, their storage and the command `ple`. No feature definition and no model part belongs here."""

@@ -5,8 +5,9 @@ import click
 from pipeline.commands.base_rates import base_rates
 from pipeline.commands.features import features
 from pipeline.commands.model import model
-from pipeline.commands.nightly import nightly, train
+from pipeline.commands.nightly import nightly
 from pipeline.commands.scores import scores
+from pipeline.commands.train import train
 from pipeline.commands.ui import ui
 
 

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal while a night runs: one line a step, warnings and errors, nothing else."""
+"""The terminal while a job runs: one line a step, warnings and errors, nothing else."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ class StepLines(logging.Handler):
         self._started: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print the record, if it says something to a person."""
+        """Print the record, if it is meant for a person."""
         meta = getattr(record, "dagster_meta", None) or {}
         event = meta.get("dagster_event")
         line = self._message(record, meta) if event is None else self._event(event)

@@ -1,4 +1,4 @@
-"""The folder of a deployment (`PLE_HOME`): where everything lies, and how an empty one is made ready."""
+"""The folder of a deployment (`PLE_HOME`): its layout, and the preparation of an empty one."""
 
 import logging
 import subprocess

@@ -46,7 +46,7 @@ def run_night(
             training_failure = failure_message(instance, result.run_id)
             if tracking.champion() is None:
                 return Outcome(False, training_failure)
-            say(f"the training failed; {made.champion} goes on scoring")
+            say(f"! the training failed; {made.champion} goes on scoring")
     else:
         say(f"scoring only: {made.reason}")
     result = run_job(definitions, instance, NIGHTLY, as_of)

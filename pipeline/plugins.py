@@ -27,7 +27,7 @@ class PluginError(ValueError):
 
 @dataclass
 class Extensions:
-    """What a plug-in may add. One object a plug-in; `extend` calls its methods."""
+    """The additions of one plug-in: its `extend` calls these methods."""
 
     promotion_rules: "list[Rule]" = field(default_factory=list)
     monitoring_factories: list[MonitoringFactory] = field(default_factory=list)

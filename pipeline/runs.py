@@ -14,10 +14,10 @@ from pipeline.home import Home
 NIGHTLY, TRAINING = "nightly", "training"
 """The two jobs."""
 PID_TAG = "ple/pid"
-"""Run tag that carries `<process id>:<its start time>`, so that a later run can tell whether this one still lives."""
+"""Run tag that carries `<process id>:<its start time>`, by which a later run sees whether this one still lives."""
 PARTITION_TAG = "dagster/partition"
 LOCATION_TAG = ".dagster/repository"
-"""Where Dagster notes a run's code location: with it the UI lists the run under the job and on the timeline."""
+"""Dagster's tag for a run's code location: with it the UI lists the run under the job and on the timeline."""
 
 
 class HomeIsBusy(RuntimeError):
@@ -40,7 +40,7 @@ def one_at_a_time(home: Home) -> Iterator[None]:
 
 
 def process_mark(pid: int) -> str | None:
-    """`pid:start` of a living process, None of a dead one. The start time tells a reused pid from the old process."""
+    """`pid:start` of a living process, None of a dead one. The start time differs where a pid is used again."""
     import psutil
 
     try:

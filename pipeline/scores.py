@@ -36,7 +36,7 @@ def score_meanings(tasks: Sequence[dict[str, str]]) -> dict[str, str]:
 
 
 def find_problems(scores: pl.DataFrame, customers: pl.Series) -> list[str]:
-    """What is wrong with a table of scores; empty when it may be published."""
+    """Problems of a table of scores in words; empty if it may be published."""
     problems = []
     if scores["customer_id"].n_unique() != scores.height:
         problems.append("a customer has more than one row")

@@ -117,7 +117,7 @@ def server_environment(home: Home, settings: Settings) -> dict[str, str]:
 
 
 def _ended(processes: dict[str, "subprocess.Popen[bytes]"], logs: Path) -> bool:
-    """Whether a server ended by itself; says which one and where its log is."""
+    """Whether a server ended by itself; prints its name and its log file."""
     for name, process in processes.items():
         if process.poll() is not None:
             print(f"{name} ended with code {process.returncode}; see {logs / (name + '.log')}", file=sys.stderr)

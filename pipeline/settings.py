@@ -30,6 +30,8 @@ class Settings(ClosedModel):
     """Folder with the delivered tables; without it the data set reads its own files."""
     customers: int = Field(default=20_000, ge=200)
     """Customers of a simulated data set (bank_simulation); others have their own."""
+    tasks_on: tuple[str, ...] = ()
+    """Tasks that are off by default and on here, beside those of the data set's description."""
     plugins: tuple[str, ...] = ()
     """Importable modules, each with a function `extend(extensions)` (docs/extending.md)."""
     retrain_after_days: int = Field(default=7, ge=1)
@@ -74,10 +76,10 @@ class Settings(ClosedModel):
             FileNotFoundError: there is no such description; names the nearest one.
             ValueError: the description is not valid.
         """
-        if is_file(self.dataset):
-            file = Path(self.dataset)
-            return load_dataset(file.stem, file.parent)
-        return load_dataset(self.dataset, REPOSITORY / "data")
+        file = Path(self.dataset) if is_file(self.dataset) else REPOSITORY / "data" / f"{self.dataset}.yaml"
+        dataset = load_dataset(file.stem, file.parent)
+        more = tuple(task for task in self.tasks_on if task not in dataset.tasks_on)
+        return dataset.model_copy(update={"tasks_on": (*dataset.tasks_on, *more)}) if more else dataset
 
 
 class Environment(BaseSettings):
@@ -115,7 +117,8 @@ def load_settings(**options: Any) -> Settings:
     values = _absolute(_file_values(home / FILE), home)
     given = environment.model_dump(exclude={"home", "as_of"}) | {k: v for k, v in options.items() if v is not None}
     values |= _absolute({key: value for key, value in given.items() if value is not None}, Path.cwd())
-    load_plugins(tuple(values.get("plugins") or ()))
+    plugins = values.get("plugins")
+    load_plugins(tuple(plugins) if isinstance(plugins, list | tuple) else ())  # anything else is refused below
     return Settings.model_validate(values | {"home": home})
 
 

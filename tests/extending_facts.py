@@ -58,21 +58,22 @@ def task(dataset: DatasetConfig, tables: Tables, planned: SnapshotPlan) -> dict[
     return {"described": get_task("large_basket").describe(dataset), "known": len(known), "positive": int(known.sum())}
 
 
-def model(settings: Settings) -> tuple[dict[str, Any], list[str]]:
+def model(settings: Settings) -> dict[str, Any]:
     """A step of the configured network on random rows."""
     names = registry.names()
-    some = tuple(i for i, name in enumerate(names) if name.startswith("rfm__"))
+    some = tuple(i for i, name in enumerate(names) if name.startswith("base__"))
     inputs = InputConfig(columns=names, present=some, normalised=registry.normalised(), sides=())
     tasks = (TaskConfig.from_dict(get_task("large_basket").for_model()),)
     config = ModelConfig.from_dict({"inputs": inputs, "tasks": tasks, **settings.network.to_dict()})
     network = PLEClusterAdaTT(config)
     rows = random_rows.inputs(inputs, ROWS)
     network.fit_inputs(rows)
-    network(rows).raw["large_basket"].sum().backward()
+    network(rows).predictions["large_basket"].sum().backward()
     expert = network.experts["spend_line"]
     learns = any(p.grad is not None and bool(p.grad.any()) for p in expert.parameters())
-    expected = len(network(rows).raw["large_basket"])
-    return {"names": list(network.expert_names), "width": expert.width, "learns": learns, "rows": expected}, names
+    probability = network.predict(rows)["large_basket"]
+    inside = int(((probability > 0) & (probability < 1)).sum())
+    return {"names": list(network.expert_names), "width": expert.width, "learns": learns, "probabilities": inside}
 
 
 def rule(extensions: Extensions) -> dict[str, Any]:
@@ -99,12 +100,12 @@ def main() -> None:
     tables = load_tables(dataset)
     planned = plan(dataset.covers_until, dataset.covers_from, windows(tables.dataset))
     torch.manual_seed(0)
-    expert, _ = model(settings)
+    expert = model(settings)
     [fallbacks] = extensions.monitoring_factories[0](dataset, definitions.resolve_job_def("nightly").partitions_def)
     scores = pl.DataFrame({"customer_id": list("abcd"), "churn__fallback": np.array([True, False, False, False])})
     found = {
         "group": group(tables, planned) | {"asset": "features/weekend_share" in keys},
-        "task": task(dataset, tables, planned) | {"probabilities": expert["rows"]},
+        "task": task(dataset, tables, planned),
         "expert": expert,
         "rule": rule(extensions),
         "asset": {"in_nightly": "fallback_shares" in nightly, "metadata": dict(fallbacks(scores).metadata)},

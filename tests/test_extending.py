@@ -89,7 +89,7 @@ def test_a_task_has_labels_a_description_and_a_tower(facts: dict[str, Any]) -> N
     assert task["described"]["meaning"] == "A basket worth 25 or more in the next 28 days."
     assert task["described"]["eligibility"] == "customers with a purchase in the last 56 days"
     assert 0 < task["positive"] < task["known"]
-    assert task["probabilities"] == facts["expert"]["rows"]
+    assert facts["expert"]["probabilities"] == 64
 
 
 def test_an_expert_takes_part_in_the_model(facts: dict[str, Any]) -> None:

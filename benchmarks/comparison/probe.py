@@ -34,12 +34,12 @@ except ImportError:
     from feature_assets.sources.bank_simulation import simulate
 
 try:
-    from feature_assets.events.view import View
+    from feature_assets.tables import View
 except ImportError:
     try:
         from feature_assets.data.tables import View
     except ImportError:
-        from feature_assets.tables import View
+        from feature_assets.events.view import View
 
 DATES: Mapping[str, Mapping[str, tuple[date, ...]]] = {
     "completejourney": {

@@ -33,10 +33,12 @@ class Known:
         return self.row == "at"
 
 
-KNOWN: dict[str, Known] = {
-    name: Known(table.instant, {c.name: c.known_from for c in table.columns if c.known_from is not None})
-    for name, table in CONTRACT.items()
+_LATER: dict[str, dict[str, str]] = {
+    "campaigns": {"ends_on": "ends_on"},
+    "holdings": {"closed_on": "closed_on"},
 }
+
+KNOWN: dict[str, Known] = {name: Known(table.instant, _LATER.get(name, {})) for name, table in CONTRACT.items()}
 """Contract table → from when on its rows and columns are known."""
 
 SERIES: dict[str, tuple[str, ...]] = {name: table.series for name, table in CONTRACT.items() if table.series}

@@ -89,3 +89,10 @@ def frame_before(table: str, frame: pl.DataFrame, t: date) -> pl.DataFrame:
     frame = frame.filter(pl.col(known.row) < t)
     later = [pl.when(pl.col(since) < t).then(pl.col(name)).alias(name) for name, since in known.columns.items()]
     return frame.with_columns(later)
+
+
+def frame_between(table: str, frame: pl.DataFrame, first: date, end: date) -> pl.DataFrame:
+    """Those of `frame_before` the day `end` that became known on one of the local days [first, end)."""
+    row = KNOWN[table].row
+    assert row is not None
+    return frame_before(table, frame, end).filter(pl.col(row) >= first)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from feature_assets.data.encoding import Codes
+from feature_assets.data.codes import Codes
 from feature_assets.events.ragged import Events
 
 REACHED = ("impression", "click", "conversion")

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from feature_assets.data.encoding import CATEGORIES, Codes, Encoding, Lines
+from feature_assets.data.codes import Codes
+from feature_assets.data.encoding import Encoding
+from feature_assets.data.lines import CATEGORIES, Lines
 from feature_assets.events.barrier import column_before, values_before
 
 CLOCK = ("weekday", "hour", "minute")
@@ -43,8 +45,8 @@ class Columns:
     def __init__(self, rows: Encoding, index: np.ndarray, t: int, declared: Collection[str]) -> None:
         self._rows, self._t, self._declared = rows, t, declared
         self.index = index
-        self._values: dict[str, np.ndarray] = {}
-        self._codes: dict[str, Codes] = {}
+        self._gathered: dict[str, np.ndarray] = {}
+        self._numbered: dict[str, Codes] = {}
 
     def at(self, chosen: np.ndarray) -> Columns:
         """The columns of the items `chosen` (int64 positions among the M)."""
@@ -63,21 +65,21 @@ class Columns:
 
     def values(self, name: str) -> np.ndarray:
         """A numeric column as float64 [M], NaN where null; all NaN where the data set does not have it."""
-        if name not in self._values:
+        if name not in self._gathered:
             if name not in CLOCK:
                 self._check(name)
             there = name in CLOCK or name in self._rows
-            self._values[name] = (
+            self._gathered[name] = (
                 values_before(self._rows, name, self.index, self._t) if there else np.full(len(self.index), np.nan)
             )
-        return self._values[name]
+        return self._gathered[name]
 
     def codes(self, name: str) -> Codes:
         """A text column as numbers [M]. Numbers name a value and order nothing."""
-        if name not in self._codes:
+        if name not in self._numbered:
             self._check(name)
-            self._codes[name] = self._rows.codes(name).at(self.index)
-        return self._codes[name]
+            self._numbered[name] = self._rows.codes(name).at(self.index)
+        return self._numbered[name]
 
     def frame(self, names: Sequence[str]) -> pl.DataFrame:
         """Columns in the types of the table; ones that the data set does not have are left out."""

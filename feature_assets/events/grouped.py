@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from feature_assets.data.encoding import Pairs
+from feature_assets.data.lines import Pairs
 from feature_assets.events.columns import Population
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from feature_assets.events.ragged import Events, Runs
+
+if TYPE_CHECKING:
+    from feature_assets.events.view import View
 
 LINE_COLUMNS = (
     "transaction_id",
@@ -55,11 +59,11 @@ def visits(purchases: Events) -> Runs:
     return purchases.runs(purchases.values("at"))
 
 
-def top_by_spend(parts: Sequence[Events], name: str, k: int) -> list[str]:
-    """The k values of a text column with the most spend among purchases (of several as-of dates), most first (ties by
-    name)."""
+def top_by_spend(views: Sequence[View], name: str, k: int) -> list[str]:
+    """The k values of a text column with the most spend before the views' dates, most first (ties by name)."""
     spend: dict[str, float] = {}
-    for part in parts:
+    for view in views:
+        part = view.purchases
         codes, known = part.codes(name), part.names(name)
         sums = np.bincount(codes + 1, part.values("amount"), minlength=len(known) + 1)[1:]
         for value, amount in zip(known, sums.tolist(), strict=True):

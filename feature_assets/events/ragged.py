@@ -217,7 +217,10 @@ class Runs(Events):
 
     line: np.ndarray
 
+    def run_of_line(self) -> np.ndarray:
+        """The run of each line, int64 [lines]."""
+        return np.repeat(np.arange(len(self)), np.diff(self.line))
+
     def sums(self, weights: np.ndarray) -> np.ndarray:
         """Sum of `weights` [lines] of each run, float64 [M]."""
-        number = np.repeat(np.arange(len(self)), np.diff(self.line))
-        return np.bincount(number, weights, minlength=len(self)).astype(np.float64, copy=False)
+        return np.bincount(self.run_of_line(), weights, minlength=len(self)).astype(np.float64, copy=False)

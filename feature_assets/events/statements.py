@@ -1,4 +1,4 @@
-"""What accounts and holdings were at an instant: the latest row that was known then.
+"""Accounts and holdings at an instant: the latest row that was known then.
 
 A row of day d is known from d + 1 on. "At lag L" is what was known L days before t: the latest row with days_ago > L.
 An account without a statement for `STALE` days is closed: its balance is no longer carried forward.
@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from feature_assets.data.contract import PRODUCT_FAMILIES
-from feature_assets.data.tables import View
-from feature_assets.events.events import Events, events, ratio
-from feature_assets.events.lines import cached
+from feature_assets.events.numbers import changes, ratio
+from feature_assets.events.ragged import Events
 
 STALE = 100  # days; statements are quarterly at the rarest
 MONTH = 31  # days between two levels of a series: a month-end lies between any two of them
@@ -25,11 +23,7 @@ KINDS = tuple(PRODUCT_FAMILIES)
 
 def _numbers(events: Events, key: Sequence[np.ndarray]) -> np.ndarray:
     """The number 0 … of each row's (customer, key), for rows that stand together by them: int64 [M], ascending."""
-    fresh = np.ones(len(events.row), dtype=bool)
-    fresh[1:] = events.row[1:] != events.row[:-1]
-    for values in key:
-        fresh[1:] |= values[1:] != values[:-1]
-    return np.cumsum(fresh) - 1
+    return np.cumsum(changes(events.row, *key)) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +36,7 @@ class Series:
     @cached_property
     def start(self) -> np.ndarray:
         """First row of each account, int64 [A]."""
-        fresh = np.ones(len(self.account), dtype=bool)
-        fresh[1:] = self.account[1:] != self.account[:-1]
-        return np.flatnonzero(fresh)
+        return np.flatnonzero(changes(self.account))
 
     @cached_property
     def row(self) -> np.ndarray:
@@ -65,7 +57,7 @@ class Statements(Series):
     """End-of-day statements of accounts."""
 
     @classmethod
-    def of_events(cls, known: Any) -> Statements:
+    def of_events(cls, known: Events) -> Statements:
         """The statements of the balances table."""
         return cls(known, _numbers(known, (known.codes("account_id"),)))
 
@@ -127,7 +119,7 @@ class Holdings(Series):
     """Products held, each as its latest row states it. The arrays are [H], one entry a holding."""
 
     @classmethod
-    def of_events(cls, known: Any) -> Holdings:
+    def of_events(cls, known: Events) -> Holdings:
         """The holdings of the holdings table."""
         return cls(known, _numbers(known, (known.codes("product_kind"), known.values("opened_on"))))
 
@@ -207,55 +199,3 @@ class Holdings(Series):
         """Customer and days ago of every opening, customer by customer, oldest first."""
         order = np.lexsort((-self.age, self.row))
         return self.row[order], self.age[order].astype(np.int64)
-
-
-def statements(view: View) -> Statements:
-    """All statements known at t, made once a View."""
-
-    def make() -> Statements:
-        columns = ("account_id", "balance", "limit", "kind")
-        known = events(view, "balances", columns, series=("account_id",))
-        return Statements(known, _numbers(known, (known.codes("account_id"),)))
-
-    return cached(view, "statements", make)
-
-
-def holdings(view: View) -> Holdings:
-    """All holdings known at t, made once a View."""
-
-    def make() -> Holdings:
-        columns = ("product_kind", "opened_on", "closed_on", "balance")
-        known = events(view, "holdings", columns, series=("product_kind", "opened_on"))
-        return Holdings(known, _numbers(known, (known.codes("product_kind"), known.values("opened_on"))))
-
-    return cached(view, "holdings", make)
-
-
-def slope(levels: Sequence[np.ndarray]) -> np.ndarray:
-    """Least-squares slope a step of levels [n] each, newest first, over those that are known; NaN with fewer than 3."""
-    count, sum_x, sum_y = (np.zeros(len(levels[0])) for _ in range(3))
-    for step, level in enumerate(levels):
-        known = ~np.isnan(level)
-        count, sum_x = count + known, sum_x - step * known
-        sum_y = sum_y + np.where(known, level, 0.0)
-    mean_x, mean_y = ratio(sum_x, count), ratio(sum_y, count)
-    xx, xy = np.zeros(len(count)), np.zeros(len(count))
-    for step, level in enumerate(levels):
-        known = ~np.isnan(level)
-        x = -step - mean_x
-        xx = xx + np.where(known, x * x, 0.0)
-        xy = xy + np.where(known, x * (level - mean_y), 0.0)
-    return np.where(count >= 3, ratio(xy, xx), np.nan)
-
-
-def spread(levels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, standard deviation (from 3 on) and smallest of the known ones of levels [n] each, NaN without one."""
-    count, total = np.zeros(len(levels[0])), np.zeros(len(levels[0]))
-    least = np.full(len(count), np.nan)
-    for level in levels:
-        known = ~np.isnan(level)
-        count, total, least = count + known, total + np.where(known, level, 0.0), np.fmin(least, level)
-    mean, square = ratio(total, count), np.zeros(len(count))
-    for level in levels:
-        square = square + np.where(np.isnan(level), 0.0, (level - mean) ** 2)
-    return mean, np.where(count >= 3, np.sqrt(ratio(square, count)), np.nan), least

@@ -1,7 +1,7 @@
-"""`View`: what was known of customers strictly before an as-of instant. The only way of a feature group to its data.
+"""`View`: the data known of customers strictly before an as-of instant. The only way of a feature group to its data.
 
-What several groups share is a property, made when first asked for; it lives as long as the View. The future is
-`Window`'s, for labels only; the cut at t itself stands in `barrier.py`.
+Arrays that several groups share are properties, computed on first use and kept as long as the View. The future is read
+through `Window`, by labels only; the cut at t itself stands in `barrier.py`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 import numpy as np
 import polars as pl
 
+from feature_assets.data.codes import Paths
 from feature_assets.data.contract import INFLOWS, OUTFLOWS
-from feature_assets.data.encoding import Encoding, Paths
-from feature_assets.data.tables import Tables, stable_shard
+from feature_assets.data.encoding import Encoding
+from feature_assets.data.shards import stable_shard
+from feature_assets.data.tables import Tables
 from feature_assets.events.barrier import day_number, frame_before, rows_between
 from feature_assets.events.campaigns import REACHED, Exposures, exposures
 from feature_assets.events.columns import Columns, Population
@@ -30,7 +32,7 @@ T = TypeVar("T")
 
 
 class View:
-    """What was known of customers before the local midnight of t.
+    """The data known of customers before the local midnight of t.
 
     Args:
         tables: the data set.
@@ -212,6 +214,11 @@ class View:
         joined = self.customers["joined_on"].to_physical().to_numpy().astype(np.int64)
         return np.maximum(joined, self.day - self.history)
 
+    def joined_days(self, days: int) -> np.ndarray:
+        """Whether a customer had joined on each of the last `days` days, oldest first: bool [n, days]."""
+        tenure = self.day - self.customers["joined_on"].to_physical().to_numpy()
+        return np.arange(days, 0, -1)[None, :] <= tenure[:, None]
+
     @cached_property
     def observed_days(self) -> np.ndarray:
         """Days of which the data tells something about each customer, int64 [n]: from `began`, or the first purchase,
@@ -229,7 +236,7 @@ class View:
         return self._daily[longest]
 
     def shared(self, make: Callable[Concatenate[View, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """`make(view, …)`, made once a View: for what a few groups share that is no business of this module.
+        """`make(view, …)`, computed once a View: for intermediate results that only a few groups share.
 
         Args:
             make: a function of a module; it must not keep the View.

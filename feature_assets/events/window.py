@@ -1,4 +1,4 @@
-"""What happened in [t, t + days): the only way to look at the future, for labels and for nothing else.
+"""`Window`: the events in [t, t + days). The only way to look at the future, for labels and for nothing else.
 
 Frames are keyed by `customer`, the index into the customers table, and hold every customer of the data set: also those
 who joined in the window. The past is a `View`.
@@ -12,9 +12,10 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from feature_assets.data.encoding import NEVER
+from feature_assets.data.lines import NEVER
 from feature_assets.data.tables import Tables
-from feature_assets.events.barrier import day_number, frame_before, rows_between
+from feature_assets.events.barrier import day_number, frame_before, frame_between, rows_between
+from feature_assets.events.columns import DESCRIBED
 
 
 class Window:
@@ -65,8 +66,7 @@ class Window:
         return rows.frame(self._index(table), [name for name in columns if self._offers(table, name)])
 
     def _offers(self, table: str, column: str) -> bool:
-        described = table == "transactions" and column in ("category_l1", "category_l2", "category_l3", "brand")
-        return described or column in self._tables.encoding(table)
+        return (table == "transactions" and column in DESCRIBED) or column in self._tables.encoding(table)
 
     def _purchases(self) -> np.ndarray:
         index = self._index("transactions")
@@ -95,10 +95,9 @@ class Window:
         instant, amount (largest first) and category.
         """
         lines, index, key = self._tables.transactions, self._purchases(), ["customer", "category_l1"]
+        known = lines.codes("category_l1").numbers[index] >= 0
         pair = lines.pairs("category_l1").number[index]
-        new = np.unique(
-            pair[(lines.previous("category_l1")[index] == NEVER) & (lines.codes("category_l1").numbers[index] >= 0)]
-        )
+        new = np.unique(pair[known & (lines.previous("category_l1")[index] == NEVER)])
         return (
             lines.frame(index[np.isin(pair, new)], ("category_l1", "at", "amount"))
             .group_by(key)
@@ -108,14 +107,12 @@ class Window:
 
     def net_spend(self) -> np.ndarray:
         """Purchases less refunds of each customer of the data set, float64 [customers]."""
-        customer, amount, _ = self._spend()
-        return np.bincount(customer, amount, minlength=self.customers)
+        lines, index = self._tables.transactions, self._spend()
+        return np.bincount(lines.customer[index], lines.values("amount", index), minlength=self.customers)
 
-    def _spend(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Customer, amount and row of each purchase and refund."""
-        lines, index = self._tables.transactions, self._index("transactions")
-        index = index[lines.spend[index]]
-        return lines.customer[index], lines.values("amount", index), index
+    def _spend(self) -> np.ndarray:
+        index = self._index("transactions")
+        return index[self._tables.transactions.spend[index]]
 
     def campaigns(self) -> pl.DataFrame:
         """The campaigns that started before the window's end."""
@@ -123,7 +120,7 @@ class Window:
 
     def campaign_starts(self) -> pl.DataFrame:
         """The campaigns that start in the window."""
-        return self.campaigns().filter(pl.col("starts_on") >= self.start)
+        return frame_between("campaigns", self._tables.frames["campaigns"], self.start, self.end)
 
     def campaign_events(self) -> pl.DataFrame:
         """Campaign events in the order customer, instant: `customer`, `day`, `at`, campaign_id, event, and `is_control`
@@ -136,4 +133,4 @@ class Window:
     def spend(self, columns: Sequence[str]) -> pl.DataFrame:
         """Purchases and refunds, whose amounts add up to net spend, in the order customer, instant, transaction id;
         `columns` as for `events`."""
-        return self._tables.transactions.frame(self._spend()[2], columns)
+        return self._tables.transactions.frame(self._spend(), columns)

@@ -9,10 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from feature_assets.events.numbers import maximum
-
-__all__ = ["Windows", "maximum"]
-
 
 class Windows:
     """Sums, maxima and distinct counts over several windows at once: each item is put into its age bucket once, and

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from feature_assets.data.tables import PARTS
+from feature_assets.data.parts import table_of
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 C = TypeVar("C")
@@ -72,11 +72,7 @@ class MeasuredGroup(FeatureGroup, Generic[C]):
     def _values(self, inputs: Inputs) -> Values:
         """The measures; NaN throughout where the table of a source of `more` is missing."""
         context, view = self._read(inputs), inputs.view
-        delivered = {m.more: all(view.has(_table(source)) for source in m.more) for m in self._measures}
+        delivered = {m.more: all(view.has(table_of(source)) for source in m.more) for m in self._measures}
         nothing = np.full(view.customers.height, np.nan)
         values = [m.value(context) if delivered[m.more] else nothing for m in self._measures]
         return Values(np.stack(values, axis=1))
-
-
-def _table(source: str) -> str:
-    return PARTS[source][0] if source in PARTS else source

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from feature_assets.data.tables import stable_shard
+from feature_assets.data.shards import stable_shard
 from feature_assets.labels.kinds import LeakTarget
 from feature_assets.labels.registry import every_task
 from feature_assets.labels.task import Task

@@ -13,7 +13,8 @@ import polars as pl
 from feature_assets import registry
 from feature_assets.build import assemble, compute_group, groups_of
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.data.tables import PARTS, View
+from feature_assets.data.parts import table_of
+from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup
 from feature_assets.state import FeatureState
 from pipeline.assets.common import FEATURES, asset_options, checked
@@ -123,7 +124,7 @@ def _picture(
 def _tables_of(group: FeatureGroup) -> set[str]:
     """Contract tables that the group or one of its columns reads."""
     sources = {*group.sources, *(source for column in group.columns for source in column.sources)}
-    return {PARTS[source][0] if source in PARTS else source for source in sources}
+    return {table_of(source) for source in sources}
 
 
 def _missing(frame: pl.DataFrame) -> pl.DataFrame:

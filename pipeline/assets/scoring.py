@@ -80,12 +80,12 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
 
 
 def _refuse_mismatch(matrix: pl.DataFrame, champion: RegisteredVersion, digest: str, tracking: Tracking) -> None:
-    """Refuse a matrix made with another state or schema than the champion's: cluster 7 must mean cluster 7."""
-    made_with = matrix[STATE_VERSION].unique().to_list()
-    if made_with != [champion.state_version]:
+    """Refuse a matrix of another state or schema than the champion's: cluster 7 must mean cluster 7."""
+    computed_with = matrix[STATE_VERSION].unique().to_list()
+    if computed_with != [champion.state_version]:
         raise dg.Failure(
-            f"The feature matrix was made with state {made_with}, but champion {champion.version} was trained with "
-            f"{champion.state_version}. Materialise the features again before scoring.",
+            f"The feature matrix was computed with state {computed_with}, but champion {champion.version} was trained "
+            f"with {champion.state_version}. Materialise the features again before scoring.",
             allow_retries=False,
         )
     trained = tracking.read_json(champion, "schema.json")["digest"]

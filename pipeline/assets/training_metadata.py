@@ -1,4 +1,4 @@
-"""What the UI shows of a training: facts, tables and figures as Dagster metadata."""
+"""Dagster metadata of the training assets: facts, tables and figures for the UI."""
 
 from typing import TYPE_CHECKING, Any
 

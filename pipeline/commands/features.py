@@ -71,6 +71,7 @@ def _check(name: str | None, data_dir: Path | None, customers: int, as_of: date 
     from feature_assets.build import fit_state
     from feature_assets.check import check
     from feature_assets.data.coercion import DeliveryError
+    from feature_assets.events.view import View
     from feature_assets.labels import windows
     from feature_assets.snapshots import NotEnoughHistory, plan
     from feature_assets.sources import load_tables
@@ -87,7 +88,7 @@ def _check(name: str | None, data_dir: Path | None, customers: int, as_of: date 
     except (DeliveryError, NotEnoughHistory, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     state = fit_state(tables, train, settings.seed, progress=lambda group: say(f"fitting {group}"))
-    report = check(tables.view(day), state, say)
+    report = check(View(tables, day), state, say)
     click.echo(f"{dataset.title}\n{dataset.notice}\n")
     ranges = ", ".join(f"{name} {first}–{end - 1}" for name, (first, end) in registry.ranges().items())
     click.echo(f"{registry.width()} columns ({ranges})")

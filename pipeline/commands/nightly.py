@@ -1,34 +1,15 @@
-"""`ple nightly` and `ple train`: run the jobs for one as-of date in this process."""
+"""`ple nightly`: the scores of one as-of date, with the training that is due before them."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.commands.common import (
-    as_of_option,
-    covered_day,
-    customers_option,
-    data_dir_option,
-    dataset_option,
-    deployment,
-)
+from pipeline.commands.common import covered_day, deployment
+from pipeline.commands.running import locked_instance, red, run_options, say
 from pipeline.home import Home
 from pipeline.settings import Settings
-
-if TYPE_CHECKING:
-    from dagster import DagsterInstance
-
-
-def run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of a command that runs a job."""
-    for option in (customers_option, data_dir_option, dataset_option, as_of_option):
-        command = option(command)
-    return command
 
 
 @click.command()
@@ -55,65 +36,16 @@ def _nightly(settings: Settings, home: Home, day: date) -> int:
 
     click.echo(f"nightly · {settings.dataset} · as of {day} · home {home.root}", err=True)
     tracking = build_resources(settings)["tracking"]
-    with _instance(home) as instance:
+    with locked_instance(home) as instance:
         try:
-            outcome = run_night(build_definitions(settings), instance, tracking, day, settings.retrain_after_days, _say)
+            outcome = run_night(build_definitions(settings), instance, tracking, day, settings.retrain_after_days, say)
         except dg.Failure as error:
             raise click.ClickException(str(error.description)) from None
     if not outcome.published:
         reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
-        _red(f"\nThe night failed; no scores were published.\n{reasons}")
+        red(f"\nThe night failed; no scores were published.\n{reasons}")
         return 1
     print_summary(home, day)
     if outcome.training_failure:
-        _red(f"\nThe training that was due failed; the standing champion scored.\n{outcome.training_failure}")
+        red(f"\nThe training that was due failed; the standing champion scored.\n{outcome.training_failure}")
     return 0
-
-
-@click.command()
-@run_options
-def train(as_of: str | None, dataset: str | None, data_dir: Path | None, customers: int | None) -> None:
-    """Train a model for one as-of date, due or not, and promote it if it passes.
-
-    Runs the job `training`: decision, fitted state, training set, model, evaluation, registered version, champion. A
-    date whose future the champion knows is refused. Exit status 1 when it failed or the candidate was refused.
-    """
-    settings, home = deployment(dataset=dataset, data_dir=data_dir, customers=customers)
-    sys.exit(_train(settings, home, covered_day(settings, as_of)))
-
-
-def _train(settings: Settings, home: Home, day: date) -> int:
-    from pipeline.definitions import build_definitions
-    from pipeline.runs import TRAINING, failure_message, run_job
-
-    click.echo(f"training · {settings.dataset} · as of {day} · home {home.root}", err=True)
-    with _instance(home) as instance:
-        result = run_job(build_definitions(settings), instance, TRAINING, day)
-        if not result.success:
-            _red(f"\nThe training failed.\n{failure_message(instance, result.run_id)}")
-            return 1
-    return 0
-
-
-@contextmanager
-def _instance(home: Home) -> "Iterator[DagsterInstance]":
-    """The home's Dagster instance, locked for this process, with dead runs cleared."""
-    import dagster as dg
-
-    from pipeline.runs import HomeIsBusy, clear_dead_runs, one_at_a_time
-
-    try:
-        with one_at_a_time(home), dg.DagsterInstance.from_config(str(home.dagster)) as instance:
-            for run_id in clear_dead_runs(instance):
-                _say(f"run {run_id[:8]} was killed; its place is freed and its work is taken up")
-            yield instance
-    except HomeIsBusy as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _say(text: str) -> None:
-    click.echo(f"  ! {text}" if "failed" in text or "killed" in text else f"  {text}", err=True)
-
-
-def _red(text: str) -> None:
-    click.secho(text, fg="red", err=True)

@@ -1,4 +1,4 @@
-"""What the UI shows of a frame: row count, column schema with meanings, a preview."""
+"""Dagster metadata of a frame: row count, column schema with meanings, a preview."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from feature_assets import normalise
-from feature_assets.data.tables import View
+from feature_assets.events.view import View
 from feature_assets.state import FeatureState
 from pipeline.reports.plots import new_figure
 
@@ -96,7 +96,7 @@ def cluster_profile(
     axis.set_xticks(range(len(names)), [n.split("__")[1] for n in names], rotation=40, ha="right", fontsize=8)
     axis.set_yticks(range(len(shares)), [f"{k}  ({share:.1%})" for k, share in enumerate(shares)], fontsize=8)
     axis.set_ylabel("cluster (share of customers)")
-    axis.set_title("what tells the clusters apart: mean scaled value", fontsize=9)
+    axis.set_title("mean scaled value by cluster", fontsize=9)
     figure.colorbar(image, ax=axis)
     return figure
 

@@ -72,8 +72,8 @@ def reliability(bins: Mapping[str, Sequence[Sequence[float]]]) -> "Figure":
     rows = max(1, -(-len(bins) // columns))
     figure, axes = new_figure(columns * 2.6, rows * 2.5, rows, columns)
     figure.suptitle("reliability on test rows: observed against predicted")
-    for axis, (task, found) in zip(axes, bins.items(), strict=False):
-        x, y, count = np.asarray(found, dtype=np.float64).T
+    for axis, (task, points) in zip(axes, bins.items(), strict=False):
+        x, y, count = np.asarray(points, dtype=np.float64).T
         error = 1.96 * np.sqrt(np.maximum(y * (1 - y), 1e-9) / count)
         top = max(0.05, float(max(x.max(), (y + error).max()))) * 1.05
         axis.plot([0, top], [0, top], color="grey", lw=1, ls="--")
@@ -104,14 +104,14 @@ def gate_heatmap(gates: Mapping[str, Mapping[str, float]]) -> "Figure":
 
 
 def input_heatmap(importance: Sequence[Mapping[str, Any]]) -> "Figure":
-    """What shuffling an input (rows) adds to the loss of a task (columns), as a share of that loss; numbers within two
+    """The loss that shuffling an input (rows) adds to a task (columns), as a share of its loss; numbers within two
     standard errors of 0 are grey."""
     from matplotlib.colors import SymLogNorm
 
     inputs = list(dict.fromkeys(row["input"] for row in importance))
     tasks = list(dict.fromkeys(row["task"] for row in importance))
-    found = {(row["input"], row["task"]): row for row in importance}
-    cells = [[found[name, task] for task in tasks] for name in inputs]
+    by_cell = {(row["input"], row["task"]): row for row in importance}
+    cells = [[by_cell[name, task] for task in tasks] for name in inputs]
     values = np.array([[cell["increase"] / max(abs(cell["loss"]), 1e-9) for cell in row] for row in cells])
     noise = np.array([[abs(cell["increase"]) <= 2 * cell.get("error", 0.0) for cell in row] for row in cells])
     figure, (axis,) = new_figure(3 + 0.55 * len(tasks), 1.8 + 0.28 * len(inputs))

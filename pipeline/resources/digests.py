@@ -41,8 +41,8 @@ def broken(folder: Path) -> str:
     if not (folder / SEAL).is_file():
         return f"{folder} was never finished"
     expected = json.loads((folder / SEAL).read_text())
-    found = {name: file_digest(folder / name) for name in _names(folder)}
-    changed = sorted(name for name in expected | found if expected.get(name) != found.get(name))
+    present = {name: file_digest(folder / name) for name in _names(folder)}
+    changed = sorted(name for name in expected | present if expected.get(name) != present.get(name))
     return f"{folder} was altered: {', '.join(changed)}" if changed else ""
 
 

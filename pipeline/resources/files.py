@@ -1,9 +1,8 @@
 """Atomic writes: a reader sees the old file or folder or the new one, never a part of it.
 
-Everything that the pipeline writes goes through here; the write itself is `ple_model.serving.files.publish`.
+Everything that the pipeline writes goes through here; a file's write itself is `ple_model.serving.files.publishing`.
 """
 
-import io
 import json
 import os
 import shutil
@@ -12,20 +11,20 @@ from typing import Any
 
 import polars as pl
 
+from ple_model.serving.files import publish, publishing
+
 
 def publish_bytes(content: bytes, file: Path) -> None:
     """Write beside, flush to the disk, rename. Creates the folder of the file."""
-    from ple_model.serving.files import publish
-
     file.parent.mkdir(parents=True, exist_ok=True)
     publish(file, content)
 
 
 def publish_frame(frame: pl.DataFrame, file: Path) -> None:
     """A frame as Parquet."""
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", statistics=True)
-    publish_bytes(buffer.getvalue(), file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with publishing(file) as beside:
+        frame.write_parquet(beside, compression="zstd", statistics=True)
 
 
 def publish_json(content: Any, file: Path) -> None:

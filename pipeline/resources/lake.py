@@ -11,7 +11,8 @@ import polars as pl
 from dagster import UPathIOManager
 from upath import UPath
 
-from feature_assets.data.tables import Tables, View
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from pipeline.resources.digests import broken
 from pipeline.resources.files import publish_frame
 
@@ -29,7 +30,7 @@ class _PartitionedParquet(UPathIOManager):
         """`publish_frame` creates the folders."""
 
     def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
-        """Publish a frame and say where."""
+        """Publish a frame; its size goes into the metadata."""
         publish_frame(obj, Path(str(path)))
         size = Path(str(path)).stat().st_size / 2**20
         context.add_output_metadata({"size (MiB)": round(size, 2)})
@@ -50,7 +51,7 @@ class ParquetIOManager(dg.ConfigurableIOManagerFactory[_PartitionedParquet]):
 
 
 class Lake(dg.ConfigurableResource):
-    """Where things lie in the lake, and the validated tables behind an as-of date."""
+    """Paths of the lake, and the validated tables behind an as-of date."""
 
     root: str
 
@@ -67,25 +68,25 @@ class Lake(dg.ConfigurableResource):
         return self.partition("training", as_of)
 
     def read_json(self, file: Path) -> Any:
-        """A JSON document of the lake; says which step makes it where it is missing."""
+        """A JSON document of the lake. Raises `dg.Failure` where it is missing."""
         if not file.exists():
             raise dg.Failure(f"{file} is not there: materialise the assets upstream first", allow_retries=False)
         return json.loads(file.read_text())
 
     def delivery(self, digest: str) -> Path:
-        """The validated tables of one delivery, found by its content."""
+        """Folder of the validated tables of one delivery, named by its digest."""
         return self.path("deliveries", digest)
 
     def delivery_of(self, as_of: str) -> dict[str, Any]:
-        """What ingestion noted of the delivery behind an as-of date."""
+        """Digest and files of the delivery behind an as-of date."""
         return self.read_json(self.partition("tables", as_of) / "delivery.json")
 
     def tables(self, as_of: str) -> Tables:
-        """The validated tables behind an as-of date (shared between the steps of a run)."""
+        """The validated tables behind an as-of date (shared between the steps of a process)."""
         return _load_tables(self._delivered(as_of))
 
     def view(self, as_of: str) -> View:
-        """What is known at an as-of date (shared between the steps of a run)."""
+        """The view of an as-of date (shared between the steps of a process)."""
         return _view(self._delivered(as_of), date.fromisoformat(as_of))
 
     def _delivered(self, as_of: str) -> Path:
@@ -108,4 +109,4 @@ def _load_tables(folder: Path) -> Tables:
 
 @lru_cache(maxsize=1)
 def _view(folder: Path, as_of: date) -> View:
-    return _load_tables(folder).view(as_of)
+    return View(_load_tables(folder), as_of)

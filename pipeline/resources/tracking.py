@@ -33,7 +33,7 @@ _REQUIREMENTS = ("numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensor
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """A version of the registered model and what the pipeline must know of it."""
+    """A version of the registered model and the facts by which the pipeline chooses and verifies it."""
 
     version: str
     run_id: str
@@ -54,6 +54,7 @@ class Tracking(dg.ConfigurableResource):
 
     @cached_property
     def _mlflow(self) -> Any:
+        # Switches that MLflow and its git client read when they are imported; they have no other form.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
         import logging
@@ -72,10 +73,10 @@ class Tracking(dg.ConfigurableResource):
 
     @cached_property
     def experiment_id(self) -> str:
-        """Id of the experiment `ple-nightly`, created where it is missing."""
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return found.experiment_id
+        """Id of the experiment `ple-nightly`, created if it is missing."""
+        experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return experiment.experiment_id
         location = Path(self.artifacts).as_uri() if self.uri.startswith("sqlite") else None
         return self.client.create_experiment(EXPERIMENT, artifact_location=location)
 
@@ -95,7 +96,7 @@ class Tracking(dg.ConfigurableResource):
         return True
 
     def log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        """Parameters, flattened by the caller; the ones that the run has already are left."""
+        """Parameters, flattened by the caller; those that the run has already stay as they are."""
         from mlflow.entities import Param
 
         have = set(self.client.get_run(run_id).data.params)
@@ -104,7 +105,7 @@ class Tracking(dg.ConfigurableResource):
             self.client.log_batch(run_id, params=new[start : start + 100])
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float | None], step: int = 0) -> None:
-        """Finite metrics of one step; a step that is logged already is left, so a resumed run repeats nothing."""
+        """Finite metrics of one step. A step that is logged already is skipped: a resumed run repeats nothing."""
         import math
         import time
 
@@ -179,13 +180,13 @@ class Tracking(dg.ConfigurableResource):
                 self.client.create_registered_model(
                     MODEL, description="16 calibrated predictions about every customer (PLE-Cluster-adaTT)."
                 )
-            made = self.client.create_model_version(MODEL, info.model_uri, run_id, tags=dict(tags))
-        return self._describe(made)
+            version = self.client.create_model_version(MODEL, info.model_uri, run_id, tags=dict(tags))
+        return self._describe(version)
 
     def version_of_run(self, run_id: str) -> RegisteredVersion | None:
         """The version that a run registered, if it did."""
-        found = self.client.search_model_versions(f"name = '{MODEL}' and run_id = '{run_id}'")
-        return self._describe(found[0]) if found else None
+        versions = self.client.search_model_versions(f"name = '{MODEL}' and run_id = '{run_id}'")
+        return self._describe(versions[0]) if versions else None
 
     def set_alias(self, alias: str, version: str) -> None:
         """Point an alias at a version."""
@@ -199,12 +200,12 @@ class Tracking(dg.ConfigurableResource):
         from mlflow.exceptions import MlflowException
 
         try:
-            found = self.client.get_model_version_by_alias(MODEL, CHAMPION)
+            version = self.client.get_model_version_by_alias(MODEL, CHAMPION)
         except MlflowException as error:
             if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                 return None
             raise
-        champion = self._describe(found)
+        champion = self._describe(version)
         if champion.dataset != self.dataset:
             raise dg.Failure(
                 f"The champion (version {champion.version}) was trained on the data set {champion.dataset!r}, but this "
@@ -213,16 +214,16 @@ class Tracking(dg.ConfigurableResource):
             )
         return champion
 
-    def _describe(self, found: "ModelVersion") -> RegisteredVersion:
+    def _describe(self, version: "ModelVersion") -> RegisteredVersion:
         folder = Path(
-            self._mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{found.version}", tracking_uri=self.uri)
+            self._mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version.version}", tracking_uri=self.uri)
         )
         return RegisteredVersion(
-            version=str(found.version),
-            run_id=str(found.run_id),
-            as_of=date.fromisoformat(found.tags["as_of"]),
-            state_version=found.tags["state_version"],
-            dataset=found.tags["dataset"],
+            version=str(version.version),
+            run_id=str(version.run_id),
+            as_of=date.fromisoformat(version.tags["as_of"]),
+            state_version=version.tags["state_version"],
+            dataset=version.tags["dataset"],
             folder=folder / "data" / BUNDLE,
         )
 

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -88,9 +89,9 @@ def past_brands(tables: Tables, rows: pl.DataFrame, brands: Sequence[str]) -> ND
     index = pl.DataFrame({"brand": list(brands)}, schema={"brand": pl.String}).with_row_index("column")
     for (day,), part in rows.with_row_index("at").group_by("as_of", maintain_order=True):
         assert isinstance(day, date)
-        view = tables.view(day)
+        view = View(tables, day)
         where = view.customers.select("customer_id").with_row_index("row").join(part, on="customer_id")
-        lines = view.lines.filter(pl.col("days_ago") <= PAST_DAYS).select("row", "brand")
+        lines = view.events("transactions", ("brand",), longest=PAST_DAYS).frame("brand")
         bought = lines.join(index, on="brand").group_by("row", "column").len().join(where, on="row")
         counts[bought["at"].to_numpy(), bought["column"].to_numpy()] = bought["len"].to_numpy()
     return counts

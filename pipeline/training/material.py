@@ -1,4 +1,4 @@
-"""What a training is made from: its dates, and a digest of everything that decides its content.
+"""The material of a training: its dates, and a digest of everything that decides its content.
 
 Files of an interrupted training are taken up only under the same digest.
 """
@@ -22,7 +22,7 @@ from pipeline.resources.digests import code_digest
 from pipeline.settings import Settings
 
 NOT_CONTENT = {"home", "mlflow_uri", "data_dir", "schedule_cron", "catch_up_days", "retrain_after_days"}
-"""Settings that say where and when a training runs, not what it makes."""
+"""Settings that decide where and when a training runs, but not its content."""
 LIBRARIES = ("lightgbm", "numba", "numpy", "polars", "scikit-learn", "scipy", "torch")
 
 

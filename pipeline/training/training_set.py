@@ -7,6 +7,7 @@ import polars as pl
 
 from feature_assets.build import assemble, compute_all
 from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.labels import base_rates, compute_labels, fit_labels, leak_check
 from feature_assets.snapshots import SnapshotPlan
 from pipeline.training.workspace import Workspace
@@ -31,7 +32,7 @@ def build(
     label_state, state = workspace.label_state(), workspace.state()
     frames = []
     for number, day in enumerate(plan.dates, start=1):
-        view = tables.view(day, shard(number, day, tables, plan, max_rows))
+        view = View(tables, day, shard(number, day, tables, plan, max_rows))
         if not workspace.snapshot(day).exists():
             workspace.save_snapshot(day, assemble(view, compute_all(view, state), state))
         labels = compute_labels(tables, day, label_state, known_until=plan.as_of)
@@ -49,7 +50,7 @@ def build(
 def shard(number: int, day: date, tables: Tables, plan: SnapshotPlan, max_rows: int) -> tuple[int, int] | None:
     """The shard of customers that snapshot `number` takes where all customers would be more than `max_rows` rows."""
     share = max_rows // len(plan.dates)
-    known = int((tables.frames["customers"]["joined_on"] < day).sum())
+    known = View(tables, day).customers.height
     shards = -(-known // max(share, 1))
     return (number % shards, shards) if shards > 1 else None
 

@@ -1,10 +1,13 @@
 """The files of one training, in one folder, each read and written here and nowhere else.
 
-decision.json     why this training runs          material.json  digest of all that the folder was made from
-state/            fitted feature state            snapshots/<date>.parquet  feature matrix of a training date
-label_state.json  vocabularies and edges          labels.parquet            labels, roles and masks of all rows
-checkpoints/      the trainer's                   bundle/                   the folder that is registered
-run.json          MLflow run                      evaluation.json           the comparison with the baselines
+    decision.json     why this training runs          material.json  digest of everything that decides the content
+    state/            fitted feature state            snapshots/<date>.parquet  feature matrix of a training date
+    label_state.json  vocabularies and edges          labels.parquet            labels, roles and masks of all rows
+    checkpoints/      of the trainer                  bundle/                   the folder that is registered
+    run.json          MLflow run                      evaluation.json           the comparison with the baselines
+    registered.json   number of the version
+
+Nothing else about a training belongs here: the steps compute, this class stores.
 """
 
 import json
@@ -29,7 +32,7 @@ class Workspace:
 
     folder: Path
 
-    # --- what the training was made from ------------------------------------------------------------------------
+    # --- material -----------------------------------------------------------------------------------------------
     def take_up(self, digest: str) -> bool:
         """Keep the files of an interrupted training of the same material, or empty the folder for a new one.
 

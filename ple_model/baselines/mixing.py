@@ -142,7 +142,7 @@ class _ExpertMixture(torch.autograd.Function):
                 group.read(of_gates, of_chosen[rows], None if of_common is None else of_common[rows], ctx.specific)
                 gates = group.fill(memory, chosen[rows], None if common is None else common[rows], ctx.specific)
                 of_h = torch.bmm(gates.transpose(1, 2), above)
-                # An output is 0 where ReLU cut it or dropout dropped it; what was kept had been scaled.
+                # An output is 0 where ReLU cut it or dropout dropped it; the others were scaled.
                 of_h = torch.ops.aten.threshold_backward(of_h, h, 0).flatten(1)
                 if ctx.scale != 1.0:
                     of_h.mul_(ctx.scale)

@@ -1,4 +1,4 @@
-"""Predictions that use no features: what a model must beat to have learnt anything.
+"""Predictions that use no features: a model that does not beat them has learnt nothing.
 
 binary: the training base rate; multiclass: the class shares; regression and uplift: the mean; contrastive: the
 popularity of each brand. Beside them, for brands only, the customer's own past purchases.

@@ -75,7 +75,7 @@ class Compression(nn.Module):
         self.unique.copy_((covariance.diagonal() - directions.square().sum(1)).clamp(min=0.0))
 
     def loadings(self) -> Tensor:
-        """[d, 2F]: what a unit of each channel adds to a variable."""
+        """[d, 2F]: share of a unit of each channel in a variable."""
         variance = (self.weight @ self.directions).square().sum(1) + self.weight.square() @ self.unique
         return self.weight * (variance + LEAST_VARIANCE).rsqrt().unsqueeze(1)
 
@@ -169,8 +169,8 @@ class Causal(Expert):
 
     @torch.no_grad()
     def _interpretation(self, variables: Tensor, edges: Tensor) -> dict[str, Tensor]:
-        """variables [B, d]; adjacency [d, d], W where |W| reaches `edge` and 0 elsewhere; loadings [d, F], what a unit
-        of each column adds to a variable."""
+        """variables [B, d]; adjacency [d, d], W where |W| reaches `edge` and 0 elsewhere; loadings [d, F], the
+        share of a unit of each column in a variable."""
         return {
             "variables": variables.detach(),
             "adjacency": torch.where(edges.abs() >= self.config.edge, edges, 0.0).detach(),

@@ -145,7 +145,7 @@ def permutation_importance(
 
 
 def _losses(model: PLEClusterAdaTT, loss: MultiTaskLoss, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
-    """Loss of each task and row [T, B], float64, 0 where not labelled, and the mask of what is [T, B]."""
+    """Loss of each task and row [T, B], float64, 0 where not labelled, and the mask of labels [T, B]."""
     parts = []
     for start in range(0, len(inputs), 4 * BLOCK):
         rows = torch.arange(start, min(start + 4 * BLOCK, len(inputs)))

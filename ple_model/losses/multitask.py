@@ -110,7 +110,7 @@ class MultiTaskLoss(nn.Module):
         return _over_processes(rows.sum(1) / everywhere.clamp(min=1), whole), here, everywhere
 
     def rows(self, outputs: Outputs, targets: Targets, model: MultiTaskNetwork) -> tuple[Tensor, Tensor]:
-        """Unweighted loss of each task and row [T, B], 0 where not labelled, and the mask of what is [T, B]."""
+        """Unweighted loss of each task and row [T, B], 0 where not labelled, and the mask of labels [T, B]."""
         by_task = [self._rows(task, outputs.predictions[task.name], targets, model) for task in self.config.tasks]
         losses = [torch.where(mask, rows, 0.0) for rows, mask in by_task]
         return torch.stack(losses), torch.stack([mask for _, mask in by_task])

@@ -5,6 +5,7 @@ Losses belong to `ple_model.losses`; evaluation on test rows, registration and p
 initial      a fresh network with the scales of its training rows
 data         rows as tensors, batches, targets from labels
 trainer      `fit`: two phases, early stopping, resumable
+step, state  one optimizer step; the state that a checkpoint keeps
 skill        the validation score that picks epochs
 validate     losses and gates over validation rows
 affinity     gradients of tasks, measured while training

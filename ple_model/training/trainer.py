@@ -16,37 +16,30 @@ Source: MODEL §13.
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ple_model.inputs import Inputs
-from ple_model.losses.multitask import LossResult, MultiTaskLoss, Part
-from ple_model.multitask import MultiTaskNetwork, Outputs
+from ple_model.losses.multitask import MultiTaskLoss
+from ple_model.multitask import MultiTaskNetwork
 from ple_model.serving.files import digest_of_json
-from ple_model.training.affinity import AffinityMeter
 from ple_model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ple_model.training.config import TrainingConfig
 from ple_model.training.data import TensorTable, derived_seed, digest_of_tensors, permuted_batches, steps_in
 from ple_model.training.device import choose_device, choose_precision, reproducible
 from ple_model.training.distributed import World
-from ple_model.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
+from ple_model.training.optimizer import load_optimizer_tensors, optimizer_tensors
 from ple_model.training.report import EpochReport, Progress
-from ple_model.training.schedule import rate_factor
 from ple_model.training.skill import constant_losses, score, skills
+from ple_model.training.state import RunState
+from ple_model.training.step import Stepper
 from ple_model.training.validate import LossMeans, task_weights, validate
 
 log = logging.getLogger(__name__)
-
-
-class NonFiniteLoss(RuntimeError):
-    """More steps than allowed had a loss or a gradient that is not finite; the message names the culprits."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +57,6 @@ class FitResult:
     precision: str
     batch_size: int
     skipped: dict[str, int]
-
-
-@dataclass
-class _State:
-    """The state of a run between epochs, beside its tensors."""
-
-    phase: int = 1
-    epoch: int = 0  # epochs done in this phase
-    best_score: float | None = None
-    best: tuple[int, int] = (1, 0)
-    waited: int = 0
-    micro_batches: int = 1
-    skipped_steps: int = 0
-    culprits: dict[str, int] = field(default_factory=dict)
-    scaler: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def fit(
@@ -141,21 +118,23 @@ class _Run:
         self.identity = self._identity() if checkpoint_dir else {}
         self.modules.to(self.device)
         self.world = World.current()
-        self.meter = AffinityMeter(model, self.loss, self.world)
-        self.forward: Callable[[Inputs], Outputs] = torch.compile(model) if config.compile else model
         limit = config.batch_size_gpu if self.device.type == "cuda" else config.batch_size_cpu
         self.batch_size = max(min(limit, len(train) // config.min_steps), 2)
         self.steps = steps_in(len(train), self.batch_size)
-        self.state = _State()
+        self.stepper = Stepper(self.modules, train, config, self.device, self.precision, self.steps)
         self.best = self._weights()
-        self._begin(1)
+        self.stepper.begin(1)
+
+    @property
+    def state(self) -> RunState:
+        return self.stepper.state
 
     def run(self, on_epoch: Callable[[EpochReport], None] | None, progress: bool) -> FitResult:
         resumed_from = self._resume()
         stopped_by: dict[int, str] = {}
         for phase, epochs in ((1, self.config.phase1_epochs), (2, self.config.phase2_epochs)):
             if self.state.phase < phase:
-                self._begin(phase)
+                self.stepper.begin(phase)
             if self.state.phase == phase and epochs:
                 with nullcontext() if phase == 1 or self.loss.adatt is None else self.loss.adatt.suspended():
                     self._train_phase(epochs, on_epoch, progress)
@@ -176,16 +155,6 @@ class _Run:
             batch_size=self.batch_size,
             skipped=dict(self.state.culprits),
         )
-
-    def _begin(self, phase: int) -> None:
-        """Freeze what the phase freezes and start optimizer, scaler and early stopping afresh."""
-        self.state.phase, self.state.epoch, self.state.waited = phase, 0, 0
-        self.model.freeze_shared(phase == 2)
-        self.modules.zero_grad(set_to_none=True)  # frozen parameters must not count in the norm that clips the rest
-        self.optimizer = build_optimizer(
-            self.modules, self.config, [name for name, _ in self.model.experts.named_children()]
-        )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
 
     def _train_phase(self, epochs: int, on_epoch: Callable[[EpochReport], None] | None, progress: bool) -> None:
         state = self.state
@@ -212,7 +181,7 @@ class _Run:
         means, total, skipped = LossMeans(self.model.task_names, self.device), 0.0, state.skipped_steps
         batches = permuted_batches(len(self.train), self.batch_size, self.config.seed, state.phase, state.epoch)
         for step, rows in enumerate(batches):
-            total += self._step(rows, (state.epoch - 1) * self.steps + step, means)
+            total += self.stepper.take(rows, (state.epoch - 1) * self.steps + step, means)
             bar.step()
         trained = time.perf_counter() - started
         losses = means.losses()
@@ -238,7 +207,7 @@ class _Run:
             gates=gates.by_task,
             gate_entropy=gates.entropy,
             mean_gate_entropy=gates.entropy_of_mean,
-            learning_rate=self.optimizer.param_groups[0]["lr"] / self.optimizer.param_groups[0]["multiple"],
+            learning_rate=self.stepper.rate,
             seconds=time.perf_counter() - started,
             rows_per_second=len(self.train) / trained,
             skipped_steps=skipped,
@@ -256,93 +225,6 @@ class _Run:
             self.loss.adatt.begin_epoch(state.epoch)
             if self.loss.adatt.phase == "frozen":
                 self.model.freeze_gates()
-
-    def _step(self, rows: Tensor, step: int, means: LossMeans) -> float:
-        """One optimizer step; the total loss, 0 where the step was skipped."""
-        factor = rate_factor(self.config, self.state.phase, step, self.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * group["multiple"] * factor
-        try:
-            total, results = self._backward(rows, step)
-        except torch.OutOfMemoryError:
-            if self.state.micro_batches > 1:
-                raise
-            total = None
-        if total is None:
-            self.state.micro_batches = 2
-            log.warning(
-                "out of memory at %d rows: from here on batches are computed in twice as many parts, gradients added",
-                len(rows),
-            )
-            torch.cuda.empty_cache()
-            total, results = self._backward(rows, step)
-        culprits = _culprits(total, results)
-        if not culprits:
-            self.scaler.unscale_(self.optimizer)
-            norm = nn.utils.clip_grad_norm_(self.modules.parameters(), self.config.clip_norm)
-            if self.scaler.is_enabled() or math.isfinite(norm.item()):
-                self.scaler.step(self.optimizer)  # a scaler leaves out the steps that overflow, and lowers its scale
-                self.scaler.update()
-                for result in results:
-                    means.add(result)
-                return total
-            culprits = ["gradient of " + _first_nonfinite_gradient(self.modules)]
-        self._skip(culprits)
-        return 0.0
-
-    def _backward(self, rows: Tensor, step: int) -> tuple[float, list[LossResult]]:
-        """Gradients of a batch over all parts and processes; the sum of this process's losses."""
-        self.optimizer.zero_grad(set_to_none=True)
-        total, results = 0.0, []
-        batch, rows = len(rows), self.world.share(rows)
-        labels = self._labels(rows)
-        for i, part in enumerate(rows.tensor_split(self.config.accumulate * self.state.micro_batches)):
-            inputs, targets = self.train.batch(part, self.device)
-            first = i == 0 and self.state.phase == 1
-            if first and step % self.steps == 0:
-                self.meter.compare(inputs, targets)
-            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-                outputs = self.forward(inputs)
-                observe = self.meter.observer(step, inputs, targets, outputs) if first else None
-                share = self._part(part, batch, labels)
-                result = self.loss(outputs, targets, self.model, share, observe)
-            results.append(result)
-            total += result.total.item()
-            if not math.isfinite(total) and self.world.size == 1:
-                break
-            self.scaler.scale(result.total).backward()
-        if self.world.size > 1:  # all processes skip a step, or none
-            total = float(self.world.sum(torch.tensor(total, device=self.device)))
-            self.world.sum_gradients(list(self.model.parameters()), list(self.loss.parameters()))
-        return total, results
-
-    def _labels(self, rows: Tensor) -> Tensor:
-        """Labels of each task among these rows of all processes, [T]."""
-        masks = self.train.targets.mask
-        none = torch.zeros((), dtype=torch.int64)
-        counts = [masks[task][rows].sum() if task in masks else none for task in self.model.task_names]
-        return self.world.sum(torch.stack(counts).to(self.device))
-
-    def _part(self, part: Tensor, batch: int, labels: Tensor) -> Part | None:
-        """The share of a batch that the rows are; None for the whole of it."""
-        if len(part) == batch:
-            return None
-        share = self._labels(part) / labels.clamp(min=1)
-        return Part(len(part) / batch, share, self.world.sum if self.world.size > 1 else None)
-
-    def _skip(self, culprits: list[str]) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        state = self.state
-        state.skipped_steps += 1
-        state.culprits = dict(Counter(state.culprits) + Counter(culprits))
-        where = f"phase {state.phase}, epoch {state.epoch}"
-        log.warning("%s: a step was skipped, not finite: %s", where, ", ".join(culprits))
-        if state.skipped_steps > self.config.max_nonfinite_steps:
-            worst = ", ".join(f"{name} ({n} steps)" for name, n in Counter(state.culprits).most_common())
-            raise NonFiniteLoss(
-                f"{where}: {state.skipped_steps} steps were not finite, {self.config.max_nonfinite_steps} are allowed; "
-                f"culprits: {worst}. Look at the labels and inputs of those tasks, or lower the learning rate"
-            )
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.modules.state_dict().items()}
@@ -363,10 +245,12 @@ class _Run:
         if not self.world.first:
             self.world.wait()
             return
-        self.state.scaler = self.scaler.state_dict()
+        self.state.scaler = self.stepper.scaler.state_dict()
         tensors = {f"now/{name}": value for name, value in self.modules.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
-        tensors |= {f"optimizer/{name}": value for name, value in optimizer_tensors(self.modules, self.optimizer)}
+        tensors |= {
+            f"optimizer/{name}": value for name, value in optimizer_tensors(self.modules, self.stepper.optimizer)
+        }
         name = f"phase{self.state.phase}-epoch{self.state.epoch:03d}"
         save_checkpoint(self.directory, name, Checkpoint(tensors, asdict(self.state)), self.identity)
         self.world.wait()
@@ -375,13 +259,13 @@ class _Run:
         saved = load_checkpoint(self.directory, self.identity) if self.directory else None
         if saved is None:
             return None
-        state = _State(**{**saved.state, "best": tuple(saved.state["best"])})
-        self._begin(state.phase)
-        self.state = state
+        state = RunState(**{**saved.state, "best": tuple(saved.state["best"])})
+        self.stepper.begin(state.phase)
+        self.stepper.state = state
         self.modules.load_state_dict(_under("now/", saved.tensors))
         self.best = {name: value.to(self.device) for name, value in _under("best/", saved.tensors).items()}
-        load_optimizer_tensors(self.modules, self.optimizer, _under("optimizer/", saved.tensors))
-        self.scaler.load_state_dict(state.scaler)
+        load_optimizer_tensors(self.modules, self.stepper.optimizer, _under("optimizer/", saved.tensors))
+        self.stepper.scaler.load_state_dict(state.scaler)
         log.info("resumed after epoch %d of phase %d", state.epoch, state.phase)
         return state.phase, state.epoch
 
@@ -392,18 +276,3 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-def _culprits(total: float, results: list[LossResult]) -> list[str]:
-    """Tasks and regularisers that are not finite; empty for a finite total."""
-    if math.isfinite(total):
-        return []
-    terms = {name: term for result in results for name, term in (result.per_task | result.regularisation).items()}
-    return [name for name, term in terms.items() if not bool(torch.isfinite(term))] or ["the weighted total"]
-
-
-def _first_nonfinite_gradient(modules: nn.Module) -> str:
-    for name, parameter in modules.named_parameters():
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all()):
-            return name
-    return "all parameters together"

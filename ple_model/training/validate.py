@@ -74,7 +74,7 @@ def _gate_means(mean: Tensor, row_entropy: Tensor, model: MultiTaskNetwork) -> G
 
 
 def task_weights(loss: MultiTaskLoss) -> dict[str, float]:
-    """Task → what its loss is multiplied with now: the fixed weight, times what the strategy makes of it."""
+    """Task → current factor of its loss: the fixed weight, times the factor of the strategy."""
     weights = loss.weighting.multipliers().detach()
     if loss.conflict is not None:
         weights = weights * loss.conflict.weights

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_assets.data.lines import NEVER
 from feature_assets.data.tables import Tables
-from feature_assets.events.lines import NEVER, encoded, window
+from feature_assets.events.view import View
 from feature_assets.kernels.appearances import appearances
 from feature_assets.kernels.extremes import largest_three
+from tests.feature_assets import plain_view
 
 MakeTables = Callable[..., Tables]
 CUSTOMERS = st.lists(st.lists(st.one_of(st.none(), st.integers(0, 2**64 - 1), st.integers(0, 4)), max_size=40))
@@ -69,14 +71,16 @@ def small(make_tables: MakeTables) -> Tables:
 
 @pytest.mark.parametrize("name", ["category_l1", "category_l2", "category_l3", "brand", "merchant_id", "product_id"])
 def test_encoded_lines_are_those_of_the_joined_table(small: Tables, name: str) -> None:
-    lines = small.lines.filter(pl.col("kind") == "purchase")
-    numbers, known = encoded(small).codes(name)
+    lines = plain_view.every_line(small).filter(pl.col("kind") == "purchase")
+    rows = small.transactions
+    codes = rows.codes(name)
+    numbers, known = codes.numbers[rows.purchase], codes.names
     assert known == sorted(set(lines[name].drop_nulls().to_list()))
     assert [known[i] if i >= 0 else None for i in numbers.tolist()] == lines[name].to_list()
     last: dict[tuple[int, str], int] = {}
-    previous = encoded(small).previous(name).tolist()
+    previous = rows.previous(name)[rows.purchase].tolist()
     for i, (customer, value, day) in enumerate(
-        zip(lines["customer"], lines[name], lines["day"].to_physical(), strict=True)
+        zip(lines["customer_id"], lines[name], lines["day"].to_physical(), strict=True)
     ):
         if value is None:
             assert previous[i] == NEVER
@@ -87,14 +91,17 @@ def test_encoded_lines_are_those_of_the_joined_table(small: Tables, name: str) -
 
 def test_a_finished_view_goes_without_a_search_for_circles(small: Tables) -> None:
     tables = Tables(small.dataset, small.frames, presorted=True)
-    part = window(tables.view(date(2017, 6, 7)))
+    view = View(tables, date(2017, 6, 7))
+    part = view.purchases
+    assert len(view.purchase_days) > 0
+    assert len(view.observed_days) > 0
     part.group("basket_id").sums()
     part.previous_days_ago("merchant_id")
-    gone = [weakref.ref(part), weakref.ref(encoded(tables))]
+    gone = [weakref.ref(view), weakref.ref(part), weakref.ref(tables.transactions)]
     gc.collect()
     gc.disable()
     try:
-        del part, tables
-        assert [reference() for reference in gone] == [None, None]
+        del view, part, tables
+        assert [reference() for reference in gone] == [None, None, None]
     finally:
         gc.enable()

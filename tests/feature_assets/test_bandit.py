@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from feature_assets.events.view import View
 from feature_assets.groups.model_derived import bandit
 from feature_assets.kernels.bandit import (
     GRID,
@@ -122,7 +123,7 @@ def test_one_choice_a_day_of_the_category_with_most_spend() -> None:
 
 
 def test_prior_is_the_share_of_choices_that_paid() -> None:
-    view = synthetic.tables().view(synthetic.AS_OF)
+    view = View(synthetic.tables(), synthetic.AS_OF)
     state = bandit.GROUP.fit([view], [{}], 0)
     prior = state.arrays["prior"]
     assert prior.shape == (len(state.meta["categories"]) + 1, 2)

@@ -14,12 +14,13 @@ import pytest
 
 from feature_assets.data.contract import SPEND
 from feature_assets.data.dataset import load_dataset
-from feature_assets.data.tables import INSTANTS, Tables
+from feature_assets.data.tables import Tables
 from feature_assets.labels import LabelState, compute_labels, context, every_task, facts, fit_labels, windows
 from feature_assets.labels.constants import STAGES, TIMES
 from feature_assets.snapshots import SnapshotPlan
 from tests.conftest import DATA_ROOT
 from tests.deliveries import synthetic
+from tests.feature_assets.plain_view import INSTANTS
 
 H, CAMPAIGN_H = 28, 28
 T = date(2017, 4, 20)

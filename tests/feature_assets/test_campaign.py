@@ -9,17 +9,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets.data.tables import View
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.multi_source.campaign import GROUP, HALF_LIFE, beta_prior
 from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 
 @lru_cache(maxsize=1)
 def _computed() -> tuple[View, GroupState, pl.DataFrame]:
     tables = synthetic.tables()
-    state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
-    view = tables.view(synthetic.AS_OF)
+    state = GROUP.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * 3, 0)
+    view = View(tables, synthetic.AS_OF)
     return view, state, GROUP.compute(view, state, {})
 
 
@@ -53,9 +54,10 @@ def _by_hand(events: list[dict[str, Any]], silent: set[str], state: GroupState) 
 
 def test_columns_are_their_definitions() -> None:
     view, state, frame = _computed()
-    zone = pl.col("at").dt.convert_time_zone(view.zone).dt.date()
-    events = view.frames["campaign_events"].with_columns(age=(pl.lit(view.as_of) - zone).dt.total_days())
-    kinds = view.frames["campaigns"].filter(pl.col("kind") == "Type A")
+    zone = pl.col("at").dt.convert_time_zone(view.dataset.zone).dt.date()
+    known = plain_view.known_frames(synthetic.tables(), synthetic.AS_OF)
+    events = known["campaign_events"].with_columns(age=(pl.lit(view.as_of) - zone).dt.total_days())
+    kinds = known["campaigns"].filter(pl.col("kind") == "Type A")
     silent = set(kinds["campaign_id"].to_list())
     assert len(silent) >= 2
     expected = [

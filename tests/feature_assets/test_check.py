@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from feature_assets import build, check, registry
-from feature_assets.data.tables import Tables, View
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.state import FeatureState
 from tests.deliveries import synthetic
 
@@ -17,12 +18,13 @@ GROUPS = ("base", "campaign", "txn_seq")
 @pytest.fixture(scope="module")
 def small() -> tuple[View, FeatureState]:
     keep = {name: group for name, group in registry.registry().items() if name in GROUPS}
+    registry.positions()  # of all groups, before some are hidden
     patch = pytest.MonkeyPatch()
     patch.setattr(build.registry, "registry", lambda: keep)
     tables: Tables = synthetic.tables()
     state = build.fit_state(tables, synthetic.TRAIN, seed=0)
     patch.undo()
-    return tables.view(synthetic.AS_OF), state
+    return View(tables, synthetic.AS_OF), state
 
 
 def _faults(small: tuple[View, FeatureState], monkeypatch: pytest.MonkeyPatch, **changed: pl.Expr) -> dict[str, str]:
@@ -87,7 +89,7 @@ def test_absent_groups_name_the_missing_source() -> None:
     poor = Tables(tables.dataset, {**without, "transactions": kept})
     assert not poor.has("inflows")
     assert tables.has("inflows")
-    missing = check.absent(poor.view(synthetic.AS_OF))
+    missing = check.absent(View(poor, synthetic.AS_OF))
     row = missing.filter(pl.col("group") == "campaign").row(0, named=True)
     assert row == {"group": "campaign", "columns": 12, "missing source": "campaign_events"}
-    assert check.absent(tables.view(synthetic.AS_OF)).is_empty()
+    assert check.absent(View(tables, synthetic.AS_OF)).is_empty()

@@ -25,13 +25,16 @@ import sys
 from pathlib import Path
 from feature_assets.kernels.compiled import use_cache
 assert "numba" not in sys.modules
+if sys.argv[3] == "imported before":
+    import pack.caller
 use_cache(Path(sys.argv[1]), Path(sys.argv[2]))
 from pack.caller import outer
 print(outer())
 """
 
 
-def test_an_edit_of_a_called_kernel_reaches_its_callers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["imported before", "imported after"])
+def test_an_edit_of_a_called_kernel_reaches_its_callers(when: str, tmp_path: Path) -> None:
     package, cache = tmp_path / "pack", tmp_path / "cache"
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -41,7 +44,7 @@ def test_an_edit_of_a_called_kernel_reaches_its_callers(tmp_path: Path) -> None:
     for value in (1, 2):
         (package / "called.py").write_text(CALLED.format(value))
         done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(cache), str(package)],
+            [sys.executable, "-c", SCRIPT, str(cache), str(package), when],
             env=environment,
             capture_output=True,
             text=True,
@@ -50,6 +53,8 @@ def test_an_edit_of_a_called_kernel_reaches_its_callers(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert done.stdout.split() == [str(value)]
         assert [f.name for f in cache.iterdir()] == [compiled.digest(package)], "the folder of older code is deleted"
+        assert list(cache.rglob("*.nbc")), "the kernels are kept in it"
+        assert not list(package.rglob("*.nbc"))
 
 
 def test_a_named_folder_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,10 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
 from feature_assets.data.tables import Tables
-from feature_assets.events.lines import window
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.embeddings import lightgcn, merchant, poincare
-from feature_assets.groups.embeddings.axes import fixed_axes, line_starts
+from feature_assets.groups.embeddings.axes import fixed_axes
 from feature_assets.groups.embeddings.lightgcn import graph as graphs
 from feature_assets.groups.embeddings.lightgcn import training
 from feature_assets.groups.embeddings.poincare.disk import flatten
@@ -29,6 +29,7 @@ from feature_assets.kernels import merchants as walks
 from feature_assets.kernels.poincare import midpoints, reconstruction, rsgd_epoch
 from feature_assets.kernels.propagation import neighbour_sums
 from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 BALL = geoopt.PoincareBall()
 
@@ -191,7 +192,7 @@ def small() -> Tables:
 @lru_cache(maxsize=4)
 def fitted_state(group: str) -> GroupState:
     modules = {"poincare": poincare, "lightgcn": lightgcn, "merchant": merchant}
-    views = [small().view(t) for t in synthetic.TRAIN]
+    views = [View(small(), t) for t in synthetic.TRAIN]
     return modules[group].GROUP.fit(views, [{}] * len(views), 0)
 
 
@@ -205,7 +206,7 @@ def _midpoint(state: GroupState, which: str, bought: list[tuple[list[str | None]
 
 
 def test_a_customer_is_the_midpoint_of_what_it_bought() -> None:
-    state, view = fitted_state("poincare"), small().view(synthetic.AS_OF)
+    state, view = fitted_state("poincare"), View(small(), synthetic.AS_OF)
     frame = poincare.GROUP.compute(view, state, {})
     frames = small().frames
     products = {row["product_id"]: row for row in frames["products"].iter_rows(named=True)}
@@ -213,7 +214,7 @@ def test_a_customer_is_the_midpoint_of_what_it_bought() -> None:
     levels = ("category_l1", "category_l2", "category_l3")
     for customer in ("c005", "c042", "c087"):
         home = frames["customers"].filter(pl.col("customer_id") == customer).row(0, named=True)
-        lines = view.lines.filter((pl.col("customer_id") == customer) & (pl.col("kind") == "purchase"))
+        lines = plain_view.purchases(small(), synthetic.AS_OF).filter(pl.col("customer_id") == customer)
         bought = [(line, max(line["amount"], poincare.LEAST)) for line in lines.iter_rows(named=True)]
         places = {
             "merchant": [([merchants[line["merchant_id"]][k] for k in levels], w) for line, w in bought],
@@ -231,9 +232,9 @@ def test_trees_that_the_data_lack_are_absent() -> None:
     frames = {name: frame for name, frame in small().frames.items() if name != "merchants"}
     frames["customers"] = frames["customers"].drop("region_l1", "region_l2")
     without = Tables(small().dataset, frames)
-    state = poincare.GROUP.fit([without.view(synthetic.TRAIN[0])], [{}], 0)
+    state = poincare.GROUP.fit([View(without, synthetic.TRAIN[0])], [{}], 0)
     assert state.meta["channels_present"] == [f"product_{i}" for i in range(8)]
-    rows = poincare.GROUP.compute(without.view(synthetic.AS_OF), state, {})["hierarchy"]
+    rows = poincare.GROUP.compute(View(without, synthetic.AS_OF), state, {})["hierarchy"]
     assert rows.null_count() == 1  # c000 bought nothing and lives nowhere
     values = np.array(rows.drop_nulls().to_list())
     assert not np.delete(values, np.s_[8:16], axis=1).any()
@@ -241,7 +242,7 @@ def test_trees_that_the_data_lack_are_absent() -> None:
 
 
 def test_home_alone_places_a_customer() -> None:
-    frame = poincare.GROUP.compute(small().view(synthetic.AS_OF), fitted_state("poincare"), {})
+    frame = poincare.GROUP.compute(View(small(), synthetic.AS_OF), fitted_state("poincare"), {})
     row = frame.filter(pl.col("customer_id") == "c000")["hierarchy"].item().to_numpy()
     state = fitted_state("poincare")
     region = Tree.of_parts(state.meta["names"]["region"], state.arrays["region_parent"])
@@ -383,7 +384,7 @@ def test_customers_of_unknown_merchants_and_without_any() -> None:
         )
     )
     edited = Tables(small().dataset, {**small().frames, "transactions": strange})
-    frame = lightgcn.GROUP.compute(edited.view(synthetic.AS_OF), state, {})
+    frame = lightgcn.GROUP.compute(View(edited, synthetic.AS_OF), state, {})
     rows = dict(frame.iter_rows())
     assert rows["c000"] is None
     np.testing.assert_allclose(rows["c010"], state.arrays["vectors"][-1], rtol=1e-6)
@@ -392,7 +393,7 @@ def test_customers_of_unknown_merchants_and_without_any() -> None:
 
 def test_customer_embedding_has_unit_size_over_the_fit() -> None:
     values = np.array(
-        lightgcn.GROUP.compute(small().view(synthetic.TRAIN[-1]), fitted_state("lightgcn"), {})["collaborative"]
+        lightgcn.GROUP.compute(View(small(), synthetic.TRAIN[-1]), fitted_state("lightgcn"), {})["collaborative"]
         .drop_nulls()
         .to_list()
     )
@@ -451,9 +452,9 @@ def test_brands_bought_together_lie_together() -> None:
 
 
 def test_category_coordinates_of_a_customer_of_one_merchant() -> None:
-    state, view = fitted_state("merchant"), small().view(synthetic.AS_OF)
+    state, view = fitted_state("merchant"), View(small(), synthetic.AS_OF)
     frame = merchant.GROUP.compute(view, state, {}).filter(pl.col("customer_id") == "c001")
-    bought = view.lines.filter(pl.col("customer_id") == "c001")["merchant_id"].item()
+    bought = plain_view.lines(small(), synthetic.AS_OF).filter(pl.col("customer_id") == "c001")["merchant_id"].item()
     where = small().frames["merchants"].filter(pl.col("merchant_id") == bought).row(0, named=True)
     tree = Tree.of_parts(state.meta["names"], state.arrays["parent"])
     path = (where["category_l1"], where["category_l2"], where["category_l3"])
@@ -469,12 +470,12 @@ def test_category_coordinates_of_a_customer_of_one_merchant() -> None:
 
 
 def test_self_information_by_hand() -> None:
-    state, view = fitted_state("merchant"), small().view(synthetic.AS_OF)
-    row, _ = merchant._visits(window(view))
+    state, view = fitted_state("merchant"), View(small(), synthetic.AS_OF)
+    row, _ = merchant._visits(view.purchases)
     assert (np.diff(row) >= 0).all()
     counted: dict[str, int] = {}
     for t in synthetic.TRAIN:
-        lines = small().view(t).lines.filter(pl.col("kind") == "purchase")
+        lines = plain_view.purchases(small(), t)
         runs = lines.select(pl.struct("row", "day", "merchant_id").rle_id().alias("run"), "merchant_id").unique("run")
         for name in runs["merchant_id"].to_list():
             counted[name] = counted.get(name, 0) + 1
@@ -482,6 +483,6 @@ def test_self_information_by_hand() -> None:
     bits = dict(zip(state.meta["merchants"], state.arrays["information"], strict=False))
     assert all(bits[name] == pytest.approx(-math.log2((n + 1) / total)) for name, n in counted.items())
     assert state.arrays["information"][-1] == pytest.approx(math.log2(total))
-    first = line_starts(window(view))
+    first = view.purchases.start
     assert first[0] == 0
-    assert first[-1] == len(window(view).row)
+    assert first[-1] == len(view.purchases)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from feature_assets import registry
-from feature_assets.data.tables import View
+from feature_assets.events.view import View
 from feature_assets.group import (
     Column,
     FeatureGroup,
@@ -24,7 +24,7 @@ from tests.deliveries import synthetic
 
 
 def view() -> View:
-    return synthetic.tables().view(synthetic.AS_OF)
+    return View(synthetic.tables(), synthetic.AS_OF)
 
 
 class Given(FeatureGroup):
@@ -91,7 +91,7 @@ def test_the_frame_has_the_declared_order_types_and_nulls() -> None:
 
 
 def test_nobody_gives_an_empty_frame_of_the_same_types() -> None:
-    nobody = synthetic.tables().view(synthetic.tables().dataset.covers_from)
+    nobody = View(synthetic.tables(), synthetic.tables().dataset.covers_from)
     assert nobody.customers.height == 0
     t = view()
     frame = Given(_values(0)).compute(nobody, None, {})

@@ -22,9 +22,13 @@ import pytest
 from feature_assets import build, registry
 from feature_assets.check import check
 from feature_assets.data.contract import CONTRACT
-from feature_assets.data.tables import INSTANTS, PARTS, Tables, View, before, stable_shard
+from feature_assets.data.parts import PARTS
+from feature_assets.data.shards import stable_shard
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.state import FeatureState
 from tests.deliveries import synthetic
+from tests.feature_assets.plain_view import INSTANTS, before
 
 Outputs = dict[str, pl.DataFrame]
 GROUPS = list(registry.registry())
@@ -41,7 +45,7 @@ def fitted() -> FeatureState:
 
 
 def outputs(tables: Tables, shard: tuple[int, int] | None = None) -> Outputs:
-    return build.compute_all(tables.view(synthetic.AS_OF, shard), fitted())
+    return build.compute_all(View(tables, synthetic.AS_OF, shard), fitted())
 
 
 @lru_cache(maxsize=1)
@@ -70,7 +74,7 @@ def _edited(edit: Callable[[str, pl.DataFrame], pl.DataFrame]) -> Outputs:
 
 
 def _future(table: str) -> pl.Expr:
-    return ~before(table, synthetic.AS_OF, whole().dataset.instant(synthetic.AS_OF))
+    return ~before(table, synthetic.AS_OF, synthetic.ZONE)
 
 
 def _change_future(name: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -153,7 +157,7 @@ def _state_saved_and_loaded() -> Outputs:
         fitted().save(Path(folder))
         state = FeatureState.load(Path(folder))
     assert state.version == fitted().version
-    return build.compute_all(whole().view(synthetic.AS_OF), state)
+    return build.compute_all(View(whole(), synthetic.AS_OF), state)
 
 
 VARIANTS: dict[str, Callable[[], Outputs]] = {
@@ -190,7 +194,7 @@ def test_the_past_does_change_it(group: str) -> None:
     def older(name: str, frame: pl.DataFrame) -> pl.DataFrame:
         if name not in INSTANTS:
             return frame
-        return frame.filter(before(name, earlier, whole().dataset.instant(earlier)))
+        return frame.filter(before(name, earlier, synthetic.ZONE))
 
     assert not _edited(older)[group].equals(expected()[group])
 
@@ -203,7 +207,7 @@ def test_output_is_what_is_declared(group: str) -> None:
         *(c.name for c in declared.columns),
         *(s.name for s in declared.side_inputs),
     ]
-    assert frame["customer_id"].equals(whole().view(synthetic.AS_OF).customers["customer_id"])
+    assert frame["customer_id"].equals(View(whole(), synthetic.AS_OF).customers["customer_id"])
     for column in declared.columns:
         assert frame[column.name].dtype in (pl.Float32, pl.Float64), column.name
         assert frame[column.name].drop_nulls().is_finite().all(), column.name
@@ -259,13 +263,13 @@ def test_embedded_data_fills_every_column_that_it_has_a_source_for(embedded: tup
     """No column is constant, missing, or a copy of another (FEATURES §2 rule 6), and the future changes none."""
     tables, state = embedded
     t = date(2017, 10, 1)
-    view = tables.view(t)
+    view = View(tables, t)
     found = check(view, state)
     assert found.faults.to_dicts() == []
     lacking = {source for sources in found.absent["missing source"] for source in sources.split(", ")}
     assert lacking <= {*CONTRACT, *PARTS} - set(tables.frames)
-    cut = {n: f.filter(before(n, t, view.instant)) if n in INSTANTS else f for n, f in tables.frames.items()}
-    again = build.compute_all(Tables(tables.dataset, cut).view(t), state)
+    cut = {n: f.filter(before(n, t, tables.dataset.zone)) if n in INSTANTS else f for n, f in tables.frames.items()}
+    again = build.compute_all(View(Tables(tables.dataset, cut), t), state)
     assert all(again[name].equals(frame) for name, frame in build.compute_all(view, state).items())
 
 
@@ -293,16 +297,14 @@ def test_the_fit_sees_nothing_after_its_dates() -> None:
     tables = synthetic.training_tables(whole())
     last = max(synthetic.TRAIN)
     cut = {
-        n: f.filter(before(n, last, tables.dataset.instant(last)))
-        if n in INSTANTS
-        else f.sample(fraction=1.0, shuffle=True, seed=3)
+        n: f.filter(before(n, last, synthetic.ZONE)) if n in INSTANTS else f.sample(fraction=1.0, shuffle=True, seed=3)
         for n, f in tables.frames.items()
     }
     assert build.fit_state(Tables(tables.dataset, cut), synthetic.TRAIN, seed=0).version == fitted().version
 
 
 def test_matrix_is_finite_scaled_and_complete() -> None:
-    view: View = whole().view(synthetic.AS_OF)
+    view: View = View(whole(), synthetic.AS_OF)
     frame = build.assemble(view, expected(), fitted())
     sides = [side.name for side in registry.side_inputs()]
     assert frame.columns == ["customer_id", "as_of", *fitted().present, *sides]

@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets.data.tables import Tables, View
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.group import GroupState, StateError
 from feature_assets.groups.model_derived.hmm import MEASURES, SCALED, Hmm, fit, library, restored, scaled, summarise
 from feature_assets.groups.model_derived.hmm.fit import activity, fit_model, order_of
@@ -25,6 +26,7 @@ from feature_assets.groups.model_derived.hmm.model import Model, Steps, decode, 
 from feature_assets.groups.model_derived.hmm.observations import MODES, Observed, choose, lengths, raw, steps
 from feature_assets.groups.model_derived.hmm.picture import state_path
 from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 JOURNEY, LIFECYCLE, BEHAVIOR = MODES
 SUMMARY = [column.name for column in Hmm.columns]
@@ -36,7 +38,7 @@ def whole() -> Tables:
 
 
 def view(tables: Tables | None = None) -> View:
-    return (tables or whole()).view(synthetic.AS_OF)
+    return View(tables or whole(), synthetic.AS_OF)
 
 
 def without(*names: str) -> Tables:
@@ -46,7 +48,7 @@ def without(*names: str) -> Tables:
 @lru_cache(maxsize=1)
 def fitted() -> GroupState:
     training = synthetic.training_tables(whole())
-    return Hmm().fit([training.view(day) for day in synthetic.TRAIN], [], 0)
+    return Hmm().fit([View(training, day) for day in synthetic.TRAIN], [], 0)
 
 
 def side(frame: pl.DataFrame, name: str) -> np.ndarray:
@@ -61,10 +63,11 @@ def test_journey_against_a_plain_loop() -> None:
     assert observed.channels == ("sessions", "impressions", "clicks", "transactions", "amount")
     at = view()
     values = raw(at, JOURNEY, observed, range(at.customers.height))
-    local = pl.col("at").dt.convert_time_zone(at.zone).dt.date().alias("day")
-    lines = at.frames["transactions"].filter(pl.col("kind") == "purchase").with_columns(local)
-    sessions = at.frames["sessions"].with_columns(local)
-    shown = at.frames["campaign_events"].with_columns(local)
+    local = pl.col("at").dt.convert_time_zone(synthetic.ZONE).dt.date().alias("day")
+    known = plain_view.known_frames(whole(), synthetic.AS_OF)
+    lines = known["transactions"].filter(pl.col("kind") == "purchase").with_columns(local)
+    sessions = known["sessions"].with_columns(local)
+    shown = known["campaign_events"].with_columns(local)
     for i in range(0, at.customers.height, 7):
         own = pl.col("customer_id") == at.customers["customer_id"][i]
         for t in range(0, 90, 3):
@@ -87,7 +90,7 @@ def test_months_against_a_plain_loop() -> None:
     observed, mixed = choose([at], LIFECYCLE), choose([at], BEHAVIOR)
     assert observed.channels == ("purchase_days", "spend", "breadth", "recency")
     values, mixes = raw(at, LIFECYCLE, observed, everyone), raw(at, BEHAVIOR, mixed, everyone)
-    lines = at.lines.filter(pl.col("kind") == "purchase").rename({"day": "date"})
+    lines = plain_view.purchases(whole(), synthetic.AS_OF).rename({"day": "date"})
     for i in range(0, at.customers.height, 5):
         own = lines.filter(pl.col("row") == i)
         for t in (18, 20, 22, 23):
@@ -130,7 +133,7 @@ def test_channels_are_those_of_the_data_set() -> None:
     tables = without("sessions", "campaign_events", "campaigns", "products")
     assert choose([view(tables)], JOURNEY).channels == ("transactions", "amount")
     assert choose([view(tables)], LIFECYCLE).breadth in ("product_id", "merchant_id")
-    state = Hmm().fit([tables.view(day) for day in synthetic.TRAIN], [], 0)
+    state = Hmm().fit([View(tables, day) for day in synthetic.TRAIN], [], 0)
     frame = Hmm().compute(view(tables), state, {})
     assert np.isfinite(side(frame, "journey")).all()
     with pytest.raises(StateError, match="sessions"):
@@ -188,8 +191,8 @@ def test_states_keep_their_numbers_on_the_embedded_data(tables: Tables, monkeypa
     """Two halves of the households, two seeds: the same customers are in the same state at the last step."""
     monkeypatch.setattr(fit, "SEQUENCES", {"journey": 700, "lifecycle": 2_000, "behavior": 2_000})
     days = [date(2017, 6, 4), date(2017, 7, 30)]
-    states = [Hmm().fit([tables.view(day, (i, 2)) for day in days], [], seed=i) for i in (0, 1)]
-    frames = [Hmm().compute(tables.view(date(2017, 10, 1), (0, 4)), state, {}) for state in states]
+    states = [Hmm().fit([View(tables, day, (i, 2)) for day in days], [], seed=i) for i in (0, 1)]
+    frames = [Hmm().compute(View(tables, date(2017, 10, 1), (0, 4)), state, {}) for state in states]
     for mode in MODES:
         last = [side(frame, mode.name)[:, :6].argmax(axis=1) for frame in frames]
         assert (last[0] == last[1]).mean() > 0.7, mode.name

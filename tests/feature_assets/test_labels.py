@@ -31,6 +31,7 @@ from feature_assets.labels import (
 from feature_assets.labels.constants import CYCLES, STAGES, TIMES
 from feature_assets.labels.quantiles import ecdf
 from feature_assets.snapshots import SnapshotPlan, plan
+from tests.feature_assets import plain_view
 
 MakeTables = Callable[..., Tables]
 UNTIL = date(2018, 1, 1)
@@ -58,7 +59,7 @@ def embedded_state(tables: Tables) -> LabelState:
 
 def slow_labels(tables: Tables, t: date, state: LabelState) -> dict[str, dict[str, Any]]:
     """DATA §3 once more, customer by customer in plain Python."""
-    lines = tables.lines.to_dicts()
+    lines = plain_view.every_line(tables).to_dicts()
     events = tables.frames["campaign_events"].with_columns(
         day=pl.col("at").dt.convert_time_zone(tables.dataset.zone).dt.date()
     )

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from feature_assets.events.days import CHANNELS, Days, days
+from feature_assets.events.daily import CHANNELS, DailySeries
+from feature_assets.events.view import View
 from feature_assets.groups.embeddings import mamba
 from feature_assets.groups.embeddings.mamba import training
 from feature_assets.groups.embeddings.mamba.encoder import STATE, WIDTH, Convolution, Encoder, Scan
 from feature_assets.groups.embeddings.mamba.training import HORIZON, STEPS, Sequences
 from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 
 def _recurrence(x: Tensor, decay: Tensor, b: Tensor, c: Tensor, every: int) -> tuple[Tensor, Tensor]:
@@ -61,14 +63,14 @@ def test_convolution_equals_torch() -> None:
         torch.testing.assert_close(a, b)
 
 
-def _random_days(customers: int, seed: int) -> Days:
+def _random_days(customers: int, seed: int) -> DailySeries:
     rng = np.random.default_rng(seed)
     length = rng.integers(0, STEPS + 1, customers)
     length[:3] = (STEPS, 1, 0)
     ages = [np.sort(rng.choice(n, rng.binomial(n, 0.3), replace=False))[::-1] + 1 for n in length]
     start = np.concatenate([[0], np.cumsum([len(a) for a in ages])])
     values = rng.gamma(2.0, 1.0, (start[-1], len(CHANNELS))).astype(np.float32)
-    return Days(start, np.concatenate(ages).astype(np.int32), values, length, 3)
+    return DailySeries(start, np.concatenate(ages).astype(np.int32), values, length, 3)
 
 
 def _random_model(seed: int) -> Encoder:
@@ -90,7 +92,7 @@ def test_kernel_equals_the_module(kind: type, close: float) -> None:
     with torch.no_grad():
         for block, number in ((model.first, 1), (model.second, 2)):  # rates are rounded to float32 in the state
             block.log_rate.copy_(torch.from_numpy(-weights[f"rate_{number}"]).log())
-    padded = Days(recent.start, recent.days_ago, recent.values, recent.length, recent.weekday)
+    padded = DailySeries(recent.start, recent.days_ago, recent.values, recent.length, recent.weekday)
     data = training.sequences(padded, np.arange(40), scale)
     values = np.zeros((40, STEPS, len(CHANNELS)), dtype=kind)
     values[:] = data.values[:, HORIZON:]
@@ -170,9 +172,9 @@ def test_axes_are_uncorrelated_of_unit_variance_and_fixed_sign() -> None:
 
 
 def test_days_are_what_the_lines_say() -> None:
-    view = synthetic.tables().view(synthetic.AS_OF)
-    found = days(view, 60)
-    lines = view.lines.filter((pl.col("kind") == "purchase") & (pl.col("days_ago") <= 60))
+    view = View(synthetic.tables(), synthetic.AS_OF)
+    found = view.daily_series(60)
+    lines = plain_view.purchases(synthetic.tables(), synthetic.AS_OF).filter(pl.col("days_ago") <= 60)
     for (row, ago), group in lines.group_by("row", "days_ago"):
         events = np.arange(found.start[row], found.start[row + 1])
         (e,) = events[found.days_ago[events] == ago]
@@ -186,18 +188,19 @@ def test_days_are_what_the_lines_say() -> None:
             np.sin(angle).mean(),
         ]
         assert found.values[e, :6] == pytest.approx(expected, rel=1e-5, abs=1e-6)
-    ever = view.lines.filter(pl.col("days_ago") <= 60).select(pl.struct("row", "days_ago").n_unique()).item()
+    every = plain_view.lines(synthetic.tables(), synthetic.AS_OF).filter(pl.col("days_ago") <= 60)
+    ever = every.select(pl.struct("row", "days_ago").n_unique()).item()
     assert len(found.days_ago) == ever
     assert found.length.max() == 60
 
 
 def test_group_says_how_well_it_forecasts_and_who_has_no_memory() -> None:
     tables = synthetic.tables()
-    views = [synthetic.training_tables(tables).view(t) for t in synthetic.TRAIN]
+    views = [View(synthetic.training_tables(tables), t) for t in synthetic.TRAIN]
     state = mamba.GROUP.fit(views, [{}] * len(views), 0)
     assert set(state.meta["squared_error"]) == {"encoder", "last", "week", "mean"}
     assert state.meta["held_out"] > 0
-    frame = mamba.GROUP.compute(tables.view(synthetic.AS_OF), state, {})
+    frame = mamba.GROUP.compute(View(tables, synthetic.AS_OF), state, {})
     values = frame.drop("customer_id").to_numpy()
     bought = ~np.isnan(values).any(axis=1)
     assert not bought[0]  # c000 never bought

@@ -13,6 +13,7 @@ from scipy.stats import kstest
 
 from feature_assets import build, normalise, registry
 from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.group import GroupState, StateError
 from feature_assets.state import FeatureState
 from tests.deliveries import synthetic
@@ -113,7 +114,7 @@ def test_fit_state_reports_what_it_dropped_and_does_not_write_it() -> None:
     dropped = state.groups["normalise"].meta["dropped"]
     assert "raw_power_law__discount_28d" in dropped
     assert not set(dropped) & set(state.present)
-    view = tables.view(synthetic.AS_OF)
+    view = View(tables, synthetic.AS_OF)
     frame = build.assemble(view, build.compute_all(view, state), state)
     assert "raw_power_law__discount_28d" not in frame.columns
 
@@ -125,18 +126,18 @@ def test_absent_tables_are_absent_columns_and_a_lost_table_is_an_error() -> None
     state = build.fit_state(tables, synthetic.TRAIN, seed=0)
     assert "campaign" not in build.groups_of(state)
     assert not [name for name in state.present if name.startswith("campaign__")]
-    assert "gmm" in build.compute_all(tables.view(synthetic.AS_OF), state, only=["gmm"])
+    assert "gmm" in build.compute_all(View(tables, synthetic.AS_OF), state, only=["gmm"])
     with pytest.raises(StateError, match=r"campaign.*campaign_events"):
-        build.compute_all(tables.view(synthetic.AS_OF), _fitted()[1])
+        build.compute_all(View(tables, synthetic.AS_OF), _fitted()[1])
 
 
 def test_a_state_of_something_else_is_refused() -> None:
     whole, state = _fitted()
-    view = whole.view(synthetic.AS_OF)
+    view = View(whole, synthetic.AS_OF)
     outputs = build.compute_all(view, state)
     elsewhere = Tables(whole.dataset.model_copy(update={"name": "other"}), whole.frames)
     with pytest.raises(StateError, match="'synthetic', this is 'other'"):
-        build.assemble(elsewhere.view(synthetic.AS_OF), outputs, state)
+        build.assemble(View(elsewhere, synthetic.AS_OF), outputs, state)
     with pytest.raises(StateError, match="disagree"):
         build.assemble(view, outputs, FeatureState(state.groups, state.present[1:]))
     with pytest.raises(registry.SchemaError, match="stranger"):

@@ -10,6 +10,7 @@ import pytest
 from feature_assets.build import assemble, compute_all, fit_state
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.labels import compute_labels, fit_labels, windows
 from feature_assets.snapshots import plan
 from feature_assets.sources import load_tables
@@ -65,7 +66,7 @@ def test_features_and_labels_are_computed(own: DatasetConfig, bought: Tables) ->
     assert not {"ctr", "cvr", "balance_util"} & set(computed.columns)
 
     state = fit_state(bought, planned.train[-2:], seed=0)
-    view = bought.view(own.covers_until)
+    view = View(bought, own.covers_until)
     matrix = assemble(view, compute_all(view, state), state)
     assert matrix["customer_id"].to_list() == [f"n{c:02d}" for c in range(shop.CUSTOMERS)]
     assert len(state.present) > 300

@@ -12,9 +12,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.base.raw_power_law import CATEGORIES, DAYS, GROUP
 from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 Line = dict[str, Any]
 
@@ -22,10 +24,10 @@ Line = dict[str, Any]
 @lru_cache(maxsize=1)
 def _computed() -> tuple[pl.DataFrame, GroupState, dict[str, list[Line]]]:
     tables = synthetic.tables()
-    state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
-    view = tables.view(synthetic.AS_OF)
+    state = GROUP.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * 3, 0)
+    view = View(tables, synthetic.AS_OF)
     lines: dict[str, list[Line]] = defaultdict(list)
-    for line in view.lines.filter(pl.col("kind") == "purchase").iter_rows(named=True):
+    for line in plain_view.purchases(tables, synthetic.AS_OF).iter_rows(named=True):
         lines[line["customer_id"]].append(line)
     return GROUP.compute(view, state, {}), state, lines
 
@@ -133,7 +135,8 @@ def test_ranks_are_by_training_spend() -> None:
     tables = synthetic.tables()
     spend: dict[str, float] = defaultdict(float)
     for day in synthetic.TRAIN:
-        for row in tables.view(day).lines.group_by("category_l1").agg(pl.col("amount").sum()).drop_nulls().iter_rows():
+        lines = plain_view.lines(tables, day)
+        for row in lines.group_by("category_l1").agg(pl.col("amount").sum()).drop_nulls().iter_rows():
             spend[row[0]] += row[1]
     assert state.meta["categories"] == sorted(spend, key=lambda name: -spend[name])[:CATEGORIES]
     assert state.meta["channels"] == ["shelf", "mailer", "display"]

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from feature_assets import build, catalogue, groups, registry
+from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, Inputs, SideInput, Values
 from tests.deliveries import synthetic
 
@@ -223,7 +224,7 @@ def test_a_plugin_is_fitted_computed_and_assembled(monkeypatch: pytest.MonkeyPat
     tables = synthetic.tables()
     state = build.fit_state(tables, synthetic.TRAIN, seed=0)
     assert state.present == ["weekend__0", "weekend__1", "heavy__0"]
-    view = tables.view(synthetic.AS_OF)
+    view = View(tables, synthetic.AS_OF)
     matrix = build.assemble(view, build.compute_all(view, state), state)
     assert matrix.columns == ["customer_id", "as_of", "weekend__0", "weekend__1", "heavy__0", "ones"]
     assert matrix["weekend__0"].abs().max() <= 4.0

@@ -12,13 +12,14 @@ import polars as pl
 import pytest
 from scipy import integrate, optimize, special
 
-from feature_assets.data.contract import conform
+from feature_assets.data.contract import SPEND, conform
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
-from feature_assets.events.flows import offsets, purchase_days, visits
+from feature_assets.events.view import View
 from feature_assets.groups.domain import financial_behaviour, income_decomposition
 from feature_assets.groups.multidisciplinary import epidemic, interference, reaction_kinetics, routine_activity
 from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 FIRST = date(2020, 1, 1)
 
@@ -31,6 +32,7 @@ def simulated(days: int, events: dict[str, Any], customers: int | None = None, *
     category = events.get("category", np.zeros(n, dtype=int))
     seconds = np.asarray(events["day"]) * 86400 + np.round(np.asarray(events.get("hour", np.full(n, 12.0))) * 3600)
     at = [datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=float(s)) for s in seconds]
+    kinds_of_lines = list(events.get("kind", ["purchase"] * n))
     transactions = pl.DataFrame(
         {
             "transaction_id": [f"x{i:07d}" for i in range(n)],
@@ -40,10 +42,16 @@ def simulated(days: int, events: dict[str, Any], customers: int | None = None, *
             "amount": np.asarray(events.get("amount", np.ones(n)), dtype=float),
             "discount": np.zeros(n),
             "quantity": pl.Series(events.get("quantity", [None] * n), dtype=pl.Int64),
-            "merchant_id": [f"m{i}" for i in events.get("merchant", np.zeros(n, dtype=int))],
+            "merchant_id": pl.Series(
+                [
+                    f"m{shop}" if kind in SPEND else None
+                    for shop, kind in zip(events.get("merchant", np.zeros(n, dtype=int)), kinds_of_lines, strict=True)
+                ],
+                dtype=pl.String,
+            ),
             "product_id": [f"p{i:03d}" for i in category],
             "channel": ["a"] * n,
-            "kind": list(events.get("kind", ["purchase"] * n)),
+            "kind": kinds_of_lines,
         }
     )
     kinds = np.arange(int(np.max(category, initial=0)) + 1)
@@ -78,7 +86,7 @@ def simulated(days: int, events: dict[str, Any], customers: int | None = None, *
 
 def computed(group: Any, tables: Tables, days: int) -> dict[str, np.ndarray]:
     """Columns of a group at the end of `days` days, fitted on the same view; measure → float64, NaN = null."""
-    view = tables.view(FIRST + timedelta(days=days))
+    view = View(tables, FIRST + timedelta(days=days))
     frame = group.compute(view, group.fit([view], [{}], 0), {})
     assert frame.columns == ["customer_id", *(c.name for c in group.columns)]
     return {c.name.split("__")[1]: frame[c.name].cast(pl.Float64).fill_null(np.nan).to_numpy() for c in group.columns}
@@ -248,7 +256,7 @@ def _outbreak(beta: Sequence[float], gamma: Sequence[float], days: int) -> tuple
             category += bought.tolist() or [width]
             line.append(len(category))
     return (
-        offsets(np.array(owner), len(beta)),
+        np.searchsorted(np.array(owner), np.arange(len(beta) + 1)),
         *(np.array(v) for v in (ago, line, place, category)),
         prevalence,
         np.full((shops + 1, 2), 0.5),
@@ -276,11 +284,9 @@ def test_gamma_prior_recovers_its_parameters() -> None:
 
 def test_prevalence_is_that_of_the_customers_of_a_merchant() -> None:
     whole = synthetic.tables()
-    view = whole.view(synthetic.AS_OF)
+    view = View(whole, synthetic.AS_OF)
     state = epidemic.GROUP.fit([view], [{}], 0)
-    lines = view.lines.filter(pl.col("kind") == "purchase").select(
-        "row", "at", "merchant_id", "category_l2", "days_ago"
-    )
+    lines = plain_view.purchases(whole, synthetic.AS_OF).select("row", "at", "merchant_id", "category_l2", "days_ago")
     at_merchant = lines.group_by(
         "row", "at", maintain_order=True
     ).first()  # a visit is at the merchant of its first line
@@ -299,13 +305,14 @@ def test_prevalence_is_that_of_the_customers_of_a_merchant() -> None:
 
 def test_epidemic_columns_by_brute_force() -> None:
     """Every column of some customers, from the lines one by one and the fitted state."""
-    view = synthetic.tables().view(synthetic.AS_OF)
+    view = View(synthetic.tables(), synthetic.AS_OF)
     state = epidemic.GROUP.fit([view], [{}], 0)
     frame = epidemic.GROUP.compute(view, state, {})
     places = {m: i for i, m in enumerate(state.meta["merchants"])}
     (a, b), (c, d) = state.arrays["priors"]
+    bought = plain_view.purchases(synthetic.tables(), synthetic.AS_OF)
     for row in range(5, 85, 7):
-        lines = view.lines.filter((pl.col("kind") == "purchase") & (pl.col("row") == row))
+        lines = bought.filter(pl.col("row") == row)
         began, seen = lines["days_ago"][0], {category: [] for category in state.meta["categories"]}
         contacts, adopted, n = 0.0, 0, 0
         for _, visit in lines.group_by("at", maintain_order=True):
@@ -346,7 +353,7 @@ def test_waves_equal_those_of_the_fft() -> None:
     series = np.where(rng.random((30, 182)) < 0.4, rng.gamma(2.0, 20.0, (30, 182)), 0.0)
     tables = simulated(182, spending(series))
     found = computed(interference.GROUP, tables, 182)
-    days = purchase_days(tables.view(FIRST + timedelta(days=182)))
+    days = View(tables, FIRST + timedelta(days=182)).purchase_days
     raw = interference.waves(
         days.start, days.days_ago, np.log1p(days.amount), np.full(30, 26), interference._WAVES, interference.BEATS
     )
@@ -564,7 +571,7 @@ def test_regularity_shares_and_volatility_of_income() -> None:
 
 def test_income_is_missing_where_the_data_has_no_inflow() -> None:
     tables = simulated(300, {"who": np.arange(50) % 5, "day": np.arange(50) * 5})
-    view = tables.view(FIRST + timedelta(days=300))
+    view = View(tables, FIRST + timedelta(days=300))
     state = income_decomposition.GROUP.fit([view], [{}], 0)
     assert state.meta == {"inflows": {}}
     frame = income_decomposition.GROUP.compute(view, state, {})
@@ -703,9 +710,9 @@ def test_sparse_customers_get_nulls_and_others_values(group: Any) -> None:
 
 
 def test_events_of_a_customer_lie_between_its_offsets() -> None:
-    view = synthetic.tables().view(synthetic.AS_OF)
-    lines = view.lines.filter(pl.col("kind") == "purchase")
-    days, seen = purchase_days(view), visits(view)
+    view = View(synthetic.tables(), synthetic.AS_OF)
+    lines = plain_view.purchases(synthetic.tables(), synthetic.AS_OF)
+    days, seen = view.purchase_days, view.visits
     expected = (
         lines.group_by("row", "days_ago").agg(pl.col("amount").sum()).sort("row", "days_ago", descending=[False, True])
     )

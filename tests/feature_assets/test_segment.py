@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets.data.tables import Tables, View
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.base.segment import ANONYMOUS, COLD_DAYS, COLD_PURCHASE_DAYS, COLDSTART, EARLY, GROUP
 from tests.deliveries import synthetic
@@ -18,8 +19,8 @@ from tests.feature_assets.sources_by_hand import people
 
 
 def _computed(tables: Tables) -> tuple[View, GroupState, np.ndarray, np.ndarray, np.ndarray]:
-    state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
-    view = tables.view(synthetic.AS_OF)
+    state = GROUP.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * 3, 0)
+    view = View(tables, synthetic.AS_OF)
     frame = GROUP.compute(view, state, {})
     sides = [frame[side.name].explode().to_numpy().reshape(frame.height, -1) for side in GROUP.side_inputs]
     return view, state, sides[0][:, 0], sides[1], sides[2]
@@ -32,7 +33,7 @@ def whole() -> tuple[View, GroupState, np.ndarray, np.ndarray, np.ndarray]:
 
 def test_segments_follow_the_rule() -> None:
     view, _, segment, *_ = whole()
-    known = people(view._tables, synthetic.AS_OF)
+    known = people(synthetic.tables(), synthetic.AS_OF)
     for found, customer in zip(segment, view.customers.to_dicts(), strict=True):
         days = {r["age"] for r in known[customer["customer_id"]].rows("transactions", kind="purchase")}
         tenure = (synthetic.AS_OF - customer["joined_on"]).days
@@ -79,7 +80,7 @@ def test_static_slots_are_target_free_encodings() -> None:
 
 def test_first_days_are_counted_from_joining_and_before_t() -> None:
     view, state, _, cold, _ = whole()
-    known, scale = people(view._tables, synthetic.AS_OF), state.arrays["early_scale"]
+    known, scale = people(synthetic.tables(), synthetic.AS_OF), state.arrays["early_scale"]
     for row, customer in enumerate(view.customers.to_dicts()):
         tenure = (synthetic.AS_OF - customer["joined_on"]).days
 
@@ -121,7 +122,7 @@ def test_a_fitted_column_that_is_gone_is_an_error() -> None:
     tables = synthetic.tables()
     lost = Tables(tables.dataset, {**tables.frames, "customers": tables.frames["customers"].drop("occupation")})
     with pytest.raises(ValueError, match="no column 'occupation'"):
-        GROUP.compute(lost.view(synthetic.AS_OF), whole()[1], {})
+        GROUP.compute(View(lost, synthetic.AS_OF), whole()[1], {})
 
 
 def test_slots_survive_a_refit_on_similar_data() -> None:
@@ -138,7 +139,7 @@ def test_slots_survive_a_refit_on_similar_data() -> None:
 
     dataset = synthetic.dataset()
     states = [
-        GROUP.fit([Tables(dataset, {"customers": sample()}).view(date(2017, 1, 1) + timedelta(days=9))], [{}], 0)
+        GROUP.fit([View(Tables(dataset, {"customers": sample()}), date(2017, 1, 1) + timedelta(days=9))], [{}], 0)
         for _ in range(2)
     ]
     slots = [

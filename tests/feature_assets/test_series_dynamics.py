@@ -9,9 +9,11 @@ import polars as pl
 import pytest
 from scipy import linalg, stats
 
+from feature_assets.events.view import View
 from feature_assets.groups.model_derived import series_dynamics
 from feature_assets.kernels.series import DAYS, LJUNG_BOX_LAGS, MEASURES, SHORTEST_SEGMENT, series_measures
 from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 
 def _measured(series: list[np.ndarray]) -> dict[str, np.ndarray]:
@@ -192,9 +194,9 @@ def test_undefined_where_nothing_can_be_said() -> None:
 
 def test_group_reads_log_spend_of_the_known_days() -> None:
     tables = synthetic.tables()
-    view = tables.view(synthetic.AS_OF)
+    view = View(tables, synthetic.AS_OF)
     frame = series_dynamics.GROUP.compute(view, None, {})
-    lines = view.lines.filter((pl.col("row") == 7) & (pl.col("kind") == "purchase"))
+    lines = plain_view.purchases(tables, synthetic.AS_OF).filter(pl.col("row") == 7)
     first = view.customers["joined_on"][7]
     known = min((synthetic.AS_OF - max(first, tables.dataset.covers_from)).days, DAYS)
     spend = np.zeros(known)

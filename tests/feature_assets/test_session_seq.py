@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from feature_assets.data.tables import Tables, View
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.sequences.session_seq import CHANNELS, GROUP, LIMIT, STEPS
 from tests.deliveries import synthetic
@@ -16,8 +17,8 @@ from tests.feature_assets.sources_by_hand import Person, people
 
 
 def _computed(tables: Tables) -> tuple[View, GroupState, np.ndarray, np.ndarray]:
-    state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
-    view = tables.view(synthetic.AS_OF)
+    state = GROUP.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * 3, 0)
+    view = View(tables, synthetic.AS_OF)
     frame = GROUP.compute(view, state, {})
     values = frame["session_seq"].explode().to_numpy().reshape(frame.height, STEPS, len(CHANNELS))
     return view, state, values, frame["session_seq_mask"].explode().to_numpy().reshape(frame.height, STEPS)
@@ -53,7 +54,7 @@ def _by_hand(person: Person) -> np.ndarray:
 
 def test_days_are_their_definition() -> None:
     view, state, values, mask = whole()
-    known = people(view._tables, synthetic.AS_OF)
+    known = people(synthetic.tables(), synthetic.AS_OF)
     raw = np.stack([_by_hand(known[name]) for name in view.customers["customer_id"].to_list()])
     expected = np.minimum(raw / state.arrays["scale"], LIMIT) * mask[:, :, None]
     np.testing.assert_allclose(values, expected, atol=2e-6)
@@ -106,4 +107,4 @@ def test_columns_that_sessions_lack_are_absent_channels() -> None:
 
 def test_a_delivery_that_lost_a_table_is_refused() -> None:
     with pytest.raises(ValueError, match="no table sessions"):
-        GROUP.compute(_without("sessions").view(synthetic.AS_OF), whole()[1], {})
+        GROUP.compute(View(_without("sessions"), synthetic.AS_OF), whole()[1], {})

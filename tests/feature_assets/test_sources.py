@@ -12,6 +12,7 @@ import pytest
 
 from feature_assets import registry
 from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from tests.deliveries import synthetic
 from tests.feature_assets import sources_by_hand
@@ -23,8 +24,8 @@ LATER = date(2017, 7, 15)
 
 def computed(group: str, tables: Tables, as_of: date = synthetic.AS_OF) -> tuple[GroupState | None, pl.DataFrame]:
     declared = registry.registry()[group]
-    state = declared.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * len(synthetic.TRAIN), 0)
-    return state, declared.compute(tables.view(as_of), state, {})
+    state = declared.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * len(synthetic.TRAIN), 0)
+    return state, declared.compute(View(tables, as_of), state, {})
 
 
 @lru_cache(maxsize=1)
@@ -109,7 +110,7 @@ def _holdings(*rows: dict[str, Any]) -> dict[str, float]:
     tables = Tables(whole().dataset, {**whole().frames, "holdings": held})
     found: dict[str, float] = {}
     for group in ("investment", "product"):
-        frame = registry.registry()[group].compute(tables.view(T), None, {}).filter(pl.col("customer_id") == "c005")
+        frame = registry.registry()[group].compute(View(tables, T), None, {}).filter(pl.col("customer_id") == "c005")
         found |= frame.drop("customer_id").row(0, named=True)
     return found
 
@@ -161,7 +162,7 @@ def test_a_statement_of_the_day_t_is_not_known() -> None:
         )
         tables = Tables(whole().dataset, {**whole().frames, "balances": frame})
         state = GroupState({"low": np.array([0.0])})
-        found = registry.registry()["deposit"].compute(tables.view(T), state, {})
+        found = registry.registry()["deposit"].compute(View(tables, T), state, {})
         value: float | None = found.filter(pl.col("customer_id") == "c005")["deposit__balance"].item()
         return value
 

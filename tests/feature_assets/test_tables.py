@@ -1,18 +1,20 @@
-"""Tables and views: a view holds what was known strictly before its instant, whatever came later or in which order."""
+"""Tables: a stable order, a stable shard, arrays that say the same as the frames, and what is written comes back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from feature_assets.data.tables import Tables, View, stable_shard
+from feature_assets.data.contract import CONTRACT
+from feature_assets.data.known import DIMENSIONS, KNOWN
+from feature_assets.data.shards import stable_shard
+from feature_assets.data.tables import Tables
+from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 MakeTables = Callable[..., Tables]
 
@@ -22,90 +24,65 @@ def small(make_tables: MakeTables) -> Tables:
     return make_tables(1, lines=3_000)
 
 
-def same_view(one: View, other: View) -> None:
-    assert one.customers.equals(other.customers)
-    assert set(one.frames) == set(other.frames)
-    for name, frame in one.frames.items():
-        assert frame.equals(other.frames[name], null_equal=True), name
-    assert one.lines.equals(other.lines, null_equal=True)
-    assert one.baskets.equals(other.baskets, null_equal=True)
-
-
-def with_another_future(tables: Tables, as_of: date) -> Tables:
-    """The same past; after it every amount, product and merchant differs, half of the events are gone."""
-    instant = tables.dataset.instant(as_of)
-    late = pl.col("at") >= instant
-    frames = dict(tables.frames)
-    lines = frames["transactions"]
-    changed = lines.filter(late & (pl.int_range(pl.len()) % 2 == 0)).with_columns(
-        amount=pl.col("amount") * 3 + 1, product_id=pl.lit("p1"), merchant_id=pl.lit("m9"), customer_id=pl.lit("h0")
-    )
-    frames["transactions"] = pl.concat([lines.filter(~late), changed])
-    frames["campaign_events"] = frames["campaign_events"].filter(~late)
-    return Tables(tables.dataset, frames)
-
-
-@settings(max_examples=8, deadline=None)
-@given(day=st.integers(1, 364))
-def test_the_future_changes_no_view(small: Tables, day: int) -> None:
-    as_of = date(2017, 1, 1) + timedelta(days=day)
-    same_view(small.view(as_of), with_another_future(small, as_of).view(as_of))
+def test_every_contract_table_declares_when_it_is_known() -> None:
+    assert set(KNOWN) == set(CONTRACT)
+    for table, known in KNOWN.items():
+        columns = {column.name for column in CONTRACT[table].columns}
+        assert {known.row, *known.columns, *known.columns.values()} - {None} <= columns
+        assert (known.row is None) <= (table in DIMENSIONS)
 
 
 def test_the_order_of_rows_changes_nothing(small: Tables) -> None:
     shuffled = Tables(small.dataset, {n: f.sample(fraction=1, shuffle=True, seed=3) for n, f in small.frames.items()})
-    same_view(small.view(date(2017, 8, 1)), shuffled.view(date(2017, 8, 1)))
-    assert small.first_purchases.equals(shuffled.first_purchases)
+    for name, frame in small.frames.items():
+        assert frame.equals(shuffled.frames[name], null_equal=True), name
 
 
-def test_a_view_holds_exactly_what_came_before(small: Tables) -> None:
-    as_of = date(2017, 6, 7)
-    view = small.view(as_of)
-    instant = datetime(2017, 6, 7, 4, tzinfo=UTC)
-    assert view.instant == instant
-    assert view.lines.height == small.frames["transactions"].filter(pl.col("at") < instant).height
-    assert view.customers["customer_id"].is_sorted()
-    assert view.customers["joined_on"].max() < as_of
-    assert view.frames["campaigns"]["starts_on"].max() < as_of
-    assert view.lines["days_ago"].min() == 1
-    ids = view.customers["customer_id"].gather(view.lines["row"])
-    assert (ids == view.lines["customer_id"]).all()
-    local = view.lines["at"].dt.convert_time_zone("America/New_York")
-    assert (view.lines["weekday"] == local.dt.weekday() - 1).all()
-    assert (view.lines["hour"].floor().cast(pl.Int8) == local.dt.hour()).all()
-    assert ((as_of - view.lines["day"]).dt.total_days() == view.lines["days_ago"]).all()
+@pytest.mark.parametrize("name", ["transactions", "sessions", "contacts", "balances", "holdings", "campaign_events"])
+def test_encoded_rows_are_those_of_the_frame(name: str) -> None:
+    tables = synthetic.tables()
+    rows, frame = tables.encoding(name), tables.frames[name]
+    again = rows.frame(np.arange(len(rows)), frame.columns)
+    assert again.select(frame.columns).equals(frame, null_equal=True)
+    ids = tables.frames["customers"]["customer_id"].gather(again["customer"])
+    assert (ids == frame["customer_id"]).all()
+    assert (np.diff(rows.customer) >= 0).all()
+    if KNOWN[name].is_instant:
+        assert (again["day"] == frame["at"].dt.convert_time_zone(synthetic.ZONE).dt.date()).all()
+    else:
+        assert (again["day"] == frame[KNOWN[name].row]).all()
+    assert tables.encoding(name) is rows
 
 
-def test_baskets_sum_their_lines(small: Tables) -> None:
-    view = small.view(date(2017, 6, 7))
-    assert view.baskets["items"].sum() == view.lines.height
-    assert view.baskets["amount"].sum() == pytest.approx(view.lines["amount"].sum())
-    assert view.baskets.select("row", "at", "basket_id").is_duplicated().sum() == 0
-    assert view.baskets.select("row", "at", "basket_id").equals(
-        view.baskets.select("row", "at", "basket_id").sort("row", "at", "basket_id")
-    )
+def test_statements_of_one_account_follow_each_other() -> None:
+    rows = synthetic.tables().encoding("balances")
+    order = np.stack([rows.customer, rows.codes("account_id").numbers, rows.day], axis=1)
+    assert np.array_equal(order, order[np.lexsort(order.T[::-1])])
 
 
-def test_local_days_across_the_clock_change(small: Tables) -> None:
-    zone = ZoneInfo("America/New_York")
-    for as_of in (date(2017, 3, 12), date(2017, 3, 13), date(2017, 11, 5), date(2017, 11, 6)):
-        assert small.view(as_of).instant.astimezone(zone).replace(tzinfo=None) == datetime.combine(
-            as_of, datetime.min.time()
-        )
+def test_things_are_not_encoded() -> None:
+    with pytest.raises(ValueError, match="merchants is no table of events"):
+        synthetic.tables().encoding("merchants")
 
 
-@pytest.mark.parametrize("n", [1, 3])
-def test_shards_are_a_partition_of_the_view(small: Tables, n: int) -> None:
-    as_of = date(2017, 9, 1)
-    whole = small.view(as_of)
-    parts = [small.view(as_of, (i, n)) for i in range(n)]
-    assert pl.concat(p.customers for p in parts).sort("customer_id").equals(whole.customers)
-    columns = [c for c in whole.lines.columns if c != "row"]
-    key = ["customer_id", "at", "basket_id", "amount", "product_id", "discount", "quantity", "channel", "merchant_id"]
-    lines = pl.concat(p.lines.select(columns) for p in parts).sort(key)
-    assert lines.equals(whole.lines.select(columns).sort(key), null_equal=True)
-    with pytest.raises(ValueError, match="shard"):
-        small.view(as_of, (n, n))
+def test_local_weekday_and_hour_are_those_of_the_instants() -> None:
+    tables = synthetic.tables()
+    local = tables.frames["transactions"]["at"].dt.convert_time_zone(synthetic.ZONE)
+    rows = tables.transactions
+    np.testing.assert_array_equal(rows.values("weekday"), local.dt.weekday().to_numpy() - 1)
+    np.testing.assert_array_equal(np.floor(rows.values("hour")), local.dt.hour().to_numpy())
+    minutes = local.dt.hour().cast(pl.Float64) + local.dt.minute() / 60
+    np.testing.assert_allclose(rows.values("minute"), minutes.to_numpy())
+
+
+def test_rows_of_strangers_are_left_out(small: Tables) -> None:
+    few = small.frames["customers"].head(7)
+    tables = Tables(small.dataset, small.frames | {"customers": few})
+    known = small.frames["transactions"].filter(pl.col("customer_id").is_in(few["customer_id"].implode()))
+    columns = ("transaction_id", "amount", "product_id")
+    assert tables.transactions.frame(np.arange(known.height), columns).select(columns).equals(known.select(columns))
+    bought = plain_view.every_line(tables).join(few, on="customer_id", how="semi", maintain_order="left")
+    assert tables.transactions.codes("category_l2").texts().to_list() == bought["category_l2"].to_list()
 
 
 def test_the_shard_of_a_customer_never_changes() -> None:
@@ -122,13 +99,13 @@ def test_the_shard_of_a_customer_never_changes() -> None:
 SHARDS_OF_7 = [2, 1, 1, 3, 2]
 
 
-def test_saved_tables_come_back_and_replace_older_ones(small: Tables, tmp_path: Path) -> None:
-    small.save(tmp_path / "tables")
-    smaller = Tables(small.dataset, {n: f for n, f in small.frames.items() if n != "campaign_events"})
-    smaller.save(tmp_path / "tables")
+def test_saved_tables_come_back(small: Tables, tmp_path: Path) -> None:
+    fewer = Tables(small.dataset, {n: f for n, f in small.frames.items() if n != "campaign_events"})
+    fewer.save(tmp_path / "tables")
     back = Tables.load(tmp_path / "tables")
     assert back.dataset == small.dataset
     assert not back.has("campaign_events")
-    for name, frame in smaller.frames.items():
+    for name, frame in fewer.frames.items():
         assert frame.equals(back.frames[name], null_equal=True)
-    assert [p.name for p in tmp_path.iterdir()] == ["tables"]
+    with pytest.raises(FileNotFoundError):
+        Tables.load(tmp_path)

@@ -14,7 +14,7 @@ from gudhi.representations import Landscape
 from gudhi.wasserstein import wasserstein_distance
 from scipy.optimize import linear_sum_assignment
 
-from feature_assets.data.tables import View
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.domain import tda
 from feature_assets.groups.domain.tda import diagrams, phase, points, statistics
@@ -23,6 +23,7 @@ from feature_assets.kernels.matching import bottleneck, wasserstein, wasserstein
 from feature_assets.kernels.persistence import ENGINE_VARIABLE, rips_diagrams
 from feature_assets.kernels.rips_cohomology import MOST_POINTS
 from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 
 Csr = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -277,17 +278,18 @@ def test_a_loop_that_lives_less_than_a_float32_apart_leaves_every_statistic_fini
 @lru_cache(maxsize=1)
 def fitted() -> dict[str, GroupState]:
     tables = synthetic.training_tables(synthetic.tables())
-    return {g.name: g.fit([tables.view(day) for day in synthetic.TRAIN], [], 0) for g in tda.GROUPS}
+    return {g.name: g.fit([View(tables, day) for day in synthetic.TRAIN], [], 0) for g in tda.GROUPS}
 
 
 def view_now() -> View:
-    return synthetic.tables().view(synthetic.AS_OF)
+    return View(synthetic.tables(), synthetic.AS_OF)
 
 
 def test_points_are_baskets_and_sessions() -> None:
     view, state = view_now(), fitted()["tda_short"]
-    cloud = points.scaled_points(view, state)
-    baskets, visits = view.baskets, view.frames["sessions"]
+    cloud = points.scaled_points(view, points.Scales.of(state))
+    baskets = plain_view.baskets(synthetic.tables(), synthetic.AS_OF)
+    visits = plain_view.known_frames(synthetic.tables(), synthetic.AS_OF)["sessions"]
     assert cloud.start[-1] == baskets.height + visits.height
     raw = cloud.values * state.arrays["scale"]
     row = int(baskets["row"][0])

@@ -13,20 +13,22 @@ import polars as pl
 import pytest
 
 from feature_assets.data.contract import INFLOWS, OUTFLOWS
-from feature_assets.data.tables import Tables, View
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.sequences import deposit_days as _deposit_days
 from feature_assets.groups.sequences import txn_seq
 from feature_assets.groups.sequences.txn_seq import GROUP, STEPS
 from tests.deliveries import synthetic
+from tests.feature_assets import plain_view
 from tests.feature_assets.sources_by_hand import Person, people
 
 
 @lru_cache(maxsize=1)
 def _computed() -> tuple[View, GroupState, np.ndarray, np.ndarray]:
     tables = synthetic.tables()
-    state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
-    view = tables.view(synthetic.AS_OF)
+    state = GROUP.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * 3, 0)
+    view = View(tables, synthetic.AS_OF)
     return view, state, *_arrays(GROUP.compute(view, state, {}))
 
 
@@ -59,7 +61,7 @@ def test_days_are_their_definition() -> None:
     view, state, values, _ = _computed()
     expected = np.zeros((view.customers.height, STEPS, 16))
     days: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
-    purchases = view.lines.filter((pl.col("days_ago") <= STEPS) & (pl.col("kind") == "purchase"))
+    purchases = plain_view.purchases(synthetic.tables(), synthetic.AS_OF).filter(pl.col("days_ago") <= STEPS)
     for line in purchases.iter_rows(named=True):
         days[line["row"], STEPS - line["days_ago"]].append(line)
     assert len(days) > 1000
@@ -69,8 +71,9 @@ def test_days_are_their_definition() -> None:
 
 
 def test_yesterday_is_the_last_step() -> None:
-    view, _, values, _ = _computed()
-    yesterday = view.lines.filter((pl.col("days_ago") == 1) & (pl.col("kind") == "purchase"))["row"].unique().to_list()
+    _, _, values, _ = _computed()
+    bought = plain_view.purchases(synthetic.tables(), synthetic.AS_OF)
+    yesterday = bought.filter(pl.col("days_ago") == 1)["row"].unique().to_list()
     assert yesterday
     assert np.flatnonzero(values[:, -1, 0]).tolist() == sorted(yesterday)
 
@@ -115,11 +118,12 @@ def test_deposit_channels_are_their_definition() -> None:
     view, state, values, mask = _computed()
     assert state.meta["channels_present"] == [*txn_seq.CARD, *txn_seq.DEPOSIT]
     statements = [
-        v.frames["balances"].filter(pl.col("kind") == "current") for v in map(view._tables.view, synthetic.TRAIN)
+        plain_view.known_frames(synthetic.tables(), t)["balances"].filter(pl.col("kind") == "current")
+        for t in synthetic.TRAIN
     ]
     low = float(np.quantile(pl.concat(statements)["balance"], 0.1))
     assert state.arrays["low_balance"] == pytest.approx(low)
-    found = people(view._tables, synthetic.AS_OF)
+    found = people(synthetic.tables(), synthetic.AS_OF)
     for row, customer in enumerate(view.customers["customer_id"].to_list()):
         expected = _deposits_by_hand(found[customer], state, low) * mask[row][:, None]
         np.testing.assert_allclose(values[row, :, 8:], expected, atol=2e-6, err_msg=customer)
@@ -142,7 +146,7 @@ def test_a_silent_account_is_not_carried_forward_for_ever() -> None:
             "kind": ["current"] * 4,
         }
     )
-    view = Tables(whole.dataset, whole.frames | {"balances": balances}).view(t)
+    view = View(Tables(whole.dataset, whole.frames | {"balances": balances}), t)
     cells, values = _deposit_days.days(view, STEPS, 0.0)["deposit_balance"]
     row = view.customers["customer_id"].to_list().index("c005")
     assert (cells // STEPS == row).all()
@@ -157,15 +161,15 @@ def test_deposit_channels_are_absent_not_invented() -> None:
     bought = whole.frames["transactions"].filter(pl.col("kind").is_in(["purchase", "refund"]))
     frames = {name: frame for name, frame in whole.frames.items() if name != "balances"}
     tables = Tables(whole.dataset, frames | {"transactions": bought})
-    state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
+    state = GROUP.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * 3, 0)
     assert state.meta["channels"] == list(GROUP.side_inputs[0].channels)
     assert state.meta["channels_present"] == list(txn_seq.CARD)
     assert list(state.arrays) == ["scale"]
-    values, _ = _arrays(GROUP.compute(tables.view(synthetic.AS_OF), state, {}))
+    values, _ = _arrays(GROUP.compute(View(tables, synthetic.AS_OF), state, {}))
     assert not values[..., 8:].any()
     assert values[..., 0].any()
     with pytest.raises(ValueError, match="no table balances"):
-        GROUP.compute(tables.view(synthetic.AS_OF), _computed()[1], {})
+        GROUP.compute(View(tables, synthetic.AS_OF), _computed()[1], {})
 
 
 def test_lost_facts_are_absent_channels() -> None:
@@ -174,10 +178,10 @@ def test_lost_facts_are_absent_channels() -> None:
     silent = whole.frames["transactions"].with_columns(channel=pl.lit(None, pl.String))
     frames = {name: frame for name, frame in whole.frames.items() if name != "products"}
     tables = Tables(whole.dataset, frames | {"transactions": silent})
-    state = GROUP.fit([tables.view(day) for day in synthetic.TRAIN], [{}] * 3, 0)
+    state = GROUP.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * 3, 0)
     lost = {"card_category_entropy", "card_top_category", "card_channel_share"}
     assert set(txn_seq.CARD) - set(state.meta["channels_present"]) == lost
-    values, _ = _arrays(GROUP.compute(tables.view(synthetic.AS_OF), state, {}))
+    values, _ = _arrays(GROUP.compute(View(tables, synthetic.AS_OF), state, {}))
     assert not values[..., [4, 5, 6]].any()
     assert values[..., 0].any()
 

@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 
 from feature_assets.data.contract import SPEND
-from feature_assets.data.tables import INSTANTS, Tables
+from feature_assets.data.tables import Tables
 from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check, windows
 from feature_assets.snapshots import SnapshotPlan
 from tests.deliveries import synthetic
+from tests.feature_assets.plain_view import INSTANTS
 
 T = date(2017, 4, 20)
 UNTIL = synthetic.FIRST + timedelta(days=synthetic.DAYS)

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from feature_assets import registry
-from feature_assets.data.tables import PARTS
+from feature_assets.data.parts import table_of
 from pipeline.definitions import build_definitions
 from pipeline.settings import Settings
 
@@ -57,7 +57,7 @@ def test_each_group_of_the_registry_has_its_asset_and_lineage(definitions: dg.De
     specs = {spec.key: spec for spec in definitions.resolve_all_asset_specs()}
     for name, group in registry.registry().items():
         upstream = {dep.asset_key for dep in specs[dg.AssetKey(["features", name])].deps}
-        read = {PARTS[source][0] if source in PARTS else source for source in group.sources}
+        read = {table_of(source) for source in group.sources}
         assert {dg.AssetKey(["tables", table]) for table in read} <= upstream
         assert {dg.AssetKey(["features", need]) for need in group.needs} <= upstream
         assert dg.AssetKey(["training", "champion"]) in upstream

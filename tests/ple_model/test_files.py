@@ -15,6 +15,20 @@ def test_a_published_file_replaces_the_old_one_and_leaves_nothing_beside(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
+def test_an_error_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "scores.parquet"
+    publish(file, b"old")
+
+    def fails(self: Path, target: Path) -> Path:
+        raise OSError(f"no rename of {self.name} to {target.name}")
+
+    monkeypatch.setattr(Path, "replace", fails)
+    with pytest.raises(OSError, match="no rename"):
+        publish(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet"]
+
+
 def test_a_block_that_raises_leaves_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "scores.parquet"
     publish(file, b"old")

@@ -20,7 +20,8 @@ from ple_model.model import PLEClusterAdaTT
 from ple_model.training.data import digest_of_tensors
 from ple_model.training.report import EpochReport
 from ple_model.training.skill import constant_losses, score, skills
-from ple_model.training.trainer import FitResult, NonFiniteLoss, fit
+from ple_model.training.step import NonFiniteLoss
+from ple_model.training.trainer import FitResult, fit
 from ple_model.training.validate import validate
 
 SAMPLES = Path(__file__).with_name("samples.py")

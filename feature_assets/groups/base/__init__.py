@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from feature_assets.events.lines import top_by_spend
+from feature_assets.events.purchases import top_by_spend
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 from feature_assets.groups.base import category_mix, rfm, temporal, transaction_stats
 from feature_assets.groups.base.history import History

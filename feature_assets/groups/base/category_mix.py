@@ -67,7 +67,7 @@ def compute(history: History, categories: list[str]) -> list[np.ndarray]:
     any other counts as one more category."""
     lines, visits, days = history.lines, history.visits, history.days
     width = max(len(categories), TOP) + 1
-    codes = history.category_l1.among(categories, other=width - 1)
+    codes = history.line_codes("category_l1").among(categories, other=width - 1)
     windows = np.array(WINDOWS)
     spend, count = category_totals(lines.start, lines.days_ago, codes, history.line_amount, width, windows)
     total = spend.sum(axis=2)
@@ -79,15 +79,16 @@ def compute(history: History, categories: list[str]) -> list[np.ndarray]:
     made += [column for w in range(len(WINDOWS)) for column in count[w, :, :TOP].T]
     kinds = np.delete(share, np.s_[len(categories) : width - 1], axis=2)
     made += [_entropy(s) for s in kinds] + [_gini(s) for s in kinds] + [s.max(axis=1) for s in kinds]
-    fine = history.category_l2
-    made += [*novelty(lines.start, lines.days_ago, fine.values, fine.n, np.array(NOVELTY_WINDOWS)).T]
-    main, _ = visit_categories(history.line_visit, fine.values, history.line_amount, visits.size, fine.n)
+    fine = history.line_codes("category_l2")
+    kinds_of_fine = len(fine.names)
+    made += [*novelty(lines.start, lines.days_ago, fine.numbers, kinds_of_fine, np.array(NOVELTY_WINDOWS)).T]
+    main, _ = visit_categories(history.line_visit, fine.numbers, history.line_amount, len(visits), kinds_of_fine)
     made += [*window_switches(visits.start, visits.days_ago, main, windows).T]
     pairs = np.array(DRIFT_WINDOWS)
-    made += [*mix_drift(lines.start, lines.days_ago, fine.values, history.line_amount, fine.n, pairs).T]
+    made += [*mix_drift(lines.start, lines.days_ago, fine.numbers, history.line_amount, kinds_of_fine, pairs).T]
     of_variety = np.array(VARIETY_WINDOWS)
     day_of_line = history.visit_day[history.line_visit]
-    _, variety = visit_categories(day_of_line, fine.values, history.line_amount, days.size, fine.n)
+    _, variety = visit_categories(day_of_line, fine.numbers, history.line_amount, len(days), kinds_of_fine)
     n = window_counts(days.start, days.days_ago, of_variety)
     made += [*(window_sums(days.start, days.days_ago, variety, of_variety) / np.where(n > 0, n, np.nan)).T]
     return made

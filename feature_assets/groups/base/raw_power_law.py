@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import Window, top_by_spend, window
-from feature_assets.events.windows import Windows, maximum
+from feature_assets.events.numbers import maximum
+from feature_assets.events.purchases import top_by_spend
+from feature_assets.events.ragged import Events
+from feature_assets.events.view import View
+from feature_assets.events.windows import Windows
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 from feature_assets.kernels.extremes import largest_three
 
@@ -91,7 +93,7 @@ class RawPowerLaw(FeatureGroup):
 
     def _values(self, inputs: Inputs) -> Values:
         view, state = inputs.view, inputs.state
-        part = window(view, _LONGEST)
+        part = view.recent_purchases(_LONGEST)
         blocks = [
             _by_window(part),
             _distinct(part, view),
@@ -105,9 +107,9 @@ class RawPowerLaw(FeatureGroup):
         return Values(matrix)
 
 
-def _by_window(part: Window) -> np.ndarray:
+def _by_window(part: Events) -> np.ndarray:
     """[customers, 40]: eight measures, five windows each."""
-    lines = Windows(part.row, part.days_ago, part.customers, DAYS)
+    lines = part.windows(DAYS)
     amount, units = part.values("amount"), part.values("quantity")
     group = part.group("basket_id")
     baskets = Windows(group.row, group.days_ago, part.customers, DAYS)
@@ -127,9 +129,9 @@ def _by_window(part: Window) -> np.ndarray:
     )
 
 
-def _distinct(part: Window, view: View) -> np.ndarray:
+def _distinct(part: Events, view: View) -> np.ndarray:
     """[customers, 8]: different categories, brands and merchants in 56 and 224 days."""
-    lines = Windows(part.row, part.days_ago, part.customers, (56, 224))
+    lines = part.windows((56, 224))
     names = ("category_l2", "category_l3", "brand", "merchant_id")
     blocks = [
         lines.distinct(part.previous_days_ago(name), part.codes(name) >= 0)
@@ -140,7 +142,7 @@ def _distinct(part: Window, view: View) -> np.ndarray:
     return np.concatenate(blocks, axis=1)
 
 
-def _by_rank(part: Window, name: str, vocabulary: Sequence[str], width: int, days: tuple[int, ...]) -> np.ndarray:
+def _by_rank(part: Events, name: str, vocabulary: Sequence[str], width: int, days: tuple[int, ...]) -> np.ndarray:
     """[customers, width × days]: spend on each value of the vocabulary; null where the vocabulary is shorter."""
     rank = part.ranked(name, vocabulary)
     known = rank < len(vocabulary)
@@ -150,7 +152,7 @@ def _by_rank(part: Window, name: str, vocabulary: Sequence[str], width: int, day
     return sums.reshape(part.customers, -1)
 
 
-def _extremes(part: Window) -> np.ndarray:
+def _extremes(part: Events) -> np.ndarray:
     """[customers, 15]: the last columns, in their order."""
     amount = part.values("amount")
     recent = part.days_ago <= 56
@@ -188,7 +190,7 @@ def _extremes(part: Window) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _longest_gap(part: Window) -> np.ndarray:
+def _longest_gap(part: Events) -> np.ndarray:
     """Days between the two neighbouring purchase lines that lie furthest apart, NaN with fewer than two days."""
     same = part.row[1:] == part.row[:-1]
     gap = (part.days_ago[:-1] - part.days_ago[1:]).astype(np.float64)

@@ -97,7 +97,7 @@ def compute(history: History, arrays: Mapping[str, np.ndarray]) -> list[np.ndarr
     ages = window_sums(visits.start, visits.days_ago, visits.days_ago.astype(np.float64), windows)
     amounts = window_sums(visits.start, visits.days_ago, history.visit_amount, windows)
     some = np.where(counts > 0, counts, np.nan)
-    made = [visits.last(), *(ages / some).T, *counts.T, *(amounts / some).T]
+    made = [visits.days_since(), *(ages / some).T, *counts.T, *(amounts / some).T]
     made += _gaps(history)
     made += [history.tenure, np.diff(history.days.start) / history.tenure]
     made += _ranks(history, arrays["rank_edges"])
@@ -116,21 +116,21 @@ def compute(history: History, arrays: Mapping[str, np.ndarray]) -> list[np.ndarr
 def purchase_process(history: History) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(x, t_x, T) of BG/NBD a customer: repeat purchase days, days from the first to the last one, days from the first
     to t. A day is one purchase however many visits it has; NaN without any. Source: Fader, Hardie & Lee (2005) §2."""
-    first = history.days.first()
+    first = history.days.days_since_first()
     repeats = np.where(np.isfinite(first), np.diff(history.days.start) - 1.0, np.nan)
-    return repeats, first - history.days.last(), first
+    return repeats, first - history.days.days_since(), first
 
 
 def mean_day_spend(history: History) -> np.ndarray:
     """Mean spend of a purchase day over all history; NaN without one."""
     days = np.diff(history.days.start)
-    total = np.bincount(history.days.row(), weights=history.day_amount, minlength=history.customers)
+    total = np.bincount(history.days.row, weights=history.day_amount, minlength=history.customers)
     return np.where(days > 0, total / np.maximum(days, 1), np.nan)
 
 
 def _gaps(history: History) -> list[np.ndarray]:
     """Mean, median, CV (population) of the gaps in days, and the last one over the mean."""
-    row = history.days.row()
+    row = history.days.row
     same = row[1:] == row[:-1]
     gap = (history.days.days_ago[:-1] - history.days.days_ago[1:])[same].astype(np.float64)
     owner = row[1:][same]
@@ -157,7 +157,7 @@ def _ranked(history: History) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Days since the last visit, visits and spend of the rank window."""
     visits, window = history.visits, np.array([RANK_WINDOW])
     return (
-        visits.last(),
+        visits.days_since(),
         window_counts(visits.start, visits.days_ago, window)[:, 0],
         window_sums(visits.start, visits.days_ago, history.visit_amount, window)[:, 0],
     )

@@ -18,10 +18,8 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from feature_assets.data.tables import View
-from feature_assets.events.events import Events, contacts, reached, sessions
-from feature_assets.events.lines import window
-from feature_assets.events.statements import holdings
+from feature_assets.events.ragged import Events
+from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 
 COLD_DAYS = 56
@@ -103,7 +101,7 @@ def segments(view: View) -> np.ndarray:
     """0 anonymous, 1 cold start, 2 warm, int64 [customers]; the rule is that of the module."""
     days = np.zeros(view.customers.height)
     if view.has("transactions"):
-        part = window(view)
+        part = view.purchases
         fresh = np.ones(len(part.row), dtype=bool)
         fresh[1:] = (part.row[1:] != part.row[:-1]) | (part.days_ago[1:] != part.days_ago[:-1])
         days += np.bincount(part.row[fresh], minlength=part.customers)
@@ -154,7 +152,7 @@ def _early(view: View) -> np.ndarray:
         return np.bincount(found.row[tenure[found.row] - found.days_ago < EARLY], minlength=n)
 
     if view.has("transactions"):
-        part = window(view)
+        part = view.purchases
         first = tenure[part.row] - part.days_ago < EARLY
         row, amount = part.row[first], part.values("amount")[first]
         category = part.codes("category_l1")[first].astype(np.int64)
@@ -164,15 +162,15 @@ def _early(view: View) -> np.ndarray:
         result[:, 1] = np.maximum(np.bincount(row, amount, minlength=n), 0.0)
         result[:, 2] = np.bincount(different, minlength=n)
     if view.has("sessions"):
-        result[:, 3] = counted(sessions(view))
-        result[:, 4] = counted(sessions(view).of("event", "search"))
+        result[:, 3] = counted(view.sessions)
+        result[:, 4] = counted(view.sessions.of("event", "search"))
     if view.has("contacts"):
-        result[:, 5] = counted(contacts(view))
+        result[:, 5] = counted(view.contacts)
     if view.has("campaign_events"):
-        result[:, 6] = counted(reached(view).of("event", "impression"))
-        result[:, 7] = counted(reached(view).of("event", "click"))
+        result[:, 6] = counted(view.campaign_events.of("event", "impression"))
+        result[:, 7] = counted(view.campaign_events.of("event", "click"))
     if view.has("holdings"):
-        row, ago = holdings(view).openings()
+        row, ago = view.holdings.openings()
         result[:, 8] = np.bincount(row[tenure[row] - ago < EARLY], minlength=n)
     return result
 

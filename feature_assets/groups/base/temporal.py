@@ -140,11 +140,12 @@ def _circles(history: History) -> list[np.ndarray]:
     Source: Mardia & Jupp (2000), Directional Statistics, §2.3."""
     visits, windows = history.visits, np.array(CIRCLE_WINDOWS)
     count = window_counts(visits.start, visits.days_ago, windows)
+    hour, weekday = visits.values("hour"), visits.values("weekday")
     turns = (
-        history.hour / 24,
-        history.hour / 12,
-        history.weekday / 7,
-        history.weekday / 3.5,
+        hour / 24,
+        hour / 12,
+        weekday / 7,
+        weekday / 3.5,
         history.month_day / history.month_days,
     )
     made = []
@@ -277,7 +278,7 @@ def _mean(weekly: np.ndarray, weeks: int, end: int) -> np.ndarray:
 
 def _gaps(history: History, window: int) -> tuple[np.ndarray, np.ndarray]:
     """Customer and length (days) of the gaps between successive purchase days that both lie in the window."""
-    row, ago = history.days.row(), history.days.days_ago
+    row, ago = history.days.row, history.days.days_ago
     inside = (row[1:] == row[:-1]) & (ago[:-1] <= window)
     return row[1:][inside], (ago[:-1] - ago[1:])[inside]
 

@@ -53,9 +53,10 @@ def compute(history: History) -> list[np.ndarray]:
     moments = window_moments(days.start, days.days_ago, history.day_amount, windows)
     n_visits = window_counts(visits.start, visits.days_ago, windows)
     some_visits = np.where(n_visits > 0, n_visits, np.nan)
-    night = ((history.hour >= NIGHT[0]) | (history.hour < NIGHT[1])).astype(np.float64)
-    weekend = (history.weekday >= 5).astype(np.float64)
-    channel, merchant = history.channel, history.merchant
+    hour = visits.values("hour")
+    night = ((hour >= NIGHT[0]) | (hour < NIGHT[1])).astype(np.float64)
+    weekend = (visits.values("weekday") >= 5).astype(np.float64)
+    channel, merchant = history.line_codes("channel"), visits.columns.codes("merchant_id")
     measures = [
         window_counts(lines.start, lines.days_ago, windows),
         spend,
@@ -63,7 +64,7 @@ def compute(history: History) -> list[np.ndarray]:
         (discount + refunded) / np.where(price > 0, price, np.nan),
         window_sums(visits.start, visits.days_ago, weekend, windows) / some_visits,
         window_sums(visits.start, visits.days_ago, night, windows) / some_visits,
-        window_dispersion(lines.start, lines.days_ago, channel.values, channel.n, windows),
-        window_dispersion(visits.start, visits.days_ago, merchant.values, merchant.n, windows),
+        window_dispersion(lines.start, lines.days_ago, channel.numbers, len(channel.names), windows),
+        window_dispersion(visits.start, visits.days_ago, merchant.numbers, len(merchant.names), windows),
     ]
     return [column for measure in measures for column in measure.T]

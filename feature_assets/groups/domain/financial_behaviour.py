@@ -25,13 +25,12 @@ therefore absent. Source: FEATURES §3.8.
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 from numba import njit
 
 from feature_assets.data.contract import INFLOWS
-from feature_assets.data.tables import View
-from feature_assets.events.flows import Flows, flows, kinds_in, observed_days, offsets, purchase_days
-from feature_assets.events.lines import past_events, window
+from feature_assets.events.flows import kinds_in
+from feature_assets.events.ragged import Events
+from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 MONTH = 365.25 / 12  # days
@@ -86,18 +85,15 @@ class FinancialBehaviour(FeatureGroup):
     def _values(self, inputs: Inputs) -> Values:
         view = inputs.view
         kinds, customers = inputs.state.meta["kinds"], view.customers.height
-        days, known, observed = purchase_days(view), flows(view), observed_days(view)
+        days, known, observed = view.purchase_days, view.flows, view.observed_days
         absent = np.full(customers, np.nan)
 
-        def recent(chosen: np.ndarray) -> np.ndarray:
-            inside = chosen & (known.days_ago <= HALF_YEAR)
-            return np.bincount(known.row[inside], known.amount[inside], minlength=customers).astype(np.float64)
+        def recent(*kinds: str) -> np.ndarray:
+            return known.of("kind", *kinds).sum_of("amount", HALF_YEAR)
 
-        row = np.repeat(np.arange(customers), np.diff(days.start))
-        young = days.days_ago <= HALF_YEAR
-        bought = np.bincount(row[young], days.amount[young], minlength=customers).astype(np.float64)
-        consumed = np.maximum(bought + recent(known.of(CONSUMED)), 0.0)
-        inflow = recent(known.of(INFLOWS))
+        bought = days.total(days.amount, HALF_YEAR)
+        consumed = np.maximum(bought + recent(*CONSUMED), 0.0)
+        inflow = recent(*INFLOWS)
         received = np.where(inflow > 0, inflow, np.nan)
         monthly = consumed / (np.clip(observed, 1, HALF_YEAR) / MONTH)
         monthly = np.where(monthly > 0, monthly, np.nan)
@@ -107,11 +103,11 @@ class FinancialBehaviour(FeatureGroup):
             propensity, smooth = _responses(view, known)
         if any(kind in kinds for kind in PAYDAYS):
             payday = _payday(view, known)
-        debt = recent(known.of(("repayment",))) / received if "repayment" in kinds else absent
+        debt = recent("repayment") / received if "repayment" in kinds else absent
         buffer, lowest = _liquid(view) if view.has("balances") else (absent, absent)
         cash = absent
         if "withdrawal" in kinds:
-            withdrawn = recent(known.of(("withdrawal",)))
+            withdrawn = recent("withdrawal")
             cash = withdrawn / np.where(withdrawn + bought > 0, withdrawn + bought, np.nan)
         measures = [
             savings,
@@ -127,27 +123,26 @@ class FinancialBehaviour(FeatureGroup):
         return Values(np.column_stack(measures))
 
 
-def _responses(view: View, known: Flows) -> tuple[np.ndarray, np.ndarray]:
-    days, observed = purchase_days(view), observed_days(view)
-    chosen = known.of(INFLOWS) & (known.amount > 0)
-    start = offsets(known.row[chosen], view.customers.height)
-    received = (start, known.days_ago[chosen], known.amount[chosen])
+def _responses(view: View, known: Events) -> tuple[np.ndarray, np.ndarray]:
+    days, observed = view.purchase_days, view.observed_days
+    inflows = known.of("kind", *INFLOWS)
+    inflows = inflows.where(inflows.values("amount") > 0)
+    received = (inflows.start, inflows.days_ago, inflows.values("amount"))
     weeks = np.minimum(observed // 7, WEEKS)
     months = np.minimum((observed / MONTH).astype(np.int64), MONTHS)
     spent = (days.start, days.days_ago, days.amount)
     return marginal_propensity(*spent, *received, weeks), smoothing(*spent, *received, months)
 
 
-def _payday(view: View, known: Flows) -> np.ndarray:
-    days, chosen = purchase_days(view), known.of(PAYDAYS)
-    start = offsets(known.row[chosen], view.customers.height)
-    span = np.minimum(observed_days(view), YEAR)
-    return payday_effect(days.start, days.days_ago, days.amount, start, known.days_ago[chosen], span)
+def _payday(view: View, known: Events) -> np.ndarray:
+    days, paid = view.purchase_days, known.of("kind", *PAYDAYS)
+    span = np.minimum(view.observed_days, YEAR)
+    return payday_effect(days.start, days.days_ago, days.amount, paid.start, paid.days_ago, span)
 
 
 def _round(view: View) -> np.ndarray:
     """(k/n − chance)/(1 − chance) of the n purchase lines of a year; NaN below `MIN_LINES`."""
-    part = window(view)
+    part = view.purchases
     amount, young = part.values("amount"), (part.days_ago <= YEAR)
     chosen = young & (amount > 0)
     whole = np.rint(amount * 100) % 100 == 0
@@ -158,18 +153,14 @@ def _round(view: View) -> np.ndarray:
 
 def _liquid(view: View) -> tuple[np.ndarray, np.ndarray]:
     """Latest and lowest statement of the last half year, summed over the liquid accounts; NaN without any."""
-    statements = (
-        past_events(view, "balances")
-        .filter(pl.col("kind").is_in(LIQUID) & ((pl.lit(view.as_of) - pl.col("on")).dt.total_days() <= HALF_YEAR))
-        .sort("row", "account_id", "on")
-        .group_by("row", "account_id", maintain_order=True)
-        .agg(pl.col("balance").last().alias("latest"), pl.col("balance").min().alias("lowest"))
-        .drop_nulls()
-    )
-    row, customers = statements["row"].to_numpy(), view.customers.height
+    liquid = view.statements.of(*LIQUID)
+    recent = liquid.where(liquid.events.days_ago <= HALF_YEAR)
+    row, customers = recent.row, view.customers.height
     some = np.where(np.bincount(row, minlength=customers) > 0, 1.0, np.nan)
-    latest = np.bincount(row, statements["latest"].to_numpy(), minlength=customers)
-    return some * latest, some * np.bincount(row, statements["lowest"].to_numpy(), minlength=customers)
+    balance = recent.balance
+    lowest = np.minimum.reduceat(balance, recent.start) if len(balance) else balance
+    latest = np.bincount(row, balance[recent.latest()], minlength=customers)
+    return some * latest, some * np.bincount(row, lowest, minlength=customers)
 
 
 @njit(cache=True)

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import window
+from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 from feature_assets.groups.base import category_mix, rfm
 from feature_assets.groups.multi_source import campaign
@@ -220,7 +219,7 @@ def _matrix(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
 
 
 def _log_spend(view: View) -> np.ndarray:
-    part = window(view)
+    part = view.purchases
     return np.log1p(np.maximum(np.bincount(part.row, part.values("amount"), minlength=part.customers), 0.0))
 
 

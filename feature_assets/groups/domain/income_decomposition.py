@@ -18,7 +18,9 @@ import numpy as np
 from numba import njit
 
 from feature_assets.data.contract import INFLOWS
-from feature_assets.events.flows import calendar, flows, kinds_in, observed_days
+from feature_assets.events.flows import kinds_in
+from feature_assets.events.numbers import month_place
+from feature_assets.events.ragged import Events
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 MONTH = 365.25 / 12  # days
@@ -68,34 +70,32 @@ class IncomeDecomposition(FeatureGroup):
         names, customers = [c.name for c in self.columns], view.customers.height
         if not inputs.state.meta["inflows"]:
             return Values(np.full((customers, len(names)), np.nan))
-        known = flows(view)
-        inflow = known.of(INFLOWS) & (known.amount > 0)
-        months = np.minimum((observed_days(view) / MONTH).astype(np.int64), MONTHS)
+        known = view.flows.of("kind", *INFLOWS)
+        known = known.where(known.values("amount") > 0)
+        amount = known.values("amount")
+        months = np.minimum((view.observed_days / MONTH).astype(np.int64), MONTHS)
         month = ((known.days_ago - 1) / MONTH).astype(np.int64)
-        inside = inflow & (month < months[known.row])
+        inside = month < months[known.row]
         cell = known.row[inside] * MONTHS + months[known.row[inside]] - 1 - month[inside]
-        monthly = np.bincount(cell, known.amount[inside], minlength=customers * MONTHS).astype(np.float64)
+        monthly = np.bincount(cell, amount[inside], minlength=customers * MONTHS).astype(np.float64)
         level = permanent(monthly.reshape(customers, MONTHS), months, RATIOS)
-        recent = inflow & (known.days_ago <= YEAR)
-
-        def total(chosen: np.ndarray) -> np.ndarray:
-            return np.bincount(known.row[chosen], known.amount[chosen], minlength=customers)
-
-        year = total(recent)
-        shares = [total(recent & known.of(kinds)) / np.where(year > 0, year, np.nan) for kinds in SHARES.values()]
-        salaries = known.of(("salary",)) & recent
-        regular = _regularity(known.row[salaries], calendar(view, known.days_ago[salaries]), customers)
+        year = known.sum_of("amount", YEAR)
+        shares = [
+            known.of("kind", *kinds).sum_of("amount", YEAR) / np.where(year > 0, year, np.nan)
+            for kinds in SHARES.values()
+        ]
+        salaries = known.of("kind", "salary").recent(YEAR)
+        regular = _regularity(salaries)
         return Values(np.column_stack([level, regular, *shares]))
 
 
-def _regularity(row: np.ndarray, angle: np.ndarray, customers: int) -> np.ndarray:
-    """(n R² − 1) / (n − 1) of the angles of each customer, whose mean is the squared mean resultant length of the
-    distribution; NaN below `MIN_SALARIES`. Source: Mardia & Jupp (2000), §4.8."""
-    n = np.bincount(row, minlength=customers).astype(np.float64)
-    squares = (
-        np.bincount(row, np.cos(angle), minlength=customers) ** 2
-        + np.bincount(row, np.sin(angle), minlength=customers) ** 2
-    )
+def _regularity(salaries: Events) -> np.ndarray:
+    """(n R² − 1) / (n − 1) of the angles of each customer's salaries round the calendar month, whose mean is the
+    squared mean resultant length of the distribution; NaN below `MIN_SALARIES`. Source: Mardia & Jupp (2000), §4.8."""
+    day, days = month_place(salaries.as_of - salaries.days_ago.astype(np.int64))
+    angle = 2 * np.pi * day.astype(np.float64) / days.astype(np.float64)
+    n = salaries.count()
+    squares = salaries.total(np.cos(angle)) ** 2 + salaries.total(np.sin(angle)) ** 2
     enough = np.where(n >= MIN_SALARIES, n, np.nan)
     return (squares / enough - 1.0) / (enough - 1.0)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from feature_assets.events.lines import Window, cached
+from feature_assets.events.ragged import Events
 
 
 def drawn_by_name(name: str, width: int) -> np.ndarray:
@@ -32,12 +32,7 @@ def fixed_axes(vectors: np.ndarray, names: Sequence[str], width: int) -> np.ndar
     return left @ right
 
 
-def line_starts(part: Window) -> np.ndarray:
-    """First line of each customer of the window, int64 [customers + 1]."""
-    return cached(part, "line starts", lambda: np.searchsorted(part.row, np.arange(part.customers + 1)))
-
-
-def numbered(part: Window, name: str, vocabulary: Sequence[str]) -> np.ndarray:
+def numbered(part: Events, name: str, vocabulary: Sequence[str]) -> np.ndarray:
     """Position of each line's value in `vocabulary`, int64 [lines]; −1 for any other value and null."""
     rank = part.ranked(name, vocabulary)
     return np.where(rank == len(vocabulary), -1, rank)

@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import Window, window
+from feature_assets.events.ragged import Events
+from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
-from feature_assets.groups.embeddings.axes import fixed_axes, line_starts, numbered
+from feature_assets.groups.embeddings.axes import fixed_axes, numbered
 from feature_assets.groups.embeddings.lightgcn.graph import purchases_graph
 from feature_assets.groups.embeddings.poincare import line_weights
 from feature_assets.groups.embeddings.poincare.training import embed
-from feature_assets.groups.embeddings.poincare.tree import Tree, bought_paths, places
+from feature_assets.groups.embeddings.poincare.tree import Tree, bought_nodes, bought_paths
 from feature_assets.kernels.merchants import entropy_rate, exploration, staying
 from feature_assets.kernels.poincare import midpoints
 from feature_assets.kernels.propagation import neighbour_sums
@@ -36,7 +36,6 @@ CATEGORY, BRAND = 4, 8  # dimensions
 BRANDS = 1024  # with the most customers
 LEAST_CUSTOMERS = 5  # of a brand that is embedded
 LONGEST = 100  # visits that the entropy rate looks at
-_CATALOGUE = ("merchants", "merchant_id")
 
 
 def _columns() -> tuple[Column, ...]:
@@ -120,7 +119,7 @@ class Merchant(FeatureGroup):
         arrays = {"brands": vectors, "information": information}
         meta: dict[str, Any] = {"brands": brands, "merchants": merchants}
         if views[0].has("merchants"):
-            tree = Tree.of(bought_paths(views, *_CATALOGUE))
+            tree = Tree.of(bought_paths(views, "merchant"))
             fitted = embed(tree, CATEGORY, training.seed)
             arrays |= {"points": fitted.points, "parent": tree.parent}
             meta |= {"names": tree.names, "quality": fitted.quality}
@@ -128,10 +127,8 @@ class Merchant(FeatureGroup):
 
     def _values(self, inputs: Inputs) -> Values:
         view, state = inputs.view, inputs.state
-        part = window(view)
-        sums, count = neighbour_sums(
-            line_starts(part), numbered(part, "brand", state.meta["brands"]), state.arrays["brands"]
-        )
+        part = view.purchases
+        sums, count = neighbour_sums(part.start, numbered(part, "brand", state.meta["brands"]), state.arrays["brands"])
         brand = sums / np.where(count > 0, count, np.nan)[:, None]
         levels, radius = _categories(view, state)
         values = np.column_stack([levels, brand, _statistics(part, state), radius])
@@ -170,8 +167,8 @@ def _information(views: Sequence[View]) -> tuple[list[str], np.ndarray]:
     """Merchants of the training visits, and −log2 of the share of each, one visit added to every one and to unknown."""
     visits: dict[str, int] = {}
     for view in views:
-        part = window(view)
-        known = part.lines.codes("merchant_id")[1]
+        part = view.purchases
+        known = part.names("merchant_id")
         counts = np.bincount(_visits(part)[1], minlength=len(known))
         for i in np.flatnonzero(counts).tolist():
             visits[known[i]] = visits.get(known[i], 0) + int(counts[i])
@@ -180,7 +177,7 @@ def _information(views: Sequence[View]) -> tuple[list[str], np.ndarray]:
     return merchants, -np.log2(counted / counted.sum())
 
 
-def _visits(part: Window) -> tuple[np.ndarray, np.ndarray]:
+def _visits(part: Events) -> tuple[np.ndarray, np.ndarray]:
     """Customer and merchant code of each visit: a run of lines of one customer and day at one merchant."""
     code, row, days_ago = part.codes("merchant_id"), part.row, part.days_ago
     first = np.ones(len(row), dtype=bool)
@@ -189,12 +186,12 @@ def _visits(part: Window) -> tuple[np.ndarray, np.ndarray]:
     return row[first], code[first].astype(np.int64)
 
 
-def _statistics(part: Window, state: GroupState) -> np.ndarray:
+def _statistics(part: Events, state: GroupState) -> np.ndarray:
     """[customers, 4]: entropy rate, exploration, staying, self-information."""
     row, code = _visits(part)
     start = np.searchsorted(row, np.arange(part.customers + 1))
     place = {merchant: i for i, merchant in enumerate(state.meta["merchants"])}
-    names = part.lines.codes("merchant_id")[1]
+    names = part.names("merchant_id")
     bits = state.arrays["information"][np.array([place.get(name, -1) for name in names], dtype=np.int64)]
     visits = np.bincount(row, minlength=part.customers)
     information = np.bincount(row, bits[code], minlength=part.customers)
@@ -210,12 +207,12 @@ def _statistics(part: Window, state: GroupState) -> np.ndarray:
 
 def _categories(view: View, state: GroupState) -> tuple[np.ndarray, np.ndarray]:
     """Tangent coordinates of levels 1 and 2 [customers, 8] and the radius [customers]; NaN where there are none."""
-    part = window(view)
+    part = view.purchases
     if "points" not in state.arrays:
         return np.full((part.customers, 2 * CATEGORY), np.nan), np.full(part.customers, np.nan)
     tree, points = Tree.of_parts(state.meta["names"], state.arrays["parent"]), state.arrays["points"]
-    node = places(view._tables, *_CATALOGUE).nodes(tree)[part.codes("merchant_id")]
-    weight, start = line_weights(part.values("amount")), line_starts(part)
+    node = bought_nodes(view, tree, "merchant")
+    weight, start = line_weights(part.values("amount")), part.start
     levels = []
     for level in (1, 2):
         above = np.append(tree.above(level), -1)

@@ -22,8 +22,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import top_by_spend, window
+from feature_assets.events.purchases import top_by_spend
+from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 from feature_assets.kernels.bandit import MEASURES, bandit_measures, day_choices, pays
 
@@ -66,7 +66,7 @@ class Bandit(FeatureGroup):
 
 def _choices(view: View, categories: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Offsets, days ago and arm of the choices of the last 365 days; unknown categories are no choice."""
-    part = window(view, DAYS)
+    part = view.recent_purchases(DAYS)
     arm = np.where(part.codes("category_l1") >= 0, part.ranked("category_l1", categories), -1)
     start = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.bincount(part.row, minlength=part.customers))])
     return day_choices(start, part.days_ago, arm, np.nan_to_num(part.values("amount")), len(categories) + 1)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from feature_assets.events.days import days
 from feature_assets.group import Column, FeatureGroup, Inputs, Values
 from feature_assets.kernels.series import DAYS, MEASURES, series_measures
 
@@ -49,7 +48,7 @@ class SeriesDynamics(FeatureGroup):
 
     def _values(self, inputs: Inputs) -> Values:
         """18 columns; null where undefined: fewer than 56 known days, or no purchase on any of them."""
-        recent = days(inputs.view, DAYS)
+        recent = inputs.view.daily_series(DAYS)
         logs = np.ascontiguousarray(recent.values[:, 1].astype(np.float64))
         values = series_measures(recent.start, recent.days_ago, logs, recent.length)
         return Values(values)

@@ -9,14 +9,10 @@ exposed gets the population's rate. Source: FEATURES §3.2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import polars as pl
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import cached, past_events
-from feature_assets.events.windows import Windows, maximum
+from feature_assets.events.campaigns import REACHED
+from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 DAYS = (28, 84, 366)
@@ -53,21 +49,6 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class _Events:
-    """Campaign events of a View: E events in stable order, and X exposures."""
-
-    customers: int
-    row: np.ndarray  # [E]
-    days_ago: np.ndarray  # [E] ≥ 1
-    kind: dict[str, np.ndarray]  # event → bool [E]
-    exposure_row: np.ndarray  # [X]
-    exposure_days_ago: np.ndarray  # [X] of the first impression
-    telling: np.ndarray  # bool [X]: a click on this campaign's kind says something
-    clicked: np.ndarray  # bool [X]
-    converted: np.ndarray  # bool [X]
-
-
 class Campaign(FeatureGroup):
     """Impressions, clicks and conversions. Fitted: the priors of the two rates."""
 
@@ -78,7 +59,7 @@ class Campaign(FeatureGroup):
 
     def _learn(self, training: TrainingInputs) -> GroupState:
         """Arrays `click_prior` and `conversion_prior`: (α, β), from each customer's exposures before each date."""
-        counts = [_counts(_events(view)) for view in training.views]
+        counts = [_counts(view) for view in training.views]
         clickable, clicked, shown, converted = np.concatenate(counts, axis=1)
         return GroupState(
             {
@@ -89,30 +70,22 @@ class Campaign(FeatureGroup):
 
     def _values(self, inputs: Inputs) -> Values:
         view, state = inputs.view, inputs.state
-        events = _events(view)
-        n = events.customers
-        of_kind = {
-            kind: Windows(events.row[chosen], events.days_ago[chosen], n, DAYS).sums()
-            for kind, chosen in events.kind.items()
-        }
-        clickable, clicked, shown, converted = _counts(events)
-        response = events.kind["click"] | events.kind["conversion"]
-        impression = events.kind["impression"]
-        unanswered = ~((events.telling & events.clicked) | events.converted)
+        events, exposures = view.campaign_events, view.exposures
+        counts = {kind: events.of("event", kind).windows(DAYS).sums() for kind in REACHED}
+        clickable, clicked, shown, converted = _counts(view)
+        unanswered = ~((_telling(view) & exposures.clicked) | exposures.converted)
         fatigue = np.bincount(
-            events.exposure_row[unanswered],
-            np.exp2(-events.exposure_days_ago[unanswered] / HALF_LIFE),
-            minlength=n,
+            exposures.row[unanswered], np.exp2(-exposures.days_ago[unanswered] / HALF_LIFE), minlength=events.customers
         )
         matrix = np.column_stack(
             [
-                of_kind["impression"],
-                of_kind["click"][:, :2],
-                of_kind["conversion"][:, 1:],
+                counts["impression"],
+                counts["click"][:, :2],
+                counts["conversion"][:, 1:],
                 _smoothed(clicked, clickable, state.arrays["click_prior"]),
                 _smoothed(converted, shown, state.arrays["conversion_prior"]),
-                -maximum(events.row[impression], -events.days_ago[impression].astype(np.float64), n),
-                -maximum(events.row[response], -events.days_ago[response].astype(np.float64), n),
+                events.of("event", "impression").days_since(),
+                events.of("event", "click", "conversion").days_since(),
                 fatigue,
             ]
         )
@@ -142,57 +115,16 @@ def _smoothed(k: np.ndarray, n: np.ndarray, prior: np.ndarray) -> np.ndarray:
     return (k + prior[0]) / (n + prior.sum())
 
 
-def _counts(events: _Events) -> np.ndarray:
+def _telling(view: View) -> np.ndarray:
+    """Whether a click on the campaign of each exposure says something, bool [X]."""
+    return ~view.exposures.kind.is_in(list(view.dataset.click_kinds_off))
+
+
+def _counts(view: View) -> np.ndarray:
     """Exposures with a telling click rate, those clicked, all exposures, those converted: float64 [4, customers]."""
-    every = np.ones(len(events.exposure_row), dtype=bool)
-    chosen = (events.telling, events.telling & events.clicked, every, events.converted)
-    return np.stack([np.bincount(events.exposure_row, mask, minlength=events.customers) for mask in chosen])
-
-
-def _events(view: View) -> _Events:
-    return cached(view, "campaign_events", lambda: _read(view))
-
-
-def _read(view: View) -> _Events:
-    known = (
-        past_events(view, "campaign_events")
-        .select(
-            "row",
-            "campaign_id",
-            "event",
-            days_ago=(pl.lit(view.as_of) - pl.col("at").dt.convert_time_zone(view.zone).dt.date()).dt.total_days(),
-        )
-        .sort("row", pl.col("days_ago").neg(), "campaign_id", "event")
-    )
-    keys = ("row", "campaign_id")
-    exposures = (
-        known.group_by(keys)
-        .agg(
-            days_ago=pl.col("days_ago").filter(pl.col("event") == "impression").max(),
-            clicked=(pl.col("event") == "click").any(),
-            converted=(pl.col("event") == "conversion").any(),
-        )
-        .filter(pl.col("days_ago").is_not_null())
-        .sort(keys)
-    )
-    if view.has("campaigns"):
-        kinds = view._tables.frames["campaigns"].select("campaign_id", pl.col("kind").cast(pl.String))
-        exposures = exposures.join(kinds, on="campaign_id", how="left", maintain_order="left")
-        silent = exposures["kind"].is_in(list(view.dataset.click_kinds_off)).fill_null(False)
-    else:
-        silent = pl.Series([False]).new_from_index(0, exposures.height)
-    event = known["event"].cast(pl.String)
-    return _Events(
-        customers=view.customers.height,
-        row=known["row"].to_numpy(),
-        days_ago=known["days_ago"].to_numpy(),
-        kind={kind: (event == kind).to_numpy() for kind in ("impression", "click", "conversion")},
-        exposure_row=exposures["row"].to_numpy(),
-        exposure_days_ago=exposures["days_ago"].to_numpy(),
-        telling=~silent.to_numpy(),
-        clicked=exposures["clicked"].to_numpy(),
-        converted=exposures["converted"].to_numpy(),
-    )
+    exposures, telling = view.exposures, _telling(view)
+    chosen = (telling, telling & exposures.clicked, np.ones(len(telling), dtype=np.bool_), exposures.converted)
+    return np.stack([np.bincount(exposures.row, mask, minlength=view.customers.height) for mask in chosen])
 
 
 GROUP = Campaign()

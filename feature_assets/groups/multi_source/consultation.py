@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_assets.data.contract import CONTACT_KINDS
-from feature_assets.events.events import Events, contacts, entropy, ratio
-from feature_assets.events.statements import Holdings, holdings
+from feature_assets.events.numbers import entropy, ratio
+from feature_assets.events.ragged import Events
+from feature_assets.events.statements import Holdings
 from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
 
@@ -28,7 +29,7 @@ class Contacts:
 
 def _read(inputs: Inputs) -> Contacts:
     view = inputs.view
-    return Contacts(contacts(view), holdings(view) if view.has("holdings") else None)
+    return Contacts(view.contacts, view.holdings if view.has("holdings") else None)
 
 
 def _count(kind: str, c: Contacts) -> np.ndarray:
@@ -45,7 +46,7 @@ def _kind_entropy(c: Contacts) -> np.ndarray:
 
 def _topics(c: Contacts) -> np.ndarray:
     known = c.all.where((c.all.codes("topic") >= 0) & (c.all.days_ago <= 364))
-    width = len(c.all.coded.codes("topic")[1]) or 1
+    width = len(c.all.names("topic")) or 1
     return (known.table(known.codes("topic"), width) > 0).sum(axis=1).astype(np.float64)
 
 
@@ -60,7 +61,7 @@ def _repeated(c: Contacts) -> np.ndarray:
 
 
 def _office_hours(c: Contacts) -> np.ndarray:
-    hour = c.all.hour()
+    hour = c.all.values("minute")
     return ratio(c.all.where((hour >= OFFICE[0]) & (hour < OFFICE[1])).count(), c.all.count())
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_assets.events.events import Events, flows, moments, ratio
-from feature_assets.events.statements import MONTH, Holdings, Statements, holdings, statements
-from feature_assets.events.windows import maximum
+from feature_assets.events.numbers import maximum, moments, ratio
+from feature_assets.events.ragged import Events
+from feature_assets.events.statements import MONTH, Holdings, Statements
 from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
 
@@ -48,14 +48,14 @@ class Credit:
 
 def _read(inputs: Inputs) -> Credit:
     view = inputs.view
-    cards = statements(view).of("credit_card")
+    cards = view.statements.of("credit_card")
     cards = cards.where(cards.limit > 0)
     return Credit(
         cards,
         cards.events,
         cards.balance / cards.limit,
-        flows(view).of("kind", "repayment") if view.has("transactions") else None,
-        holdings(view).of("credit") if view.has("holdings") else None,
+        view.money_flows.of("kind", "repayment") if view.has("transactions") else None,
+        view.holdings.of("credit") if view.has("holdings") else None,
     )
 
 

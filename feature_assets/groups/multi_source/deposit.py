@@ -14,9 +14,10 @@ from functools import cached_property
 import numpy as np
 
 from feature_assets.data.contract import INFLOWS, OUTFLOWS
-from feature_assets.data.tables import View
-from feature_assets.events.events import Events, flows, ratio
-from feature_assets.events.statements import MONTH, Holdings, Statements, holdings, slope, spread, statements
+from feature_assets.events.numbers import ratio, slope, spread
+from feature_assets.events.ragged import Events
+from feature_assets.events.statements import MONTH, Holdings, Statements
+from feature_assets.events.view import View
 from feature_assets.group import GroupState, Inputs, TrainingInputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
 
@@ -54,7 +55,7 @@ class Deposits:
 
 def low_threshold(views: Sequence[View]) -> float:
     """Lower decile of the current accounts' balances on statements before the dates; 0 without any."""
-    balances = [statements(view).of("current").balance for view in views]
+    balances = [view.statements.of("current").balance for view in views]
     known = np.concatenate(balances)
     return float(np.quantile(known, LOW)) if len(known) else 0.0
 
@@ -65,15 +66,15 @@ def _learn(training: TrainingInputs) -> GroupState:
 
 def _read(inputs: Inputs) -> Deposits:
     view = inputs.view
-    accounts = statements(view).of(*ACCOUNTS)
-    current = statements(view).of("current")
+    accounts = view.statements.of(*ACCOUNTS)
+    current = view.statements.of("current")
     return Deposits(
         accounts,
         accounts.levels(12),
         current.events.where(current.balance < inputs.state.arrays["low"][0]),
         current.events,
-        flows(view) if view.has("transactions") else None,
-        holdings(view) if view.has("holdings") else None,
+        view.money_flows if view.has("transactions") else None,
+        view.holdings if view.has("holdings") else None,
     )
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from feature_assets.events.events import Events, moments, ratio, sessions
+from feature_assets.events.numbers import moments, ratio
+from feature_assets.events.ragged import Events
 from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
 
 
 def _read(inputs: Inputs) -> Events:
-    return sessions(inputs.view)
+    return inputs.view.sessions
 
 
 def _mean(name: str, days: int, s: Events) -> np.ndarray:
@@ -34,12 +35,12 @@ def _seconds_variation(s: Events) -> np.ndarray:
 def _hour_resultant(s: Events) -> np.ndarray:
     """Length of the mean of the sessions' hour angles: 1 when all are at the same time of day, 0 around the clock."""
     recent = s.recent(182)
-    angle = recent.hour() * (2 * np.pi / 24)
+    angle = recent.values("minute") * (2 * np.pi / 24)
     return ratio(np.hypot(recent.total(np.cos(angle)), recent.total(np.sin(angle))), recent.count())
 
 
 def _campaign_share(s: Events) -> np.ndarray:
-    if "campaign_id" not in s.coded:
+    if not s.has("campaign_id"):
         return np.full(s.customers, np.nan)
     return ratio(s.where(s.codes("campaign_id") >= 0).count(182), s.count(182))
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_assets.data.contract import PRODUCT_FAMILIES
-from feature_assets.events.events import Events, entropy, flows, ratio
-from feature_assets.events.statements import Holdings, holdings
+from feature_assets.events.numbers import entropy, ratio
+from feature_assets.events.ragged import Events
+from feature_assets.events.statements import Holdings
 from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
 
@@ -43,7 +44,7 @@ class Insurance:
 
 def _read(inputs: Inputs) -> Insurance:
     view = inputs.view
-    held, moves = holdings(view).of("insurance"), flows(view) if view.has("transactions") else None
+    held, moves = view.holdings.of("insurance"), view.money_flows if view.has("transactions") else None
     return Insurance(
         held,
         held.by_kind(COVERS),

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from feature_assets.data.contract import PRODUCT_FAMILIES
-from feature_assets.events.events import Events, entropy, flows, moments, ratio
-from feature_assets.events.statements import MONTH, Holdings, Statements, holdings, slope, statements
+from feature_assets.events.numbers import entropy, moments, ratio, slope
+from feature_assets.events.ragged import Events
+from feature_assets.events.statements import MONTH, Holdings, Statements
 from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
 from feature_assets.groups.multi_source.deposit import ACCOUNTS
@@ -45,13 +46,13 @@ class Investments:
 
 def _read(inputs: Inputs) -> Investments:
     view = inputs.view
-    held = holdings(view).of("investment")
+    held = view.holdings.of("investment")
     return Investments(
         held,
         held.by_kind(FORMS),
         held.value(),
-        statements(view) if view.has("balances") else None,
-        flows(view).of("kind", "investment") if view.has("transactions") else None,
+        view.statements if view.has("balances") else None,
+        view.money_flows.of("kind", "investment") if view.has("transactions") else None,
     )
 
 

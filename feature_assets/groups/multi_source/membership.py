@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_assets.events.events import Events, moments, ratio
-from feature_assets.events.lines import Window, window
-from feature_assets.events.statements import MONTH, Holdings, Statements, holdings, slope, statements
+from feature_assets.events.numbers import moments, ratio, slope
+from feature_assets.events.ragged import Events
+from feature_assets.events.statements import MONTH, Holdings, Statements
 from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
 
@@ -23,7 +23,7 @@ class Points:
     levels: list[np.ndarray]  # 6 months, newest first; 0 without an account, NaN before the data set began
     steps: Events  # statements with one before them
     change: np.ndarray  # of points since the statement before, one a step
-    bought: Window | None
+    bought: Events | None
     held: Holdings | None
 
     @property
@@ -41,15 +41,15 @@ class Points:
 
 def _read(inputs: Inputs) -> Points:
     view = inputs.view
-    accounts = statements(view).of("points")
+    accounts = view.statements.of("points")
     steps, change = accounts.steps()
     return Points(
         accounts,
         accounts.levels_or_zero(6),
         steps,
         change,
-        window(view, 364) if view.has("transactions") else None,
-        holdings(view).of("membership") if view.has("holdings") else None,
+        view.recent_purchases(364) if view.has("transactions") else None,
+        view.holdings.of("membership") if view.has("holdings") else None,
     )
 
 

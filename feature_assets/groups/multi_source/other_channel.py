@@ -14,9 +14,8 @@ from functools import cached_property
 import numpy as np
 
 from feature_assets.data.contract import CONTACT_KINDS
-from feature_assets.events.events import Events, contacts, entropy, ratio, runs, sessions
-from feature_assets.events.lines import Window, window
-from feature_assets.events.windows import maximum
+from feature_assets.events.numbers import entropy, maximum, ratio, runs
+from feature_assets.events.ragged import Events
 from feature_assets.group import GroupState, Inputs, TrainingInputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
 
@@ -27,14 +26,14 @@ FOLLOWED = 7  # days after a support session in which a contact counts as its fo
 @dataclass(frozen=True)
 class Channels:
     customers: int
-    bought: Window | None  # all purchases
+    bought: Events | None  # all purchases
     channel: np.ndarray  # of each purchase line: 0 … 2, 3 for any other
     sessions: Events
     way: np.ndarray  # of each session: 0, 1, 2 for any other
     asked: Events | None
 
     @property
-    def lines(self) -> Window:
+    def lines(self) -> Events:
         assert self.bought is not None
         return self.bought
 
@@ -59,8 +58,8 @@ class Channels:
 def _learn(training: TrainingInputs) -> GroupState:
     count: Counter[str] = Counter()
     for view in training.views:
-        known = sessions(view)
-        numbers, names = known.codes("channel"), known.coded.codes("channel")[1]
+        known = view.sessions
+        numbers, names = known.codes("channel"), known.names("channel")
         count.update(dict(zip(names, np.bincount(numbers, minlength=len(names)).tolist(), strict=True)))
     common = sorted((name for name in count if count[name]), key=lambda name: (-count[name], name))
     return GroupState({}, {"session_channels": sorted(common[:SESSION_CHANNELS])})
@@ -68,15 +67,15 @@ def _learn(training: TrainingInputs) -> GroupState:
 
 def _read(inputs: Inputs) -> Channels:
     view = inputs.view
-    lines = window(view) if view.has("transactions") else None
-    visits = sessions(view)
+    lines = view.purchases if view.has("transactions") else None
+    visits = view.sessions
     return Channels(
         view.customers.height,
         lines,
         lines.ranked("channel", view.dataset.channels) if lines is not None else np.zeros(0, dtype=np.int64),
         visits,
         visits.ranked("channel", inputs.state.meta["session_channels"]),
-        contacts(view) if view.has("contacts") else None,
+        view.contacts if view.has("contacts") else None,
     )
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 
-from feature_assets.events.events import Events, events, moments, ratio
-from feature_assets.events.lines import window
+from feature_assets.events.numbers import moments, ratio
+from feature_assets.events.ragged import Events
 from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
 
@@ -37,10 +36,8 @@ class Abroad:
 
 def _read(inputs: Inputs) -> Abroad:
     view = inputs.view
-    part = window(view, 364)
-    spend = np.bincount(part.row, part.values("amount"), minlength=part.customers)
-    abroad = pl.col("is_overseas").fill_null(False) & (pl.col("kind") == "purchase")
-    return Abroad(events(view, "transactions", ("amount",), "overseas", abroad), spend)
+    bought = view.purchases
+    return Abroad(bought.where(bought.values("is_overseas") > 0), view.recent_purchases(364).sum_of("amount"))
 
 
 def _trip_length(a: Abroad) -> np.ndarray:

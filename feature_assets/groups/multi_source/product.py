@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from feature_assets.data.contract import PRODUCT_FAMILIES
-from feature_assets.events.events import entropy, moments, ratio
-from feature_assets.events.statements import KINDS, Holdings, holdings
+from feature_assets.events.numbers import entropy, moments, ratio
+from feature_assets.events.statements import KINDS, Holdings
 from feature_assets.group import Inputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
 
@@ -18,7 +18,7 @@ _FAMILY_OF = np.array([FAMILIES.index(PRODUCT_FAMILIES[kind]) for kind in KINDS]
 
 
 def _read(inputs: Inputs) -> Holdings:
-    return holdings(inputs.view)
+    return inputs.view.holdings
 
 
 def _open_by_family(h: Holdings) -> np.ndarray:

@@ -25,9 +25,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numba import njit
 
-from feature_assets.data.tables import View
-from feature_assets.events.flows import Visits, visits
-from feature_assets.events.lines import window
+from feature_assets.events.ragged import Runs
+from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 INFECTIOUS = 56  # days
@@ -118,10 +117,10 @@ def gamma_prior(k: np.ndarray, exposure: np.ndarray) -> np.ndarray:
 
 def _balanced(views: Sequence[View]) -> list[str]:
     """The categories whose share of adopters s at the training dates has the largest s (1 − s), ties by name."""
-    names = window(views[0]).lines.codes("category_l2")[1]
+    names = views[0].purchases.names("category_l2")
     adopters, customers = np.zeros(len(names)), 0
     for view in views:
-        part = window(view)
+        part = view.purchases
         pairs = np.unique(part.row * (len(names) + 1) + part.codes("category_l2") + 1) % (len(names) + 1)
         adopters += np.bincount(pairs, minlength=len(names) + 1)[1:]
         customers += len(np.unique(part.row))
@@ -132,18 +131,18 @@ def _balanced(views: Sequence[View]) -> list[str]:
 
 def _visited(views: Sequence[View]) -> list[str]:
     """The most visited merchants before the training dates, ties by name."""
-    names = window(views[0]).lines.codes("merchant_id")[1]
+    names = views[0].purchases.names("merchant_id")
     count = np.zeros(len(names) + 1, dtype=np.int64)
     for view in views:
-        count += np.bincount(visits(view).merchant + 1, minlength=len(count))
+        count += np.bincount(view.visits.codes("merchant_id") + 1, minlength=len(count))
     ranked = sorted((-int(n), name) for n, name in zip(count[1:], names, strict=True) if n > 0)
     return [name for _, name in ranked[:MERCHANTS]]
 
 
-def _coded(view: View, merchants: Sequence[str], categories: Sequence[str]) -> tuple[Visits, np.ndarray, np.ndarray]:
+def _coded(view: View, merchants: Sequence[str], categories: Sequence[str]) -> tuple[Runs, np.ndarray, np.ndarray]:
     """Visits, the place of each one's merchant in `merchants`, the place of each line's category in `categories`;
     one past the last for any other."""
-    v, part = visits(view), window(view)
+    v, part = view.visits, view.purchases
     return v, part.ranked("merchant_id", merchants)[v.line[:-1]], part.ranked("category_l2", categories)
 
 

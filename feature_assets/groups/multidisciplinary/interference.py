@@ -22,7 +22,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from feature_assets.events.flows import observed_days, purchase_days
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 WEEKS, MIN_WEEKS, MIN_DAYS = 26, 12, 5
@@ -75,15 +74,15 @@ class Interference(FeatureGroup):
 
     def _learn(self, training: TrainingInputs) -> GroupState:
         """Array `chance` float32 [WEEKS + 1, 7·WEEKS + 1, 3]: coherence of surrogates by weeks and purchase days."""
-        values = np.concatenate([np.log1p(purchase_days(view).amount) for view in training.views])
+        values = np.concatenate([np.log1p(view.purchase_days.amount) for view in training.views])
         return GroupState(
             {"chance": chance(values if len(values) else np.ones(1), np.random.default_rng(training.seed))}
         )
 
     def _values(self, inputs: Inputs) -> Values:
         view, state = inputs.view, inputs.state
-        days = purchase_days(view)
-        weeks = np.minimum(observed_days(view) // 7, WEEKS)
+        days = view.purchase_days
+        weeks = np.minimum(view.observed_days // 7, WEEKS)
         values = waves(days.start, days.days_ago, np.log1p(days.amount), weeks, _WAVES, BEATS)
         seen = values[:, 8].astype(np.int64)
         by_chance = state.arrays["chance"][weeks, seen].astype(np.float64)

@@ -22,8 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from feature_assets.events.flows import observed_days, purchase_days
-from feature_assets.events.lines import Window, window
+from feature_assets.events.ragged import Events
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
 WEEKS, MIN_WEEKS, MIN_ACTIVE = 52, 8, 3
@@ -87,10 +86,10 @@ class ReactionKinetics(FeatureGroup):
     def _learn(self, training: TrainingInputs) -> GroupState:
         """Array `reference` [C + 1]: mean log unit price of the most bought level-2 categories, and of everything."""
         views = training.views
-        names = window(views[0]).lines.codes("category_l2")[1]
+        names = views[0].purchases.names("category_l2")
         count, total = np.zeros(len(names) + 1), np.zeros(len(names) + 1)
         for view in views:
-            part = window(view)
+            part = view.purchases
             price, place = _log_price(part), part.codes("category_l2") + 1
             known = np.isfinite(price)
             count += np.bincount(place[known], minlength=len(count))
@@ -104,8 +103,8 @@ class ReactionKinetics(FeatureGroup):
 
     def _values(self, inputs: Inputs) -> Values:
         view, state = inputs.view, inputs.state
-        days, part = purchase_days(view), window(view)
-        weeks = np.minimum(observed_days(view) // 7, WEEKS)
+        days, part = view.purchase_days, view.purchases
+        weeks = np.minimum(view.observed_days // 7, WEEKS)
         relative = _log_price(part) - state.arrays["reference"][part.ranked("category_l2", state.meta["categories"])]
         known = np.isfinite(relative)
         number = np.repeat(np.arange(len(days.days_ago)), np.diff(days.line))[known]
@@ -118,7 +117,7 @@ class ReactionKinetics(FeatureGroup):
         return Values(np.column_stack([law, energy, relaxed]))
 
 
-def _log_price(part: Window) -> np.ndarray:
+def _log_price(part: Events) -> np.ndarray:
     """Log of what was paid for one unit (of the line where no quantity is stated), NaN where nothing was paid."""
     amount, quantity = part.values("amount"), part.values("quantity")
     unit = amount / np.where(quantity > 0, quantity, 1.0)

@@ -26,7 +26,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from feature_assets.events.flows import visits
 from feature_assets.group import Column, FeatureGroup, Inputs, Values
 
 WINDOW, MOST = 365, 256
@@ -60,10 +59,11 @@ class RoutineActivity(FeatureGroup):
     sources = ("transactions",)
 
     def _values(self, inputs: Inputs) -> Values:
-        v = visits(inputs.view)
-        cell = v.weekday * PARTS + (v.hour * PARTS // 24).astype(np.int64)
-        codes = int(v.merchant.max(initial=-1)) + 1
-        values = routine(v.start, v.days_ago, v.hour, cell, v.merchant, codes, SHARES)
+        v = inputs.view.visits
+        hour, merchant = v.values("hour"), v.codes("merchant_id")
+        cell = v.weekday() * PARTS + (hour * PARTS // 24).astype(np.int64)
+        codes = int(merchant.max(initial=-1)) + 1
+        values = routine(v.start, v.days_ago, hour, cell, merchant, codes, SHARES)
         return Values(values)
 
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from feature_assets.data.contract import INFLOWS
-from feature_assets.data.tables import View
-from feature_assets.events.events import flows, runs
-from feature_assets.events.statements import STALE, Statements, statements
+from feature_assets.events.numbers import runs
+from feature_assets.events.statements import STALE, Statements
+from feature_assets.events.view import View
 from feature_assets.groups.multi_source.deposit import ACCOUNTS, low_threshold
 
 CHANNELS = (
@@ -58,8 +58,8 @@ def days(view: View, steps: int, low: float) -> dict[str, tuple[np.ndarray, np.n
     if view.has("transactions"):
         found |= _flow_days(view, steps)
     if view.has("balances"):
-        deposits = _carried_forward(statements(view).of(*ACCOUNTS), steps)
-        current = _carried_forward(statements(view).of("current"), steps)
+        deposits = _carried_forward(view.statements.of(*ACCOUNTS), steps)
+        current = _carried_forward(view.statements.of("current"), steps)
         cells = np.flatnonzero(~np.isnan(deposits))
         found["deposit_balance"] = cells, _signed_log(deposits[cells])
         below = np.flatnonzero(current < low)
@@ -75,7 +75,7 @@ def check(view: View, present: Sequence[str]) -> None:
 
 
 def _flow_days(view: View, steps: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    recent = flows(view).recent(steps)
+    recent = view.money_flows.recent(steps)
     cells, at = runs(recent.row * steps + (steps - recent.days_ago))
     amount = recent.values("amount")
 

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from feature_assets.data.tables import View
-from feature_assets.events.events import Events, reached, runs, sessions
+from feature_assets.events.numbers import runs
+from feature_assets.events.ragged import Events
+from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 
 STEPS = 90
@@ -63,9 +64,7 @@ class SessionSeq(FeatureGroup):
             if channel in state.meta["channels_present"]:
                 cell, values = _days(view, channel)
                 sequence[cell, i] = np.minimum(values / state.arrays["scale"][i], LIMIT)
-        joined = view.customers["joined_on"].to_physical().to_numpy()
-        as_of = int((np.datetime64(view.as_of) - np.datetime64("1970-01-01")).astype(int))
-        mask = as_of - STEPS + np.arange(STEPS)[None, :] >= joined[:, None]
+        mask = view.joined_days(STEPS)
         sequence[~mask.ravel()] = 0.0
         return Values(sides={"session_seq": sequence.reshape(customers, -1), "session_seq_mask": mask})
 
@@ -91,10 +90,10 @@ def _check(view: View, present: Sequence[str]) -> None:
 
 def _events(view: View, channel: str) -> Events | None:
     if channel in _REACHED:
-        return reached(view).of("event", _REACHED[channel]) if view.has("campaign_events") else None
+        return view.campaign_events.of("event", _REACHED[channel]) if view.has("campaign_events") else None
     if not view.has("sessions"):
         return None
-    return sessions(view).of("event", _EVENT_OF[channel]) if channel in _EVENT_OF else sessions(view)
+    return view.sessions.of("event", _EVENT_OF[channel]) if channel in _EVENT_OF else view.sessions
 
 
 GROUP = SessionSeq()

@@ -15,8 +15,9 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import Window, top_by_spend, window
+from feature_assets.events.purchases import top_by_spend
+from feature_assets.events.ragged import Events
+from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 from feature_assets.groups.sequences import deposit_days as _deposit_days
 
@@ -67,7 +68,7 @@ class TxnSeq(FeatureGroup):
         meta["channels_present"] = [name for name in CARD if name not in lost]
         squares, count = np.zeros(_SCALED), 0
         for view in views:
-            _, values = _card(window(view, STEPS), meta["categories"], meta["common_channel"])
+            _, values = _card(view.recent_purchases(STEPS), meta["categories"], meta["common_channel"])
             squares += (values[:, :_SCALED] ** 2).sum(axis=0)
             count += len(values)
         scale = np.sqrt(squares / max(count, 1))
@@ -78,15 +79,14 @@ class TxnSeq(FeatureGroup):
     def _values(self, inputs: Inputs) -> Values:
         """Side inputs txn_seq [180, 16] and txn_seq_mask [180]."""
         view, state = inputs.view, inputs.state
-        part = window(view, STEPS)
+        part = view.recent_purchases(STEPS)
         cells, card = _card(part, state.meta["categories"], state.meta["common_channel"])
         card[:, :_SCALED] /= state.arrays["scale"]
         card[:, [i for i, name in enumerate(CARD) if name not in state.meta["channels_present"]]] = 0.0
         sequence = np.zeros((part.customers * STEPS, len(CHANNELS)), dtype=np.float32)
         sequence[cells, : len(CARD)] = np.clip(card, 0.0, LIMIT)
         _add_deposits(sequence, view, state)
-        joined = view.customers["joined_on"].to_physical().to_numpy()
-        mask = part.as_of - STEPS + np.arange(STEPS)[None, :] >= joined[:, None]
+        mask = view.joined_days(STEPS)
         sequence[~mask.ravel()] = 0.0
         return Values(sides={"txn_seq": sequence.reshape(part.customers, -1), "txn_seq_mask": mask})
 
@@ -104,7 +104,7 @@ def _add_deposits(sequence: np.ndarray, view: View, state: GroupState) -> None:
         sequence[cells, CHANNELS.index(name)] = np.clip(scaled, -LIMIT, LIMIT)
 
 
-def _card(part: Window, categories: Sequence[str], common_channel: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _card(part: Events, categories: Sequence[str], common_channel: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Days with a purchase, int64 [U] (customer · 180 + step), and their unscaled card channels, float64 [U, 8].
 
     0 log1p lines; 1 log1p spend; 2 log1p mean line; 3 log1p largest line; 4 entropy of spend over categories as a share
@@ -144,7 +144,7 @@ def _card(part: Window, categories: Sequence[str], common_channel: Sequence[str]
 
 
 def _categories(
-    part: Window, at: np.ndarray, cells: int, categories: Sequence[str], amount: np.ndarray
+    part: Events, at: np.ndarray, cells: int, categories: Sequence[str], amount: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Entropy share and top rank of spend over the categories (and "other") of each of `cells` days, float64 [U]."""
     width = CATEGORIES + 1

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import cached
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
-from feature_assets.groups.domain.tda.points import Points, scaled_points
+from feature_assets.groups.domain.tda.points import Points, Scales, scaled_points
 from feature_assets.kernels.farthest import farthest_points
 from feature_assets.kernels.persistence import rips_diagrams
 
@@ -56,13 +55,16 @@ class Diagrams:
 
 def diagrams(view: View, state: GroupState, cut: Cut) -> Diagrams:
     """The diagrams of one window under a state's scales; kept on the view."""
-    key = f"tda diagrams {cut} {state.arrays['scale'].tobytes().hex()} {state.meta['categories']}"
-    return cached(view, key, lambda: _make(_points(view, state), cut))
+    return view.shared(_diagrams, Scales.of(state), cut)
 
 
-def _points(view: View, state: GroupState) -> Points:
-    key = f"tda scaled {state.arrays['scale'].tobytes().hex()} {state.meta['categories']}"
-    return cached(view, key, lambda: scaled_points(view, state))
+def _diagrams(view: View, scales: Scales, cut: Cut) -> Diagrams:
+    return _make(view.shared(scaled_points, scales), cut)
+
+
+def points_of(view: View, state: GroupState) -> Points:
+    """The view's points under a state's scales; kept on the view."""
+    return view.shared(scaled_points, Scales.of(state))
 
 
 def _make(points: Points, cut: Cut, rows: Sequence[int] | None = None) -> Diagrams:
@@ -80,7 +82,7 @@ def _make(points: Points, cut: Cut, rows: Sequence[int] | None = None) -> Diagra
 
 def sample_diagrams(view: View, state: GroupState, cut: Cut, rows: np.ndarray) -> Diagrams:
     """The diagrams of some customers (index into `view.customers`), for a fit."""
-    return _make(_points(view, state), cut, rows.tolist())
+    return _make(points_of(view, state), cut, rows.tolist())
 
 
 def diagram_of(view: View, state: GroupState, customer_id: str, cut: Cut) -> pl.DataFrame:
@@ -93,7 +95,7 @@ def diagram_of(view: View, state: GroupState, customer_id: str, cut: Cut) -> pl.
     row = view.customers["customer_id"].index_of(customer_id)
     if row is None:
         raise KeyError(f"no customer {customer_id!r} at {view.as_of}")
-    found = _make(_points(view, state), cut, [row])
+    found = _make(points_of(view, state), cut, [row])
     pairs = found.pairs[0][found.mask[0]]
     return pl.DataFrame(
         {

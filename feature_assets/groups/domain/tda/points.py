@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from feature_assets.data.tables import View
-from feature_assets.events.events import sessions
-from feature_assets.events.lines import cached, top_by_spend, window
+from feature_assets.events.purchases import top_by_spend
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
 
 YEAR = 365  # days that are looked at: the long window
@@ -41,7 +40,7 @@ class Points:
 def fit_scales(views: Sequence[View]) -> tuple[np.ndarray, list[str]]:
     """Scale of each coordinate, float64 [6], and the level-1 categories in the order of their rank."""
     categories = top_by_spend(views, "category_l1", CATEGORIES)
-    every = np.concatenate([_raw(view, categories).values for view in views])
+    every = np.concatenate([view.shared(_read, tuple(categories)).values for view in views])
     sample = every[:: max(1, len(every) // _MOST_FITTED)]
     scale = np.ones(len(COORDINATES))
     if len(sample):
@@ -51,38 +50,42 @@ def fit_scales(views: Sequence[View]) -> tuple[np.ndarray, list[str]]:
     return scale, categories
 
 
-def scaled_points(view: View, state: GroupState) -> Points:
-    """The view's points under the state's `scale` and `categories`."""
-    raw = _raw(view, state.meta["categories"])
-    return Points(raw.start, raw.days_ago, raw.values / state.arrays["scale"])
+@dataclass(frozen=True)
+class Scales:
+    """What the points of a View are made with: the scale of each coordinate, and the categories by rank."""
+
+    scale: tuple[float, ...]
+    categories: tuple[str, ...]
+
+    @classmethod
+    def of(cls, state: GroupState) -> Scales:
+        """The scales of a fitted state."""
+        return cls(tuple(state.arrays["scale"].tolist()), tuple(state.meta["categories"]))
 
 
-def _raw(view: View, categories: Sequence[str]) -> Points:
-    return cached(view, f"tda points {list(categories)}", lambda: _read(view, categories))
+def scaled_points(view: View, scales: Scales) -> Points:
+    """The view's points under fitted scales; `view.shared` keeps them."""
+    raw = view.shared(_read, scales.categories)
+    return Points(raw.start, raw.days_ago, raw.values / np.array(scales.scale))
 
 
-def _read(view: View, categories: Sequence[str]) -> Points:
-    part, customers = window(view, YEAR), view.customers.height
-    pairs = part.lines.pairs("basket_id")
-    lines = np.searchsorted(part.row, np.arange(customers + 1))
-    base = pairs.start[part.customer_of]
-    most = int((pairs.start[part.customer_of + 1] - base).max(initial=0))
+def _read(view: View, categories: tuple[str, ...]) -> Points:
+    part, customers = view.recent_purchases(YEAR), view.customers.height
+    baskets = part.group("basket_id")
     row, days_ago, facts = _purchases(
-        lines,
-        pairs.number[part.index],
-        base,
-        most,
+        part.start,
+        baskets.number,
+        *baskets.slots(),
         part.values("amount"),
         part.ranked("category_l1", categories),
-        (part.as_of - part.days_ago.astype(np.int64) + 3) % 7,  # 1970-01-01 was a Thursday
+        part.weekday(),
         part.values("hour"),
         part.days_ago.astype(np.int64),
     )
     if view.has("sessions"):
-        visits = sessions(view).recent(YEAR)
-        weekday = (visits.as_of - visits.days_ago + 3) % 7
+        visits = view.sessions.recent(YEAR)
         rank = np.full(len(visits.row), float(CATEGORIES + 1))
-        more = np.column_stack([np.zeros(len(visits.row)), rank, weekday, visits.hour()])
+        more = np.column_stack([np.zeros(len(visits.row)), rank, visits.weekday(), visits.values("minute")])
         row, days_ago = np.concatenate([row, visits.row]), np.concatenate([days_ago, visits.days_ago])
         order = np.argsort(row * (YEAR + 1) + YEAR - days_ago, kind="stable")
         row, days_ago, facts = row[order], days_ago[order], np.concatenate([facts, more])[order]

@@ -12,9 +12,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from feature_assets.events.lines import window
 from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
-from feature_assets.groups.embeddings.axes import line_starts, numbered
+from feature_assets.groups.embeddings.axes import numbered
 from feature_assets.groups.embeddings.lightgcn.graph import normalised, purchases_graph
 from feature_assets.groups.embeddings.lightgcn.training import FACTORS, train
 from feature_assets.kernels.propagation import neighbour_sums
@@ -47,10 +46,10 @@ class LightGcn(FeatureGroup):
 
     def _values(self, inputs: Inputs) -> Values:
         """Side input collaborative [64], null for a customer without a merchant."""
-        state, part = inputs.state, window(inputs.view)
+        state, part = inputs.state, inputs.view.purchases
         codes, vectors = part.codes("merchant_id"), state.arrays["vectors"]
         item = numbered(part, "merchant_id", state.meta["merchants"])
-        sums, count = neighbour_sums(line_starts(part), item, vectors)
+        sums, count = neighbour_sums(part.start, item, vectors)
         embedding = sums / np.sqrt(np.maximum(count, 1))[:, None]
         known = (np.bincount(part.row[codes >= 0], minlength=part.customers) > 0) & (len(vectors) > 1)
         embedding[known & (count == 0)] = vectors[-1]

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import scipy.sparse as sp
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import window
+from feature_assets.events.view import View
 
 
 def purchases_graph(views: Sequence[View], name: str) -> tuple[sp.csr_matrix, list[str]]:
@@ -21,13 +20,13 @@ def purchases_graph(views: Sequence[View], name: str) -> tuple[sp.csr_matrix, li
     Returns:
         ones [customers, values], customers in the order of their ids, and the values, ascending; none without an edge.
     """
-    ids = window(views[0]).lines.codes(name)[1]
+    ids = views[0].purchases.names(name)
     pairs = []
     for view in views:
-        part = window(view)
+        part = view.purchases
         code = part.codes(name)
         known = code >= 0
-        pairs.append(np.unique(part.customer_of[part.row[known]] * max(len(ids), 1) + code[known]))
+        pairs.append(np.unique(part.population.customer_of[part.row[known]] * max(len(ids), 1) + code[known]))
     customer, value = np.divmod(np.unique(np.concatenate(pairs)), max(len(ids), 1))
     used, column = np.unique(value, return_inverse=True)
     row = np.unique(customer, return_inverse=True)[1]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feature_assets.data.tables import View, stable_shard
-from feature_assets.events.days import CHANNELS, Days, days
-from feature_assets.events.lines import window
+from feature_assets.data.shards import stable_shard
+from feature_assets.events.daily import CHANNELS, DailySeries
+from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 from feature_assets.kernels.state_space import last_states
 
@@ -82,7 +82,7 @@ class Mamba(FeatureGroup):
 
         views = training.views
         taken = [_sample(view, i, len(views), training.seed) for i, view in enumerate(views)]
-        recent = [days(view, STEPS + HORIZON) for view in views]
+        recent = [view.daily_series(STEPS + HORIZON) for view in views]
         scale = _scale(recent)
         parts = [sequences(d, rows, scale) for d, (rows, _) in zip(recent, taken, strict=True)]
         data = joined(parts)
@@ -92,7 +92,10 @@ class Mamba(FeatureGroup):
         model = train(data.part(np.flatnonzero(~held)), training.seed)
         weights = named_weights(model)
         rows = np.concatenate(
-            [raw_states(days(view, DAYS), scale, weights)[rows] for view, (rows, _) in zip(views, taken, strict=True)]
+            [
+                raw_states(view.daily_series(DAYS), scale, weights)[rows]
+                for view, (rows, _) in zip(views, taken, strict=True)
+            ]
         )
         weights["project"], weights["offset"] = principal(rows, weights["project"])
         meta: dict[str, Any] = {
@@ -107,14 +110,14 @@ class Mamba(FeatureGroup):
         """50 columns; null for a customer who never bought anything before t."""
         view, state = inputs.view, inputs.state
         weights = {name: state.arrays[name] for name in WEIGHTS}
-        values = raw_states(days(view, DAYS), state.arrays["scale"], weights)
+        values = raw_states(view.daily_series(DAYS), state.arrays["scale"], weights)
         values[~_ever(view)] = np.nan
         return Values(values)
 
 
 def _ever(view: View) -> np.ndarray:
     """True for customers who bought anything before t, bool [customers]."""
-    part = window(view)
+    part = view.purchases
     return np.bincount(part.row, minlength=part.customers) > 0
 
 
@@ -128,7 +131,7 @@ def _sample(view: View, number: int, views: int, seed: int) -> tuple[np.ndarray,
     return rows, stable_shard(ids.gather(rows), HELD_OUT).to_numpy() == 0
 
 
-def _scale(recent: Sequence[Days]) -> np.ndarray:
+def _scale(recent: Sequence[DailySeries]) -> np.ndarray:
     """Root mean square of each channel over days on which it is not 0, float32 [8]; 1 where it never is."""
     squares, count = np.zeros(len(CHANNELS)), np.zeros(len(CHANNELS))
     for part in recent:
@@ -151,7 +154,7 @@ def named_weights(model: Encoder) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(found[name]) for name in WEIGHTS}
 
 
-def raw_states(recent: Days, scale: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+def raw_states(recent: DailySeries, scale: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     """The projected last state of each customer, [customers, 50], in the precision of `weights`."""
     kind = weights["embed"].dtype
     values = recent.values.astype(kind) / scale.astype(kind)

@@ -21,7 +21,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from feature_assets.events.days import CHANNELS
+from feature_assets.events.daily import CHANNELS
 from feature_assets.kernels.scan import convolve_backward, convolve_forward, scan_backward, scan_forward
 
 WIDTH, HEADS, STATE, TAPS = 32, 4, 16, 4

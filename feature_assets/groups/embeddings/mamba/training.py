@@ -16,7 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from feature_assets.events.days import CHANNELS, Days
+from feature_assets.events.daily import CHANNELS, DailySeries
 from feature_assets.groups.embeddings.mamba.encoder import Encoder
 
 STEPS, HORIZON, CHUNK = 180, 14, 20
@@ -39,7 +39,7 @@ class Sequences:
         return Sequences(self.values[rows], self.known[rows], self.weekday[rows])
 
 
-def sequences(days: Days, rows: np.ndarray, scale: np.ndarray) -> Sequences:
+def sequences(days: DailySeries, rows: np.ndarray, scale: np.ndarray) -> Sequences:
     """The days of the customers `rows`, as dense arrays; `scale` [8] divides."""
     span = STEPS + HORIZON
     values = np.zeros((len(rows), span, len(CHANNELS)), dtype=np.float32)

@@ -16,13 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import window
+from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
-from feature_assets.groups.embeddings.axes import line_starts
 from feature_assets.groups.embeddings.poincare.disk import disk
 from feature_assets.groups.embeddings.poincare.training import embed
-from feature_assets.groups.embeddings.poincare.tree import Path, Tree, bought_paths, home_places, places
+from feature_assets.groups.embeddings.poincare.tree import Path, Tree, bought_nodes, bought_paths, home_paths
 from feature_assets.kernels.poincare import midpoints
 
 __all__ = ["DIMENSIONS", "GROUP", "Poincare", "disk", "line_weights"]
@@ -30,7 +28,7 @@ __all__ = ["DIMENSIONS", "GROUP", "Poincare", "disk", "line_weights"]
 DIMENSIONS = {"merchant": 8, "product": 8, "region": 4}
 CHANNELS = tuple(f"{tree}_{i}" for tree, d in DIMENSIONS.items() for i in range(d))
 LEAST = 0.01  # smallest weight of a line
-_KEYS = {"merchant": ("merchants", "merchant_id"), "product": ("products", "product_id")}
+_CATALOGUES = ("merchant", "product")
 _HOME = ("region_l1", "region_l2")
 
 
@@ -72,9 +70,9 @@ class Poincare(FeatureGroup):
     def _values(self, inputs: Inputs) -> Values:
         """Side input hierarchy [20], null for a customer without a purchase or a home."""
         view, state = inputs.view, inputs.state
-        part = window(view)
+        part = view.purchases
         weight = line_weights(part.values("amount"))
-        start = line_starts(part)
+        start = part.start
         known = np.zeros(part.customers, dtype=bool)
         made = []
         for which, dimensions in DIMENSIONS.items():
@@ -86,9 +84,7 @@ class Poincare(FeatureGroup):
             if which == "region":
                 found = _regions(view, tree, points, start, weight)
             else:
-                table, key = _KEYS[which]
-                node = places(view._tables, table, key).nodes(tree)[part.codes(key)]
-                found = midpoints(start, node, weight, points)
+                found = midpoints(start, bought_nodes(view, tree, which), weight, points)
             some = np.isfinite(found[:, 0])
             known |= some
             made.append(np.where(some[:, None], found, points[0]))
@@ -103,27 +99,27 @@ def line_weights(amount: np.ndarray) -> np.ndarray:
 def _paths(views: Sequence[View]) -> dict[str, set[Path]]:
     """Paths of each tree that occur before the training dates."""
     found: dict[str, set[Path]] = {
-        which: bought_paths(views, *_KEYS[which]) if views[0].has(_KEYS[which][0]) else set() for which in _KEYS
+        which: bought_paths(views, which) if views[0].has(f"{which}s") else set() for which in _CATALOGUES
     }
-    found["region"] = bought_paths(views, *_KEYS["merchant"], _HOME[:1]) if views[0].has("merchants") else set()
+    found["region"] = bought_paths(views, "merchant", _HOME[:1]) if views[0].has("merchants") else set()
     levels = [level for level in _HOME if level in views[0].customers.columns]
     if levels:
         for view in views:
-            found["region"].update(path for path in home_places(view, levels).paths if path)
+            found["region"].update(path for path in home_paths(view, levels).paths if path)
     return found
 
 
 def _regions(view: View, tree: Tree, points: np.ndarray, start: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Midpoints [customers, d] of merchants' regions and home; NaN where neither is known."""
-    part = window(view)
+    part = view.purchases
     customers = part.customers
     bought = np.full(len(part.row), -1, dtype=np.int64)
     if view.has("merchants"):
-        bought = places(view._tables, *_KEYS["merchant"], _HOME[:1]).nodes(tree)[part.codes("merchant_id")]
+        bought = bought_nodes(view, tree, "merchant", _HOME[:1])
     levels = [level for level in _HOME if level in view.customers.columns]
     home = np.full(customers, -1, dtype=np.int64)
     if levels:
-        home = home_places(view, levels).nodes(tree)[:-1]  # without that of null
+        home = tree.nodes(home_paths(view, levels))[:-1]  # without that of null
     spent = np.bincount(part.row, np.where(bought >= 0, weight, 0.0), minlength=customers)
     order = np.argsort(np.concatenate([part.row, np.arange(customers)]), kind="stable")  # home behind the lines
     node = np.concatenate([bought, home])[order]

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import polars as pl
 
-from feature_assets.data.tables import Tables, View
-from feature_assets.events.lines import cached, encoded, window
+from feature_assets.data.codes import Paths
+from feature_assets.events.view import View
 
 Path = tuple[str, ...]
 LEVELS = ("category_l1", "category_l2", "category_l3")
@@ -71,6 +70,11 @@ class Tree:
             known = known[:-1]
         return self.index[known]
 
+    def nodes(self, where: Paths) -> np.ndarray:
+        """The node of each value of a column, and last of null, int64 [values + 1]; −1 where unknown."""
+        node_of = np.array([*(self.nearest(path) for path in where.paths), -1], dtype=np.int64)
+        return node_of[where.path_of]
+
     def above(self, depth: int) -> np.ndarray:
         """The ancestor (or self) at most `depth` deep of each node, int64 [n]."""
         return np.array([self.index[path[:depth]] for path in self.paths], dtype=np.int64)
@@ -89,62 +93,21 @@ class Tree:
         return np.concatenate(below), np.concatenate(above)
 
 
-@dataclass(frozen=True)
-class Places:
-    """Positions of the values of a column: `path_of` int64 [values + 1] is an index into `paths`, −1 where unknown; its
-    last entry is that of null, whose code is −1."""
-
-    paths: tuple[Path, ...]
-    path_of: np.ndarray
-
-    def nodes(self, tree: Tree) -> np.ndarray:
-        """The tree's node of each value, int64 [values + 1]; −1 where unknown."""
-        node_of = np.array([*(tree.nearest(path) for path in self.paths), -1], dtype=np.int64)
-        return node_of[self.path_of]
-
-
-def _path(values: Sequence[str | None]) -> Path:
-    """The values down to the first null."""
-    known: list[str] = []
-    for value in values:
-        if value is None:
-            break
-        known.append(value)
-    return tuple(known)
-
-
-def places(tables: Tables, table: str, key: str, levels: Sequence[str] = LEVELS) -> Places:
-    """Paths of the values of purchase column `key` by catalogue `table`, for the codes of `_lines.Encoded`."""
-
-    def make() -> Places:
-        values = pl.DataFrame({key: pl.Series(encoded(tables).codes(key)[1], dtype=pl.String)})
-        found = values.join(tables.frames[table], on=key, how="left", maintain_order="left")
-        return _places(found.select(levels))
-
-    return cached(tables, f"places {key} {table} {'/'.join(levels)}", make)
-
-
-def home_places(view: View, levels: Sequence[str]) -> Places:
+def home_paths(view: View, levels: Sequence[str]) -> Paths:
     """Paths of the customers' own values of `levels`, one a customer of the view."""
-    return _places(view.customers.select(levels))
+    return Paths.of(view.customers.select(levels))
 
 
-def _places(found: pl.DataFrame) -> Places:
-    different = found.unique().sort(found.columns)
-    paths = [_path(row) for row in different.iter_rows()]
-    numbered = different.with_columns(number=pl.int_range(pl.len(), dtype=pl.Int64))
-    number = found.join(numbered, on=found.columns, how="left", nulls_equal=True, maintain_order="left")["number"]
-    empty = np.array([len(path) == 0 for path in paths] + [True])
-    path_of = np.append(number.to_numpy(), len(paths))
-    return Places(tuple(paths), np.where(empty[path_of], -1, path_of))
-
-
-def bought_paths(views: Sequence[View], table: str, key: str, levels: Sequence[str] = LEVELS) -> set[Path]:
-    """Paths that some purchase before the views' dates has."""
+def bought_paths(views: Sequence[View], of: str, levels: Sequence[str] = LEVELS) -> set[Path]:
+    """Paths by catalogue `of` ("product", "merchant") that occur in purchases before the views' dates."""
     seen: set[Path] = set()
     for view in views:
-        where = places(view._tables, table, key, levels)
-        part = window(view)
-        numbers = np.unique(where.path_of[part.codes(key)])
+        where = view.catalogue_paths(of, levels)
+        numbers = np.unique(where.path_of[view.purchases.codes(f"{of}_id")])
         seen.update(where.paths[i] for i in numbers[numbers >= 0].tolist())
     return seen
+
+
+def bought_nodes(view: View, tree: Tree, of: str, levels: Sequence[str] = LEVELS) -> np.ndarray:
+    """The tree's node of each purchase line by catalogue `of`, int64 [lines]; −1 where unknown."""
+    return tree.nodes(view.catalogue_paths(of, levels))[view.purchases.codes(f"{of}_id")]

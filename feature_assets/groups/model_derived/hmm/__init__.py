@@ -198,11 +198,22 @@ def summarise(model: Model, part: Steps, implementation: Implementation = "numba
 
 
 def _model_arrays(model: Model) -> dict[str, np.ndarray]:
-    return {name: getattr(model, name) for name in ("startprob", "transmat", "poisson", "location", "spread")}
+    return {
+        "startprob": model.startprob,
+        "transmat": model.transmat,
+        "poisson": model.poisson,
+        "location": model.location,
+        "spread": model.spread,
+    }
 
 
 def _bridge_arrays(bridge: Bridge) -> dict[str, np.ndarray]:
-    return {name: getattr(bridge, name) for name in ("generator", "stationary", "activity", "hitting")}
+    return {
+        "generator": bridge.generator,
+        "stationary": bridge.stationary,
+        "activity": bridge.activity,
+        "hitting": bridge.hitting,
+    }
 
 
 GROUP = Hmm()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from feature_assets.data.tables import View
+from feature_assets.events.view import View
 from feature_assets.groups.model_derived.hmm.model import Implementation, Model, Steps
 from feature_assets.groups.model_derived.hmm.observations import Mode, Observed, choose, lengths, raw
 

@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import polars as pl
 
-from feature_assets.data.tables import View
-from feature_assets.events.lines import Window, cached, past_events, top_by_spend, window
+from feature_assets.events.purchases import top_by_spend
+from feature_assets.events.ragged import Events
+from feature_assets.events.view import View
 from feature_assets.group import StateError
 from feature_assets.groups.model_derived.hmm.model import Steps
 from feature_assets.kernels.monthly import centred_log_ratios
@@ -92,9 +92,7 @@ class Observed:
 def lengths(view: View, mode: Mode) -> np.ndarray:
     """Steps of each customer, int64 [n]: whole steps since it joined and since the first day of data, at least one
     (every customer of a View had joined before t)."""
-    as_of, covered = (int(np.datetime64(day, "D").astype(int)) for day in (view.as_of, view.dataset.covers_from))
-    joined = view.customers["joined_on"].to_physical().to_numpy().astype(np.int64)
-    return np.clip((as_of - np.maximum(joined, covered)) // mode.days, 1, mode.steps)
+    return np.clip((view.day - view.began) // mode.days, 1, mode.steps)
 
 
 def steps(view: View, mode: Mode, observed: Observed, rows: range) -> Steps:
@@ -140,7 +138,7 @@ def _logs(values: np.ndarray) -> np.ndarray:
 
 
 def _journey(view: View, rows: range, observed: Observed, parts: dict[str, np.ndarray]) -> None:
-    mode, part = MODES[0], window(view)
+    mode, part = MODES[0], view.purchases
     baskets = part.group("basket_id")
     parts["transactions"] = _count((baskets.row, baskets.days_ago), rows, mode)
     parts["amount"] = _logs(_spend(part, rows, mode))
@@ -152,7 +150,7 @@ def _journey(view: View, rows: range, observed: Observed, parts: dict[str, np.nd
 
 
 def _monthly(view: View, rows: range, observed: Observed, parts: dict[str, np.ndarray]) -> None:
-    mode, part = MODES[1], window(view)  # lifecycle and behavior have the same steps
+    mode, part = MODES[1], view.purchases  # lifecycle and behavior have the same steps
     days = part.group("day")
     parts["purchase_days"] = _count((days.row, days.days_ago), rows, mode)
     if "spend" in observed.channels:
@@ -165,7 +163,7 @@ def _monthly(view: View, rows: range, observed: Observed, parts: dict[str, np.nd
             parts[f"{mix}_{j}"] = ratios[:, :, j]
 
 
-def _spend(part: Window, rows: range, mode: Mode) -> np.ndarray:
+def _spend(part: Events, rows: range, mode: Mode) -> np.ndarray:
     first, last = np.searchsorted(part.row, [rows.start, rows.stop])
     step = mode.steps - 1 - (part.days_ago[first:last] - 1) // mode.days
     kept = step >= 0
@@ -174,7 +172,7 @@ def _spend(part: Window, rows: range, mode: Mode) -> np.ndarray:
     return sums.reshape(len(rows), mode.steps)
 
 
-def _breadth(part: Window, rows: range, mode: Mode, name: str) -> np.ndarray:
+def _breadth(part: Events, rows: range, mode: Mode, name: str) -> np.ndarray:
     """Number of different values of `name` in each step: a line counts when its value was not bought earlier in it."""
     first, last = np.searchsorted(part.row, [rows.start, rows.stop])
     month = (part.days_ago[first:last] - 1) // mode.days
@@ -196,7 +194,7 @@ def _recency(row: np.ndarray, days_ago: np.ndarray, rows: range, mode: Mode) -> 
     return np.where(np.isfinite(past), np.log1p(np.where(np.isfinite(past), past, 0.0)), np.nan)
 
 
-def mix_ratios(part: Window, rows: range, mix: str, vocabulary: Sequence[str], prior: np.ndarray) -> np.ndarray:
+def mix_ratios(part: Events, rows: range, mix: str, vocabulary: Sequence[str], prior: np.ndarray) -> np.ndarray:
     """Centred log-ratios of the mix in each step, [len(rows), 24, D]; D = len(prior): the vocabulary and "other"."""
     column, mode = _MIX[mix][0], MODES[1]
     first, last = np.searchsorted(part.row, [rows.start, rows.stop])
@@ -206,17 +204,16 @@ def mix_ratios(part: Window, rows: range, mix: str, vocabulary: Sequence[str], p
 
 
 def _events(view: View, table: str, event: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Row and age in days of each event of a table of instants, ascending with the row."""
+    """Row and age in days of each session, or of each campaign event of a kind, ascending with the row."""
+    if table == "sessions":
+        return view.sessions.row, view.sessions.days_ago
+    assert event is not None
+    chosen = view.shared(_campaign_events, event)
+    return chosen.row, chosen.days_ago
 
-    def read() -> tuple[np.ndarray, np.ndarray]:
-        known = past_events(view, table)
-        if event is not None:
-            known = known.filter(pl.col("event").cast(pl.String) == event)
-        day = pl.col("at").dt.convert_time_zone(view.zone).dt.date()
-        known = known.select("row", days_ago=(pl.lit(view.as_of) - day).dt.total_days()).sort("row")
-        return known["row"].to_numpy(), known["days_ago"].to_numpy()
 
-    return cached(view, f"hmm {table} {event}", read)
+def _campaign_events(view: View, event: str) -> Events:
+    return view.campaign_events.of("event", event)
 
 
 def choose(views: Sequence[View], mode: Mode) -> Observed:
@@ -244,8 +241,8 @@ def _happens(views: Sequence[View], channel: str) -> bool:
 
 def _breadth_column(views: Sequence[View]) -> str:
     for name in _BREADTH[:-1]:
-        known = sum(int((window(view).codes(name) >= 0).sum()) for view in views)
-        if 2 * known > sum(len(window(view).row) for view in views):
+        known = sum(int((view.purchases.codes(name) >= 0).sum()) for view in views)
+        if 2 * known > sum(len(view.purchases.row) for view in views):
             return name
     return _BREADTH[-1]
 
@@ -254,7 +251,7 @@ def _shares(views: Sequence[View], mix: str, codes: Sequence[str]) -> np.ndarray
     """Share of each code of all lines, [D]; None where there is no mix."""
     lines = np.zeros(len(codes) + 1)
     for view in views:
-        part = window(view)
+        part = view.purchases
         known = part.codes(_MIX[mix][0]) >= 0
         lines += np.bincount(part.ranked(_MIX[mix][0], codes)[known], minlength=len(lines))
     width = len(lines) if lines[-1] > 0 else len(codes)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from feature_assets.data.tables import View
+from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups.model_derived.hmm import restored
 from feature_assets.groups.model_derived.hmm.model import decode, smooth

@@ -1,4 +1,4 @@
-"""The last step of a training: the alias moves only where promotion agrees."""
+"""The first and the last step of a training: no training into the past, no promotion against the rules."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Registry(Tracking):
     """Stands in for MLflow: aliases in a file each."""
 
     folder: str
+    trained: str = "2018-01-01"
 
     def set_alias(self, alias: str, version: str) -> None:
         Path(self.folder, alias).write_text(version)
@@ -32,7 +33,9 @@ class Registry(Tracking):
         file = Path(self.folder, "champion")
         if not file.exists():
             return None
-        return RegisteredVersion(file.read_text(), "r", date(2018, 1, 1), "s", self.dataset, Path(self.folder))
+        return RegisteredVersion(
+            file.read_text(), "r", date.fromisoformat(self.trained), "s", self.dataset, Path(self.folder)
+        )
 
 
 def last_step(home: Path, **verdicts: str) -> dg.ExecuteInProcessResult:
@@ -74,3 +77,19 @@ def test_a_candidate_that_is_refused_fails_the_training_and_leaves_the_champion(
     assert error is not None
     assert "version 7 is not promoted" in (error.message if error.cause is None else error.cause.message)
     assert (tmp_path / "champion").exists() is standing
+
+
+@pytest.mark.parametrize(("trained", "word"), [("2018-02-01", "hindsight"), ("2018-01-01", "delivery.json")])
+def test_a_date_whose_future_the_champion_knows_is_refused(trained: str, word: str, tmp_path: Path) -> None:
+    """A date that is merely not due goes on to the tables, which nobody has ingested here."""
+    settings = Settings(home=tmp_path)
+    dataset = settings.load_dataset()
+    (tmp_path / "champion").write_text("6")
+    tracking = Registry(uri="", artifacts="", dataset=dataset.name, folder=str(tmp_path), trained=trained)
+    resources = {"lake": Lake(root=str(tmp_path / "lake")), "tracking": tracking, "settings": settings}
+    decision = training_assets(dataset, as_of_partitions(dataset))[0]
+    result = dg.materialize([decision], partition_key=DAY, resources=resources, raise_on_error=False)
+    assert not result.success
+    error = result.failure_data_for_node("training__decision").error
+    assert error is not None
+    assert word in (error.message if error.cause is None else error.cause.message)

@@ -41,7 +41,7 @@ def test_an_unknown_name_says_the_nearest() -> None:
 
 
 def test_the_document_is_what_the_registry_says() -> None:
-    document = Path(__file__).parents[2] / "docs" / "features.md"
+    document = Path(__file__).parents[3] / "docs" / "features.md"
     code, text = _run("--markdown")
     assert code == 0
     assert document.read_text(encoding="utf-8") == text, "run: ple features --markdown > docs/features.md"

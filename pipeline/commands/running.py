@@ -1,0 +1,46 @@
+"""Shared by the verbs that run a job: options, the locked Dagster instance, messages."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.commands.common import as_of_option, customers_option, data_dir_option, dataset_option
+from pipeline.home import Home
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+
+def run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that runs a job."""
+    for option in (customers_option, data_dir_option, dataset_option, as_of_option):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def locked_instance(home: Home) -> "Iterator[DagsterInstance]":
+    """The home's Dagster instance, locked for this process, with dead runs cleared."""
+    import dagster as dg
+
+    from pipeline.runs import HomeIsBusy, clear_dead_runs, one_at_a_time
+
+    try:
+        with one_at_a_time(home), dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+            for run_id in clear_dead_runs(instance):
+                say(f"! run {run_id[:8]} was killed; its place is freed and its work is taken up")
+            yield instance
+    except HomeIsBusy as error:
+        raise click.ClickException(str(error)) from None
+
+
+def say(text: str) -> None:
+    """A line about the progress."""
+    click.echo(f"  {text}", err=True)
+
+
+def red(text: str) -> None:
+    """A message about a failure."""
+    click.secho(text, fg="red", err=True)

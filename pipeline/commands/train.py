@@ -1,0 +1,37 @@
+"""`ple train`: a training for one as-of date, whether it is due or not."""
+
+import sys
+from datetime import date
+from pathlib import Path
+
+import click
+
+from pipeline.commands.common import covered_day, deployment
+from pipeline.commands.running import locked_instance, red, run_options
+from pipeline.home import Home
+from pipeline.settings import Settings
+
+
+@click.command()
+@run_options
+def train(as_of: str | None, dataset: str | None, data_dir: Path | None, customers: int | None) -> None:
+    """Train a model for one as-of date, due or not, and promote it if it passes.
+
+    Runs the job `training`: decision, fitted state, training set, model, evaluation, registered version, champion. A
+    date whose future the champion knows is refused. Exit status 1 when it failed or the candidate was refused.
+    """
+    settings, home = deployment(dataset=dataset, data_dir=data_dir, customers=customers)
+    sys.exit(_train(settings, home, covered_day(settings, as_of)))
+
+
+def _train(settings: Settings, home: Home, day: date) -> int:
+    from pipeline.definitions import build_definitions
+    from pipeline.runs import TRAINING, failure_message, run_job
+
+    click.echo(f"training · {settings.dataset} · as of {day} · home {home.root}", err=True)
+    with locked_instance(home) as instance:
+        result = run_job(build_definitions(settings), instance, TRAINING, day)
+        if not result.success:
+            red(f"\nThe training failed.\n{failure_message(instance, result.run_id)}")
+            return 1
+    return 0

@@ -1,0 +1,115 @@
+"""`ple nightly` and `ple train`: exit status and messages, without a night."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.cli import main
+from pipeline.home import Home
+from pipeline.night import Outcome
+
+SUMMARY = {
+    "dataset": "toy",
+    "tasks": [{"task": "churn", "metric": "AUC ↑"}],
+    "legend": "▲ better",
+    "facts": {"rows scored": "3", "training failed": "no label (version 2 goes on scoring)"},
+    "notice": "Simulated.",
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a summary and without MLflow's database, which takes seconds to create."""
+    monkeypatch.setattr(Home, "prepare", lambda self: self.dagster.mkdir(parents=True, exist_ok=True))
+    for name in ("DATASET", "DATA_DIR", "CUSTOMERS", "AS_OF"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PLE_HOME", str(tmp_path))
+    folder = tmp_path / "reports" / "as_of=2018-01-01"
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps(SUMMARY))
+    return tmp_path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, *arguments: str) -> tuple[Result, list[date]]:
+    days: list[date] = []
+
+    def run_night(_: Any, __: Any, ___: Any, as_of: date, *____: Any) -> Outcome:
+        days.append(as_of)
+        return outcome
+
+    monkeypatch.setattr("pipeline.night.run_night", run_night)
+    return CliRunner().invoke(main, ["nightly", *arguments], color=True), days
+
+
+def test_published_scores_are_a_success(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home.exists()
+    result, days = run(monkeypatch, Outcome(True))
+    assert result.exit_code == 0, result.output
+    assert days == [date(2018, 1, 1)], "the day after the last day of data"
+    assert "rows scored" in result.stdout
+    assert "failed;" not in result.stderr
+
+
+def test_a_failed_training_is_red_and_still_a_success(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home.exists()
+    result, _ = run(monkeypatch, Outcome(True, training_failure="training/decision: no label"))
+    assert result.exit_code == 0, result.output
+    assert "\x1b[31m\nThe training that was due failed" in result.stderr
+    assert "training/decision: no label" in result.stderr
+    assert "version 2 goes on scoring" in result.stdout
+
+
+def test_a_night_without_scores_is_a_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home.exists()
+    result, days = run(monkeypatch, Outcome(False, "a: first", "b: second"), "--as-of", "2017-11-01")
+    assert result.exit_code == 1
+    assert days == [date(2017, 11, 1)]
+    assert "no scores were published" in result.stderr
+    assert "a: first\nb: second" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--as-of", "2018-03-01"], "2018-01-01"),
+        (["--as-of", "tomorrow"], "YYYY-MM-DD"),
+        (["--dataset", "completejurney"], "completejourney"),
+    ],
+)
+def test_a_wrong_option_is_one_message(
+    arguments: list[str], word: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert home.exists()
+    result, days = run(monkeypatch, Outcome(True), *arguments)
+    assert result.exit_code != 0
+    assert word in result.output
+    assert days == []
+
+
+def test_the_environment_gives_the_date_where_no_option_does(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home.exists()
+    monkeypatch.setenv("AS_OF", "2017-12-01")
+    assert run(monkeypatch, Outcome(True))[1] == [date(2017, 12, 1)]
+
+
+def test_a_training_on_demand_fails_loudly(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home.exists()
+    jobs: list[tuple[str, date]] = []
+
+    def run_job(_: Any, __: Any, job: str, as_of: date) -> Any:
+        jobs.append((job, as_of))
+        return SimpleNamespace(success=False, run_id="r")
+
+    monkeypatch.setattr("pipeline.runs.run_job", run_job)
+    monkeypatch.setattr("pipeline.runs.failure_message", lambda *_: "training/champion: version 3 is not promoted")
+    result = CliRunner().invoke(main, ["train", "--as-of", "2017-12-01"])
+    assert result.exit_code == 1
+    assert jobs == [("training", date(2017, 12, 1))]
+    assert "version 3 is not promoted" in result.stderr

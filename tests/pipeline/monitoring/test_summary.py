@@ -1,0 +1,33 @@
+"""The summary of a night: tasks beside their baselines, and facts; a failed training is one of them."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+from small_training import some_evaluation
+
+from feature_assets.data.dataset import DatasetConfig
+from pipeline.monitoring.summary import TRAINING_FAILED, summarise
+from pipeline.resources.lake import Lake
+from pipeline.resources.tracking import RegisteredVersion
+
+SCORES = pl.DataFrame(
+    {"customer_id": ["a", "b"], "churn": [0.1, 0.2], "churn__u": [0.2, 0.4], "churn__fallback": [True, False]}
+)
+
+
+@pytest.mark.parametrize(("trained", "hindsight"), [("2017-12-01", False), ("2018-02-01", True)])
+def test_facts_of_a_night(trained: str, hindsight: bool, tmp_path: Path, dataset: DatasetConfig) -> None:
+    champion = RegisteredVersion("2", "r", date.fromisoformat(trained), "s1", dataset.name, tmp_path)
+    arguments = ("2018-01-01", SCORES, champion, some_evaluation(churn="better"), Lake(root=str(tmp_path)), dataset)
+    summary = summarise(*arguments)
+    assert summary["tasks"][0]["mean u"] == "0.30"
+    assert summary["tasks"][0]["fallback"] == "50.0%"
+    assert summary["facts"]["model version"] == f"2, trained as of {trained}"
+    assert ("hindsight" in summary["facts"]["as-of date"]) is hindsight
+    assert TRAINING_FAILED not in summary["facts"]
+    failed = summarise(*arguments, training_failure="no label")["facts"][TRAINING_FAILED]
+    assert failed == "no label (version 2 goes on scoring)"
