@@ -36,7 +36,8 @@ from scipy.stats import norm, rankdata
 
 from feature_assets import normalise, registry
 from feature_assets.data.dataset import load_dataset
-from feature_assets.data.tables import Tables, stable_shard
+from feature_assets.data.shards import stable_shard
+from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.labels import LabelState, get_task
 from feature_assets.labels.context import Snapshot
@@ -63,7 +64,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--effect-days", type=int, default=28)
     parser.add_argument("--folder", type=Path, help="keep simulations, oracles and rows here")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     config = SimulationConfig(uplift_days=args.effect_days)
