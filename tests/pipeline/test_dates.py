@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import polars as pl
-from running import EARLIER, LAST, MakeHome, night, score_file, start
+
+from tests.pipeline.running import EARLIER, LAST, MakeHome, night, score_file, start
 
 
 def test_a_home_trains_on_what_was_known_and_anew_when_its_champion_is_old(

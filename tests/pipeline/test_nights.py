@@ -14,9 +14,9 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
-from running import EARLIER, LAST, PLE, MakeHome, night, score_file, start
 
 from feature_assets.labels import every_task
+from tests.pipeline.running import EARLIER, LAST, PLE, MakeHome, night, score_file, start
 
 
 def households(delivery: Path) -> int:

@@ -13,10 +13,10 @@ import polars as pl
 import pytest
 import yaml
 from polars.testing import assert_frame_equal
-from running import MakeHome, night, score_file, start
-from trials import small_bank
 
 from feature_assets.labels import every_task
+from tests.pipeline.running import MakeHome, night, score_file, start
+from tests.trials import small_bank
 
 pytestmark = pytest.mark.trial
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PLUGIN = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TESTS = """
 import pytest
 
@@ -29,8 +29,8 @@ def test_fails_at_first():
 def run(folder: Path, *options: str, status: int = 0) -> str:
     """The verbose report of pytest on `TESTS`, which ends with an exit status."""
     (folder / "test_some.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "trials.resumable", "-p", "no:cacheprovider", *options]
-    done = subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(PLUGIN)}, capture_output=True, text=True)
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "tests.trials.resumable", "-p", "no:cacheprovider", *options]
+    done = subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 

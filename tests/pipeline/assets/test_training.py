@@ -8,7 +8,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from small_training import some_evaluation
 
 from pipeline.assets.training import training_assets
 from pipeline.partitions import as_of_partitions
@@ -16,6 +15,7 @@ from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
 from pipeline.settings import Settings
 from pipeline.training.workspace import Workspace
+from tests.pipeline.small_training import some_evaluation
 
 DAY = "2018-01-01"
 

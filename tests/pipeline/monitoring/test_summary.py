@@ -7,12 +7,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from small_training import some_evaluation
 
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.monitoring.summary import TRAINING_FAILED, summarise
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion
+from tests.pipeline.small_training import some_evaluation
 
 SCORES = pl.DataFrame(
     {"customer_id": ["a", "b"], "churn": [0.1, 0.2], "churn__u": [0.2, 0.4], "churn__fallback": [True, False]}

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small_training import Material, fill
 
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.training import model
+from tests.pipeline.small_training import Material, fill
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
-from small_training import Material
 
 from feature_assets.data.tables import Tables
 from pipeline.training import baselines, model
 from ple_model.tasks import KINDS
+from tests.pipeline.small_training import Material
 
 
 def test_every_task_gets_a_constant_and_a_boosted_prediction(made: Material, said: list[str]) -> None:

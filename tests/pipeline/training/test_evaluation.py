@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import polars as pl
 import pytest
-from small_training import WINDOWS, Material, some_evaluation
 
 from feature_assets.data.tables import Tables
 from pipeline.assets.training_metadata import evaluation_metadata
 from pipeline.training import baselines, evaluation
 from pipeline.training.evaluation import Evaluation
+from tests.pipeline.small_training import WINDOWS, Material, some_evaluation
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from small_training import Material
 
 from feature_assets.data.tables import Tables
 from feature_assets.state import FeatureState
 from pipeline.training import fitting
+from tests.pipeline.small_training import Material
 
 
 def test_a_fitted_state_is_saved_and_not_fitted_again(

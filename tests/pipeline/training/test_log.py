@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, cast
 
 import polars as pl
-from small_training import AS_OF, Material, some_evaluation
 
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.resources.tracking import Tracking
 from pipeline.training import log, model
 from ple_model.training.report import EpochReport
 from ple_model.training.trainer import FitResult
+from tests.pipeline.small_training import AS_OF, Material, some_evaluation
 
 
 class Runs:

@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import polars as pl
-from small_training import CLASSES, CUSTOMERS, WINDOWS, Material
 
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.group import GroupState
 from feature_assets.state import FeatureState
 from pipeline.training import model
+from tests.pipeline.small_training import CLASSES, CUSTOMERS, WINDOWS, Material
 
 
 def test_inputs_are_what_the_state_has(made: Material) -> None:

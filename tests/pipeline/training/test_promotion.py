@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from small_training import some_evaluation
 
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.promotion import RULES, Verdict, judge
+from tests.pipeline.small_training import some_evaluation
 
 
 @pytest.mark.parametrize(

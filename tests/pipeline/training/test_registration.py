@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import cast
 
 import polars as pl
-from small_training import AS_OF, Material, some_evaluation
 
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.registration import register
+from tests.pipeline.small_training import AS_OF, Material, some_evaluation
 
 
 class Registry:

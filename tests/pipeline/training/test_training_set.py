@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import polars as pl
 import pytest
-from small_training import AS_OF, CLASSES, CUSTOMERS, WINDOWS, Material
 
 from feature_assets.data.tables import Tables
 from feature_assets.snapshots import SnapshotPlan
 from pipeline.training import training_set
+from tests.pipeline.small_training import AS_OF, CLASSES, CUSTOMERS, WINDOWS, Material
 
 IDS = [f"c{i:03d}" for i in range(CUSTOMERS)]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_training import Material
 
 from pipeline.training.decision import Decision
 from pipeline.training.workspace import Workspace
+from tests.pipeline.small_training import Material
 
 
 def names(work: Workspace) -> set[str]:

@@ -1,9 +1,5 @@
 """How gradients are measured in a run: when, on what, in which space, and that it counts."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -13,8 +9,7 @@ from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.training.affinity import AffinityMeter
 from ple_model.training.distributed import World
 from ple_model.training.trainer import FitResult, fit
-
-samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
+from tests.ple_model import samples
 
 
 def _run(**sections: object) -> FitResult:

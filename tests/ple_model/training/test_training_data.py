@@ -1,9 +1,5 @@
 """Tables of tensors: conversion from frames, batches, digests."""
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import polars as pl
 import pytest
@@ -13,8 +9,8 @@ from hypothesis import strategies as st
 
 from ple_model.serving.scorer import inputs_from_frame
 from ple_model.training.data import TensorTable, permuted_batches, steps_in, targets_from_frame
+from tests.ple_model import samples
 
-samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
 CPU = torch.device("cpu")
 
 

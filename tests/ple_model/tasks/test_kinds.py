@@ -14,9 +14,9 @@ from ple_model.evaluation.calibration import fit_calibrator
 from ple_model.evaluation.metrics import evaluate
 from ple_model.tasks import KINDS, TaskConfig, kind_of
 from tests.ple_model.catalogue import default_tasks, select
-from tests.ple_model.test_metrics import sample
+from tests.ple_model.evaluation.test_metrics import sample
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SETTINGS = {
     "binary": {"loss": "focal"},
     "multiclass": {"loss": "nll", "out": 6},

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,8 +38,7 @@ from ple_model.layers.towers import StackedLinear
 from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.tasks import Relation
 from ple_model.training.trainer import fit
-
-samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
+from tests.ple_model import samples
 
 TASKS = tuple(TaskConfig(name=f"t{i}", group="g", kind="regression", loss="mse") for i in range(3))
 T, B, D = len(TASKS), 5, 7

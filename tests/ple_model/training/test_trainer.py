@@ -3,13 +3,11 @@
 import logging
 import math
 import os
-import runpy
 import signal
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,9 +21,9 @@ from ple_model.training.skill import constant_losses, score, skills
 from ple_model.training.step import NonFiniteLoss
 from ple_model.training.trainer import FitResult, fit
 from ple_model.training.validate import validate
+from tests.ple_model import samples
 
-SAMPLES = Path(__file__).with_name("samples.py")
-samples = SimpleNamespace(**runpy.run_path(str(SAMPLES)))
+ROOT = Path(__file__).parents[3]
 
 Fitted = tuple[PLEClusterAdaTT, FitResult]
 
@@ -243,14 +241,13 @@ def test_out_of_memory_halves_the_micro_batch_once_and_says_so(
 # --- kill and resume ----------------------------------------------------------------------------------------------
 
 KILLED = """
-import os, runpy, signal, sys
+import os, signal, sys
 from pathlib import Path
-from types import SimpleNamespace
-samples = SimpleNamespace(**runpy.run_path(sys.argv[1]))
 from ple_model.serving import files as _files
 from ple_model.training import checkpoint, data, trainer
+from tests.ple_model import samples
 
-where, at = sys.argv[3].split(":")
+where, at = sys.argv[2].split(":")
 count = 0
 
 def dies(call):
@@ -267,13 +264,13 @@ if where == "batch":
 elif where == "rename":
     Path.replace = dies(Path.replace)
 model, train, valid = samples.ready()
-trainer.fit(model, train, valid, samples.training(), Path(sys.argv[2]), progress=False)
+trainer.fit(model, train, valid, samples.training(), Path(sys.argv[1]), progress=False)
 """
 
 
 def killed(directory: Path, where: str) -> None:
-    command = [sys.executable, "-c", KILLED, str(SAMPLES), str(directory), where]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-c", KILLED, str(directory), where]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
 

@@ -1,10 +1,8 @@
 """Bundles: what is saved is what is loaded, and what does not fit is refused."""
 
 import json
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -15,8 +13,7 @@ from ple_model.serving.bundle import BundleError, TaskCalibration, load_bundle, 
 from ple_model.serving.files import digest_of_json, sha256_of_file
 from ple_model.training.data import digest_of_tensors
 from ple_model.training.finish import calibrate
-
-samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
+from tests.ple_model import samples
 
 Made = tuple[PLEClusterAdaTT, dict[str, TaskCalibration]]
 META = {"as_of": "2017-10-01"}

@@ -40,7 +40,7 @@ def test_an_edit_of_a_called_kernel_reaches_its_callers(when: str, tmp_path: Pat
     (package / "__init__.py").write_text("")
     (package / "caller.py").write_text(CALLER)
     environment = {k: v for k, v in os.environ.items() if k != compiled.VARIABLE}
-    environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"
+    environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{Path(__file__).parents[3]}"
     for value in (1, 2):
         (package / "called.py").write_text(CALLED.format(value))
         done = subprocess.run(
@@ -67,7 +67,7 @@ def test_a_named_folder_is_left_alone(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_importing_the_package_touches_neither_disk_nor_environment(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     script = f"import os, feature_assets, feature_assets.kernels.compiled; print({compiled.VARIABLE!r} in os.environ)"
     environment = {k: v for k, v in os.environ.items() if k != compiled.VARIABLE}
     environment |= {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -275,7 +275,7 @@ def test_embedded_data_fills_every_column_that_it_has_a_source_for(embedded: tup
 
 def test_threads_and_hash_seed_change_nothing_not_even_the_fit(tmp_path: Path) -> None:
     script = (
-        "from tests.feature_assets import test_group_properties as t\n"
+        "from tests.feature_assets.groups import test_group_properties as t\n"
         "print(t.fitted().version, t.digest(t.expected()))\n"
     )
     threads = "3" if os.environ.get("POLARS_MAX_THREADS") == "1" else "1"
@@ -284,7 +284,7 @@ def test_threads_and_hash_seed_change_nothing_not_even_the_fit(tmp_path: Path) -
         "POLARS_MAX_THREADS": threads,
         "OMP_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
     }
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False

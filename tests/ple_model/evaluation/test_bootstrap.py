@@ -10,7 +10,7 @@ from ple_model.evaluation.compare import compare, markdown, table
 from ple_model.evaluation.constant import constant_prediction, own_past_brands, repeat
 from ple_model.evaluation.metrics import evaluate
 from ple_model.tasks import KINDS
-from tests.ple_model.test_metrics import sample
+from tests.ple_model.evaluation.test_metrics import sample
 
 
 @pytest.mark.parametrize("kind", KINDS)

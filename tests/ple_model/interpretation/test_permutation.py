@@ -1,9 +1,6 @@
 """Permutation importance: an input that is read costs loss when it is shuffled, one that is not read costs nothing."""
 
-import runpy
 from collections.abc import Callable
-from pathlib import Path
-from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -15,8 +12,8 @@ from ple_model.interpretation.permutation import TOGETHER, input_sets, permutati
 from ple_model.model import PLEClusterAdaTT
 from ple_model.multitask import evaluating
 from ple_model.training.data import TensorTable
+from tests.ple_model import samples
 
-samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
 Parts = tuple[PLEClusterAdaTT, TensorTable]
 
 

@@ -1,11 +1,9 @@
 """Scores: their form, that they depend on a row alone, and that a logged model stands on its own."""
 
-import runpy
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -17,8 +15,8 @@ from ple_model.serving.inference import BLOCK
 from ple_model.serving.scorer import Scorer, inputs_from_frame
 from ple_model.training.finish import finish
 from ple_model.training.trainer import fit
+from tests.ple_model import samples
 
-samples = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("samples.py"))))
 ROWS = BLOCK + 90
 
 

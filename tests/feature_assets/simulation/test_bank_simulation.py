@@ -32,7 +32,7 @@ from feature_assets.simulation.world import World, make_world
 from feature_assets.snapshots import plan
 from feature_assets.sources import ingest, read_delivery
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALL, SAMPLE = SimulationConfig(block=60), OracleConfig(customers=24, draws=6)
 CUSTOMERS = 2_000
 DATASET = load_dataset("bank_simulation", ROOT / "data")

@@ -2,37 +2,32 @@
 
 import json
 import os
-import runpy
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from safetensors.torch import load_file
 
-SAMPLES = Path(__file__).with_name("samples.py")
-samples = SimpleNamespace(**runpy.run_path(str(SAMPLES)))
+ROOT = Path(__file__).parents[3]
 
 TRAINS = """
-import json, runpy, sys
-from pathlib import Path
-from types import SimpleNamespace
+import json, sys
 import torch
 torch.set_num_threads(1)
-samples = SimpleNamespace(**runpy.run_path(sys.argv[1]))
 from safetensors.torch import save_file
+from tests.ple_model import samples
 from ple_model.training.distributed import process_group
 from ple_model.training.trainer import fit
 with process_group() as world:
-    settings = json.loads(sys.argv[3])
+    settings = json.loads(sys.argv[2])
     model, train, valid = samples.without_dropout(320, settings.pop("adatt", True))
     epochs = {"phase1_epochs": 4, "phase2_epochs": 0, "warmup_epochs": 0}
     settings = samples.training(**epochs, batch_size_cpu=64, **settings)
     result = fit(model, train, valid, settings, None, progress=False)
     if world.first:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, sys.argv[2])
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, sys.argv[1])
 """
 
 
@@ -46,8 +41,8 @@ def _train(folder: Path, processes: int, **settings: object) -> dict[str, torch.
     if processes > 1:
         where = ["--nproc-per-node", str(processes), "--master-addr", "127.0.0.1", "--master-port", str(port)]
         launch += ["-m", "torch.distributed.run", *where]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SAMPLES.parents[2])}
-    arguments = [str(script), str(SAMPLES), str(out), json.dumps(settings)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    arguments = [str(script), str(out), json.dumps(settings)]
     done = subprocess.run([*launch, *arguments], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return load_file(out)

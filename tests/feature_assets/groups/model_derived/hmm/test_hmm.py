@@ -233,8 +233,8 @@ def test_the_fit_has_the_same_bits_with_any_number_of_threads(tmp_path: Path) ->
     threads = "3" if os.environ.get("OMP_NUM_THREADS") == "1" else "1"
     names = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     environment = os.environ | dict.fromkeys(names, threads)
-    environment |= {"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[2])}
-    script = "from tests.feature_assets import test_hmm as t; print(t.fingerprint())"
+    environment |= {"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[5])}
+    script = "from tests.feature_assets.groups.model_derived.hmm import test_hmm as t; print(t.fingerprint())"
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
     )
