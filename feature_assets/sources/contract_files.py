@@ -20,6 +20,8 @@ from feature_assets.sources.delivery import Delivery
 from feature_assets.sources.files import find_parts, scan_parts
 from feature_assets.sources.reader import Frames, Reader, Rows
 
+UPLIFT = ("uplift", "category_uplift")  # tasks that compare with a control group
+
 
 class ContractFiles(Reader):
     """Parquet files of contract tables: `tables/<table>/*.parquet` or `<table>.parquet` in one folder."""
@@ -89,6 +91,11 @@ class ContractFiles(Reader):
             off["nba"] = f"table {source} was not delivered"
         if all(contract[table]["brand"].is_null().all() for table in ("products", "merchants") if table in contract):
             off["brand_prediction"] = "no brand was delivered"
+        controls = both and "is_control" in contract["campaign_events"].columns
+        if not (controls and bool(contract["campaign_events"]["is_control"].any())):
+            off |= {task: "no control group of a campaign was delivered" for task in dataset.tasks_on if task in UPLIFT}
+        elif "category_uplift" in dataset.tasks_on and dataset.categories_from not in contract:
+            off["category_uplift"] = f"table {dataset.categories_from} was not delivered"
         return off
 
 

@@ -14,6 +14,7 @@ from feature_assets.data.contract import SPEND
 from feature_assets.data.tables import Tables
 from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check, windows
 from feature_assets.snapshots import SnapshotPlan
+from feature_assets.sources.contract_files import ContractFiles
 from tests.deliveries import synthetic
 from tests.feature_assets.plain_view import INSTANTS
 
@@ -197,3 +198,18 @@ def test_the_two_tasks_change_no_other_label(tables: Tables, state: LabelState) 
     assert {task: names for task, names in state.classes.items() if task not in BOTH} == fitted.classes
     plain = compute_labels(off, T, fitted, UNTIL)
     assert plain.equals(compute_labels(tables, T, state, UNTIL).drop(BOTH), null_equal=True)
+
+
+def test_a_delivery_without_controls_or_categories_switches_the_tasks_off(tables: Tables) -> None:
+    frames, dataset = tables.frames, tables.dataset
+    events = frames["campaign_events"]
+
+    def off(changed: dict[str, pl.DataFrame], gone: str = "") -> set[str]:
+        contract = {name: frame for name, frame in (frames | changed).items() if name != gone}
+        return set(ContractFiles().unanswerable({}, contract, dataset)) & set(BOTH)
+
+    assert off({}) == set()
+    assert off({"campaign_events": events.drop("is_control")}) == set(BOTH)
+    assert off({"campaign_events": events.with_columns(is_control=pl.lit(False))}) == set(BOTH)
+    assert off({}, gone="campaigns") == set(BOTH)
+    assert off({}, gone="merchants") == {"category_uplift"}
