@@ -5,7 +5,7 @@
 Writes Parquet files under OUT: `tables/<table>`, `labels/<date>`, `features/<date>/<group>` in natural units and
 `features/<date>/matrix`. Each file is published whole, so that a run that was killed goes on where it stopped.
 
-The only places where layouts of different commits may differ are the imports below.
+The only places where layouts of different commits may differ are the imports below; the newest one comes first.
 """
 
 import os
@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import feature_assets
 from feature_assets.build import assemble, compute_all, fit_state
 from feature_assets.labels import compute_labels, fit_labels, windows
 from feature_assets.snapshots import plan
@@ -34,12 +33,9 @@ except ImportError:
     from feature_assets.sources.bank_simulation import simulate
 
 try:
-    from feature_assets.tables import View
+    from feature_assets.events.view import View
 except ImportError:
-    try:
-        from feature_assets.data.tables import View
-    except ImportError:
-        from feature_assets.events.view import View
+    from feature_assets.tables import View
 
 DATES: Mapping[str, Mapping[str, tuple[date, ...]]] = {
     "completejourney": {
@@ -59,8 +55,7 @@ DATES: Mapping[str, Mapping[str, tuple[date, ...]]] = {
 def main() -> None:
     """Compute every file that is missing."""
     root, out, name, customers = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-    if not Path(feature_assets.__file__).resolve().is_relative_to(root.resolve()):
-        raise SystemExit(f"feature_assets comes from {feature_assets.__file__}, expected a module under {root}")
+    _only_from(root)
     folder = None
     if name == "bank_simulation":
         folder = out / "simulation"
@@ -71,6 +66,15 @@ def main() -> None:
         _publish(out / "tables" / f"{table}.parquet", frame.clone)
     _labels(tables, out / "labels", DATES[name]["labels"])
     _features(tables, out, DATES[name]["fit"], DATES[name]["features"])
+    _only_from(root)
+
+
+def _only_from(root: Path) -> None:
+    """Stop if a module comes from another checkout: an editable installation offers the modules that this one lacks."""
+    files = {n: str(m.__file__) for n, m in sys.modules.items() if n.split(".")[0] == "feature_assets"}
+    strangers = {n: f for n, f in files.items() if not Path(f).resolve().is_relative_to(root.resolve())}
+    if strangers:
+        raise SystemExit(f"modules from outside of {root}: {strangers}")
 
 
 def _labels(tables: Any, out: Path, days: tuple[date, ...]) -> None:

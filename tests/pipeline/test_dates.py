@@ -6,10 +6,12 @@ import shutil
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from tests.pipeline.running import EARLIER, LAST, MakeHome, night, score_file, start
 
 
+@pytest.mark.trial
 def test_a_home_trains_on_what_was_known_and_anew_when_its_champion_is_old(
     small_delivery: Path, make_home: MakeHome, tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def test_an_earlier_date_is_hindsight(first: tuple[Path, str], small_delivery: P
     assert digest(score_file(home, LAST)) == before
 
 
+@pytest.mark.trial
 def test_killed_in_training_and_between_the_jobs_the_next_night_ends_with_the_same_scores(
     first: tuple[Path, str], small_delivery: Path, make_home: MakeHome, tmp_path: Path
 ) -> None:

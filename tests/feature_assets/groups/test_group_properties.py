@@ -259,6 +259,7 @@ def embedded(tables: Tables) -> tuple[Tables, FeatureState]:
     return some, build.fit_state(some, [date(2017, 7, 2), date(2017, 8, 27)], seed=0)
 
 
+@pytest.mark.trial
 def test_embedded_data_fills_every_column_that_it_has_a_source_for(embedded: tuple[Tables, FeatureState]) -> None:
     """No column is constant, missing, or a copy of another (FEATURES §2 rule 6), and the future changes none."""
     tables, state = embedded
