@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
+import pytest
 
 from feature_assets.data.tables import Tables
 from pipeline.training import baselines, model
@@ -47,23 +48,28 @@ def test_lists_of_brands_are_padded_to_one_width() -> None:
     assert baselines.stack_labels([np.array([1, 2]), np.array([3])]).tolist() == [1, 2, 3]
 
 
-def test_past_brands_count_the_lines_of_the_last_days() -> None:
+def test_past_brands_count_the_lines_of_the_last_days(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = {
         date(2017, 9, 1): [("x", 10.0, "a"), ("x", 20.0, "a"), ("y", 5.0, "b"), ("y", 181.0, "b"), ("y", 1.0, "other")],
         date(2017, 8, 1): [("x", 3.0, "b")],
     }
 
-    def view(day: date) -> Any:
+    def view(_: Tables, day: date) -> Any:
         frame = pl.DataFrame(lines[day], schema=["customer", "days_ago", "brand"], orient="row")
         row = frame["customer"].replace_strict({"x": 0, "y": 1}, return_dtype=pl.UInt32)
-        return SimpleNamespace(
-            customers=pl.DataFrame({"customer_id": ["x", "y"]}), lines=frame.with_columns(row.alias("row"))
-        )
+
+        def events(table: str, columns: tuple[str, ...], longest: int) -> Any:
+            assert (table, columns) == ("transactions", ("brand",))
+            known = frame.with_columns(row.alias("row")).filter(pl.col("days_ago") <= longest)
+            return SimpleNamespace(frame=lambda name: known.select("row", name))
+
+        return SimpleNamespace(customers=pl.DataFrame({"customer_id": ["x", "y"]}), events=events)
 
     rows = pl.DataFrame(
         {"customer_id": ["y", "x", "x"], "as_of": [date(2017, 9, 1), date(2017, 8, 1), date(2017, 9, 1)]}
     )
-    counts = baselines.past_brands(cast("Tables", SimpleNamespace(view=view)), rows, ["a", "b"])
+    monkeypatch.setattr(baselines, "View", view)
+    counts = baselines.past_brands(cast("Tables", object()), rows, ["a", "b"])
     assert counts.tolist() == [[0, 1], [0, 1], [2, 0]]
     shares = KINDS["contrastive"].own_past(counts, np.array([0.6, 0.4]))
     assert (shares.argmax(axis=1) == [0, 0, 0]).any()

@@ -16,17 +16,18 @@ from tests.pipeline.small_training import WINDOWS, Material, some_evaluation
 
 
 @pytest.fixture
-def tables() -> Tables:
+def tables(monkeypatch: pytest.MonkeyPatch) -> Tables:
     """Everybody has bought brand a once."""
 
-    def view(day: Any) -> Any:
-        ids = [f"c{i:03d}" for i in range(120)]
-        lines = pl.DataFrame({"row": range(120), "brand": ["a"] * 120, "days_ago": [1.0] * 120, "day": [day] * 120})
-        return SimpleNamespace(
-            customers=pl.DataFrame({"customer_id": ids}), lines=lines.with_columns(pl.col("row").cast(pl.UInt32))
-        )
+    ids = pl.DataFrame({"customer_id": [f"c{i:03d}" for i in range(120)]})
+    lines = pl.DataFrame({"row": range(120), "brand": ["a"] * 120}, schema_overrides={"row": pl.UInt32})
 
-    return cast("Tables", SimpleNamespace(view=view))
+    def view(*_: Any) -> Any:
+        events = SimpleNamespace(frame=lambda _: lines)
+        return SimpleNamespace(customers=ids, events=lambda *_, **__: events)
+
+    monkeypatch.setattr(baselines, "View", view)
+    return cast("Tables", object())
 
 
 def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables, said: list[str]) -> None:

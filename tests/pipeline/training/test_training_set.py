@@ -17,15 +17,19 @@ from tests.pipeline.small_training import AS_OF, CLASSES, CUSTOMERS, WINDOWS, Ma
 IDS = [f"c{i:03d}" for i in range(CUSTOMERS)]
 
 
-class SmallTables:
-    """Stands in for the contract tables: everybody joined on one day."""
+TABLES = cast("Tables", object())
 
-    def __init__(self) -> None:
-        self.frames = {"customers": pl.DataFrame({"joined_on": [date(2017, 1, 1)] * CUSTOMERS})}
 
-    def view(self, as_of: date, shard: tuple[int, int] | None) -> Any:
+@pytest.fixture(autouse=True)
+def _small_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every customer is known at every date."""
+
+    def view(tables: Tables, as_of: date, shard: tuple[int, int] | None = None) -> Any:
+        assert tables is TABLES
         chosen = IDS if shard is None else IDS[shard[0] :: shard[1]]
         return SimpleNamespace(as_of=as_of, customers=pl.DataFrame({"customer_id": chosen}))
+
+    monkeypatch.setattr(training_set, "View", view)
 
 
 @pytest.fixture
@@ -59,9 +63,8 @@ def test_labels_are_masked_by_their_purge_line_and_snapshots_taken_up(
 ) -> None:
     train = tuple(AS_OF - timedelta(days=28 * k) for k in (4, 3, 2))
     plan = SnapshotPlan(AS_OF, WINDOWS | {"engagement": 56}, train, made.plan.holdout, made.plan.holdout_start)
-    tables = cast("Tables", SmallTables())
     missing = [day for day in plan.dates if not made.workspace.snapshot(day).exists()]
-    labels = training_set.build(made.workspace, tables, plan, 10_000, said.append)
+    labels = training_set.build(made.workspace, TABLES, plan, 10_000, said.append)
     assert computed == missing, "snapshots that are there are not computed again"
     assert labels.equals(made.workspace.labels())
     usable = labels.group_by("as_of").agg(pl.col("churn", "engagement").is_not_null().all()).sort("as_of")
@@ -72,10 +75,9 @@ def test_labels_are_masked_by_their_purge_line_and_snapshots_taken_up(
 
 
 def test_more_rows_than_allowed_are_sharded_another_shard_a_snapshot(made: Material) -> None:
-    tables = cast("Tables", SmallTables())
-    assert training_set.shard(1, AS_OF, tables, made.plan, 4 * CUSTOMERS) is None
-    assert training_set.shard(1, AS_OF, tables, made.plan, 2 * CUSTOMERS) == (1, 2)
-    assert training_set.shard(2, AS_OF, tables, made.plan, 2 * CUSTOMERS) == (0, 2)
+    assert training_set.shard(1, AS_OF, TABLES, made.plan, 4 * CUSTOMERS) is None
+    assert training_set.shard(1, AS_OF, TABLES, made.plan, 2 * CUSTOMERS) == (1, 2)
+    assert training_set.shard(2, AS_OF, TABLES, made.plan, 2 * CUSTOMERS) == (0, 2)
 
 
 def test_rows_of_a_role_keep_the_order_of_the_snapshot(made: Material) -> None:
