@@ -30,8 +30,9 @@ class Encoding:
     def __init__(self, table: str, frame: pl.DataFrame, customer: np.ndarray, customers: int, zone: str) -> None:
         self.table, self.customers = table, customers
         self._frame, self._zone = frame, zone
-        self._taken = None if (customer >= 0).all() else pl.Series(np.flatnonzero(customer >= 0))
-        self.customer: np.ndarray = customer if self._taken is None else customer[customer >= 0]
+        self._kept = None if (customer >= 0).all() else pl.Series(customer >= 0)
+        self._order: np.ndarray | None = None
+        self.customer: np.ndarray = customer if self._kept is None else customer[customer >= 0]
         """Index into the customers table, int64 [N], ascending."""
         self._codes: dict[str, Codes] = {}
         if table in SERIES:
@@ -46,10 +47,17 @@ class Encoding:
             for key in keys
         ]
         order = np.lexsort((self.day, *values[::-1], self.customer))
-        taken = pl.Series(order) if self._taken is None else self._taken.gather(order)
-        self._taken, self.customer = taken, self.customer[order]
-        self._codes.clear()
-        del self.day
+        self.customer, self.day = self.customer[order], self.day[order]
+        self._codes = {name: codes.at(order) for name, codes in self._codes.items()}
+        self._order = order
+
+    @cached_property
+    def _place(self) -> np.ndarray | None:
+        """Row of the frame that each row is, int64 [N]; None where all are in their places."""
+        if self._kept is None:
+            return self._order
+        kept = np.flatnonzero(self._kept.to_numpy())
+        return kept if self._order is None else kept[self._order]
 
     @property
     def in_time(self) -> bool:
@@ -64,12 +72,13 @@ class Encoding:
 
     def column(self, name: str) -> pl.Series:
         """A column of the table [N]."""
-        return self._frame[name] if self._taken is None else self._frame[name].gather(self._taken)
+        column = self._frame[name] if self._kept is None else self._frame[name].filter(self._kept)
+        return column if self._order is None else column.gather(self._order)
 
     def frame(self, index: np.ndarray, columns: Sequence[str]) -> pl.DataFrame:
         """Rows `index` [M], ascending, in the table's own order: `customer` UInt32, `day` Date and `columns`."""
-        if self.table in SERIES and self._taken is not None:
-            index = index[np.argsort(self._taken.gather(index).to_numpy())]
+        if self._order is not None:
+            index = index[np.argsort(self._order[index])]
         return pl.DataFrame(
             [
                 pl.Series("customer", self.customer[index].astype(np.uint32)),
@@ -82,7 +91,7 @@ class Encoding:
         """A column of the rows `index`, in the table's type."""
         if name not in self:
             return self.codes(name).at(index).texts().alias(name)
-        return self._frame[name].gather(index if self._taken is None else self._taken.gather(index))
+        return self._frame[name].gather(index if self._place is None else self._place[index])
 
     @cached_property
     def start(self) -> np.ndarray:
@@ -116,8 +125,10 @@ class Encoding:
             return (self.second[chosen] / 3600).astype(np.float32).astype(np.float64)
         if name == "minute":
             return (self.second[chosen] // 60) / 60.0
-        column = self.column(name) if index is None else self.picked(name, index)
-        return column.to_physical().cast(pl.Float64).to_numpy()
+        if index is None:
+            return self.column(name).to_physical().cast(pl.Float64).to_numpy()
+        every = self._frame[name].to_physical().cast(pl.Float64).to_numpy()  # no copy of most columns
+        return every[index if self._place is None else self._place[index]]
 
     def codes(self, name: str) -> Codes:
         """A text column as numbers."""

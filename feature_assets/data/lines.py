@@ -41,12 +41,13 @@ class Pairs:
 
 
 class Lines(Encoding):
-    """Rows of the transactions table.
+    """Rows of the transactions table, or of some of its kinds.
 
     Categories are those of the product or of the merchant, as the data set says; the brand is the product's, or where
     that is unknown the merchant's. All follow from a row's product and merchant, so that only these are numbered.
 
     Args:
+        frame, customer, customers, zone: as of `Encoding`.
         catalogues: "product" and "merchant" → the table that describes them, empty where it was not delivered.
         categories_of: the one of the two whose categories are those of a purchase.
     """
@@ -62,15 +63,7 @@ class Lines(Encoding):
     ) -> None:
         super().__init__("transactions", frame, customer, customers, zone)
         self._catalogues, self._categories_of = catalogues, categories_of
-        self._pairs: dict[str, Pairs] = {}
-        self._previous: dict[str, np.ndarray] = {}
         self._paths: dict[tuple[str, tuple[str, ...]], Paths] = {}
-        self._identities: dict[str, np.ndarray] = {}
-
-    @cached_property
-    def purchase(self) -> np.ndarray:
-        """Whether a row is a purchase, bool [N]; it is a refund or a flow of money otherwise."""
-        return (self.column("kind") == "purchase").fill_null(False).to_numpy()
 
     @cached_property
     def spend(self) -> np.ndarray:
@@ -80,20 +73,10 @@ class Lines(Encoding):
     def _encode(self, name: str) -> Codes:
         if name == "brand":
             return self._brands()
-        if name == "kind" and self.purchase.all():
-            return Codes(np.zeros(len(self), dtype=np.int32), ["purchase"])
         if name in CATEGORIES:
             own = Codes.of(self._described(self._categories_of, name))
             return Codes(self._spread(self._categories_of, own.numbers), own.names)
         return super()._encode(name)
-
-    @cached_property
-    def first_of_basket(self) -> np.ndarray:
-        """Whether a row is the first purchase of a basket on its day, bool [N]. Ids of baskets are compared by a hash
-        of 64 bits among the rows of one customer."""
-        day = self.day.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)  # odd: spreads the days over 64 bits
-        previous = appearances(self.start, self.identities("basket_id") ^ day, self.purchase)[1]
-        return self.purchase & (previous < 0)
 
     def _described(self, of: str, name: str) -> pl.Series:
         """What the catalogue says of each product or merchant that occurs, in the order of its number."""
@@ -124,6 +107,30 @@ class Lines(Encoding):
             self._paths[key] = Paths.of(self._joined(of, levels))
         return self._paths[key]
 
+
+class Purchases(Lines):
+    """The purchases among the rows of the transactions table."""
+
+    @cached_property
+    def _pairs(self) -> dict[str, Pairs]:
+        return {}
+
+    @cached_property
+    def _previous(self) -> dict[str, np.ndarray]:
+        return {}
+
+    @cached_property
+    def _identities(self) -> dict[str, np.ndarray]:
+        return {}
+
+    @cached_property
+    def first_of_basket(self) -> np.ndarray:
+        """Whether a row is the first one of a basket on its day, bool [N]. Ids of baskets are compared by a hash of 64
+        bits among the rows of one customer."""
+        day = self.day.astype(np.uint64) * np.uint64(0xD6E8FEB86659FD93)  # odd: spreads the days over 64 bits
+        known = np.ones(len(self), dtype=np.bool_)
+        return appearances(self.start, self.identities("basket_id") ^ day, known)[1] < 0
+
     def identities(self, name: str) -> np.ndarray:
         """Numbers uint64 [N] that are equal where a text column is: a hash of 64 bits, so only to be compared among
         few rows (those of one customer), and never to be ordered or kept."""
@@ -132,7 +139,7 @@ class Lines(Encoding):
         return self._identities[name]
 
     def pairs(self, name: str) -> Pairs:
-        """The purchases grouped by (customer, value of `name`), those of a customer in the order of their first row.
+        """The rows grouped by (customer, value of `name`), those of a customer in the order of their first row.
         `name` "day" or "week" groups by the local day or week (Monday first), any other is a text column."""
         if name not in self._pairs:
             self._group(name)
@@ -148,7 +155,7 @@ class Lines(Encoding):
         return self._previous[name]
 
     def _group(self, name: str) -> None:
-        known = self.purchase
+        known = np.ones(len(self), dtype=np.bool_)
         if name == "day":
             values = self.day.astype(np.uint64)
         elif name == "week":
@@ -157,7 +164,7 @@ class Lines(Encoding):
             values = self.identities(name)  # nearly all differ: too many for a vocabulary
         else:
             codes = self.codes(name).numbers
-            values, known = codes.astype(np.uint64), known & (codes >= 0)
+            values, known = codes.astype(np.uint64), codes >= 0
         number, previous, start = appearances(self.start, values, known)
         self._pairs[name] = Pairs(number, np.repeat(np.arange(self.customers), np.diff(start)), start)
         self._previous[name] = np.where(previous >= 0, self.day[previous], np.int32(NEVER))

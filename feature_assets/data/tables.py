@@ -7,6 +7,7 @@ belongs here either. Source: DATA §1, §2; ARCHITECTURE §2.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.encoding import Encoding
 from feature_assets.data.known import DIMENSIONS
-from feature_assets.data.lines import CATEGORIES, Lines
+from feature_assets.data.lines import CATEGORIES, Lines, Purchases
 from feature_assets.data.parts import PARTS, has_part
 
 SORT_KEYS: dict[str, tuple[str, ...]] = {name: table.order or table.key for name, table in CONTRACT.items()}
@@ -90,11 +91,29 @@ class Tables:
     @cached_property
     def transactions(self) -> Lines:
         """The rows of the transactions table as arrays."""
+        return Lines(*self._lines(None))
+
+    @cached_property
+    def purchases(self) -> Purchases:
+        """The purchases among them."""
+        return Purchases(*self._lines(pl.col("kind") == "purchase"))
+
+    @cached_property
+    def flows(self) -> Lines:
+        """The refunds, inflows and outflows among them."""
+        return Lines(*self._lines(pl.col("kind") != "purchase"))
+
+    def _lines(
+        self, keep: pl.Expr | None
+    ) -> tuple[pl.DataFrame, np.ndarray, int, str, Mapping[str, pl.DataFrame], str]:
+        """The arguments of `Lines` for the rows of the transactions table that `keep` chooses."""
         frame = self.frames["transactions"]
         customer = self.customer_index(frame["customer_id"])
+        if keep is not None:
+            customer = np.where(frame.select(keep.fill_null(False)).to_series().to_numpy(), customer, -1)
         catalogues = {of: self.frames.get(f"{of}s", _empty_catalogue(of)) for of in ("product", "merchant")}
         described_by = "product" if self.dataset.categories_from == "products" else "merchant"
-        return Lines(frame, customer, self.customers, self.dataset.zone, catalogues, described_by)
+        return frame, customer, self.customers, self.dataset.zone, catalogues, described_by
 
     def customer_index(self, ids: pl.Series) -> np.ndarray:
         """Index into the customers table of each of `ids`, int64 [N], −1 for any other. Cheap where equal ones stand

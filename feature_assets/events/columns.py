@@ -10,7 +10,7 @@ import polars as pl
 
 from feature_assets.data.codes import Codes
 from feature_assets.data.encoding import Encoding
-from feature_assets.data.lines import CATEGORIES, Lines
+from feature_assets.data.lines import CATEGORIES, Purchases
 from feature_assets.events.barrier import column_before, values_before
 
 CLOCK = ("weekday", "hour", "minute")
@@ -89,10 +89,10 @@ class Columns:
         return pl.DataFrame([column_before(self._rows, name, self.index, self._t) for name in offered])
 
     @property
-    def lines(self) -> Lines:
-        """The encoded transactions table."""
-        if not isinstance(self._rows, Lines):
-            raise TypeError(f"{self._rows.table} has no purchases")
+    def purchases(self) -> Purchases:
+        """The encoded purchases, where these are some of them."""
+        if not isinstance(self._rows, Purchases):
+            raise TypeError(f"these rows of {self._rows.table} are not known to be purchases")
         return self._rows
 
     def names(self, name: str) -> Sequence[str]:

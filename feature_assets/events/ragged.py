@@ -84,13 +84,13 @@ class Events:
         return (self.as_of - self.days_ago.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
 
     def identities(self, name: str) -> np.ndarray:
-        """Numbers uint64 [M] that are equal where a text column is; see `Lines.identities`."""
-        return self.columns.lines.identities(name)[self.columns.index]
+        """Numbers uint64 [M] that are equal where a text column is; see `Purchases.identities`."""
+        return self.columns.purchases.identities(name)[self.columns.index]
 
     def previous_days_ago(self, name: str) -> np.ndarray:
         """How many days before t the customer last bought the same `name` on an earlier line, int32 [M]; more than
         100,000 if never."""
-        return self.as_of - self.columns.lines.previous(name)[self.columns.index]
+        return self.as_of - self.columns.purchases.previous(name)[self.columns.index]
 
     def frame(self, *columns: str) -> pl.DataFrame:
         """`row` UInt32, `days_ago` Int32 and the columns as they stand in the table."""
@@ -200,9 +200,9 @@ class Events:
         return {}
 
     def group(self, name: str) -> Grouped:
-        """Purchases grouped by (customer, value of `name`); see `Lines.pairs`."""
+        """Purchases grouped by (customer, value of `name`); see `Purchases.pairs`."""
         if name not in self._groups:
-            pairs = self.columns.lines.pairs(name)
+            pairs = self.columns.purchases.pairs(name)
             self._groups[name] = Grouped(pairs, pairs.number[self.columns.index], self.days_ago, self.population)
         return self._groups[name]
 

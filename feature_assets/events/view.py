@@ -91,7 +91,7 @@ class View:
     def catalogue_paths(self, of: str, levels: Sequence[str]) -> Paths:
         """Where products or merchants (`of` "product", "merchant") lie by columns of their table, in the order of the
         numbers of `<of>_id` in `purchases`."""
-        return self._tables.transactions.paths(of, levels)
+        return self._tables.purchases.paths(of, levels)
 
     # Events
 
@@ -129,31 +129,30 @@ class View:
         cut = Columns(rows, index, self.day, frozenset(columns))
         return Events(row, days_ago, cut, self.population, self.day, self.history)
 
-    def _lines(self, columns: Sequence[str], chosen: np.ndarray, longest: int | None = None) -> Events:
-        """The rows of the transactions table among `chosen`, bool [N]."""
-        index = self._rows(self._tables.transactions, longest)
-        return self._cut(self._tables.transactions, columns, index[chosen[index]])
-
     @cached_property
     def purchases(self) -> Events:
         """Purchase lines in the order customer, instant, transaction id; every column of the table, category_l1 …
         category_l3 and brand."""
-        return self._lines(LINE_COLUMNS, self._tables.transactions.purchase)
+        rows = self._tables.purchases
+        return self._cut(rows, LINE_COLUMNS, self._rows(rows))
 
     def recent_purchases(self, days: int) -> Events:
         """The purchase lines of the last `days` days."""
         if days not in self._recent:
-            self._recent[days] = self._lines(LINE_COLUMNS, self._tables.transactions.purchase, days)
+            rows = self._tables.purchases
+            self._recent[days] = self._cut(rows, LINE_COLUMNS, self._rows(rows, days))
         return self._recent[days]
 
     def net_spend(self, days: int) -> np.ndarray:
         """Purchases less refunds of the last `days` days, float64 [n]."""
-        return self._lines(("amount",), self._tables.transactions.spend, days).sum_of("amount")
+        rows = self._tables.transactions
+        index = self._rows(rows, days)
+        return self._cut(rows, ("amount",), index[rows.spend[index]]).sum_of("amount")
 
     def baskets(self, days: int) -> Events:
         """The first purchase line of each basket and day of the last `days` days, in the order of time."""
         lines = self.recent_purchases(days)
-        return lines.where(self._tables.transactions.first_of_basket[lines.columns.index])
+        return lines.where(self._tables.purchases.first_of_basket[lines.columns.index])
 
     @cached_property
     def purchase_days(self) -> PurchaseDays:
@@ -168,7 +167,8 @@ class View:
     @cached_property
     def flows(self) -> Events:
         """Transactions that are no purchases: refunds, inflows and outflows; columns amount and kind."""
-        return self._lines(("amount", "kind"), ~self._tables.transactions.purchase)
+        rows = self._tables.flows
+        return self._cut(rows, ("amount", "kind"), self._rows(rows))
 
     @cached_property
     def money_flows(self) -> Events:

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
+from feature_assets.data.encoding import Encoding
 from feature_assets.data.lines import NEVER
 from feature_assets.data.tables import Tables
 from feature_assets.events.barrier import day_number, frame_before, frame_between, rows_between
@@ -46,10 +47,9 @@ class Window:
         """The customer_id of each `customer`."""
         return self._tables.frames["customers"]["customer_id"].gather(customer)
 
-    def _index(self, table: str) -> np.ndarray:
-        """Rows of the table that lie in the window, int64 [M] ascending."""
-        first, end = day_number(self.start), day_number(self.end)
-        return rows_between(self._tables.encoding(table), first, end, np.arange(self.customers))
+    def _index(self, rows: Encoding) -> np.ndarray:
+        """The rows that lie in the window, int64 [M] ascending."""
+        return rows_between(rows, day_number(self.start), day_number(self.end), np.arange(self.customers))
 
     def events(self, table: str, columns: Sequence[str]) -> pl.DataFrame:
         """Rows of a table of events that became known in the window, in the table's order.
@@ -63,30 +63,29 @@ class Window:
             `customer` UInt32, `day` Date, and the columns.
         """
         rows = self._tables.encoding(table)
-        return rows.frame(self._index(table), [name for name in columns if self._offers(table, name)])
+        return rows.frame(self._index(rows), [name for name in columns if self._offers(table, name)])
 
     def _offers(self, table: str, column: str) -> bool:
         return (table == "transactions" and column in DESCRIBED) or column in self._tables.encoding(table)
 
-    def _purchases(self) -> np.ndarray:
-        index = self._index("transactions")
-        return index[self._tables.transactions.purchase[index]]
-
     def purchases(self, columns: Sequence[str]) -> pl.DataFrame:
         """Purchase lines in the order customer, instant, transaction id; `columns` as for `events`."""
-        return self._tables.transactions.frame(self._purchases(), columns)
+        rows = self._tables.purchases
+        return rows.frame(self._index(rows), columns)
 
     def baskets(self, columns: Sequence[str]) -> pl.DataFrame:
         """The first purchase line of each basket and day, in the order of time; `columns` as for `events`."""
-        index = self._purchases()
-        return self._tables.transactions.frame(index[self._tables.transactions.first_of_basket[index]], columns)
+        rows = self._tables.purchases
+        index = self._index(rows)
+        return rows.frame(index[rows.first_of_basket[index]], columns)
 
     def times(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Customer, days from the window's start and local hour in [0, 24) of each purchase line, in the order
         customer, instant: int64, int64, float64 [M] each."""
-        lines, index = self._tables.transactions, self._purchases()
-        since = lines.day[index].astype(np.int64) - day_number(self.start)
-        return lines.customer[index], since, lines.values("hour", index)
+        rows = self._tables.purchases
+        index = self._index(rows)
+        since = rows.day[index].astype(np.int64) - day_number(self.start)
+        return rows.customer[index], since, rows.values("hour", index)
 
     def first_purchases(self) -> pl.DataFrame:
         """When customers bought in a category_l1 in which they had never bought before.
@@ -94,7 +93,8 @@ class Window:
         `customer`, category_l1, `day`, `at`, `amount` (spent on the category at that instant), ordered by customer,
         instant, amount (largest first) and category.
         """
-        lines, index, key = self._tables.transactions, self._purchases(), ["customer", "category_l1"]
+        lines, key = self._tables.purchases, ["customer", "category_l1"]
+        index = self._index(lines)
         known = lines.codes("category_l1").numbers[index] >= 0
         pair = lines.pairs("category_l1").number[index]
         new = np.unique(pair[known & (lines.previous("category_l1")[index] == NEVER)])
@@ -111,8 +111,9 @@ class Window:
         return np.bincount(lines.customer[index], lines.values("amount", index), minlength=self.customers)
 
     def _spend(self) -> np.ndarray:
-        index = self._index("transactions")
-        return index[self._tables.transactions.spend[index]]
+        lines = self._tables.transactions
+        index = self._index(lines)
+        return index[lines.spend[index]]
 
     def campaigns(self) -> pl.DataFrame:
         """The campaigns that started before the window's end."""

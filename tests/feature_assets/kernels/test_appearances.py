@@ -72,13 +72,13 @@ def small(make_tables: MakeTables) -> Tables:
 @pytest.mark.parametrize("name", ["category_l1", "category_l2", "category_l3", "brand", "merchant_id", "product_id"])
 def test_encoded_lines_are_those_of_the_joined_table(small: Tables, name: str) -> None:
     lines = plain_view.every_line(small).filter(pl.col("kind") == "purchase")
-    rows = small.transactions
+    rows = small.purchases
     codes = rows.codes(name)
-    numbers, known = codes.numbers[rows.purchase], codes.names
+    numbers, known = codes.numbers, codes.names
     assert known == sorted(set(lines[name].drop_nulls().to_list()))
     assert [known[i] if i >= 0 else None for i in numbers.tolist()] == lines[name].to_list()
     last: dict[tuple[int, str], int] = {}
-    previous = rows.previous(name)[rows.purchase].tolist()
+    previous = rows.previous(name).tolist()
     for i, (customer, value, day) in enumerate(
         zip(lines["customer_id"], lines[name], lines["day"].to_physical(), strict=True)
     ):
@@ -97,7 +97,7 @@ def test_a_finished_view_goes_without_a_search_for_circles(small: Tables) -> Non
     assert len(view.observed_days) > 0
     part.group("basket_id").sums()
     part.previous_days_ago("merchant_id")
-    gone = [weakref.ref(view), weakref.ref(part), weakref.ref(tables.transactions)]
+    gone = [weakref.ref(view), weakref.ref(part), weakref.ref(tables.purchases)]
     gc.collect()
     gc.disable()
     try:
