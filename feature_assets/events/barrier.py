@@ -40,6 +40,11 @@ def rows_between(rows: Encoding, first: int | None, end: int, who: np.ndarray) -
     return np.flatnonzero((rows.day >= begin) & (rows.day < end) & included[rows.customer])
 
 
+def count_before(rows: Encoding, t: date) -> int:
+    """Number of rows that were known strictly before t, of all customers."""
+    return int((rows.day < day_number(t)).sum())
+
+
 @njit(cache=True)
 def _cut(start: np.ndarray, day: np.ndarray, who: np.ndarray, first: int, end: int) -> np.ndarray:
     """`rows_between` where each customer's rows stand in the order of time."""

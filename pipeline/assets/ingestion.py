@@ -13,6 +13,7 @@ import polars as pl
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
+from feature_assets.events.barrier import count_before
 from feature_assets.sources import read_delivery
 from pipeline import deliveries
 from pipeline.assets.common import INGESTION, asset_options, checked
@@ -105,6 +106,6 @@ def _table_facts(tables: Tables, name: str, as_of: date) -> dict[str, Any]:
     frame = tables.frames[name]
     facts = frame_metadata(frame, CONTRACT[name].meanings)
     if "at" in frame.columns:
-        before = (frame["at"] < tables.dataset.instant(as_of)).sum()
+        before = count_before(tables.encoding(name), as_of)
         facts |= {"rows before the as-of instant": before, "rows at or after it (not read)": frame.height - before}
     return facts
