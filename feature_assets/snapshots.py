@@ -1,4 +1,4 @@
-"""Which as-of dates train, which are held out, and which labels of each may be used: purge by task.
+"""Plan of a training: as-of dates that train, dates that are held out, and the labels of each that may be used.
 
 All dates lie a whole number of steps before the training date, so that they share its weekday. Training snapshots come
 first, then a purge as long as the longest window, then the holdout. Fitted states see training snapshots only.

@@ -104,7 +104,7 @@ def keep_validated(ingested: Ingested, folder: Path) -> None:
 
 
 def _over_limit(ingested: Ingested) -> str:
-    """Which tables lost too many rows, in words; empty where none did."""
+    """The tables that lost too many rows, in words; empty where none did."""
     try:
         ingested.check_limits()
     except DeliveryError as error:

@@ -18,7 +18,7 @@ from pipeline.training.decision import decide
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a night ended: whether scores were published, and the reasons of what failed (empty where nothing did)."""
+    """Outcome of a night: whether scores were published, and the reasons of what failed (empty where nothing did)."""
 
     published: bool
     training_failure: str = ""

@@ -1,4 +1,4 @@
-"""When jobs run by themselves: two schedules and a sensor for each way in which a run can end. All are off by default.
+"""Automation of the jobs: two schedules and a sensor for each way in which a run can end. All are off by default.
 
 At a tick, `nightly` asks for the nights that need no training and `training` for a training that is due. A sensor goes
 on where a run ended: the night after its training, whether that succeeded or not, then the next date that waits. So a

@@ -59,7 +59,7 @@ def find_problems(scores: pl.DataFrame, customers: pl.Series) -> list[str]:
 
 
 def distribution(scores: pl.DataFrame, tasks: Sequence[str]) -> pl.DataFrame:
-    """How each task's prediction spreads over the customers."""
+    """Distribution of each task's prediction over the customers."""
     rows = []
     for task in tasks:
         column = scores[task]

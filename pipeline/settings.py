@@ -47,9 +47,9 @@ class Settings(ClosedModel):
     bootstrap_resamples: int = Field(default=200, ge=20)
     """Resamples of customers behind each interval of the evaluation."""
     schedule_cron: str = "0 3 * * *"
-    """When the schedules tick, in the data set's time zone."""
+    """Ticks of the schedules, in the data set's time zone."""
     catch_up_days: int = Field(default=7, ge=1)
-    """How many past days the schedules look back for nights that were missed."""
+    """Past days in which the schedules look for nights that were missed."""
     mlflow_uri: str | None = None
     """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7

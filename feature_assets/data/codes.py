@@ -60,7 +60,7 @@ class Codes:
 
 @dataclass(frozen=True)
 class Paths:
-    """Where the values of a text column lie in a hierarchy.
+    """Places of the values of a text column in a hierarchy.
 
     Attributes:
         paths: the different paths, each from the top down to its first unknown level.

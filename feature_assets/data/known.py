@@ -15,7 +15,7 @@ from feature_assets.data.contract import CONTRACT
 
 @dataclass(frozen=True)
 class Known:
-    """When the content of a table is known.
+    """The times from which the content of a table is known.
 
     Attributes:
         row: the column that says when a row became known: an instant (`at`) or a local day. None for a catalogue, which

@@ -29,7 +29,7 @@ POSITION, KEY_RULE, INVALID = "row_position", "primary_key", "invalid"
 
 @dataclass(frozen=True)
 class ReasonCount:
-    """How many rows of a table were set aside for one reason, and the first of them."""
+    """Number of rows of a table that were set aside for one reason, and the first of them."""
 
     reason: str
     action: str

@@ -31,7 +31,7 @@ LINE_COLUMNS = (
     "category_l3",
     "brand",
 )
-"""What is known of a line of the transactions table."""
+"""Columns of a line of the transactions table."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,7 +88,7 @@ class Events:
         return self.columns.purchases.identities(name)[self.columns.index]
 
     def previous_days_ago(self, name: str) -> np.ndarray:
-        """How many days before t the customer last bought the same `name` on an earlier line, int32 [M]; more than
+        """Days before t on which the customer last bought the same `name` on an earlier line, int32 [M]; more than
         100,000 if never."""
         return self.as_of - self.columns.purchases.previous(name)[self.columns.index]
 

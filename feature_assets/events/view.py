@@ -75,12 +75,12 @@ class View:
 
     @property
     def merchants(self) -> pl.DataFrame:
-        """Where things are bought: the contract table."""
+        """The contract table of merchants."""
         return self._tables.frames["merchants"]
 
     @property
     def products(self) -> pl.DataFrame:
-        """What can be bought: the contract table."""
+        """The contract table of products."""
         return self._tables.frames["products"]
 
     @cached_property
@@ -89,7 +89,7 @@ class View:
         return frame_before("campaigns", self._tables.frames["campaigns"], self.as_of)
 
     def catalogue_paths(self, of: str, levels: Sequence[str]) -> Paths:
-        """Where products or merchants (`of` "product", "merchant") lie by columns of their table, in the order of the
+        """Places of products or merchants (`of` "product", "merchant") by columns of their table, in the order of the
         numbers of `<of>_id` in `purchases`."""
         return self._tables.purchases.paths(of, levels)
 
@@ -182,7 +182,7 @@ class View:
 
     @cached_property
     def contacts(self) -> Events:
-        """When customers talked to the company; columns kind, topic."""
+        """Contacts of customers with the company; columns kind, topic."""
         return self.events("contacts", ("kind", "topic"))
 
     @cached_property

@@ -88,7 +88,7 @@ class Window:
         return rows.customer[index], since, rows.values("hour", index)
 
     def first_purchases(self) -> pl.DataFrame:
-        """When customers bought in a category_l1 in which they had never bought before.
+        """First purchases of customers in a category_l1.
 
         `customer`, category_l1, `day`, `at`, `amount` (spent on the category at that instant), ordered by customer,
         instant, amount (largest first) and category.

@@ -1,4 +1,4 @@
-"""What each customer's lines say about categories: amounts by coarse category, and variety of fine ones.
+"""Categories in each customer's lines: amounts by coarse category, and variety of fine ones.
 
 Lines are laid out as in `windows.py`. Fine categories may be many, so a customer's are kept in scratch arrays of which
 only the touched places are cleared; sums run in the order of first touch, which is the customer's own.

@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept: a folder for each state of their code.
+"""The cache of compiled kernels: a folder for each state of their code.
 
 numba's cache looks at the file of a function only, not at the functions of other files that it calls, so that an edit
 in one kernel could leave another with its old behaviour. The folder's name is a digest of every file with a kernel.

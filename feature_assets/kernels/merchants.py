@@ -1,4 +1,4 @@
-"""How a customer moves between merchants, from the ordered sequence of its visits.
+"""Moves of a customer between merchants, from the ordered sequence of their visits.
 
 Visits of customer i are `start[i]:start[i+1]`, oldest first; merchants are numbered from 0, −1 = unknown and left out.
 Each function returns float64 [customers], NaN where the measure has no value.

@@ -28,7 +28,7 @@ def _nba(s: Snapshot) -> pl.Series:
 
 
 def _first_taken_up(training: Training) -> list[str]:
-    """What is most often newly taken up first in the training windows, most frequent first, then by name; and none."""
+    """Products most often newly taken up in the training windows, most frequent first, then by name; and none."""
     taken = pl.concat(facts.taken_up(training.tables, t) for t in training.dates)
     frequent = taken.group_by("taken").len().sort("len", "taken", descending=[True, False])
     return [*frequent["taken"].head(NBA_CLASSES).to_list(), NONE]

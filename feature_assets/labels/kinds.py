@@ -20,7 +20,7 @@ COMMON_BRANDS = 12  # the contrastive label is checked by its first brand, among
 
 @dataclass(frozen=True)
 class LeakTarget:
-    """What the tree of the leak check predicts.
+    """The target of the leak check's tree.
 
     Attributes:
         y: target [N].

@@ -39,7 +39,7 @@ def campaign_horizon(dataset: DatasetConfig) -> int:
 
 @dataclass(frozen=True)
 class Eligibility:
-    """Which rows have a label.
+    """The rows that have a label.
 
     Attributes:
         words: in plain language; may name {horizon}, {days} and {active}.

@@ -44,7 +44,7 @@ class Exposures:
 
 @dataclass(frozen=True)
 class Clicks:
-    """Which impressions were clicked, and which clicks converted: bool, one entry an impression."""
+    """Clicked impressions and converted clicks: bool, one entry an impression."""
 
     clicked: np.ndarray
     converted: np.ndarray

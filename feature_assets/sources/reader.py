@@ -33,7 +33,7 @@ class Rows:
 
 
 class Reader(ABC):
-    """How the deliveries of a source are opened and mapped to contract tables."""
+    """Opens the deliveries of a source and maps them to contract tables."""
 
     @abstractmethod
     def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CONSTANT, BOOSTING, OWN_PAST = "constant", "LightGBM", "own past"
 PAST_DAYS = 180
-"""How far back the customer's own purchases of a brand count."""
+"""Days in which the customer's own purchases of a brand count."""
 
 
 def fit(

@@ -108,7 +108,7 @@ class Evaluation:
         return cls(**content, reliability=bins)
 
     def summary(self) -> str:
-        """How often the model is better, level or worse than each baseline, and which tasks it loses (Markdown)."""
+        """Counts of tasks on which the model is better, level or worse than each baseline, and those that it loses."""
         lines = []
         for baseline, by_task in self.verdicts.items():
             count = {v: [task for task, given in by_task.items() if given == v] for v in ("better", "level", "worse")}

@@ -1,4 +1,4 @@
-"""How good predictions are, how sure they are, and which baselines they have to beat.
+"""Metrics, calibration, uncertainty and comparison with baselines.
 
 numpy in, numpy and JSON out. Nothing here imports torch, directly or through another module; networks, losses and files
 belong elsewhere. Whatever differs by kind of task is asked of an `EvaluatedKind`; `ple_model.tasks` implements it.

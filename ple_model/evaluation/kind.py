@@ -47,7 +47,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class BoostingPlan:
-    """How one task is boosted.
+    """Boosting of one task.
 
     `objective`: parameters of LightGBM. `trees_a_round`: 1, or a tree for each class. `models`: what has a model each,
     in words; empty where one model predicts the task. `columns`: prediction column → labels [n] of its model. `kept`:
@@ -116,7 +116,7 @@ class EvaluatedKind(ABC):
 
     @abstractmethod
     def boosting(self, budget: BoostingBudget, labels: NDArray, constant: Floats, width: int) -> BoostingPlan:
-        """How LightGBM fits the task; `labels` over all rows of the matrix, `constant` as `constant` gives it."""
+        """LightGBM's plan for the task; `labels` over all rows of the matrix, `constant` as `constant` gives it."""
 
     def boosted_models(self, budget: BoostingBudget, width: int) -> int:
         """Models that `boosting` asks for, so that the longest fit starts first."""

@@ -1,4 +1,4 @@
-"""Which inputs a trained model uses for which task: the loss when one input is permuted among the rows.
+"""Permutation importance of the inputs by task: the loss when one input is permuted among the rows.
 
 An input is shuffled, with its mask, across the rows that read it, so each gets another customer's; everything else
 stays. The loss of a task that uses the input then rises. Where other inputs carry the same information, the model reads

@@ -1,4 +1,4 @@
-"""How the losses of tasks add up: uncertainty weighting, fixed weights, GradNorm, dynamic weight averaging.
+"""Weighting of the losses of tasks: uncertainty weighting, fixed weights, GradNorm, dynamic weight averaging.
 
 Every strategy multiplies the fixed weights of tasks once with factors that it learns or measures. Methods that
 resolve conflicts of gradients are in `conflict.py`.

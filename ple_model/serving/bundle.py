@@ -37,7 +37,7 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class TaskCalibration:
-    """How one task's raw output becomes its prediction."""
+    """Calibration of one task: from its raw output to its prediction."""
 
     calibrator: Calibrator
     uncertainty: TaskUncertainty
