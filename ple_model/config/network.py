@@ -88,7 +88,7 @@ class AuxiliaryConfig(ClosedModel):
 
 
 class WeightingConfig(ClosedModel):
-    """Weights of the task losses (MODEL §9). The bounds are read by `uncertainty`, `restoring` (α of GradNorm) and `rate`
+    """Weights of task losses (MODEL §9). The bounds are read by `uncertainty`, `restoring` (α of GradNorm) and `rate`
     (of its steps) by `gradnorm`, `temperature` by `dwa` (dynamic weight averaging). conflict: a gradient-conflict
     method that weighs tasks by the Gram matrix of their gradients, or None; cagrad_radius: c of `cagrad`."""
 
