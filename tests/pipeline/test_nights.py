@@ -173,7 +173,10 @@ scores = model.predict(pandas.read_parquet('{matrix}'))
 print(len(scores), scores['churn'].between(0, 1).all())
 scores[['customer_id', 'churn', 'ltv']].to_parquet('{home}/by_mlflow.parquet')
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", timeout=300)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # as the night: products in float32 differ by their threads
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=one_thread, capture_output=True, text=True, cwd="/", timeout=300
+    )
     assert done.stdout.split()[-2:] == [str(households(small_delivery)), "True"], done.stderr[-3000:]
     published = pl.read_parquet(score_file(home, LAST), hive_partitioning=False)
     loaded = pl.read_parquet(home / "by_mlflow.parquet")
