@@ -62,7 +62,7 @@ class FeatureState:
         """Write `state.npz` and `state.json` into `directory`, which the caller publishes as a whole."""
         directory.mkdir(parents=True, exist_ok=True)
         # numpy's signature lets keyword arguments be its own options as well; no key here is one ("group/array")
-        np.savez(directory / _ARRAYS, **self._flat())  # type: ignore[arg-type]
+        np.savez(directory / _ARRAYS, **self._flat())  # type: ignore[arg-type]  # one array a name, no flag
         described = {"version": self.version, **self._description()}
         (directory / _META).write_text(json.dumps(described, indent=1), encoding="utf-8")
 

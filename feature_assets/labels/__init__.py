@@ -17,7 +17,6 @@ from feature_assets.labels.registry import (
     register,
     relations,
     tasks,
-    units,
     windows,
 )
 from feature_assets.labels.state import LabelState
@@ -38,6 +37,5 @@ __all__ = [
     "register",
     "relations",
     "tasks",
-    "units",
     "windows",
 ]

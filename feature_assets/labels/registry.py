@@ -56,11 +56,6 @@ def windows(dataset: DatasetConfig) -> dict[str, int]:
     return {t.name: t.window(dataset) for t in tasks(dataset)}
 
 
-def units() -> dict[str, str]:
-    """Task → unit of its label, for the tasks whose kind does not say it."""
-    return {t.name: t.unit for t in _TASKS.values() if t.unit}
-
-
 def relations(names: Iterable[str]) -> list[dict[str, str]]:
     """Relations between the named tasks as plain values (source, target, kind) for `Relation` of `ple_model.tasks`, in
     the order of their sources."""
