@@ -17,6 +17,8 @@ from ple_model.multitask import evaluating
 from ple_model.tasks import kind_of
 
 BLOCK = 512
+EVIDENCE = "evidence"
+"""The signal of the evidential heads."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,13 @@ class RawOutputs:
         outputs: task → binary [R] logit; multiclass [R, K] logits; regression [R] or [R, O] in the label's unit;
             contrastive [R, M] scores over the table.
         gates: [R, T, N] in the order of the model's tasks and experts.
-        u: task → [R] in [0, 1], the evidential heads' uncertainty; empty where the model has none.
+        signals: task → name → [R], what may say how uncertain a row is; without evidential heads there is no
+            "evidence", their u in [0, 1].
     """
 
     outputs: dict[str, NDArray[np.float32]]
     gates: NDArray[np.float32]
-    u: dict[str, NDArray[np.float32]]
+    signals: dict[str, dict[str, NDArray[np.float32]]]
 
 
 @torch.inference_mode()
@@ -44,15 +47,18 @@ def raw_outputs(model: PLEClusterAdaTT, inputs: Inputs) -> RawOutputs:
     names = model.task_names
     if not blocks:
         shapes = {task.name: np.zeros((0, *kind_of(task).shape(task)), np.float32) for task in model.config.tasks}
-        heads = () if model.evidential is None else names
         gates = np.zeros((0, len(names), len(model.expert_names)), np.float32)
-        return RawOutputs(shapes, gates, {name: np.zeros(0, np.float32) for name in heads})
+        none = {} if model.evidential is None else {EVIDENCE: np.zeros(0, np.float32)}
+        return RawOutputs(shapes, gates, {name: dict(none) for name in names})
     joined = {key: torch.cat([block[key] for block in blocks])[:rows].numpy() for key in blocks[0]}
-    u = joined.get("u")
+    kinds = [key.removeprefix("signal/") for key in joined if key.startswith("signal/")]
     return RawOutputs(
         outputs={name: joined[f"task/{name}"] for name in names},
         gates=joined["gates"],
-        u={} if u is None else {name: np.ascontiguousarray(u[:, i]) for i, name in enumerate(names)},
+        signals={
+            name: {kind: np.ascontiguousarray(joined[f"signal/{kind}"][:, i]) for kind in kinds}
+            for i, name in enumerate(names)
+        },
     )
 
 
@@ -65,5 +71,5 @@ def _block(model: PLEClusterAdaTT, inputs: Inputs, start: int, device: torch.dev
     }
     found["gates"] = outputs.gates.float().cpu()
     if model.evidential is not None:
-        found["u"] = model.evidential.uncertainty(outputs.evidence).float().cpu()
+        found[f"signal/{EVIDENCE}"] = model.evidential.uncertainty(outputs.evidence).float().cpu()
     return found

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ple_model.inputs import Inputs
 from ple_model.serving.bundle import Bundle, load_bundle
 from ple_model.serving.frames import inputs_from_frame, side_columns
-from ple_model.serving.inference import BLOCK, raw_outputs
+from ple_model.serving.inference import BLOCK, EVIDENCE, raw_outputs
 from ple_model.tasks import kind_of
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Scorer:
         predictions, u, fallback = {}, {}, {}
         for task in self.config.tasks:
             fitted = self.bundle.calibration[task.name]
-            own = raw.u.get(task.name)
+            own = raw.signals[task.name].get(EVIDENCE)
             judged = fitted.uncertainty.judge(fitted.calibrator, raw.outputs[task.name], posterior, own)
             finite = np.isfinite(judged.predictions).all(axis=tuple(range(1, judged.predictions.ndim)))
             if not finite.all():

@@ -8,7 +8,7 @@ from ple_model.evaluation.calibration import fit_calibrator
 from ple_model.evaluation.uncertainty import COVERAGE, fit_uncertainty
 from ple_model.model import PLEClusterAdaTT
 from ple_model.serving.bundle import TaskCalibration, save_bundle
-from ple_model.serving.inference import raw_outputs
+from ple_model.serving.inference import EVIDENCE, raw_outputs
 from ple_model.tasks import kind_of
 from ple_model.training.data import TensorTable
 
@@ -39,7 +39,7 @@ def calibrate(
             posterior,
             kind.width(task),
             coverage,
-            raw.u.get(task.name),
+            raw.signals[task.name].get(EVIDENCE),
         )
         fitted[task.name] = TaskCalibration(calibrator, uncertainty)
     return fitted
