@@ -15,11 +15,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from feature_assets.data.tables import Tables
+from feature_assets.labels import LabelState, get_task
 from pipeline.reports import plots
 from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
 from pipeline.training import baselines
-from pipeline.training.model import tensors
+from pipeline.training.model import natural_inverses, tensors
 from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
 
@@ -44,7 +45,7 @@ class Evaluation:
     worse or unknown, of the model. gates: task → expert → mean weight. reliability: task → bins of (predicted,
     observed, rows). notes: task → a remark of LightGBM. inputs: the loss that shuffling an input adds to a task
     (`permutation_importance`). concepts: latents of the autoencoder, most frequent first, as text;
-    concept_statistics: `Decomposition`.
+    concept_statistics: `Decomposition`. totals: task, unit and the `Totals` of the model's values in natural units.
     """
 
     table: list[dict[str, str]]
@@ -56,6 +57,7 @@ class Evaluation:
     inputs: list[dict[str, Any]] = field(default_factory=list)
     concepts: list[dict[str, Any]] = field(default_factory=list)
     concept_statistics: dict[str, float] = field(default_factory=dict)
+    totals: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -66,9 +68,12 @@ class Evaluation:
         notes: Mapping[str, str],
         inputs: Sequence[dict[str, Any]] = (),
         concepts: tuple[list[dict[str, Any]], dict[str, float]] = ([], {}),
+        totals: Sequence[dict[str, Any]] = (),
+        classes: Mapping[str, Sequence[str]] | None = None,
     ) -> Self:
-        """From the comparisons by task."""
+        """From the comparisons by task; `classes`: task → names of its classes, brands or outputs."""
         from ple_model.evaluation.compare import table
+        from ple_model.tasks import kind_of
 
         rows = table(comparisons)
         columns = dict.fromkeys(name for row in rows for name in row)
@@ -76,11 +81,12 @@ class Evaluation:
         verdicts: dict[str, dict[str, str]] = {}
         for comparison in comparisons:
             models = {MODEL: comparison.metrics}
-            for name, against in comparison.baselines.items():
-                verdicts.setdefault(name, {})[comparison.task] = against.verdict
-                models[name] = against.metrics
+            kind, names = kind_of(comparison.kind), (classes or {}).get(comparison.task, ())
+            for baseline, against in comparison.baselines.items():
+                verdicts.setdefault(baseline, {})[comparison.task] = against.verdict
+                models[baseline] = against.metrics
             metrics += [
-                {"task": comparison.task, "model": model, "metric": metric, "value": value}
+                {"task": comparison.task, "model": model, "metric": kind.metric_title(metric, names), "value": value}
                 for model, measured in models.items()
                 for metric, value in measured.values.items()
             ]
@@ -94,6 +100,7 @@ class Evaluation:
             inputs=list(inputs),
             concepts=concepts[0],
             concept_statistics=concepts[1],
+            totals=list(totals),
         )
 
     def save(self, file: Path) -> None:
@@ -159,9 +166,38 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
             curves[task.name] = curve
     model = scorer.bundle.model
     importance = input_importance(model, test, settings.seed, log)
-    result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, concept_rows(model, test, rows))
+    totals = total_rows(predicted.natural, test, rows["customer_id"], workspace.label_state(), settings)
+    concepts = concept_rows(model, test, rows, scorer.bundle.classes)
+    classes = scorer.bundle.classes
+    result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, concepts, totals, classes)
     result.save(workspace.evaluation)
     return result
+
+
+def total_rows(
+    natural: Mapping[str, NDArray[np.float64]],
+    test: "TensorTable",
+    customers: pl.Series,
+    label_state: LabelState,
+    settings: Settings,
+) -> list[dict[str, Any]]:
+    """Task, unit and `Totals` of the values in natural units [R] over the test rows that have a label."""
+    from ple_model.evaluation.totals import compare_totals
+
+    rows = []
+    for task, inverse in natural_inverses(label_state, natural).items():
+        labels, mask = test.targets.values[task].numpy(), test.targets.mask[task].numpy()
+        if mask.any():
+            totals = compare_totals(
+                natural[task][mask],
+                inverse(labels[mask].astype(np.float64)),
+                customers.to_numpy()[mask],
+                resamples=settings.bootstrap_resamples,
+                seed=settings.seed,
+            )
+            declared = get_task(task).natural
+            rows.append({"task": task, "unit": declared.unit if declared else "", **asdict(totals)})
+    return rows
 
 
 def input_importance(
@@ -175,7 +211,7 @@ def input_importance(
 
 
 def concept_rows(
-    model: "PLEClusterAdaTT", test: "TensorTable", rows: pl.DataFrame
+    model: "PLEClusterAdaTT", test: "TensorTable", rows: pl.DataFrame, classes: Mapping[str, Sequence[str]]
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The features and tasks behind the autoencoder's most frequent latents, each customer at their last test date."""
     import torch
@@ -188,7 +224,7 @@ def concept_rows(
     last = rows.with_row_index("at").group_by("customer_id", maintain_order=True).agg(pl.col("at").last())
     chosen = last[spread_rows(len(last), CONCEPT_CUSTOMERS).tolist()]
     at = torch.from_numpy(chosen["at"].to_numpy().astype(np.int64))
-    latents, statistics = concepts(model, test.inputs.index(at), chosen["customer_id"].to_list())
+    latents, statistics = concepts(model, test.inputs.index(at), chosen["customer_id"].to_list(), classes)
 
     def text(pairs: list[dict[str, Any]]) -> str:
         return ", ".join(f"{pair['name']} {pair['correlation']:+.2f}" for pair in pairs[:3])

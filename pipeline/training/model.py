@@ -1,6 +1,7 @@
 """The network of a training: its configuration from the data set's inputs, its fit, its calibration, its bundle."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
     from ple_model.config import InputConfig, ModelConfig, NetworkConfig, SideConfig
+    from ple_model.evaluation.calibration.natural import Inverse
     from ple_model.interpretation.parts import Parts
     from ple_model.training.data import TensorTable
     from ple_model.training.report import EpochReport
@@ -79,6 +81,12 @@ def with_relations(network: "NetworkConfig", tasks: Iterable[str]) -> dict[str, 
     values = network.to_dict()
     values["transfer"]["relations"] = values["transfer"]["relations"] or relations(tasks)
     return values
+
+
+def natural_inverses(state: LabelState, tasks: Iterable[str]) -> "dict[str, Inverse]":
+    """Task → the way from its labels to their natural unit, for the tasks whose labels are on another scale."""
+    declared = {name: get_task(name).natural for name in tasks}
+    return {name: partial(natural.inverse, state=state) for name, natural in declared.items() if natural is not None}
 
 
 def model_columns(inputs: "InputConfig", state: FeatureState) -> list[str]:
@@ -144,7 +152,8 @@ def train(
 
     def write(folder: Path) -> None:
         described = {task["name"]: task for task in describe(dataset)}
-        finish(model, training, validation, folder, classes, meta, described)
+        inverses = natural_inverses(label_state, (task.name for task in config.tasks))
+        finish(model, training, validation, folder, classes, meta, described, inverses)
         complete_bundle(folder, state, label_state, dataset)
 
     workspace.save_bundle(write)

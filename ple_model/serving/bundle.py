@@ -3,7 +3,7 @@
     model.json           network settings, versions, notes, digests of the other files
     weights.safetensors  parameters and buffers
     tasks.json           each task's name, kind, unit, meaning and classes or brands, and more where it is described
-    calibration.json     each task's calibrator, uncertainty threshold and base rates
+    calibration.json     each task's calibrator, uncertainty threshold, base rates, and map to natural units
 
 Other files beside them (feature schema, fitted state, vocabularies) belong to the pipeline.
 """
@@ -21,6 +21,7 @@ import torch
 from ple_model.config import ModelConfig
 from ple_model.evaluation import calibration as calibrators
 from ple_model.evaluation.calibration import Calibrator
+from ple_model.evaluation.calibration.natural import NaturalMap
 from ple_model.evaluation.uncertainty import TaskUncertainty
 from ple_model.model import PLEClusterAdaTT
 from ple_model.serving.files import digest_of_json, publish, sha256_of_file
@@ -37,10 +38,12 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class TaskCalibration:
-    """Calibration of one task: from its raw output to its prediction."""
+    """Calibration of one task: from its raw output to its prediction, and from there to its value in natural units
+    (None where the label's unit is natural)."""
 
     calibrator: Calibrator
     uncertainty: TaskUncertainty
+    natural: NaturalMap | None = None
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,17 @@ def save_bundle(
             "name": task.name,
             "kind": task.kind,
             "classes": list(classes.get(task.name, ())),
+            "none_class": task.none_class or "",
         }
         for task in model.config.tasks
     ]
     publish(directory / _TASKS, _json(tasks))
     fitted = {
-        name: {"calibrator": task.calibrator.to_dict(), "uncertainty": task.uncertainty.to_dict()}
+        name: {
+            "calibrator": task.calibrator.to_dict(),
+            "uncertainty": task.uncertainty.to_dict(),
+            "natural": task.natural.to_dict() if task.natural else None,
+        }
         for name, task in calibration.items()
     }
     publish(directory / _CALIBRATION, _json(fitted))
@@ -146,7 +154,9 @@ def load_bundle(directory: Path) -> Bundle:
     classes = {task["name"]: task["classes"] for task in tasks if task["classes"]}
     calibration = {
         name: TaskCalibration(
-            calibrators.from_dict(fitted["calibrator"]), TaskUncertainty.from_dict(fitted["uncertainty"])
+            calibrators.from_dict(fitted["calibrator"]),
+            TaskUncertainty.from_dict(fitted["uncertainty"]),
+            NaturalMap.from_dict(fitted["natural"]) if fitted.get("natural") else None,
         )
         for name, fitted in _read(directory / _CALIBRATION).items()
     }
@@ -187,6 +197,8 @@ def _check_tasks(
         fitted, wanted = calibration[task.name].calibrator, kind_of(task).calibrator(np.zeros((0, *shape)))
         if not isinstance(fitted, wanted):
             raise BundleError(f"task {task.name} is {task.kind}, its calibrator is for {fitted.kind}")
+        if task.none_class is not None and task.none_class not in classes.get(task.name, ()):
+            raise BundleError(f"task {task.name}: its none_class {task.none_class!r} is none of its classes")
         if shape and len(classes.get(task.name, ())) != shape[0]:
             raise BundleError(f"task {task.name} has {shape[0]} outputs and {len(classes.get(task.name, ()))} names")
 

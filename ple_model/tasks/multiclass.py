@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -13,8 +13,8 @@ from ple_model.evaluation import metrics
 from ple_model.evaluation.bootstrap import f1_statistic, mean_statistic
 from ple_model.evaluation.calibration import Calibrator, MulticlassCalibrator
 from ple_model.evaluation.constant import smoothed_counts
-from ple_model.evaluation.kind import Bools, BoostingPlan, Floats, Headline, Ints, Statistic
-from ple_model.tasks.kind import Kind, Units, labelled, list_column, refuse
+from ple_model.evaluation.kind import EPSILON, Bools, BoostingPlan, Floats, Headline, Ints, Statistic
+from ple_model.tasks.kind import Kind, Units, in_order, labelled, list_column, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,7 @@ class Multiclass(Kind):
     losses: ClassVar[tuple[str, ...]] = ("nll",)
     headline: ClassVar[Headline] = Headline("log_loss", "log loss", -1)
     resampled: ClassVar[tuple[str, ...]] = ("log_loss", "accuracy", "macro_f1")
+    exclusive: ClassVar[bool] = True
     meaning_of_value: ClassVar[str] = "most likely class"
 
     def check(self, task: TaskConfig) -> None:
@@ -116,13 +117,36 @@ class Multiclass(Kind):
     def in_range(self, predictions: Floats) -> Floats:
         return shares(predictions)
 
-    def score_columns(self, task: str, predictions: Floats, names: Sequence[str]) -> list[pl.Series]:
-        classes = pl.Series(names, dtype=pl.String)
-        probabilities = list_column(f"{task}__p", pl.Series(predictions.ravel()), predictions.shape)
-        return [classes.gather(predictions.argmax(axis=1)).alias(task), probabilities]
+    def score_columns(
+        self, task: TaskConfig, predictions: Floats, names: Sequence[str], base: Sequence[float]
+    ) -> list[pl.Series]:
+        """The likeliest class, the probabilities of all, and its own; where a class says that nothing happens, the
+        likeliest of the others and its probability over its base rate."""
+        classes, likeliest = pl.Series(names, dtype=pl.String), predictions.argmax(axis=1)
+        columns = [
+            classes.gather(likeliest).alias(task.name),
+            list_column(f"{task.name}__p", pl.Series(predictions.ravel()), predictions.shape),
+            pl.Series(f"{task.name}__probability", predictions.max(axis=1, initial=0.0), dtype=pl.Float64),
+        ]
+        if task.none_class is not None:
+            rates = np.asarray(base, dtype=np.float64)
+            some = np.array([name != task.none_class for name in names])
+            seen = some & (rates > 0) if (some & (rates > 0)).any() else some  # no lift over a rate of 0
+            following = np.where(seen, predictions, -1.0).argmax(axis=1)
+            rate = np.maximum(rates[following], EPSILON)
+            lift = np.take_along_axis(predictions, following[:, None], axis=1)[:, 0] / rate
+            columns += [classes.gather(following).alias(f"{task.name}__next"), pl.Series(f"{task.name}__lift", lift)]
+        return columns
 
-    def own_columns(self) -> dict[str, str]:
-        return {"p": "calibrated probability of each class, in the order of the bundle's classes; sums to 1"}
+    def own_columns(self, task: Mapping[str, Any]) -> dict[str, str]:
+        own = {
+            "p": f"calibrated probability of each class{in_order(task)}; sums to 1",
+            "probability": "calibrated probability of the most likely class",
+        }
+        if task.get("none_class"):
+            own["next"] = f"most likely class other than {task['none_class']!r}"
+            own["lift"] = "probability of that class over its base rate among the training rows"
+        return own
 
 
 def shares(predictions: Floats) -> Floats:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ple_model.evaluation.calibration import fit_calibrator
+from ple_model.evaluation.calibration.natural import Inverse, fit_natural
 from ple_model.evaluation.uncertainty import COVERAGE, fit_uncertainty
 from ple_model.model import PLEClusterAdaTT
 from ple_model.serving.bundle import TaskCalibration, save_bundle
@@ -14,11 +15,17 @@ from ple_model.training.data import TensorTable
 
 
 def calibrate(
-    model: PLEClusterAdaTT, train: TensorTable, valid: TensorTable, coverage: float = COVERAGE, seed: int = 0
+    model: PLEClusterAdaTT,
+    train: TensorTable,
+    valid: TensorTable,
+    coverage: float = COVERAGE,
+    seed: int = 0,
+    inverses: Mapping[str, Inverse] | None = None,
 ) -> dict[str, TaskCalibration]:
-    """Calibrators and thresholds from validation rows, base rates from training rows.
+    """Calibrators, thresholds and maps to natural units from validation rows, base rates from training rows.
 
-    The threshold is set over all validation rows, labelled or not, since every customer is scored.
+    The threshold is set over all validation rows, labelled or not, since every customer is scored. `inverses`: task →
+    the inverse of its label's scale, where that is not the natural one.
 
     Raises:
         ValueError: a task without a single training label.
@@ -41,7 +48,11 @@ def calibrate(
             coverage,
             raw.signals[task.name].get(EVIDENCE),
         )
-        fitted[task.name] = TaskCalibration(calibrator, uncertainty)
+        natural = None
+        if task.name in (inverses or {}):
+            own = train.targets.values[task.name].numpy()[train.targets.mask[task.name].numpy()]
+            natural = fit_natural(calibrator.apply(outputs[mask]), labels[mask], (inverses or {})[task.name], own)
+        fitted[task.name] = TaskCalibration(calibrator, uncertainty, natural)
     return fitted
 
 
@@ -53,6 +64,8 @@ def finish(
     classes: Mapping[str, Sequence[str]],
     meta: Mapping[str, Any],
     described: Mapping[str, Mapping[str, Any]] | None = None,
+    inverses: Mapping[str, Inverse] | None = None,
 ) -> str:
     """Calibrate a trained model and write its bundle; the bundle's digest. Arguments as `calibrate`, `save_bundle`."""
-    return save_bundle(directory, model, calibrate(model, train, valid), classes, meta, described)
+    calibration = calibrate(model, train, valid, inverses=inverses)
+    return save_bundle(directory, model, calibration, classes, meta, described)
