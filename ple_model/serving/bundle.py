@@ -197,10 +197,10 @@ def _check_tasks(
         fitted, wanted = calibration[task.name].calibrator, kind_of(task).calibrator(np.zeros((0, *shape)))
         if not isinstance(fitted, wanted):
             raise BundleError(f"task {task.name} is {task.kind}, its calibrator is for {fitted.kind}")
-        if task.none_class is not None and task.none_class not in classes.get(task.name, ()):
-            raise BundleError(f"task {task.name}: its none_class {task.none_class!r} is none of its classes")
         if shape and len(classes.get(task.name, ())) != shape[0]:
             raise BundleError(f"task {task.name} has {shape[0]} outputs and {len(classes.get(task.name, ()))} names")
+        if task.none_class is not None and task.none_class not in classes.get(task.name, ()):
+            raise BundleError(f"task {task.name}: its none_class {task.none_class!r} is none of its classes")
 
 
 def _read(path: Path) -> Any:
