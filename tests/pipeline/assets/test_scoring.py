@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.events.view import View
+from feature_assets.labels import eligible
+from pipeline.assets import scoring
 from pipeline.scores import distribution, find_problems, highest, score_meanings, top_lists, with_eligibility
+from tests.deliveries import synthetic
 
 TASKS: list[dict[str, Any]] = [
     {"name": "cvr", "kind": "binary", "eligibility": "members of a campaign", "withheld": True},
@@ -137,3 +146,39 @@ def test_every_column_has_a_meaning() -> None:
     )
     assert "in currency" in meanings["ltv__value"]
     assert list(meanings)[-1] == "run_id"
+
+
+class Champion(SimpleNamespace):
+    """A registered version and everything that the asset asks of the tracking server about it."""
+
+    def champion(self) -> Champion:
+        return self
+
+    def read_json(self, _: object, name: str) -> Any:
+        return {"schema.json": {"digest": "d"}, "tasks.json": TASKS}[name]
+
+
+def test_the_asset_publishes_eligibility_by_its_view(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: DatasetConfig
+) -> None:
+    tables = synthetic.tables(3, seed=3)
+    day = date(2017, 5, 1)
+    view = View(tables, day)
+    ids = view.customers["customer_id"]
+    champion = Champion(version="7", run_id="r", as_of=day, state_version="s", dataset="x", folder=tmp_path)
+    lake = SimpleNamespace(view=lambda _: view, partition=lambda *_: tmp_path)
+    monkeypatch.setattr(scoring, "champion_state", lambda _: (None, SimpleNamespace(present=[])))
+    monkeypatch.setattr(scoring.registry, "digest", lambda _: "d")
+    monkeypatch.setattr(scoring, "score_matrix", lambda *_: SCORED.with_columns(ids.head(3)))
+    matrix = pl.DataFrame({"customer_id": ids, scoring.STATE_VERSION: ["s"] * len(ids)})
+    [asset] = scoring.scoring_assets(dataset, dg.DailyPartitionsDefinition("2017-01-01"))
+    context = SimpleNamespace(partition_key=day.isoformat(), run_id="now", log_event=lambda _: None)
+    output, check = list(asset.node_def.compute_fn.decorated_fn(context, matrix, lake, champion))  # type: ignore[union-attr]
+    assert check.passed
+    frame = output.value
+    found = eligible(view, ["cvr", "churn"])
+    assert frame["churn__eligible"].equals(found["churn"].alias("churn__eligible"))
+    assert frame["cvr"].is_not_null().equals(found["cvr"])
+    assert frame.columns[-5:] == ["top_experts", "hindsight", "model_version", "state_version", "run_id"]
+    shown = output.metadata["highest predictions of eligible customers"].md_str
+    assert "churn" in shown
