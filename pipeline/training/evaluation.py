@@ -24,8 +24,8 @@ from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ple_model.epochs import Network
     from ple_model.evaluation.compare import Comparison
-    from ple_model.model import PLEClusterAdaTT
     from ple_model.training.data import TensorTable
 
 MODEL = "model"
@@ -165,7 +165,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
 
 
 def input_importance(
-    model: "PLEClusterAdaTT", test: "TensorTable", seed: int, log: Callable[[str], None]
+    model: "Network", test: "TensorTable", seed: int, log: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Rows of `permutation_importance` over a spread of the test rows."""
     from ple_model.interpretation.permutation import permutation_importance
@@ -175,7 +175,7 @@ def input_importance(
 
 
 def concept_rows(
-    model: "PLEClusterAdaTT", test: "TensorTable", rows: pl.DataFrame
+    model: "Network", test: "TensorTable", rows: pl.DataFrame
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The features and tasks behind the autoencoder's most frequent latents, each customer at their last test date."""
     import torch

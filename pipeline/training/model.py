@@ -114,6 +114,7 @@ def train(
 
     Resumes at the last checkpoint of an interrupted training.
     """
+    from ple_model.epochs import at_epochs
     from ple_model.experts.base import spread_rows
     from ple_model.interpretation.parts import examine
     from ple_model.training.finish import finish
@@ -144,7 +145,7 @@ def train(
 
     def write(folder: Path) -> None:
         described = {task["name"]: task for task in describe(dataset)}
-        finish(model, training, validation, folder, classes, meta, described)
+        finish(at_epochs(model, result.epochs, result.weights), training, validation, folder, classes, meta, described)
         complete_bundle(folder, state, label_state, dataset)
 
     workspace.save_bundle(write)

@@ -1,6 +1,6 @@
 """A trained model as a folder: everything that scoring needs, and digests that say whether it is whole.
 
-    model.json           network settings, versions, notes, digests of the other files
+    model.json           network settings, each task's epoch, versions, notes, digests of the other files
     weights.safetensors  parameters and buffers
     tasks.json           each task's name, kind, unit, meaning and classes or brands, and more where it is described
     calibration.json     each task's calibrator, uncertainty threshold and base rates
@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 
 from ple_model.config import ModelConfig
+from ple_model.epochs import Network, TaskEpochs
 from ple_model.evaluation import calibration as calibrators
 from ple_model.evaluation.calibration import Calibrator
 from ple_model.evaluation.uncertainty import TaskUncertainty
@@ -26,7 +27,7 @@ from ple_model.model import PLEClusterAdaTT
 from ple_model.serving.files import digest_of_json, publish, sha256_of_file
 from ple_model.tasks import kind_of
 
-FORMAT = 1
+FORMAT = 2
 
 _MODEL, _WEIGHTS, _TASKS, _CALIBRATION = "model.json", "weights.safetensors", "tasks.json", "calibration.json"
 
@@ -56,7 +57,7 @@ class Bundle:
         digest: of everything that determines a score.
     """
 
-    model: PLEClusterAdaTT
+    model: Network
     calibration: dict[str, TaskCalibration]
     classes: dict[str, list[str]]
     described: dict[str, dict[str, Any]]
@@ -66,7 +67,7 @@ class Bundle:
 
 def save_bundle(
     directory: Path,
-    model: PLEClusterAdaTT,
+    model: Network,
     calibration: Mapping[str, TaskCalibration],
     classes: Mapping[str, Sequence[str]],
     meta: Mapping[str, Any],
@@ -112,6 +113,7 @@ def save_bundle(
     content = {
         "format": FORMAT,
         "config": model.config.to_dict(),
+        "epochs": model.epochs if isinstance(model, TaskEpochs) else None,
         "files": {name: sha256_of_file(directory / name) for name in (_WEIGHTS, _TASKS, _CALIBRATION)},
     }
     digest = digest_of_json(content)
@@ -136,7 +138,7 @@ def load_bundle(directory: Path) -> Bundle:
             raise BundleError(f"{directory} lacks {name}; register the model again")
         if sha256_of_file(directory / name) != digest:
             raise BundleError(f"{directory / name} is not the file that was saved; register the model again")
-    if digest_of_json({key: described[key] for key in ("format", "config", "files")}) != described["digest"]:
+    if digest_of_json({key: described[key] for key in ("format", "config", "epochs", "files")}) != described["digest"]:
         raise BundleError(f"{directory / _MODEL} was altered: its digest does not fit its content")
     try:
         config = ModelConfig.from_dict(described["config"])
@@ -152,7 +154,7 @@ def load_bundle(directory: Path) -> Bundle:
     }
     _check_tasks(config, calibration, classes)
     return Bundle(
-        model=_load_model(config, directory / _WEIGHTS),
+        model=_load_model(config, described["epochs"], directory / _WEIGHTS),
         calibration=calibration,
         classes=classes,
         described={task["name"]: task for task in tasks},
@@ -161,9 +163,13 @@ def load_bundle(directory: Path) -> Bundle:
     )
 
 
-def _load_model(config: ModelConfig, path: Path) -> PLEClusterAdaTT:
+def _load_model(config: ModelConfig, epochs: Mapping[str, Sequence[int]] | None, path: Path) -> Network:
+    model: Network
     with torch.random.fork_rng(devices=[]):  # the weights are overwritten; the caller's draws stay as they are
-        model = PLEClusterAdaTT(config)
+        if epochs is None:
+            model = PLEClusterAdaTT(config)
+        else:
+            model = TaskEpochs(config, {task: (phase, epoch) for task, (phase, epoch) in epochs.items()})
     weights = safetensors.torch.load(path.read_bytes())
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}

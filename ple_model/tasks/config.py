@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from ple_model.closed import ClosedModel, nearest
 from ple_model.tasks.kinds import kind_of
 
-Loss = Literal["focal", "nll", "mse", "huber", "infonce"]
+Loss = Literal["focal", "log_loss", "nll", "mse", "huber", "infonce"]
 Mode = Literal["journey", "lifecycle", "behavior"]
 
 #: Settings that only one loss reads, with their defaults (MODEL §9). Setting one for another loss is an error.

@@ -72,6 +72,16 @@ class Contrastive(Kind):
         """Scores [B, candidates] over the table."""
         return units.table(task.name).scores(raw)
 
+    def average(self, raw: Tensor) -> Tensor:
+        """The mean direction of the queries: it ranks candidates as the mean of the members' cosines does."""
+        from torch.nn import functional as F
+
+        return F.normalize(raw.float(), dim=-1).mean(0)
+
+    def spread(self, raw: Tensor) -> Tensor:
+        """1 less the length of the mean of the queries' directions."""
+        return 1.0 - self.average(raw).norm(dim=-1)
+
     def evidence_classes(self, task: TaskConfig, buckets: int) -> int | None:
         return min(task.candidates or 2, buckets)
 

@@ -123,6 +123,14 @@ class Kind(EvaluatedKind):
         """Raw outputs [B, out] → what a calibrator reads, [B, *shape]: logits, values or scores."""
         return self.to_units(task, raw, units)
 
+    @abstractmethod
+    def average(self, raw: Tensor) -> Tensor:
+        """Raw outputs of M members [M, B, out] → the one [B, out] whose prediction is the mean of theirs."""
+
+    @abstractmethod
+    def spread(self, raw: Tensor) -> Tensor:
+        """How far the predictions of M members [M, B, out] lie apart, [B] ≥ 0."""
+
     # --- evidential heads (torch) -----------------------------------------------------------------------------
     def evidence_classes(self, task: TaskConfig, buckets: int) -> int | None:
         """Classes that a Dirichlet head collects evidence over; None for a normal-inverse-gamma head.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -65,6 +66,18 @@ class Multiclass(Kind):
 
     def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
         return raw.float()
+
+    def average(self, raw: Tensor) -> Tensor:
+        import torch
+
+        return torch.logsumexp(raw.float().log_softmax(-1), dim=0) - math.log(len(raw))
+
+    def spread(self, raw: Tensor) -> Tensor:
+        """Mutual information of class and member: the entropy of the mean less the mean of the entropies."""
+        import torch
+
+        p = raw.float().softmax(-1)
+        return (torch.special.entr(p.mean(0)).sum(-1) - torch.special.entr(p).sum(-1).mean(0)).clamp(min=0)
 
     def fits(self, predictions: NDArray, labels: NDArray) -> bool:
         return (predictions.ndim, labels.ndim) == (2, 1)

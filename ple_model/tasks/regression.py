@@ -76,6 +76,13 @@ class Regression(Kind):
         value = units.scale(task.name).restore(raw)
         return value.squeeze(-1) if value.shape[-1] == 1 else value
 
+    def average(self, raw: Tensor) -> Tensor:
+        return raw.mean(0)
+
+    def spread(self, raw: Tensor) -> Tensor:
+        """Standard deviation of the standardised value, mean over outputs."""
+        return raw.float().std(0, correction=0).mean(-1)
+
     def evidence_classes(self, task: TaskConfig, buckets: int) -> int | None:
         return None
 

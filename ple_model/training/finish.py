@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ple_model.epochs import Network
 from ple_model.evaluation.calibration import fit_calibrator
 from ple_model.evaluation.uncertainty import COVERAGE, fit_uncertainty
-from ple_model.model import PLEClusterAdaTT
 from ple_model.serving.bundle import TaskCalibration, save_bundle
 from ple_model.serving.inference import EVIDENCE, raw_outputs
 from ple_model.tasks import kind_of
@@ -14,7 +14,7 @@ from ple_model.training.data import TensorTable
 
 
 def calibrate(
-    model: PLEClusterAdaTT, train: TensorTable, valid: TensorTable, coverage: float = COVERAGE, seed: int = 0
+    model: Network, train: TensorTable, valid: TensorTable, coverage: float = COVERAGE, seed: int = 0
 ) -> dict[str, TaskCalibration]:
     """Calibrators and thresholds from validation rows, base rates from training rows.
 
@@ -46,7 +46,7 @@ def calibrate(
 
 
 def finish(
-    model: PLEClusterAdaTT,
+    model: Network,
     train: TensorTable,
     valid: TensorTable,
     directory: Path,
