@@ -118,7 +118,7 @@ def train_model(
         log=context.log.info,
     )
     state = work.state()
-    network = model.model_config(settings.network, state, work.label_state(), plan).to_dict()
+    network = model.model_config(settings, state, work.label_state(), plan).to_dict()
     parameters = log.parameters_of(settings, network, plan, dataset, state.version)
     log.log_training(work, tracking, run_id, result, parameters, dataset, phase1)
     rows = work.labels().filter(pl.col("role") == "train").height

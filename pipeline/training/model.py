@@ -1,6 +1,6 @@
 """The network of a training: its configuration from the data set's inputs, its fit, its calibration, its bundle."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ple_model.config import InputConfig, ModelConfig, NetworkConfig, SideConfig
+    from ple_model.config import InputConfig, ModelConfig, SideConfig
     from ple_model.interpretation.parts import Parts
     from ple_model.training.data import TensorTable
     from ple_model.training.report import EpochReport
@@ -62,21 +62,24 @@ def side_inputs_of(state: FeatureState) -> "tuple[SideConfig, ...]":
     return tuple(sides)
 
 
-def model_config(
-    network: "NetworkConfig", state: FeatureState, label_state: LabelState, plan: SnapshotPlan
-) -> "ModelConfig":
+def model_config(settings: Settings, state: FeatureState, label_state: LabelState, plan: SnapshotPlan) -> "ModelConfig":
     """The network for the inputs of a fitted state and the tasks that are on."""
     from ple_model.config import ModelConfig
 
     counts = {task: len(names) for task, names in label_state.classes.items()}
-    tasks = [get_task(name).for_model(counts.get(name)) for name in plan.windows]
-    values = with_relations(network, plan.windows)
-    return ModelConfig.from_dict({"inputs": input_config(state), "tasks": tasks, **values})
+    values = network_for(settings, plan.windows, counts)
+    return ModelConfig.from_dict({"inputs": input_config(state), **values})
 
 
-def with_relations(network: "NetworkConfig", tasks: Iterable[str]) -> dict[str, Any]:
-    """The network's settings as plain values; without relations of its own, those declared with the tasks."""
-    values = network.to_dict()
+def network_for(settings: Settings, tasks: Iterable[str], counts: Mapping[str, int]) -> dict[str, Any]:
+    """The network's settings and those of its tasks as plain values; without relations of its own, the network has
+    those declared with the tasks. counts: task → classes or candidates of the data set."""
+    from ple_model.tasks import TaskConfig
+
+    tasks = list(tasks)
+    configured = [TaskConfig.from_dict(get_task(name).for_model(counts.get(name))) for name in tasks]
+    values = settings.network.to_dict()
+    values["tasks"] = [task.plain() if settings.losses == "plain" else task for task in configured]
     values["transfer"]["relations"] = values["transfer"]["relations"] or relations(tasks)
     return values
 
@@ -122,7 +125,7 @@ def train(
     from ple_model.training.trainer import fit
 
     state, label_state = workspace.state(), workspace.label_state()
-    config = model_config(settings.network, state, label_state, plan)
+    config = model_config(settings, state, label_state, plan)
     training, validation = (tensors(workspace, role, config) for role in ("train", "validation"))
     log(f"{len(training):,} training rows, {len(validation):,} validation rows")
     model = build(config, training, seed=settings.seed)

@@ -27,6 +27,7 @@ class Binary(Kind):
 
     name: ClassVar[str] = "binary"
     losses: ClassVar[tuple[str, ...]] = ("focal", "log_loss")
+    plain_loss: ClassVar[str] = "log_loss"
     headline: ClassVar[Headline] = Headline("auc", "AUC", 1)
     resampled: ClassVar[tuple[str, ...]] = ("auc", "log_loss", "brier")
     is_probability: ClassVar[bool] = True

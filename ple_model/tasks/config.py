@@ -68,6 +68,13 @@ class TaskConfig(ClosedModel):
         kind_of(self).check(self)
         return self
 
+    def plain(self) -> TaskConfig:
+        """The task with its kind's plain loss (log loss, squared error) and weight 1."""
+        loss = kind_of(self).plain_loss
+        own = _SETTINGS_OF_LOSS.get(loss, {})
+        others = {key: None for settings in _SETTINGS_OF_LOSS.values() for key in settings if key not in own}
+        return TaskConfig.from_dict({**self.to_dict(), **others, "loss": loss, "weight": 1.0})
+
 
 class Relation(ClosedModel):
     """`target`'s tower also reads `source`'s prediction.

@@ -32,6 +32,7 @@ class Contrastive(Kind):
 
     name: ClassVar[str] = "contrastive"
     losses: ClassVar[tuple[str, ...]] = ("infonce",)
+    plain_loss: ClassVar[str] = "infonce"
     headline: ClassVar[Headline] = Headline("recall_at_10", "recall@10", 1)
     resampled: ClassVar[tuple[str, ...]] = _RANKING
     retrieves: ClassVar[bool] = True

@@ -52,6 +52,7 @@ class Kind(EvaluatedKind):
 
     Attributes:
         losses: names of the losses that fit the kind.
+        plain_loss: the one of them that is a likelihood or a squared error, unweighted.
         standardised: whether networks predict standardised labels and hold their scale.
         retrieves: whether networks hold a table of candidates for the task.
         is_probability: whether the raw output is one logit, of which a complement and a chain rule make sense.
@@ -59,6 +60,7 @@ class Kind(EvaluatedKind):
     """
 
     losses: ClassVar[tuple[str, ...]]
+    plain_loss: ClassVar[str]
     standardised: ClassVar[bool] = False
     retrieves: ClassVar[bool] = False
     is_probability: ClassVar[bool] = False

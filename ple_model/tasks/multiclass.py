@@ -29,6 +29,7 @@ class Multiclass(Kind):
 
     name: ClassVar[str] = "multiclass"
     losses: ClassVar[tuple[str, ...]] = ("nll",)
+    plain_loss: ClassVar[str] = "nll"
     headline: ClassVar[Headline] = Headline("log_loss", "log loss", -1)
     resampled: ClassVar[tuple[str, ...]] = ("log_loss", "accuracy", "macro_f1")
     meaning_of_value: ClassVar[str] = "most likely class"

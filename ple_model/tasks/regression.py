@@ -31,6 +31,7 @@ class Regression(Kind):
 
     name: ClassVar[str] = "regression"
     losses: ClassVar[tuple[str, ...]] = ("mse", "huber")
+    plain_loss: ClassVar[str] = "mse"
     headline: ClassVar[Headline] = Headline("r2", "R²", 1)
     resampled: ClassVar[tuple[str, ...]] = ("r2", "rmse", "mae")
     label_dtype: ClassVar[type[np.generic]] = np.float64

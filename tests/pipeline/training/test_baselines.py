@@ -17,7 +17,7 @@ from tests.pipeline.small_training import Material
 
 
 def test_every_task_gets_a_constant_and_a_boosted_prediction(made: Material, said: list[str]) -> None:
-    config = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
+    config = model.model_config(made.settings, made.state, made.label_state, made.plan)
     train, validation, test = (model.tensors(made.workspace, role, config) for role in ("train", "validation", "test"))
     predictions, notes = baselines.fit(train, validation, test, config, made.settings, said.append)
     assert set(predictions) == set(notes) == {task.name for task in config.tasks}
@@ -30,7 +30,7 @@ def test_every_task_gets_a_constant_and_a_boosted_prediction(made: Material, sai
 
 
 def test_the_flat_matrix_is_nan_where_a_value_is_missing(made: Material) -> None:
-    config = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
+    config = model.model_config(made.settings, made.state, made.label_state, made.plan)
     file = made.workspace.snapshot(made.plan.train[0])
     name = made.state.present[2]
     hidden = pl.read_parquet(file).with_columns(

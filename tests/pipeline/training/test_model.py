@@ -33,7 +33,7 @@ def test_a_side_input_comes_with_the_channels_that_the_data_set_has(made: Materi
 
 
 def test_tasks_are_those_of_the_plan_with_the_classes_of_the_data_set(made: Material) -> None:
-    config = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
+    config = model.model_config(made.settings, made.state, made.label_state, made.plan)
     tasks = {task.name: task for task in config.tasks}
     assert set(tasks) == set(WINDOWS)
     assert tasks["channel"].out == 3
@@ -41,7 +41,7 @@ def test_tasks_are_those_of_the_plan_with_the_classes_of_the_data_set(made: Mate
 
 
 def test_tensors_hold_the_rows_of_a_role(made: Material) -> None:
-    config = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
+    config = model.model_config(made.settings, made.state, made.label_state, made.plan)
     table = model.tensors(made.workspace, "train", config)
     assert len(table) == 3 * CUSTOMERS
     matrix = pl.read_parquet(made.workspace.snapshot(made.plan.train[0]))
