@@ -5,15 +5,16 @@ later source wins. No other module of this package reads a setting from the envi
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feature_assets.data.dataset import DatasetConfig, load_dataset
+from ple_model.boosting.budget import BoostingBudget
+from ple_model.boosting.choice import ColumnBudget
 from ple_model.config import DEFAULT_EXPERTS, AdaTTConfig, ClosedModel, NetworkConfig, RawScaleConfig
-from ple_model.evaluation.boosting import BoostingBudget
 from ple_model.training.config import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -67,7 +68,20 @@ class Settings(ClosedModel):
         learning_rate=2e-3,
     )
     """Not MODEL §13's numbers: docs/decisions/0005-training-on-two-cores.md says why."""
+    columns: Literal["reference", "all", "chosen"] = "chosen"
+    """Columns that network and trees read: those of the design, every one, or those that trees gain most from."""
+    column_budget: ColumnBudget = ColumnBudget()
     boosting: BoostingBudget = BoostingBudget()
+    tuned_trees: bool = True
+    """Whether tasks take the searched settings in `data/trees/` of their data set, where it has some."""
+    blend: Literal["off", "auto"] = "auto"
+    """Whether a task may be predicted by network and trees together, with the weight that validation rows give."""
+
+    @field_validator("blend", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, value: Any) -> Any:
+        """YAML reads a bare `off` as false."""
+        return "off" if value is False else value
 
     def load_dataset(self) -> DatasetConfig:
         """The description of the data set of this deployment: `data/<name>.yaml`, or the file that `dataset` names.
