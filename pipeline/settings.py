@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from pipeline.presets import PRESETS, merged
+from ple_model.boosting.budget import BoostingBudget
+from ple_model.boosting.choice import ColumnBudget
 from ple_model.closed import nearest
 from ple_model.config import ClosedModel, NetworkConfig
-from ple_model.evaluation.boosting import BoostingBudget
 from ple_model.training.config import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -62,7 +63,20 @@ class Settings(ClosedModel):
     """`task`: each task's own loss and weight (MODEL §2). `plain`: log loss and squared error, all weights 1."""
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+    columns: Literal["reference", "all", "chosen"] = "chosen"
+    """Columns that network and trees read: those of the design, every one, or those that trees gain most from."""
+    column_budget: ColumnBudget = ColumnBudget()
     boosting: BoostingBudget = BoostingBudget()
+    tuned_trees: bool = True
+    """Whether tasks take the searched settings in `data/trees/` of their data set, where it has some."""
+    blend: Literal["off", "auto"] = "auto"
+    """Whether a task may be predicted by network and trees together, with the weight that validation rows give."""
+
+    @field_validator("blend", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, value: Any) -> Any:
+        """YAML reads a bare `off` as false."""
+        return "off" if value is False else value
 
     @model_validator(mode="before")
     @classmethod

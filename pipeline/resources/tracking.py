@@ -28,7 +28,7 @@ MODEL = "ple"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 BUNDLE = "bundle"
-_REQUIREMENTS = ("numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensors", "scipy", "torch")
+_REQUIREMENTS = ("lightgbm", "numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensors", "scipy", "torch")
 
 
 @dataclass(frozen=True)

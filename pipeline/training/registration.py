@@ -8,6 +8,7 @@ import polars as pl
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
 from pipeline.scores import score_matrix
+from pipeline.training.columns import ColumnChoice
 from pipeline.training.model import input_config, model_columns
 from pipeline.training.workspace import Workspace
 
@@ -44,5 +45,6 @@ def example_rows(workspace: Workspace) -> pl.DataFrame:
     state = workspace.state()
     newest = workspace.labels()["as_of"].max()
     assert isinstance(newest, date)
-    columns = [*model_columns(input_config(state), state), "as_of"]
+    inputs = input_config(state, ColumnChoice.from_dict(workspace.columns()))
+    columns = [*model_columns(inputs), "as_of"]
     return pl.read_parquet(workspace.snapshot(newest), columns=columns).head(EXAMPLE_ROWS)

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import logit
 
+from ple_model.boosting.kind import BoostingPlan
 from ple_model.evaluation import metrics
 from ple_model.evaluation.bootstrap import auc_statistic, mean_statistic
 from ple_model.evaluation.calibration import BinaryCalibrator, Calibrator
-from ple_model.evaluation.kind import EPSILON, Bools, BoostingPlan, Floats, Headline, Ints, Statistic
+from ple_model.evaluation.kind import EPSILON, Bools, Floats, Headline, Ints, Statistic
 from ple_model.tasks.kind import Kind, Units, finite_numbers, labelled, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ple_model.evaluation.boosting import BoostingBudget
+    from ple_model.boosting.budget import BoostingBudget
     from ple_model.tasks.config import TaskConfig
 
 
@@ -107,6 +109,12 @@ class Binary(Kind):
 
     def calibrator(self, outputs: NDArray) -> type[Calibrator]:
         return BinaryCalibrator
+
+    def outputs_of(self, predictions: Floats) -> Floats:
+        return logit(np.clip(np.asarray(predictions, dtype=np.float64), EPSILON, 1 - EPSILON))
+
+    def likelihood(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        return np.where(labels == 1, predictions, 1 - predictions)
 
     def constant(self, labels: NDArray, width: int) -> NDArray[np.float64]:
         return np.asarray(labels.astype(np.float64).mean())

@@ -1,5 +1,5 @@
-"""The base of the kinds of task. `EvaluatedKind` holds the questions of evaluation; those of networks, losses and
-scores are here."""
+"""The base of the kinds of task. `EvaluatedKind` and `BoostedKind` hold the questions of evaluation and boosting; those
+of networks, losses and scores are here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ple_model.evaluation.kind import EvaluatedKind, Floats
+from ple_model.boosting.kind import BoostedKind
+from ple_model.evaluation.kind import Floats
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +48,7 @@ class Units(Protocol):
     def set_target_scale(self, task: str, mean: Tensor, std: Tensor) -> None: ...
 
 
-class Kind(EvaluatedKind):
+class Kind(BoostedKind):
     """One kind of task. Instances hold no state; a method gets the task's settings where it needs them.
 
     Attributes:

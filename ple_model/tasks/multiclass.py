@@ -10,17 +10,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ple_model.boosting.kind import BoostingPlan
 from ple_model.evaluation import metrics
 from ple_model.evaluation.bootstrap import f1_statistic, mean_statistic
 from ple_model.evaluation.calibration import Calibrator, MulticlassCalibrator
 from ple_model.evaluation.constant import smoothed_counts
-from ple_model.evaluation.kind import Bools, BoostingPlan, Floats, Headline, Ints, Statistic
+from ple_model.evaluation.kind import EPSILON, Bools, Floats, Headline, Ints, Statistic
 from ple_model.tasks.kind import Kind, Units, labelled, list_column, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ple_model.evaluation.boosting import BoostingBudget
+    from ple_model.boosting.budget import BoostingBudget
     from ple_model.tasks.config import TaskConfig
 
 
@@ -109,6 +110,12 @@ class Multiclass(Kind):
 
     def calibrator(self, outputs: NDArray) -> type[Calibrator]:
         return MulticlassCalibrator
+
+    def outputs_of(self, predictions: Floats) -> Floats:
+        return np.log(np.maximum(np.asarray(predictions, dtype=np.float64), EPSILON))
+
+    def likelihood(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        return np.asarray(predictions[np.arange(len(labels)), labels.astype(np.int64)])
 
     def constant(self, labels: NDArray, width: int) -> NDArray[np.float64]:
         counts = smoothed_counts(labels, width)

@@ -9,16 +9,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ple_model.boosting.kind import BoostingPlan
 from ple_model.evaluation import metrics
 from ple_model.evaluation.bootstrap import mean_statistic, r2_statistic
 from ple_model.evaluation.calibration import Calibrator, OutputsCalibrator, RegressionCalibrator
-from ple_model.evaluation.kind import Bools, BoostingPlan, Floats, Headline, Ints, Statistic
+from ple_model.evaluation.kind import Bools, Floats, Headline, Ints, Statistic
 from ple_model.tasks.kind import Kind, Units, finite_numbers, labelled, list_column, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ple_model.evaluation.boosting import BoostingBudget
+    from ple_model.boosting.budget import BoostingBudget
     from ple_model.tasks.config import TaskConfig
 
 

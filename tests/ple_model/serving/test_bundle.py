@@ -47,7 +47,7 @@ def test_what_was_saved_is_loaded(folder: Path, made: Made) -> None:
     assert bundle.calibration == made[1]
     assert (bundle.classes, bundle.meta) == (samples.CLASSES, META)
     assert bundle.described["ltv"]["unit"] == "USD"
-    assert set(bundle.described["churn"]) == {"name", "kind", "unit", "meaning", "classes"}
+    assert set(bundle.described["churn"]) == {"name", "kind", "unit", "meaning", "classes", "predicted_by"}
     assert not bundle.model.training
 
 
