@@ -9,7 +9,7 @@ from feature_assets.data.dataset import DatasetConfig
 from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
 from pipeline.scores import score_matrix
 from pipeline.training.columns import ColumnChoice
-from pipeline.training.model import input_config, model_columns
+from pipeline.training.model import input_config, model_columns, predicted_by
 from pipeline.training.workspace import Workspace
 
 EXAMPLE_ROWS = 2
@@ -33,6 +33,7 @@ def register(
             example.drop("as_of"),
             score_matrix(example, workspace.bundle),
             tags={"as_of": as_of.isoformat(), "state_version": state.version, "dataset": dataset.name},
+            description="; ".join(f"{row['task']}: {row['predicted by']}" for row in predicted_by(workspace.bundle)),
         )
         tracking.finish(run_id)
     workspace.save_version(version.version)

@@ -59,7 +59,7 @@ def test_searched_settings_are_read_where_the_data_set_has_some(
     made: Material, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(trees, "FOLDER", tmp_path)
-    assert trees.budget_of(made.settings) == made.settings.boosting
+    assert trees.budget_of(made.settings.model_copy(update={"tuned_trees": True})) == made.settings.boosting
     found = Trial(
         number=0,
         columns="chosen",
@@ -80,7 +80,7 @@ def test_searched_settings_are_read_where_the_data_set_has_some(
     (tmp_path / "completejourney.yaml").write_text(tuned.with_trial("churn", found).text())
     on = made.settings.model_copy(update={"tuned_trees": True})
     assert trees.budget_of(on).tasks["churn"].leaves == 9
-    assert trees.budget_of(made.settings) == made.settings.boosting, "they are off there"
+    assert trees.budget_of(made.settings) == made.settings.boosting
 
 
 def test_searched_settings_of_the_repository_are_of_its_data_sets() -> None:
