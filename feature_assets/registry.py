@@ -78,13 +78,13 @@ LAYOUT: tuple[Section, ...] = (
     _section(
         "plain",
         normalised=False,
-        periods=32,
+        periods=26,
         waits=20,
-        calendar=39,
+        calendar=28,
         departments=42,
         repeats=19,
         channel_counts=9,
-        exposure=16,
+        exposure=9,
         held=15,
     ),
 )

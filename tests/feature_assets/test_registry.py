@@ -28,7 +28,7 @@ SPEC = {
 }
 """The reference columns."""
 
-DIGEST = "60027eef3eb1"
+DIGEST = "cf13cfe8c12a"
 """Of the whole schema."""
 
 PLAIN = ("periods", "waits", "calendar", "departments", "repeats", "channel_counts", "exposure", "held")

@@ -1,4 +1,4 @@
-"""Periods: purchase days, baskets, merchants and spend of the last weeks, and of each 28 days before t.
+"""Periods: purchase days, baskets and spend of the last weeks, and of each 28 days before t.
 
 Windows and periods of 28 days are those of the labels (H = 28, and three of them in a row). A period of which the data
 set does not know every day is missing, not empty; one in which a customer had not joined yet is empty.
@@ -13,11 +13,11 @@ from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, Inputs, Values
 
-DAYS = (14, 28, 56, 84, 168)  # of purchase days; the base group has baskets of 7, 30, 90, 180 and 365 days
-BASKETS, MERCHANTS = (14, 28, 56), (14, 28, 84)
+DAYS = (14, 28, 56, 84)  # of purchase days; the base group has baskets of 7, 30, 90, 180 and 365 days
+BASKETS = (14, 28, 56)
 DAY_HALVES, AMOUNT_HALVES = (7, 28, 84), (28, 84)  # days in which a purchase day or an amount loses half of its weight
 PERIOD, PERIODS = 28, 6
-SINGLE = (2, 3, 4)  # periods with columns of their own; the first one is the window of 28 days
+SINGLE = (3, 4)  # periods with columns of their own; the newer ones are the windows of 28 and 56 days
 ACTIVE = (28, 84)
 REFUNDS = (28, 84)
 
@@ -28,7 +28,6 @@ def _columns() -> tuple[Column, ...]:
 
     made = [column(f"purchase_days_{w}d", "days with a purchase", "count", f"{w} days") for w in DAYS]
     made += [column(f"baskets_{w}d", "baskets", "count", f"{w} days") for w in BASKETS]
-    made += [column(f"merchants_{w}d", "different merchants", "count", f"{w} days") for w in MERCHANTS]
     made += [
         column(
             f"purchase_days_half_{h}d", f"purchase days, each halved every {h} days", "weighted count", "all history"
@@ -70,18 +69,16 @@ class Periods(FeatureGroup):
     """Counts and amounts by window and by period of 28 days. Nothing is fitted."""
 
     name = "periods"
-    description = "Purchase days, baskets, merchants and spend by window and by period of 28 days"
+    description = "Purchase days, baskets and spend by window and by period of 28 days"
     columns = _columns()
     sources = ("transactions",)
 
     def _values(self, inputs: Inputs) -> Values:
         view = inputs.view
-        days, lines = view.purchase_days, view.purchases
-        known = lines.codes("merchant_id") >= 0
+        days = view.purchase_days
         blocks = [
             days.windows(DAYS).sums(),
             view.baskets(BASKETS[-1]).windows(BASKETS).sums(),
-            lines.windows(MERCHANTS).distinct(lines.previous_days_ago("merchant_id"), known),
             *(halved(days, h)[:, None] for h in DAY_HALVES),
             *(halved(days, h, days.amount)[:, None] for h in AMOUNT_HALVES),
             _by_period(view),
@@ -103,7 +100,7 @@ def period_of(events: Events) -> np.ndarray:
 
 
 def _by_period(view: View) -> np.ndarray:
-    """[customers, 10]: purchase days and spend of single periods, the smallest, median and largest spend, and the
+    """[customers, 8]: purchase days and spend of single periods, the smallest, median and largest spend, and the
     number of periods with a purchase."""
     days, covered = view.purchase_days, min(view.history // PERIOD, PERIODS)
     period = period_of(days)

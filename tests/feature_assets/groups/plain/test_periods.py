@@ -31,19 +31,17 @@ def _expected(customer: str) -> dict[str, float]:
     assert known == [1, 2, 3, 4, 5]
     spend = [sum(_period(customer, k)) for k in known]
     made: dict[str, float] = {}
-    for w in (14, 28, 56, 84, 168):
+    for w in (14, 28, 56, 84):
         made[f"purchase_days_{w}d"] = sum(ago <= w for ago in days)
     for w in (14, 28, 56):
         made[f"baskets_{w}d"] = len({line["basket_id"] for line in hand.within(lines, w)})
-    for w in (14, 28, 84):
-        made[f"merchants_{w}d"] = len({line["merchant_id"] for line in hand.within(lines, w)})
     for h in (7, 28, 84):
         made[f"purchase_days_half_{h}d"] = sum(2 ** (-ago / h) for ago in days)
     for h in (28, 84):
         made[f"amount_half_{h}d"] = sum(2 ** (-line["days_ago"] / h) * line["amount"] for line in lines)
-    for k in (2, 3, 4):
+    for k in (3, 4):
         made[f"purchase_days_period_{k}"] = len(_period(customer, k))
-    for k in (2, 3, 4):
+    for k in (3, 4):
         made[f"amount_period_{k}"] = sum(_period(customer, k))
     made |= {
         "amount_period_smallest": min(spend),
@@ -71,7 +69,7 @@ def test_periods_that_the_data_do_not_cover_are_missing(history: int, known: int
     values = GROUP._values(Inputs("periods", view, {}, None)).columns
     assert values is not None
     names = [column.name.removeprefix("periods__") for column in GROUP.columns]
-    for k in (2, 3, 4):
+    for k in (3, 4):
         assert np.isnan(values[:, names.index(f"amount_period_{k}")]).all() == (known < k)
     assert np.isnan(values[:, names.index("active_periods")]).all() == (known == 0)
     if known:
