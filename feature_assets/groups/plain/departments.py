@@ -21,6 +21,7 @@ from feature_assets.groups.plain.periods import PERIOD, PERIODS, period_of
 TOP, TAKEN_UP = 12, 12
 LOOK_BACK = 84  # days before a training date in which categories newly taken up are counted
 NEW = (28, 84)
+LONGEST = PERIOD * PERIODS  # days since a purchase are no more: later dates would reach beyond all training dates
 _SOURCES = ("transactions", "products")
 
 
@@ -28,14 +29,12 @@ def _columns() -> tuple[Column, ...]:
     def column(name: str, meaning: str, unit: str, window: str) -> Column:
         return Column(f"departments__{name}", meaning, unit, window, _SOURCES)
 
-    ever, periods = "all history", f"{PERIOD * PERIODS} days"
+    ever, periods, since = "all history", f"{LONGEST} days", f"days, at most {LONGEST}, since"
     top, other = (
         "the category that is number {} in training spend",
         "the category beside them that is number {} to be taken up",
     )
-    made = [
-        column(f"since_{k:02d}", f"days since a purchase in {top.format(k)}", "days", ever) for k in range(1, TOP + 1)
-    ]
+    made = [column(f"since_{k:02d}", f"{since} a purchase in {top.format(k)}", "days", ever) for k in range(1, TOP + 1)]
     made += [
         column(
             f"stands_out_{k:02d}",
@@ -46,7 +45,7 @@ def _columns() -> tuple[Column, ...]:
         for k in range(1, TOP + 1)
     ]
     made += [
-        column(f"since_other_{k:02d}", f"days since a purchase in {other.format(k)}", "days", ever)
+        column(f"since_other_{k:02d}", f"{since} a purchase in {other.format(k)}", "days", ever)
         for k in range(1, TAKEN_UP + 1)
     ]
     for level, what in ((1, "categories"), (2, "subcategories")):
@@ -56,7 +55,7 @@ def _columns() -> tuple[Column, ...]:
         ]
     made += [
         column("categories_ever", "categories of level 1 ever bought", "count", ever),
-        column("since_new", "days since a category of level 1 was bought for the first time", "days", ever),
+        column("since_new", f"{since} a category of level 1 was bought for the first time", "days", ever),
     ]
     return tuple(made)
 
@@ -109,18 +108,19 @@ def _taken_up(views: Sequence[View], name: str, without: Sequence[str]) -> list[
 
 
 def _since(lines: Events, level: str, vocabulary: Sequence[str], width: int) -> np.ndarray:
-    """Days since the last purchase in each category of the vocabulary, float64 [customers, width], NaN without any."""
+    """Days, at most `LONGEST`, since the last purchase in each category of the vocabulary, float64 [customers, width],
+    NaN without any."""
     rank = lines.ranked(level, vocabulary)
     known = rank < len(vocabulary)
     since = np.full(lines.customers * width, np.nan)
     since[lines.row[known] * width + rank[known]] = lines.days_ago[known]  # in the order of time: the last one stays
-    return since.reshape(-1, width)
+    return np.minimum(since, LONGEST).reshape(-1, width)
 
 
 def _stands_out(view: View, top: Sequence[str], spend: np.ndarray) -> np.ndarray:
     """Periods in which each category has the highest lift (of equals the first), float64 [customers, 12]; NaN for a
     place without a category."""
-    lines = view.purchases.recent(PERIOD * PERIODS)
+    lines = view.purchases.recent(LONGEST)
     rank, period = lines.ranked("category_l1", top), period_of(lines)
     known = rank < len(top)
     n, width = lines.customers, max(len(top), 1)
@@ -140,9 +140,9 @@ def _new(lines: Events, name: str) -> np.ndarray:
 
 
 def _ever(lines: Events) -> np.ndarray:
-    """[customers, 2]: number of categories ever bought, and days since a first purchase of one."""
+    """[customers, 2]: number of categories ever bought, and days, at most `LONGEST`, since a first purchase of one."""
     fresh = lines.where(lines.first_ever("category_l1"))
-    return np.stack([fresh.count(), fresh.days_since()], axis=1)
+    return np.stack([fresh.count(), np.minimum(fresh.days_since(), LONGEST)], axis=1)
 
 
 GROUP = Departments()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import date
+from datetime import date, timedelta
 from functools import lru_cache
 
 import numpy as np
@@ -22,7 +22,7 @@ NAN = float("nan")
 
 def _since(customer: str, level: str, name: str | None) -> float:
     ages = [line["days_ago"] for line in hand.purchases(customer) if line[level] == name and name is not None]
-    return min(ages, default=NAN)
+    return min(168, *ages) if ages else NAN
 
 
 def _first(customer: str, level: str) -> dict[str, int]:
@@ -74,7 +74,7 @@ def _expected(customer: str) -> dict[str, float]:
         for w in (28, 84):
             made[f"new_{what}_{w}d"] = sum(ago <= w for ago in _first(customer, f"category_l{level}").values())
     first = _first(customer, "category_l1")
-    return made | {"categories_ever": len(first), "since_new": min(first.values(), default=NAN)}
+    return made | {"categories_ever": len(first), "since_new": min(168, *first.values()) if first else NAN}
 
 
 def test_every_column_is_its_definition() -> None:
@@ -110,3 +110,12 @@ def test_level_1_has_others_where_it_has_more_than_twelve(monkeypatch: pytest.Mo
     assert state.meta["categories"] == list(_training_spend())[:4]
     assert set(state.meta["others"]) == set(list(_training_spend())[4:])
     np.testing.assert_allclose(state.arrays["spend"], list(_training_spend().values())[:4], rtol=1e-9)
+
+
+def test_days_since_a_purchase_have_an_end() -> None:
+    """The synthetic history is short: a later date, so that some purchases lie further back."""
+    later = synthetic.AS_OF + timedelta(days=300)
+    _, state = hand.computed(GROUP)
+    frame = GROUP.compute(View(hand.tables(), later), state, {})
+    assert frame["departments__since_01"].max() == departments.LONGEST
+    assert frame["departments__since_new"].max() == departments.LONGEST
