@@ -44,6 +44,11 @@ class Interval:
         """Whether the interval excludes 0 (of use for differences)."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
+    @property
+    def width(self) -> float | None:
+        """high − low."""
+        return None if self.low is None or self.high is None else self.high - self.low
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -107,18 +112,13 @@ def resample(
         x, y = take_rows(kind, predicted, labels, mask)
         if len(y) != len(cluster):
             raise ValueError(f"{kind.name}: {len(cluster)} customer ids for {len(y)} eligible rows")
-        draws[model] = {}
-        for name in names:
-            finite = n_clusters > 0 and bool(np.isfinite(x).all())
-            statistic = kind.statistic(name, x, y, cluster, n_clusters) if finite else _undefined
-            # The first "resample" counts every customer once: the point estimate.
-            draws[model][name] = np.concatenate([statistic(np.ones((1, n_clusters))), statistic(counts)])
+        draws[model] = {name: draw_metric(kind, name, x, y, cluster, counts) for name in names}
     return Resampled(
         rows=len(cluster),
         customers=n_clusters,
-        metrics={m: {k: _interval(v, level, n_clusters) for k, v in d.items()} for m, d in draws.items()},
+        metrics={m: {k: interval_of(v, level, n_clusters) for k, v in d.items()} for m, d in draws.items()},
         differences={
-            m: {k: _interval(draws[subject][k] - v, level, n_clusters) for k, v in d.items()}
+            m: {k: interval_of(draws[subject][k] - v, level, n_clusters) for k, v in d.items()}
             for m, d in draws.items()
             if m != subject
         },
@@ -133,7 +133,18 @@ def draw_counts(customers: int, resamples: int, seed: int) -> NDArray[np.float64
     return rng.multinomial(customers, np.full(customers, 1 / customers), size=resamples).astype(np.float64)
 
 
-def _interval(draws: Floats, level: float, customers: int) -> Interval:
+def draw_metric(kind: EvaluatedKind, name: str, x: Floats, y: NDArray, cluster: Ints, counts: Floats) -> Floats:
+    """[1 + R] a metric of `kind.resampled`: with every customer once (the point estimate), then for each row of counts
+    [R, customers]. `x`, `y`: as `metrics.take_rows` gives them; `cluster` [n]: customer of each row."""
+    clusters = counts.shape[1]
+    if not clusters or not np.isfinite(x).all():
+        return np.full(1 + len(counts), np.nan)
+    statistic = kind.statistic(name, x, y, cluster, clusters)
+    return np.concatenate([statistic(np.ones((1, clusters))), statistic(counts)])
+
+
+def interval_of(draws: Floats, level: float, customers: int) -> Interval:
+    """The percentile interval of what `draw_metric` gave, or a difference of two of them."""
     estimate, resampled = float(draws[0]), draws[1:]
     if customers == 0 or not np.isfinite(estimate):
         return Interval(None, None, None, "no eligible rows" if customers == 0 else "the metric is undefined here")
@@ -145,10 +156,6 @@ def _interval(draws: Floats, level: float, customers: int) -> Interval:
         return Interval(estimate, None, None, f"undefined on {lost} of {len(resampled)} resamples")
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(estimate, float(low), float(high))
-
-
-def _undefined(counts: Floats) -> Floats:
-    return np.full(len(counts), np.nan)
 
 
 # Statistics: a metric as a function of how often each customer is drawn. Kinds of task put them together.

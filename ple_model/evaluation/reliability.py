@@ -3,18 +3,19 @@
 The gap of a bin is its mean probability less its rate of hits. The plain error, Σ share · |gap|, is above 0 even for a
 perfect forecast, the more so the fewer rows a bin has. Two ways around that:
 
-- `debiased_error` takes the expected square of each gap's own noise off its square (Ferro and Fricker, "A bias-corrected
-  decomposition of the Brier score", 2012; Kumar, Liang and Ma, "Verified uncertainty calibration", NeurIPS 2019, §5):
-  √max(0, Σ share · (gap² − var gap)). The mean square is at least the square of the mean: a bound on it bounds the plain
-  error as well. Departure: the variance is that of the residuals, not ȳ(1 − ȳ) (the two are the same where a bin's
-  probabilities are equal), so rows of one customer may depend on each other.
-- `calibration_test` asks how often a calibrated forecast would show an error as large (Bröcker and Smith, "Increasing
-  the reliability of reliability diagrams", 2007; Vaicenavicius et al., AISTATS 2019). Where customers have several rows,
-  the signs of whole customers' residuals are drawn instead of labels (wild cluster bootstrap: Cameron, Gelbach and
-  Miller, 2008): labels drawn one by one would be less spread than dependent ones.
+- `debiased_error` takes the expected square of a gap's own noise off its square: √max(0, Σ share · (gap² − var gap)).
+  The mean square is at least the square of the mean: a bound on it bounds the plain error as well. Departure: the
+  variance is that of the residuals, not ȳ(1 − ȳ) (the same where a bin's probabilities are equal), so the rows of one
+  customer may depend on each other.
+- `calibration_test` asks how often a calibrated forecast would show an error as large. Where customers have several
+  rows, the signs of whole customers' residuals are drawn instead of labels (wild cluster bootstrap): labels drawn one
+  by one would be less spread than dependent ones.
 
-Bins of equal mass are less biased than those of equal width (Roelofs et al., "Mitigating bias in calibration error
-estimation", AISTATS 2022).
+Sources: Ferro and Fricker, "A bias-corrected decomposition of the Brier score" (2012), and Kumar, Liang and Ma,
+"Verified uncertainty calibration" (NeurIPS 2019, §5), the debiased error; Bröcker and Smith, "Increasing the
+reliability of reliability diagrams" (2007), and Vaicenavicius et al. (AISTATS 2019), the test; Cameron, Gelbach and
+Miller (2008), the wild cluster bootstrap; Roelofs et al., "Mitigating bias in calibration error estimation" (AISTATS
+2022), bins of equal mass.
 """
 
 from collections.abc import Sequence
@@ -38,8 +39,8 @@ _CHUNK = 32  # draws held at once: 32 × 60,000 rows × 8 bytes = 15 MB
 class Calibration:
     """Calibration of probabilities on so many rows and customers.
 
-    error: Σ share · |gap|. debiased: root of the debiased mean square. p: share of calibrated forecasts with an error as
-    large as this one's.
+    error: Σ share · |gap|. debiased: root of the debiased mean square. p: share of calibrated forecasts with an error
+    as large as this one's.
     """
 
     rows: int

@@ -31,7 +31,9 @@ class Contrastive(Kind):
 
     name: ClassVar[str] = "contrastive"
     losses: ClassVar[tuple[str, ...]] = ("infonce",)
-    headline: ClassVar[Headline] = Headline("recall_at_10", "recall@10", 1, 0.01, "one brand in a hundred is found or lost")
+    headline: ClassVar[Headline] = Headline(
+        "recall_at_10", "recall@10", 1, 0.01, "one brand in a hundred is found or lost"
+    )
     resampled: ClassVar[tuple[str, ...]] = RANKING
     retrieves: ClassVar[bool] = True
     meaning_of_value: ClassVar[str] = "most likely brand"

@@ -1,6 +1,7 @@
 """Metrics against brute force and scikit-learn, masks, and reasons where a metric is not defined."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_crps_is_the_integral_of_its_definition(mean: float, scale: float, label
         return float((stats.norm.cdf(z, mean, scale) - (label <= z)) ** 2)
 
     ends = sorted({mean - 12 * scale, mean, label, mean + 12 * scale})
-    whole = sum(integrate.quad(squared, low, high)[0] for low, high in zip(ends[:-1], ends[1:], strict=True))
+    whole = sum(integrate.quad(squared, low, high)[0] for low, high in pairwise(ends))
     got = crps_of_normal(np.array([mean]), np.array([scale]), np.array([label]))
     assert got[0] == pytest.approx(whole, abs=1e-5)
     levels = (np.arange(2_000) + 0.5) / 2_000
@@ -158,8 +159,13 @@ def test_intervals_of_the_true_distribution_cover_what_they_promise() -> None:
     none = evaluate(KINDS["regression"], mean, y, mask, Intervals(np.full(20_000, np.inf), 0.9))
     assert none.values["crps"] is None
     assert none.reasons["coverage"]
-    both = evaluate(KINDS["regression"], np.stack([mean, mean], 1), np.stack([y, y], 1), mask, Intervals(
-        np.stack([true.half_width] * 2, 1), 0.9))
+    both = evaluate(
+        KINDS["regression"],
+        np.stack([mean, mean], 1),
+        np.stack([y, y], 1),
+        mask,
+        Intervals(np.stack([true.half_width] * 2, 1), 0.9),
+    )
     assert both.values["coverage"] == got["coverage"]
     assert "crps" not in evaluate(KINDS["uplift"], mean, y, mask, true).values
     with pytest.raises(ValueError, match="level"):

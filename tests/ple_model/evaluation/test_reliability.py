@@ -13,9 +13,7 @@ from ple_model.evaluation.reliability import (
 from ple_model.tasks import KINDS
 
 
-def forecast(
-    seed: int, rows: int, off: float = 0.0, each: int = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def forecast(seed: int, rows: int, off: float = 0.0, each: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Probabilities that are `off` too high, and what came true; a customer's `each` rows are one draw, copied."""
     rng = np.random.default_rng(seed)
     p = np.repeat(rng.uniform(0.05, 0.85, rows // each), each)
