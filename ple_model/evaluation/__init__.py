@@ -17,6 +17,6 @@ breakdown    the headline metric by groups of rows
 calibration  maps from raw model outputs to predictions, fitted on validation rows
 uncertainty  u in [0, 1] of each row, and the fallback of the rows above the threshold
 constant     predictions that use no features
-boosting     gradient-boosted trees of a fixed budget
+blending     the convex weight of two models' predictions
 compare      the model beside its baselines
 """
