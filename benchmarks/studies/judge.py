@@ -71,7 +71,7 @@ class Results:
         return Judged.load(self.store.origin(self.study, day).judged(self.study.role))
 
     def predictions(self, day: str, model: str, seed: int, task: str, part: str = "") -> NDArray | None:
-        """Predictions (or `part` of them: u, fallback, half_width) of the labelled rows; None where the model has none
+        """Predictions (or `part` of them: u, fallback, held) of the labelled rows; None where the model has none
         for the task."""
         origin = self.store.origin(self.study, day)
         if model == ORACLE:
@@ -156,20 +156,13 @@ class Results:
         """Task → coverage of the intervals that each seed's version gives."""
         found = {}
         for task in self.kinds:
-            inside: list[NDArray] = []
             rows = 0
+            inside: list[NDArray] = []
             for day in self.origins:
-                labels = None
-                for seed in self.seeds(day, (model,)):
-                    half = self.predictions(day, model, seed, task, "half_width")
-                    values = self.predictions(day, model, seed, task)
-                    if half is None or values is None or not np.isfinite(half).all():
-                        continue
-                    if labels is None:
-                        judged = self.judged(day)
-                        labels = judged.labels[task][judged.mask[task]]
-                        rows += len(labels)
-                    inside.append(np.abs(labels - values) <= half)
+                held = [self.predictions(day, model, seed, task, "held") for seed in self.seeds(day, (model,))]
+                given = [known for known in held if known is not None]
+                rows += len(given[0]) if given else 0
+                inside += given
             if inside:
                 found[task] = Coverage(rows, float(np.concatenate(inside).mean()))
         return found

@@ -207,7 +207,7 @@ def _cells(results: Results) -> list[str]:
                 "seconds a cell": f"{sum(about.seconds for about in cells) / len(cells):,.0f}",
                 "rows/s": f"{sum(speeds) / len(speeds):,.0f}" if speeds else "–",
                 "peak GiB": f"{max(about.peak_gib for about in cells):.1f}",
-                "best epochs": ", ".join(best) or "–",
+                "epochs chosen": "; ".join(best) or "–",
             }
         )
     return ["## Cells", table(rows)] if rows else []

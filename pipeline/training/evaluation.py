@@ -25,8 +25,11 @@ from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ple_model.boosting.boosted import Boosted
     from ple_model.epochs import Network
     from ple_model.evaluation.compare import Comparison
+    from ple_model.inputs import Inputs
+    from ple_model.serving.scorer import Predicted, Scorer
     from ple_model.training.data import TensorTable
 
 MODEL = "model"
@@ -129,7 +132,6 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     """Predict the test rows with the bundle and with every baseline, compare, and save the result."""
     from ple_model.evaluation.breakdown import breakdown
     from ple_model.evaluation.compare import compare
-    from ple_model.serving.blend import tree_predictions
     from ple_model.serving.bundle import load_bundle
     from ple_model.serving.scorer import Scorer
     from ple_model.tasks import kind_of
@@ -137,9 +139,8 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     scorer = Scorer(load_bundle(workspace.bundle))
     test = tensors(workspace, "test", scorer.config)
     rows = pl.concat([part for part, _ in rows_of(workspace, "test", ["customer_id", "as_of"])])
-    predicted = scorer.predict(test.inputs)
     trees = workspace.trees()
-    grown = tree_predictions(trees, test.inputs, scorer.config.inputs)
+    predicted, models = side_by_side(scorer, trees, test.inputs)
     past = baselines.past_brands(tables, rows, workspace.label_state().classes.get("brand_prediction", []))
     grouped = row_groups(tables, rows, test)
     comparisons = []
@@ -147,14 +148,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     groups = []
     for task in scorer.config.tasks:
         labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
-        kind, halves = kind_of(task), scorer.bundle.calibration[task.name].halves
-        assert halves is not None  # every training grows trees
-        predictions = {
-            MODEL: predicted.predictions[task.name],
-            baselines.CONSTANT: trees[task.name].constants(len(test)),
-            baselines.NETWORK: predicted.network[task.name],
-            baselines.BOOSTING: kind.in_range(halves.trees.apply(kind.outputs_of(grown[task.name]))),
-        }
+        kind, predictions = kind_of(task), models[task.name]
         own_past = kind.own_past(past, predictions[baselines.CONSTANT][0])
         if own_past is not None:
             predictions[baselines.OWN_PAST] = own_past
@@ -193,6 +187,34 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, latents, groups)
     result.save(workspace.evaluation)
     return result
+
+
+def side_by_side(
+    scorer: "Scorer", trees: "Mapping[str, Boosted]", inputs: "Inputs"
+) -> "tuple[Predicted, dict[str, dict[str, NDArray]]]":
+    """What the scorer predicts; and task → model → predictions, of the registered version (`MODEL`) and of its parts:
+    network alone, trees alone, the constant of the training rows.
+
+    Args:
+        scorer: of the bundle.
+        trees: of every task, blended in or not.
+        inputs: the rows to predict.
+    """
+    from ple_model.serving.blend import tree_predictions
+    from ple_model.tasks import kind_of
+
+    predicted, grown = scorer.predict(inputs), tree_predictions(trees, inputs, scorer.config.inputs)
+    models = {}
+    for task in scorer.config.tasks:
+        kind, halves = kind_of(task), scorer.bundle.calibration[task.name].halves
+        assert halves is not None  # every training grows trees
+        models[task.name] = {
+            MODEL: predicted.predictions[task.name],
+            baselines.CONSTANT: trees[task.name].constants(len(inputs)),
+            baselines.NETWORK: predicted.network[task.name],
+            baselines.BOOSTING: kind.in_range(halves.trees.apply(kind.outputs_of(grown[task.name]))),
+        }
+    return predicted, models
 
 
 def input_importance(
