@@ -38,7 +38,7 @@ MODEL_SETTINGS = (
     *("boosting", "tuned_trees", "blend"),
 )
 """Settings that decide nothing about an origin's material."""
-JUDGING = ("bootstrap", "breakdown", "classes", "compare", "pooled", "ranking", "reliability", "values")
+JUDGING = ("bootstrap", "breakdown", "classes", "compare", "pooled", "ranking", "reliability", "values", "verdict")
 """Modules of `ple_model.evaluation` that judge predictions and make none."""
 
 

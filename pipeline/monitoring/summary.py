@@ -11,8 +11,9 @@ from pipeline.resources.tracking import RegisteredVersion
 from pipeline.training.evaluation import Evaluation
 
 LEGEND = (
-    "Model and baselines on test rows later than every training label. The model is ▲ better or ▼ worse than the\n"
-    "baseline beyond the 95 % interval of their paired difference by customer, = level. ↑ higher, ↓ lower is better."
+    "Model and baselines on test rows later than every training label. The model is ▲ ahead of or ▼ behind the\n"
+    "baseline beyond the 95 % interval of their paired difference by customer; else = level where the difference is\n"
+    "within the task's margin, ○ open where it is not. ↑ higher, ↓ lower is better."
     "\nu: mean uncertainty tonight; fallback: share of rows that carry their cluster's base rate."
 )
 SUMMARY = "summary.json"

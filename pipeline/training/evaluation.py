@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,7 @@ from pipeline.training.model import tensors
 from pipeline.training.row_groups import row_groups
 from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
+from ple_model.evaluation.verdict import Verdict
 
 if TYPE_CHECKING:
     from ple_model.boosting.boosted import Boosted
@@ -44,12 +45,12 @@ Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 class Evaluation:
     """The metrics of a candidate and its baselines, as JSON can hold them.
 
-    table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → better, level,
-    worse or unknown, of the model: what is registered, and for a blend its network alone and its trees alone are among
-    the baselines. gates: task → expert → mean weight. reliability: task → bins of (predicted,
-    observed, rows). notes: task → a remark of LightGBM. inputs: the loss that shuffling an input adds to a task
-    (`permutation_importance`). groups: the model's headline metric by segment, tenure and cluster. concepts: latents
-    of the autoencoder, most frequent first, as text; concept_statistics: `Decomposition`.
+    table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → `verdict` of the
+    model: what is registered, and for a blend its network alone and its trees alone are among the baselines. gates:
+    task → expert → mean weight. reliability: task → bins of (predicted, observed, rows). notes: task → a remark of
+    LightGBM. inputs: the loss that shuffling an input adds to a task (`permutation_importance`). groups: the model's
+    headline metric by segment, tenure and cluster. concepts: latents of the autoencoder, most frequent first, as
+    text; concept_statistics: `Decomposition`.
     """
 
     table: list[dict[str, str]]
@@ -116,14 +117,14 @@ class Evaluation:
         return cls(**content, reliability=bins)
 
     def summary(self) -> str:
-        """Counts of tasks on which the model is better, level or worse than each baseline, and those that it loses."""
+        """Counts of the verdicts against each baseline, and the tasks on which the model is behind."""
         lines = []
         for baseline, by_task in self.verdicts.items():
-            count = {v: [task for task, given in by_task.items() if given == v] for v in ("better", "level", "worse")}
-            lost = f" (worse: {', '.join(count['worse'])})" if count["worse"] else ""
+            count = {v: [task for task, given in by_task.items() if given == v] for v in get_args(Verdict)}
+            lost = f" (behind: {', '.join(count['behind'])})" if count["behind"] else ""
             lines.append(
-                f"- against {baseline}: better on {len(count['better'])}, level on {len(count['level'])}, "
-                f"worse on {len(count['worse'])} of {len(by_task)} tasks{lost}"
+                f"- against {baseline}: ahead on {len(count['ahead'])}, level on {len(count['level'])}, "
+                f"behind on {len(count['behind'])}, open on {len(count['open'])} of {len(by_task)} tasks{lost}"
             )
         return "\n".join([*lines, *(f"- LightGBM, {task}: {note}" for task, note in self.notes.items())])
 

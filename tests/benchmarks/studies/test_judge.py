@@ -94,7 +94,7 @@ def test_one_sided_truth_is_ahead(finished: Path, tmp_path: Path) -> None:
     results = Results(STUDY, root)
     finding = results.finding("default/network", "learned weights/network", "engagement")
     assert finding is not None
-    assert finding.pooled.differences["learned weights/network"].standing == "ahead"
+    assert finding.pooled.differences["learned weights/network"].verdict == "ahead"
     assert "ahead: engagement" in report.counts([finding])
     assert results.coverages("default/network")["engagement"].share == pytest.approx(0.68, abs=0.1)
     assert "### Coverage of the intervals of default/network" in report.text(results)
@@ -115,4 +115,4 @@ def test_rows_that_the_oracle_does_not_know_are_left_out(finished: Path, tmp_pat
     assert finding is not None
     assert finding.pooled.rows == np.isfinite(truth).sum()
     assert finding.pooled.values["oracle"].estimate == pytest.approx(1)
-    assert finding.pooled.differences["oracle"].standing == "behind"
+    assert finding.pooled.differences["oracle"].verdict == "behind"

@@ -99,7 +99,7 @@ def test_a_training_logs_epochs_parameters_and_data(made: Material, dataset: Dat
 
 def test_an_evaluation_is_logged_with_its_figures() -> None:
     runs = Runs()
-    log.log_evaluation(some_evaluation(churn="better"), cast("Tracking", runs), "r")
+    log.log_evaluation(some_evaluation(churn="ahead"), cast("Tracking", runs), "r")
     assert runs.metrics == {0: {"test/churn/auc": 0.7}}
     assert runs.artifacts == ["evaluation.json", "plots/calibration.png", "plots/gates.png"]
 
