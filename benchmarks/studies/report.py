@@ -78,8 +78,8 @@ def _notes(results: Results) -> list[str]:
         f"- {study.dataset}, {len(study.origins)} origins × {len(study.seeds)} seeds × {len(study.variants)} variants; "
         f"judged on {where[study.role]}. {len(results.abouts)} of {results.wanted} cells are finished."
     )
-    for day in results.origins:
-        about = results.store.origin(study, day).about()
+    for day, files in results.origins.items():
+        about = files.about()
         dates = about["training dates"]
         lines.append(
             f"- Origin {day}: {about['rows']['train']:,} training rows of {len(dates)} dates ({dates[0]} to "
