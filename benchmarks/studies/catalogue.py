@@ -1,0 +1,167 @@
+"""The studies of this repository, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from benchmarks.studies.study import Comparison, Study, Variant
+from pipeline.settings import Settings
+
+DEFAULT, TUNED = "default", "tuned trees"
+UNCAPPED = Variant(
+    TUNED,
+    {"boosting.single.max_trees": 20_000, "boosting.single.rounds": 10_000, "boosting.multiclass.max_trees": 40_000}
+    | {"boosting.multiclass.rounds": 10_000},
+    run="trees",
+    why="LightGBM with the searched settings, as many trees as early stopping wants",
+)
+
+# The embedded data begin on 2017-01-01 and end on 2017-12-31. A snapshot needs 56 days before it, the longest label 84
+# days after it, once for training and once for the holdout, which keeps two dates of it: the first possible origin is
+# 2017-08-20, with one training date for the longest label. From 2017-10-15 on it has two months of training dates.
+# These three lie five weeks apart.
+EMBEDDED_ORIGINS = (date(2017, 10, 23), date(2017, 11, 27), date(2018, 1, 1))
+# Eight weeks apart; the oracle has ten weekly dates from 84 days before the end backwards.
+BANK_ORIGINS = (date(2025, 4, 29), date(2025, 6, 24))
+
+
+SETTINGS = Settings(home=Path("/"))
+
+
+def ablation_variants() -> Iterator[Variant]:
+    """The default; each of its parts switched off alone; what is off by default switched on alone; presets."""
+    yield Variant(DEFAULT)
+    for expert in SETTINGS.network.experts:
+        yield Variant(
+            f"without {expert.name}",
+            {f"network.experts.{expert.name}": None},
+            why=f"what the expert {expert.name} brings",
+        )
+    off: dict[str, tuple[str, Any]] = {
+        "members": ("network.members", 1),
+        "preferred expert": ("network.gate.preferred", []),
+        "gate dropout": ("network.gate.dropout", 0.0),
+        "HMM routing": ("network.routing.enabled", False),
+        "soft cluster routing": ("network.basket.routing", "hard"),
+        "logit transfer": ("network.transfer.strength", 0.0),
+        "auxiliary path": ("network.auxiliary.enabled", False),
+        "an epoch a task": ("training.best_epoch", "network"),
+        "plain losses": ("losses", "task"),
+    }
+    for part, (path, value) in off.items():
+        yield Variant(f"without {part}", {path: value}, why=f"{path}: {value}")
+    on: dict[str, dict[str, Any]] = {
+        "adaTT": {"network.adatt.enabled": True, "network.adatt.warmup_epochs": 1, "network.adatt.freeze_epoch": 3},
+        "evidential heads": {"network.evidential.enabled": True},
+        "autoencoder": {"network.autoencoder.enabled": True},
+        "learned weights": {"network.weighting.strategy": "uncertainty"},
+        "phase 2": {"training.phase2_epochs": 1, "training.phase2_warmup_epochs": 0},
+        "all columns": {"columns": "all"},
+        "reference columns": {"columns": "reference"},
+    }
+    for part, changes in on.items():
+        why = ", ".join(f"{path}: {value}" for path, value in changes.items())
+        yield Variant(f"with {part}", changes, why=why)
+    yield Variant("trunk", {"preset": "trunk"}, why="the wide expert alone: what gates and experts have to beat")
+
+
+def _versions(*more: str) -> tuple[Comparison, ...]:
+    trees = f"{TUNED}/LightGBM"
+    return (
+        Comparison(f"{DEFAULT}/model", (trees, f"{DEFAULT}/network", *more), "The registered version"),
+        Comparison(f"{DEFAULT}/network", (trees, *more), "The network alone"),
+        Comparison(f"{DEFAULT}/LightGBM", (trees, f"{DEFAULT}/constant"), "The night's trees alone"),
+    )
+
+
+EMBEDDED = Study(
+    name="embedded",
+    title="The embedded data set: three origins, five seeds",
+    question="Is a version better than tuned boosted trees on the same rows, beyond chance?",
+    dataset="completejourney",
+    origins=EMBEDDED_ORIGINS,
+    seeds=(1, 2, 3, 4, 5),
+    variants=(Variant(DEFAULT), UNCAPPED),
+    comparisons=_versions(f"{DEFAULT}/own past"),
+)
+
+BANK = Study(
+    name="bank",
+    title="The bank simulation: two origins, three seeds, and the oracle",
+    question="Is a version better than tuned boosted trees on 20,000 simulated customers, and how far is the best "
+    "possible prediction?",
+    dataset="bank_simulation",
+    origins=BANK_ORIGINS,
+    seeds=(1, 2, 3),
+    variants=(Variant(DEFAULT), UNCAPPED),
+    comparisons=_versions(f"{DEFAULT}/own past"),
+    oracle=True,
+)
+
+ABLATION = Study(
+    name="ablation",
+    title="Ablation: each part switched alone",
+    question="Which parts of the default earn their place? The default against itself without one part (ahead: the "
+    "part brings something) or with one that is off (behind: it would), the network alone, on validation customers.",
+    dataset="completejourney",
+    origins=(date(2018, 1, 1),),
+    seeds=(1, 2, 3),
+    variants=tuple(ablation_variants()),
+    comparisons=(
+        Comparison(
+            f"{DEFAULT}/network",
+            tuple(f"{variant.name}/network" for variant in ablation_variants() if variant.name != DEFAULT),
+            "The default against the default with one part switched",
+        ),
+    ),
+    role="validation",
+)
+
+VALIDATION_DATES = Study(
+    name="validation-dates",
+    title="Early stopping on later dates or on training dates",
+    question="Which rows should choose the epoch: validation customers at dates after every training label (as a night "
+    "does), or the same customers at the latest training dates? Both are calibrated on the former and judged on "
+    "test customers.",
+    dataset="completejourney",
+    origins=EMBEDDED_ORIGINS,
+    seeds=(1, 2, 3),
+    variants=(
+        Variant("later dates", why="validation customers of the holdout"),
+        Variant("training dates", stopping="training dates", why="the same customers at the latest training dates"),
+    ),
+    comparisons=(
+        Comparison(
+            "later dates/network", ("training dates/network",), "Stopping on later dates against training dates"
+        ),
+    ),
+)
+
+FRESHNESS = Study(
+    name="freshness",
+    title="Fresh models on the embedded data",
+    question="A version has seen no label of the last 91 days. What is it worth to fit its network again, with the "
+    "settings and epochs found and the calibration kept, on every label that had matured by the origin? Both score "
+    "the same later rows, four dates from the origin on.",
+    dataset="completejourney",
+    origins=(date(2017, 10, 2), date(2017, 10, 30), date(2017, 11, 27)),
+    seeds=(1, 2, 3),
+    variants=(Variant(DEFAULT, run="refit"),),
+    comparisons=(Comparison(f"{DEFAULT}/refit", (f"{DEFAULT}/network",), "Fitted again against left as it is"),),
+    role="later",
+    later_weeks=4,
+)
+
+FRESHNESS_BANK = replace(
+    FRESHNESS,
+    name="freshness-bank",
+    title="Fresh models on the bank simulation, whose process drifts",
+    dataset="bank_simulation",
+    origins=(date(2024, 12, 10), date(2025, 4, 1)),
+)
+
+STUDIES = {study.name: study for study in (EMBEDDED, BANK, ABLATION, VALIDATION_DATES, FRESHNESS, FRESHNESS_BANK)}

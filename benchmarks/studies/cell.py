@@ -1,0 +1,320 @@
+"""One cell: a variant with a seed at an origin is trained, and the rows to judge are predicted.
+
+Predictions are those that a registered version would give: calibrated, fallbacks in place. Beside the version
+(`model`) stand its parts: the network alone, the trees alone, the constant. Only labelled rows are kept.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from benchmarks.studies.origin import plan_of, roles_of
+from benchmarks.studies.store import (
+    CellAbout,
+    CellFiles,
+    Judged,
+    OriginFiles,
+    Store,
+    digest_of_arrays,
+    load_arrays,
+    model_code,
+)
+from benchmarks.studies.study import DATA_SEED, Study, Variant
+from feature_assets.snapshots import SnapshotPlan
+from pipeline.training import baselines, columns, model, trees
+from pipeline.training.columns import ColumnChoice
+from pipeline.training.evaluation import MODEL, side_by_side
+from pipeline.training.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ple_model.config import ModelConfig
+    from ple_model.inputs import Inputs
+    from ple_model.serving.scorer import Scorer
+    from ple_model.training.trainer import FitResult
+
+Log = Callable[[str], None]
+Arrays = dict[str, NDArray]
+REFIT = "refit"
+SHARED = (baselines.BOOSTING, baselines.CONSTANT, baselines.OWN_PAST)
+"""Sources that the network's settings do not decide: cells of several variants have the same."""
+STOPPING_DATES = 4
+"""Latest training dates whose validation customers choose the epoch, where a variant asks for that."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A cell that is to be computed."""
+
+    study: Study
+    origin: date
+    variant: Variant
+    seed: int
+    root: Path
+    threads: int = 2
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.origin} · {self.variant.name} · seed {self.seed}"
+
+    @property
+    def files(self) -> CellFiles:
+        """Its result."""
+        return Store(self.root).cell(self.study, str(self.origin), self.variant, self.seed)
+
+
+def compute(task: Task, log: Log = print) -> CellAbout:
+    """Train, predict, write. A training that was interrupted goes on at its last checkpoint."""
+    import torch
+
+    torch.set_num_threads(task.threads)
+    started, files = time.monotonic(), task.files
+    job = Job(task, Store(task.root).origin(task.study, str(task.origin)), log)
+    if files.work.exists() and _code_of(files) != model_code():
+        shutil.rmtree(files.work)  # a checkpoint of other code
+    files.folder.mkdir(parents=True, exist_ok=True)
+    (files.folder / "code").write_text(model_code())
+    run = {"network": job.network, "trees": job.trees_alone, "refit": job.refit}[task.variant.run]
+    predictions, best, speed = run()
+    own: Arrays = {}
+    for role, arrays in predictions.items():
+        arrays |= job.own_past(role, arrays)
+        files.save(role, arrays)
+        kept = {key: values for key, values in arrays.items() if key.split("|")[0] not in SHARED}
+        own |= {f"{role}|{key}": values for key, values in (kept or arrays).items()}
+    about = CellAbout(
+        task.study.name,
+        str(task.origin),
+        task.variant.name,
+        task.seed,
+        model_code(),
+        digest_of_arrays(own),
+        time.monotonic() - started,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        speed,
+        best,
+    )
+    files.finish(about)
+    shutil.rmtree(files.work, ignore_errors=True)
+    return about
+
+
+class Job:
+    """What a cell computes. Predictions are a mapping role → array by name (`CellFiles.save`)."""
+
+    def __init__(self, task: Task, origin: OriginFiles, log: Log) -> None:
+        self.task, self.origin, self.log = task, origin, log
+        self.settings = task.study.settings_of(task.variant, task.seed, task.root)
+        self.plan = plan_of(task.origin, self.settings)
+
+    # --- what is trained ----------------------------------------------------------------------------------------
+    def network(self) -> tuple[dict[str, Arrays], str, float]:
+        """A version as a night makes it."""
+        scorer, result, work = self.version()
+        return self.of_version(scorer, work), *_about(result)
+
+    def trees_alone(self) -> tuple[dict[str, Arrays], str, None]:
+        """The boosted trees of the variant's settings, calibrated on validation rows."""
+        from ple_model.evaluation.calibration import fit_calibrator
+        from ple_model.serving.blend import tree_predictions
+        from ple_model.tasks import kind_of
+
+        work, config = self.with_trees()
+        fitted, validation = work.trees(), model.tensors(self.origin.workspace, "validation", config)
+        told = tree_predictions(fitted, validation.inputs, config.inputs)
+        calibrators = {
+            task.name: fit_calibrator(
+                kind_of(task),
+                kind_of(task).outputs_of(told[task.name]),
+                validation.targets.values[task.name].numpy(),
+                validation.targets.mask[task.name].numpy(),
+                self.settings.seed,
+            )
+            for task in config.tasks
+        }
+
+        def predict(inputs: Inputs) -> Arrays:
+            grown = tree_predictions(fitted, inputs, config.inputs)
+            found = {}
+            for task in config.tasks:
+                kind, raw = kind_of(task), grown[task.name]
+                found[f"{baselines.BOOSTING}|{task.name}"] = kind.in_range(
+                    calibrators[task.name].apply(kind.outputs_of(raw))
+                )
+                found[f"{baselines.CONSTANT}|{task.name}"] = fitted[task.name].constants(len(raw))
+            return found
+
+        return self.by_role(config, predict), "", None
+
+    def refit(self) -> tuple[dict[str, Arrays], str, float]:
+        """A version as a night makes it; and its network fitted again on every label that had matured by the origin, to
+        the epochs that the first fit chose, with its calibration."""
+        from ple_model.epochs import at_epochs
+        from ple_model.serving.scorer import Scorer
+        from ple_model.training.initial import build
+        from ple_model.training.trainer import fit
+
+        scorer, result, work = self.version()
+        again = work.for_another_model(work.folder / REFIT)
+        again.save_labels(pl.read_parquet(self.origin.refit_labels))
+        rows = model.tensors(again, "train", scorer.config)
+        network = build(scorer.config, rows, seed=self.settings.seed)
+        epochs = {task: (phase, max(epoch, 1)) for task, (phase, epoch) in result.epochs.items()}
+        settings = self.settings.training.model_copy(update={"seed": self.settings.seed})
+        again_result = fit(network, rows, None, settings, again.checkpoints, epochs=epochs)
+        fresh = at_epochs(network, again_result.epochs, again_result.weights)
+        found = self.of_version(scorer, work)
+        renewed = self.of_version(Scorer(replace(scorer.bundle, model=fresh)), work)
+        for role, arrays in renewed.items():
+            prefix = f"{baselines.NETWORK}|"
+            found[role] |= {key.replace(prefix, f"{REFIT}|"): v for key, v in arrays.items() if key.startswith(prefix)}
+        return found, *_about(result)
+
+    # --- steps --------------------------------------------------------------------------------------------------
+    def version(self) -> tuple[Scorer, FitResult, Workspace]:
+        """The version of the variant, how its training went, and its workspace."""
+        from ple_model.serving.bundle import load_bundle
+        from ple_model.serving.scorer import Scorer
+
+        shared, _ = self.with_trees()
+        work = shared.for_another_model(self.task.files.work)
+        if self.task.variant.stopping == "training dates":
+            work.save_labels(stop_on_training_dates(work.labels(), self.plan))
+        dataset = self.settings.load_dataset()
+        result, _ = model.train(work, self.plan, dataset, self.settings, lambda _: None, self.log)
+        scorer = Scorer(load_bundle(work.bundle))
+        if self.task.variant.stopping == "training dates":
+            scorer = self.calibrated_on_the_holdout(scorer, work)
+        return scorer, result, work
+
+    def with_trees(self) -> tuple[Workspace, ModelConfig]:
+        """A workspace whose columns are chosen and whose trees are grown, shared by all cells that want the same."""
+        settings = self.settings.model_copy(update={"seed": DATA_SEED})
+        wanted = {"columns": settings.columns, "budget": settings.column_budget.model_dump(mode="json")}
+        chosen = self.origin.workspace.for_another_model(self.origin.shared(wanted))
+        choice = columns.choose(chosen, self.plan, settings, self.log)
+        config = self.config(choice)
+        budget = trees.budget_of(self.settings).model_dump(mode="json")
+        grown = chosen.for_another_model(self.origin.shared({**wanted, "trees": budget, "seed": self.settings.seed}))
+        if not grown.has_trees():
+            train, validation = (model.tensors(grown, role, config) for role in ("train", "validation"))
+            trees.grow(grown, train, validation, config, self.settings, self.log)
+        return grown, config
+
+    def config(self, choice: ColumnChoice) -> ModelConfig:
+        """The network's configuration."""
+        work = self.origin.workspace
+        return model.model_config(self.settings, work.state(), work.label_state(), self.plan, choice)
+
+    def calibrated_on_the_holdout(self, scorer: Scorer, work: Workspace) -> Scorer:
+        """The same network with the blend and the calibration that the holdout's validation rows give."""
+        from ple_model.serving.scorer import Scorer
+        from ple_model.training.finish import calibrate
+
+        train = model.tensors(work, "train", scorer.config)
+        validation = model.tensors(self.origin.workspace, "validation", scorer.config)
+        fitted = work.trees()
+        blended = self.settings.blend == "auto"
+        calibration = calibrate(scorer.bundle.model, train, validation, trees=fitted, blended=blended)
+        used = {name: fitted[name] for name, task in calibration.items() if task.weight < 1}
+        return Scorer(replace(scorer.bundle, calibration=calibration, trees=used))
+
+    # --- predictions --------------------------------------------------------------------------------------------
+    def of_version(self, scorer: Scorer, work: Workspace) -> dict[str, Arrays]:
+        """Predictions of a version and of its parts, and what it publishes beside them."""
+        fitted = work.trees()
+
+        def predict(inputs: Inputs) -> Arrays:
+            predicted, models = side_by_side(scorer, fitted, inputs)
+            found = {f"{source}|{name}": told for name, of in models.items() for source, told in of.items()}
+            for name, values in predicted.predictions.items():
+                found[f"{MODEL}|{name}|u"] = predicted.u[name]
+                found[f"{MODEL}|{name}|fallback"] = predicted.fallback[name]
+                half = getattr(scorer.bundle.calibration[name].calibrator, "half_width", None)
+                if half is not None:
+                    found[f"{MODEL}|{name}|half_width"] = half(values)
+            return found
+
+        return self.by_role(scorer.config, predict)
+
+    def by_role(self, config: ModelConfig, predict: Callable[[Inputs], Arrays]) -> dict[str, Arrays]:
+        """The predictions of the labelled rows of every role that the study judges or may judge."""
+        found = {}
+        for role in roles_of(self.task.study):
+            judged = Judged.load(self.origin.judged(role))
+            told = predict(model.tensors(self.origin.workspace, role, config).inputs)
+            found[role] = _labelled(told, judged)
+        return found
+
+    def own_past(self, role: str, arrays: Mapping[str, NDArray]) -> Arrays:
+        """The baseline from a customer's own past, of the tasks that have one."""
+        from ple_model.tasks import kind_of
+
+        file = self.origin.extra(role, baselines.OWN_PAST)
+        if not file.is_file():
+            return {}
+        found = {}
+        kinds = self.origin.about()["tasks"]
+        for name, counts in load_arrays(file).items():
+            constant = arrays[f"{baselines.CONSTANT}|{name}"]
+            told = kind_of(kinds[name]).own_past(counts, constant[0]) if len(constant) else counts
+            assert told is not None  # only tasks with such a baseline have counts
+            found[f"{baselines.OWN_PAST}|{name}"] = told.astype(np.float32)
+        return found
+
+
+def stop_on_training_dates(labels: pl.DataFrame, plan: SnapshotPlan) -> pl.DataFrame:
+    """The labels with other roles: validation are the rows of the holdout's validation customers at the latest
+    `STOPPING_DATES` training dates; their rows of the holdout take part in nothing.
+
+    A label of such a row counts only where it has matured before the holdout, as in training.
+    """
+    late = labels["as_of"].is_in(list(plan.train[-STOPPING_DATES:]))
+    validation = plan.role(labels["customer_id"], plan.holdout[0]) == "validation"
+    role = (
+        pl.when(late & validation)
+        .then(pl.lit("validation"))
+        .when(pl.col("role") == "validation")
+        .then(pl.lit("unused"))
+        .otherwise(pl.col("role"))
+    )
+    return labels.with_columns(role.alias("role"))
+
+
+def _labelled(told: Arrays, judged: Judged) -> Arrays:
+    """The labelled rows, numbers as float32; a half-width as whether the interval holds the label (`|held`)."""
+    found: Arrays = {}
+    for key, values in told.items():
+        source, name, *part = key.split("|")
+        mask = judged.mask[name]
+        if part == ["half_width"]:
+            error = np.abs(judged.labels[name] - told[f"{source}|{name}"])
+            if np.isfinite(values).all():
+                found[f"{source}|{name}|held"] = (error <= values)[mask]
+        else:
+            kept = values[mask]
+            found[key] = kept if kept.dtype == np.bool_ else kept.astype(np.float32)
+    return found
+
+
+def _about(result: FitResult) -> tuple[str, float]:
+    """The epochs that tasks chose, in words, and rows a second."""
+    speed = max(report.rows_per_second for report in result.history)
+    chosen = sorted(set(result.epochs.values()))
+    return ", ".join(f"{phase}.{epoch}" for phase, epoch in chosen), speed
+
+
+def _code_of(files: CellFiles) -> str:
+    mark = files.folder / "code"
+    return mark.read_text() if mark.is_file() else ""
