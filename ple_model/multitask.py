@@ -15,14 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from ple_model.closed import nearest
+from ple_model.config import HISTORIES
 from ple_model.inputs import Inputs
 from ple_model.layers.contrastive import CandidateTable
 from ple_model.layers.evidential import EvidentialHeads
+from ple_model.layers.repeat import RepeatTerm
 from ple_model.tasks import kind_of
 
 if TYPE_CHECKING:
     from ple_model.config import ModelConfig
     from ple_model.config.baselines import BaselineConfig
+    from ple_model.tasks.config import TaskConfig
 
 
 @dataclass
@@ -31,7 +34,7 @@ class Outputs:
     the configuration's tasks and of `expert_names`; shared [B, D], h_shared before the gates; mixed [B, T_group, H] of
     each group, the output of the first layer behind the gates (`BasketOutput.mixed`); evidence: as of
     `EvidentialHeads`; losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when
-    asked for."""
+    asked for; beside: task → [B, M] that is added to its scores over its candidates (`CandidateTable.repeat`)."""
 
     predictions: dict[str, Tensor]
     gates: Tensor
@@ -40,6 +43,7 @@ class Outputs:
     evidence: dict[str, Tensor] = field(default_factory=dict)
     losses: dict[str, Tensor] = field(default_factory=dict)
     interpretation: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    beside: dict[str, Tensor] = field(default_factory=dict)
 
 
 @contextmanager
@@ -101,13 +105,25 @@ class MultiTaskNetwork(nn.Module):
         self.scales = nn.ModuleDict({t.name: TargetScale(t.out) for t in tasks if kind_of(t).standardised})
         self.tables = nn.ModuleDict(
             {
-                t.name: CandidateTable(kind_of(t).width(t), t.out, t.temperature or 1.0)
+                t.name: CandidateTable(kind_of(t).width(t), t.out, t.temperature or 1.0, self._repeat(t))
                 for t in tasks
                 if kind_of(t).retrieves
             }
         )
         self.register_buffer("shared_frozen", torch.tensor(False))
         self.register_load_state_dict_post_hook(_apply_frozen_flags)
+
+    def _repeat(self, task: TaskConfig) -> RepeatTerm | None:
+        """The repeat term of a task whose candidates the data set's history knows."""
+        settings, inputs = self.config.repeat, self.config.inputs
+        if not (settings.enabled and task.history and inputs.has(*HISTORIES)):
+            return None
+        return RepeatTerm(settings, inputs.side("brand_history"), task.history, kind_of(task).width(task))
+
+    def beside(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Task → [B, M] to add to its scores, of the tasks that have a repeat term: `Outputs.beside`."""
+        tables = {name: table for name, table in self.tables.items() if isinstance(table, CandidateTable)}
+        return {name: table.repeat(inputs) for name, table in tables.items() if table.repeat is not None}
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> Outputs:
         raise NotImplementedError
@@ -149,12 +165,13 @@ class MultiTaskNetwork(nn.Module):
         """
         with evaluating(self):
             outputs = self(inputs)
-        return {name: self.to_units(name, raw) for name, raw in outputs.predictions.items()}
+        return {name: self.to_units(name, raw, outputs.beside.get(name)) for name, raw in outputs.predictions.items()}
 
-    def to_units(self, task: str, raw: Tensor) -> Tensor:
-        """A raw output [B, out] of `forward` in the final unit of its task: see `predict`."""
+    def to_units(self, task: str, raw: Tensor, beside: Tensor | None = None) -> Tensor:
+        """A raw output [B, out] of `forward`, and what it has beside it, in the final unit of its task: see
+        `predict`."""
         settings = self.config.task(task)
-        return kind_of(settings).to_units(settings, raw, self)
+        return kind_of(settings).to_units(settings, raw, self, beside)
 
     @torch.no_grad()
     def set_target_scale(self, task: str, mean: float | Tensor, std: float | Tensor) -> None:

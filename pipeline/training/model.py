@@ -1,6 +1,6 @@
 """The network of a training: its configuration from the data set's inputs, its fit, its calibration, its bundle."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,10 +68,23 @@ def model_config(
     """The network for the inputs of a fitted state and the tasks that are on."""
     from ple_model.config import ModelConfig
 
-    counts = {task: len(names) for task, names in label_state.classes.items()}
-    tasks = [get_task(name).for_model(counts.get(name)) for name in plan.windows]
+    tasks = []
+    for name in plan.windows:
+        classes = label_state.classes.get(name)
+        values = get_task(name).for_model(None if classes is None else len(classes))
+        history = candidates_of(state, classes or ()) if "candidates" in values else ()
+        tasks.append({**values, "history": history} if history else values)
     values = with_relations(network, plan.windows)
     return ModelConfig.from_dict({"inputs": input_config(state), "tasks": tasks, **values})
+
+
+def candidates_of(state: FeatureState, candidates: Sequence[str]) -> tuple[int, ...]:
+    """For each brand in the vocabulary of the customers' history the candidate of the same name, −1 = none; empty where
+    the data set has no history of these candidates. Both are ordered by how often they occur, but in other days."""
+    group = state.groups.get("brand_history")
+    place = {name: i for i, name in enumerate(candidates)}
+    found = [place.get(name, -1) for name in ([] if group is None else group.meta["brands"])]
+    return tuple(found) if max(found, default=-1) >= 0 else ()
 
 
 def with_relations(network: "NetworkConfig", tasks: Iterable[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ple_model.config.experts import (
     TransformerBranchConfig,
     UnifiedHGCNConfig,
 )
-from ple_model.config.inputs import DEFAULT_SIDES, InputConfig, SideConfig, SideName
+from ple_model.config.inputs import DEFAULT_SIDES, HISTORIES, InputConfig, SideConfig, SideName
 from ple_model.config.network import (
     AdaTTConfig,
     AutoencoderConfig,
@@ -32,6 +32,7 @@ from ple_model.config.network import (
     BasketConfig,
     EvidentialConfig,
     GateConfig,
+    RepeatConfig,
     RoutingConfig,
     TowerConfig,
     TransferConfig,
@@ -44,6 +45,7 @@ from ple_model.tasks.relations import active_relations, topological_levels
 __all__ = [
     "DEFAULT_EXPERTS",
     "DEFAULT_SIDES",
+    "HISTORIES",
     "AdaTTConfig",
     "AutoencoderConfig",
     "AuxiliaryConfig",
@@ -65,6 +67,7 @@ __all__ = [
     "PersLayConfig",
     "RawScaleConfig",
     "Relation",
+    "RepeatConfig",
     "RoutingConfig",
     "SideConfig",
     "SideName",
@@ -88,6 +91,7 @@ class NetworkConfig(ClosedModel):
     basket: BasketConfig = BasketConfig()
     transfer: TransferConfig = TransferConfig()
     tower: TowerConfig = TowerConfig()
+    repeat: RepeatConfig = RepeatConfig()
     evidential: EvidentialConfig = EvidentialConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     auxiliary: AuxiliaryConfig = AuxiliaryConfig()

@@ -111,17 +111,20 @@ class MultiTaskLoss(nn.Module):
 
     def rows(self, outputs: Outputs, targets: Targets, model: MultiTaskNetwork) -> tuple[Tensor, Tensor]:
         """Unweighted loss of each task and row [T, B], 0 where not labelled, and the mask of labels [T, B]."""
-        by_task = [self._rows(task, outputs.predictions[task.name], targets, model) for task in self.config.tasks]
+        by_task = [self._rows(task, outputs, targets, model) for task in self.config.tasks]
         losses = [torch.where(mask, rows, 0.0) for rows, mask in by_task]
         return torch.stack(losses), torch.stack([mask for _, mask in by_task])
 
-    def _rows(self, task: TaskConfig, raw: Tensor, targets: Targets, model: MultiTaskNetwork) -> tuple[Tensor, Tensor]:
+    def _rows(
+        self, task: TaskConfig, outputs: Outputs, targets: Targets, model: MultiTaskNetwork
+    ) -> tuple[Tensor, Tensor]:
         """Loss of each row [B] and the mask of labelled rows [B]. Masked labels are never read."""
+        raw, beside = outputs.predictions[task.name], outputs.beside.get(task.name)
         if task.name not in targets.values:
             none = torch.zeros(len(raw), dtype=torch.bool, device=raw.device)
             return raw.float().sum(1) * 0.0, none
         label, mask = targets.values[task.name], targets.mask[task.name]
-        return kind_of(task).row_losses(task, raw, label, mask, model, model.training)
+        return kind_of(task).row_losses(task, raw, label, mask, model, model.training, beside)
 
 
 def _over_processes(share: Tensor, whole: Callable[[Tensor], Tensor] | None) -> Tensor:

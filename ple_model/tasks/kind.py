@@ -30,9 +30,9 @@ class Scale(Protocol):
 class Table(Protocol):
     """The learnt candidates of a task."""
 
-    def scores(self, query: Tensor) -> Tensor: ...
+    def scores(self, query: Tensor, beside: Tensor | None = None) -> Tensor: ...
 
-    def loss(self, query: Tensor, labels: Tensor, negatives: int) -> Tensor: ...
+    def loss(self, query: Tensor, labels: Tensor, negatives: int, beside: Tensor | None = None) -> Tensor: ...
 
     def set_frequency(self, counts: Tensor) -> None: ...
 
@@ -94,7 +94,14 @@ class Kind(EvaluatedKind):
 
     @abstractmethod
     def row_losses(
-        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+        self,
+        task: TaskConfig,
+        raw: Tensor,
+        label: Tensor,
+        mask: Tensor,
+        units: Units,
+        training: bool,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Unweighted loss of each row [B], arbitrary but finite where masked, and the mask of rows that count [B].
 
@@ -105,6 +112,7 @@ class Kind(EvaluatedKind):
             mask: [B] bool, True = labelled.
             units: of the network.
             training: False compares a contrastive query with the whole table.
+            beside: [B, candidates] to add to a contrastive task's scores, or None (`Outputs.beside`).
         """
 
     @abstractmethod
@@ -116,12 +124,13 @@ class Kind(EvaluatedKind):
 
     # --- predictions (torch) ----------------------------------------------------------------------------------
     @abstractmethod
-    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
-        """Raw outputs [B, out] → predictions in final units before calibration, [B, *shape]."""
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
+        """Raw outputs [B, out] → predictions in final units before calibration, [B, *shape]. beside: as in
+        `row_losses`."""
 
-    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         """Raw outputs [B, out] → what a calibrator reads, [B, *shape]: logits, values or scores."""
-        return self.to_units(task, raw, units)
+        return self.to_units(task, raw, units, beside)
 
     # --- evidential heads (torch) -----------------------------------------------------------------------------
     def evidence_classes(self, task: TaskConfig, buckets: int) -> int | None:
