@@ -1,6 +1,6 @@
 """The repeat term of a candidate table: what a customer bought before is added to the scores of these candidates.
 
-score(b) = cos(query, b)/τ + bias_b + f(own history of b, log odds of b)
+score(b) = cos(query, b)/τ + bias_b + f(own history of b, popularity of b)
 
 The bias holds how popular a candidate is: the score of a customer without a past. f is a small network, the same for
 every candidate, and 0 for one that is not in the customer's history. It reads how often and how lately the candidate
@@ -46,7 +46,7 @@ class RepeatTerm(nn.Module):
 
     candidate: Tensor
     channels: Tensor
-    log_odds: Tensor
+    popularity: Tensor
 
     def __init__(self, config: RepeatConfig, side: SideConfig, history: Sequence[int], candidates: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class RepeatTerm(nn.Module):
         of = torch.tensor(history)
         self.register_buffer("candidate", torch.where(of < 0, candidates, of), persistent=False)
         self.register_buffer("channels", torch.tensor(side.present_channels[1:]), persistent=False)
-        self.register_buffer("log_odds", torch.zeros(candidates))
+        self.register_buffer("popularity", torch.zeros(candidates))
         self.bias = nn.Parameter(torch.zeros(candidates))
         layers: list[nn.Module] = []
         width = len(self.channels) + 1
@@ -69,16 +69,18 @@ class RepeatTerm(nn.Module):
 
     @torch.no_grad()
     def set_popularity(self, share: Tensor) -> None:
-        """Shares [n] of the candidates among training labels: their log odds are what f reads, and the first bias."""
-        self.log_odds.copy_(torch.logit(share.double(), eps=1e-6))
-        self.bias.copy_(self.log_odds)
+        """Shares [n] of the candidates among training labels: their log odds are the first bias, and standardised what
+        f reads."""
+        log_odds = torch.logit(share.double(), eps=1e-6)
+        self.bias.copy_(log_odds)
+        self.popularity.copy_((log_odds - log_odds.mean()) / log_odds.std().clamp(min=1e-6))
 
     def forward(self, inputs: Inputs) -> Tensor:
         values, valid = inputs.read(self.side)
         with torch.autocast(values.device.type, enabled=False):
             candidate = self.candidate[values[..., 0].long()].masked_fill(~valid, self.candidates)  # [B, places]
-            log_odds = torch.cat([self.log_odds, self.log_odds.new_zeros(1)])[candidate].unsqueeze(-1)
-            read = torch.cat([values.index_select(-1, self.channels), log_odds], dim=-1)
+            popularity = torch.cat([self.popularity, self.popularity.new_zeros(1)])[candidate].unsqueeze(-1)
+            read = torch.cat([values.index_select(-1, self.channels), popularity], dim=-1)
             added = self.network(read).squeeze(-1)
             scores = torch.cat([self.bias, self.bias.new_zeros(1)]).expand(len(added), -1)
             return scores.scatter_add(1, candidate, added)[:, :-1]  # what is no candidate goes to the extra column

@@ -54,6 +54,7 @@ SIDES = (
     SideConfig(name="segment", shape=(1,)),
     SideConfig(name="coldstart", shape=(5,)),
     SideConfig(name="anonymous", shape=(4,)),
+    SideConfig(name="brand_history", shape=(3, 4), masked=True),
 )
 COLUMNS = (
     *("base__a", "base__b", "merchant__a", "epidemic__contact_rate", "tda_long__a", "tda_short__a"),
@@ -70,15 +71,17 @@ def input_config() -> InputConfig:
 
 @pytest.fixture
 def model_config(input_config: InputConfig) -> ModelConfig:
-    """All 16 default tasks, 20 brands, all eight experts, smaller than they are by default; adaTT without warm-up."""
+    """All 16 default tasks, 20 brands with a history, all eight experts, smaller than they are by default; adaTT without warm-up."""
     branches = (
         MambaBranchConfig(model_width=16, layers=1, state=8),
         LiquidBranchConfig(model_width=16, backbone=16),
         TransformerBranchConfig(model_width=16, layers=1, feedforward=16),
     )
+    tasks = select([t.name for t in default_tasks()], {"brand_prediction": 20})
+    history = {"history": (7, -1, 19, 0)}
     return ModelConfig(
         inputs=input_config,
-        tasks=select([t.name for t in default_tasks()], {"brand_prediction": 20}),
+        tasks=[task.model_copy(update=history) if task.name == "brand_prediction" else task for task in tasks],
         experts=(
             UnifiedHGCNConfig(width=32, hidden=(16,)),
             PersLayConfig(width=16, points=8, hidden=(16,)),

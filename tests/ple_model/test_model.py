@@ -90,7 +90,7 @@ def test_first_gates_are_the_prior(model_config: ModelConfig, make_inputs: Make)
 
 SIDE_NAMES = (
     *("hierarchy", "tda_short", "tda_long", "tda_global", "hmm_journey", "hmm_lifecycle", "hmm_behavior"),
-    *("txn_seq", "session_seq", "collaborative", "segment", "coldstart", "anonymous"),
+    *("txn_seq", "session_seq", "collaborative", "segment", "coldstart", "anonymous", "brand_history"),
 )
 INPUT_NAMES = ("all columns", "normalised", "raw", *SIDE_NAMES, "all side inputs")
 

@@ -5,8 +5,8 @@ al. 2020, SIGIR; Ariannezhad et al. 2022). Recency and frequency are days with a
 ½^(days ago / half-life) with several half-lives, as they stand and as a share of the same sum over all purchase days of
 the customer: the share of a customer who comes twice a week and that of one who comes once a month compare.
 
-A place holds one brand: its number in the fitted vocabulary, and values that are log1p (but for the shares), divided by
-a fitted scale and not centred. Places are filled by the weighted number of days with a half-life of 56 days, most
+A place holds one brand: its number in the fitted vocabulary, and values that are log1p (but for the shares), centred and
+scaled by their fitted mean and deviation. Places are filled by the weighted number of days with a half-life of 56 days, most
 first; ties in the order of the vocabulary. Places without a brand are not valid (mask false). Source: FEATURES §3.9.
 """
 
@@ -37,11 +37,11 @@ CHANNELS = (
     *(f"share_{half}" for half in HALF_LIVES),
     "share",
 )
-_LOGS = CHANNELS.index("first") + 1  # channels from 1 up to here are log1p
+_LEAST = 1e-6  # deviations below it are rounding
 
 
 class BrandHistory(FeatureGroup):
-    """Own brands. Fitted: the vocabulary of brands, and a scale of each channel."""
+    """Own brands. Fitted: the vocabulary of brands, mean and deviation of each channel."""
 
     name = "brand_history"
     description = "Up to 64 brands that the customer bought, how often and how lately, for the repeat term of the model"
@@ -59,19 +59,19 @@ class BrandHistory(FeatureGroup):
 
     def _learn(self, training: TrainingInputs) -> GroupState:
         """meta `brands`: the brands with most purchase days before the training dates, most first (ties by name).
-        `scale` [channels]: root mean square of each channel over the training dates, 1 for the brand's number. Without
-        a brand every channel is absent."""
+        `mean`, `scale` [channels]: mean and standard deviation over the own brands of the training dates; 0 and 1 for
+        the brand's number. Without a brand every channel is absent."""
         brands = _vocabulary(training.views)
-        squares, count = np.zeros(len(CHANNELS)), 0
+        sums, squares, count = np.zeros(len(CHANNELS)), np.zeros(len(CHANNELS)), 0
         for view in training.views:
             values = own_brands(view, brands).values
-            squares += (values**2).sum(axis=0)
-            count += len(values)
-        scale = np.sqrt(squares / max(count, 1))
-        scale[0] = 1.0
+            sums, squares, count = sums + values.sum(axis=0), squares + (values**2).sum(axis=0), count + len(values)
+        mean = sums / max(count, 1)
+        scale = np.sqrt(np.maximum(squares / max(count, 1) - mean**2, 0.0))
+        mean[0], scale[0] = 0.0, 1.0
         present = list(CHANNELS) if brands else []
         meta = {"brands": brands, "channels": list(CHANNELS), "channels_present": present}
-        return GroupState({"scale": np.where(scale > 0, scale, 1.0)}, meta)
+        return GroupState({"mean": mean, "scale": np.where(scale > _LEAST, scale, 1.0)}, meta)
 
     def _values(self, inputs: Inputs) -> Values:
         """Side inputs brand_history [64, 13] and brand_history_mask [64]."""
@@ -81,7 +81,7 @@ class BrandHistory(FeatureGroup):
         mask = np.zeros(places.shape[:2], dtype=bool)
         kept = own.place < PLACES
         at = own.row[kept], own.place[kept]
-        places[at] = own.values[kept] / state.arrays["scale"]
+        places[at] = (own.values[kept] - state.arrays["mean"]) / state.arrays["scale"]
         mask[at] = True
         return Values(sides={"brand_history": places, "brand_history_mask": mask})
 
@@ -107,8 +107,8 @@ def own_brands(view: View, brands: Sequence[str]) -> OwnBrands:
     number = part.ranked("brand", brands)
     known = number < len(brands)
     pair = part.row[known].astype(np.int64) * max(len(brands), 1) + number[known]
-    day = np.unique(pair * (LONGEST + 1) + part.days_ago[known])  # one event a customer, brand and day, latest first
-    pair, days_ago = np.divmod(day, LONGEST + 1)
+    day = np.sort(pair * (LONGEST + 1) + part.days_ago[known])
+    pair, days_ago = np.divmod(day[changes(day)], LONGEST + 1)  # one a customer, brand and day, the latest first
     first = np.flatnonzero(changes(pair))
     of_pair = np.cumsum(changes(pair)) - 1
     row, brand = np.divmod(pair[first], max(len(brands), 1))

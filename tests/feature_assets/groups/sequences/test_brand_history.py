@@ -65,16 +65,30 @@ def _by_hand(tables: Tables) -> dict[str, dict[str, dict[str, float]]]:
 def test_places_are_their_definition() -> None:
     tables, state = whole()
     names, values, mask = _computed(tables, state)
-    expected, brands, scale = _by_hand(tables), state.meta["brands"], state.arrays["scale"]
+    expected, brands = _by_hand(tables), state.meta["brands"]
     assert sum(len(own) for own in expected.values()) > 500
-    for name, places, valid in zip(names, values * scale, mask, strict=True):
+    assert not values[~mask].any()
+    natural = values * state.arrays["scale"] + state.arrays["mean"]
+    for name, places, valid in zip(names, natural, mask, strict=True):
         own = expected.get(name, {})
         assert valid.sum() == min(len(own), PLACES)
-        assert (places[~valid] == 0).all()
         assert valid[: valid.sum()].all()
         for place in places[valid]:
             wanted = own[brands[round(place[0])]]
-            np.testing.assert_allclose(place[1:], [wanted[channel] for channel in CHANNELS[1:]], rtol=2e-6)
+            np.testing.assert_allclose(place[1:], [wanted[channel] for channel in CHANNELS[1:]], atol=2e-6)
+
+
+def test_own_brands_of_the_training_dates_have_mean_0_and_deviation_1() -> None:
+    tables, state = whole()
+    values = []
+    for day in synthetic.TRAIN:
+        frame = GROUP.compute(View(tables, day), state, {})
+        mask = frame["brand_history_mask"].explode().to_numpy()
+        values.append(frame["brand_history"].explode().to_numpy().reshape(-1, len(CHANNELS))[mask])
+    joined = np.concatenate(values).astype(np.float64)[:, 1:]
+    np.testing.assert_allclose(joined.mean(axis=0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(joined.std(axis=0), 1.0, atol=1e-5)
+    assert (state.arrays["mean"][0], state.arrays["scale"][0]) == (0.0, 1.0)
 
 
 def test_most_often_and_lately_bought_first_and_ties_in_the_order_of_the_vocabulary(
@@ -107,11 +121,10 @@ def test_a_brand_that_is_new_since_the_fit_has_no_place_but_its_days_count() -> 
     tables, state = whole()
     dropped = state.meta["brands"][0]
     fewer = GroupState(state.arrays, {**state.meta, "brands": state.meta["brands"][1:]})
-    _, before, _ = _computed(tables, state)
+    _, before, held = _computed(tables, state)
     _, after, mask = _computed(tables, fewer)
-    share = CHANNELS.index("share")
-    for old, new, valid in zip(before, after, mask, strict=True):
-        kept = old[(old[:, share] > 0) & (old[:, 0] != 0)]
+    for old, occupied, new, valid in zip(before, held, after, mask, strict=True):
+        kept = old[occupied & (old[:, 0] != 0)]
         np.testing.assert_array_equal(kept[:, 1:], new[valid][:, 1:])
     assert dropped not in fewer.meta["brands"]
 
