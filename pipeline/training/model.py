@@ -68,14 +68,17 @@ def model_config(
     """The network for the inputs of a fitted state and the tasks that are on."""
     from ple_model.config import ModelConfig
 
-    tasks = []
-    for name in plan.windows:
-        classes = label_state.classes.get(name)
-        values = get_task(name).for_model(None if classes is None else len(classes))
-        history = candidates_of(state, classes or ()) if "candidates" in values else ()
-        tasks.append({**values, "history": history} if history else values)
+    tasks = [task_values(name, state, label_state) for name in plan.windows]
     values = with_relations(network, plan.windows)
     return ModelConfig.from_dict({"inputs": input_config(state), "tasks": tasks, **values})
+
+
+def task_values(name: str, state: FeatureState, label_state: LabelState) -> dict[str, Any]:
+    """Plain values of `TaskConfig` with the classes of the data set, and which candidates the history knows."""
+    classes = label_state.classes.get(name)
+    values = get_task(name).for_model(None if classes is None else len(classes))
+    history = candidates_of(state, classes or ()) if "candidates" in values else ()
+    return {**values, "history": history} if history else values
 
 
 def candidates_of(state: FeatureState, candidates: Sequence[str]) -> tuple[int, ...]:

@@ -51,9 +51,13 @@ class RepeatTerm(nn.Module):
     def __init__(self, config: RepeatConfig, side: SideConfig, history: Sequence[int], candidates: int) -> None:
         super().__init__()
         if not side.masked or side.present_channels[0] != 0 or len(side.present_channels) < 2:
-            raise ValueError(f"{side.name} of shape {side.shape} is no history: a mask, a number and measures are needed")
+            raise ValueError(
+                f"{side.name} of shape {side.shape} is no history: a mask, a number and measures are needed"
+            )
         if len(history) > _LARGEST_EXACT:
-            raise ValueError(f"{len(history)} values of {side.name}; at most {_LARGEST_EXACT} have numbers of their own")
+            raise ValueError(
+                f"{len(history)} values of {side.name}; at most {_LARGEST_EXACT} have numbers of their own"
+            )
         self.side, self.candidates = side, candidates
         of = torch.tensor(history)
         self.register_buffer("candidate", torch.where(of < 0, candidates, of), persistent=False)

@@ -66,7 +66,9 @@ def _block(model: PLEClusterAdaTT, inputs: Inputs, start: int, device: torch.dev
     part = inputs.index(torch.arange(start, start + BLOCK).clamp(max=len(inputs) - 1)).to(device)
     outputs = model(part)
     found = {
-        f"task/{task.name}": kind_of(task).uncalibrated(task, outputs.predictions[task.name], model, outputs.beside.get(task.name)).cpu()
+        f"task/{task.name}": kind_of(task)
+        .uncalibrated(task, outputs.predictions[task.name], model, outputs.beside.get(task.name))
+        .cpu()
         for task in model.config.tasks
     }
     found["gates"] = outputs.gates.float().cpu()

@@ -5,9 +5,10 @@ al. 2020, SIGIR; Ariannezhad et al. 2022). Recency and frequency are days with a
 ½^(days ago / half-life) with several half-lives, as they stand and as a share of the same sum over all purchase days of
 the customer: the share of a customer who comes twice a week and that of one who comes once a month compare.
 
-A place holds one brand: its number in the fitted vocabulary, and values that are log1p (but for the shares), centred and
-scaled by their fitted mean and deviation. Places are filled by the weighted number of days with a half-life of 56 days, most
-first; ties in the order of the vocabulary. Places without a brand are not valid (mask false). Source: FEATURES §3.9.
+A place holds one brand: its number in the fitted vocabulary, and values that are log1p (but for the shares), centred
+and scaled by their fitted mean and deviation. Places are filled by the weighted number of days with a half-life of 56
+days, most first; ties in the order of the vocabulary. Places without a brand are not valid (mask false). Source:
+FEATURES §3.9.
 """
 
 from __future__ import annotations
