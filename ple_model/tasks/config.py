@@ -68,9 +68,9 @@ class TaskConfig(ClosedModel):
     @model_validator(mode="after")
     def _check(self) -> TaskConfig:
         kind_of(self).check(self)
-        known = [candidate for candidate in self.history or () if candidate >= 0]
-        if len(set(known)) != len(known) or max(known, default=0) >= (self.candidates or 1):
-            raise ValueError(f"task {self.name!r}: history must name candidates below {self.candidates}, each once")
+        known = [candidate for candidate in self.history or () if candidate != -1]
+        if len(set(known)) != len(known) or not all(0 <= candidate < (self.candidates or 0) for candidate in known):
+            raise ValueError(f"task {self.name!r}: history names candidates below {self.candidates}, each once, or −1")
         return self
 
 

@@ -1,7 +1,8 @@
 """Rows to train and validate on, held as tensors and cut into batches by index.
 
 Sampling row by row in Python caps at some 15 thousand rows a second; a permutation and `index_select` on contiguous
-tensors do not (PERFORMANCE §2). Daily sequences and histories rest in float16, half the memory; `Inputs.read` gives float32.
+tensors do not (PERFORMANCE §2). Daily sequences and histories rest in float16, half the memory; `Inputs.read` gives
+float32.
 """
 
 import hashlib

@@ -71,7 +71,8 @@ def input_config() -> InputConfig:
 
 @pytest.fixture
 def model_config(input_config: InputConfig) -> ModelConfig:
-    """All 16 default tasks, 20 brands with a history, all eight experts, smaller than they are by default; adaTT without warm-up."""
+    """All 16 default tasks, 20 brands with a history, all eight experts, smaller than they are by default; adaTT
+    without warm-up."""
     branches = (
         MambaBranchConfig(model_width=16, layers=1, state=8),
         LiquidBranchConfig(model_width=16, backbone=16),

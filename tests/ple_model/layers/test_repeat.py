@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ple_model.baselines import build_baseline
 from ple_model.config import ModelConfig, RepeatConfig, SideConfig
+from ple_model.config.baselines import BaselineConfig, SharedBottomConfig
 from ple_model.inputs import Inputs, Targets
 from ple_model.layers.contrastive import CandidateTable
 from ple_model.layers.repeat import RepeatTerm
@@ -170,6 +172,19 @@ def test_in_the_network_it_is_counted_trained_and_switched_off(
     for parameter in term.parameters():
         assert parameter.grad is not None
         assert bool(parameter.grad.abs().sum() > 0)
+
+
+def test_a_baseline_has_the_same_term_and_reads_the_history_nowhere_else(
+    model_config: ModelConfig, make_inputs: Make
+) -> None:
+    architecture = SharedBottomConfig(hidden=(8,))
+    config = BaselineConfig(architecture=architecture, inputs=model_config.inputs, tasks=model_config.tasks)
+    inputs = make_inputs()
+    baseline = build_baseline(config)
+    assert {side.side.name for side in baseline.experts.encoder.sides} == set(inputs.sides) - {"brand_history"}
+    outputs, bare = baseline(inputs), baseline(inputs.without("brand_history"))
+    assert torch.equal(outputs.shared, bare.shared)
+    assert not torch.equal(outputs.beside["brand_prediction"], bare.beside["brand_prediction"])
 
 
 def test_it_is_not_built_without_a_history_of_the_candidates(model_config: ModelConfig) -> None:

@@ -1,4 +1,4 @@
-"""Own brands against their plain definition in Python, their order and places, and what a data set without brands has."""
+"""Own brands against their plain definition in Python, their order and places, and a data set without brands."""
 
 from __future__ import annotations
 
