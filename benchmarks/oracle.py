@@ -39,7 +39,9 @@ from feature_assets.simulation import simulate
 from feature_assets.simulation.oracle import write
 from feature_assets.snapshots import SnapshotPlan, plan
 from feature_assets.sources import load_tables
-from ple_model.evaluation.boosting import BinnedMatrix, BoostingBudget, BoostingTask, fit_all
+from ple_model.boosting.budget import BoostingBudget
+from ple_model.boosting.fit import BoostingTask, fit_all
+from ple_model.boosting.matrix import BinnedMatrix
 from ple_model.evaluation.bootstrap import Interval, resample
 from ple_model.evaluation.constant import repeat
 from ple_model.tasks import kind_of
@@ -139,7 +141,7 @@ def measure(folder: Path, dates: int, seed: int, workers: int) -> list[Bound]:
     scored = _tell(f"features of {len(tested)} snapshots of the oracle", lambda: rows(tested))
     print(f"{len(state.present)} columns, {len(training.labels):,} training rows", file=sys.stderr)
     role = pl.concat(made.role(part["customer_id"], part["as_of"][0]) for part in scored.labels.partition_by("as_of"))
-    known = pl.concat(_oracle_frame(folder, day) for day in tested)
+    known = pl.concat(oracle_frame(folder, day) for day in tested)
     aligned = scored.labels.select("customer_id", "as_of").join(
         known, on=["customer_id", "as_of"], how="left", maintain_order="left"
     )
@@ -150,7 +152,7 @@ def measure(folder: Path, dates: int, seed: int, workers: int) -> list[Bound]:
     )
     bounds: list[Bound] = []
     for task, models in predicted.items():
-        told = _oracle_scores(task, aligned.filter(pl.Series(test)), classes["classes"], labels)
+        told = oracle_scores(task, aligned.filter(pl.Series(test)), classes["classes"], labels)
         bounds += _compare(task, models, told, scored.labels.filter(pl.Series(test)), seed)
     return bounds
 
@@ -171,7 +173,8 @@ def _usable(tables: Tables, day: date, state: LabelState, made: SnapshotPlan) ->
     return labels.with_columns(pl.lit(None, labels.schema[task]).alias(task) for task in off)
 
 
-def _oracle_frame(folder: Path, day: date) -> pl.DataFrame:
+def oracle_frame(folder: Path, day: date) -> pl.DataFrame:
+    """The oracle's rows of a date."""
     frame = pl.read_parquet(folder / "oracle" / f"as_of={day}" / "*.parquet")
     return frame.with_columns(as_of=pl.lit(day))
 
@@ -188,13 +191,14 @@ def _boosted(
     """Task → constant and boosting → predictions of the test rows."""
     both = np.concatenate([training.features, scored.features[validation]])
     is_train = np.arange(len(both)) < len(training.features)
-    matrix = BinnedMatrix(both, is_train, ~is_train, BoostingBudget(workers=workers))
+    budget = BoostingBudget(workers=workers)
+    matrix = BinnedMatrix(both, is_train, ~is_train, budget.max_bin)
     labels = pl.concat([training.labels, scored.labels.filter(pl.Series(validation))])
     tasks = {}
     for task in labels.columns[2:]:
         values, mask = _targets(task, labels[task])
         tasks[task] = BoostingTask(kind_of(get_task(task).kind.name), values, mask, len(state.classes.get(task, "1")))
-    fitted = fit_all(matrix, tasks, seed=seed)
+    fitted = fit_all(matrix, tasks, budget, seed)
     tested = scored.features[test]
     return {
         task: {CONSTANT: repeat(model.constant, len(tested)), BOOSTING: model.predict(tested)}
@@ -212,7 +216,7 @@ def _targets(task: str, label: pl.Series) -> tuple[NDArray, NDArray]:
     return label.fill_null(0).cast(pl.Float64).to_numpy(), known
 
 
-def _oracle_scores(task: str, known: pl.DataFrame, classes: Mapping[str, list[str]], state: LabelState) -> NDArray:
+def oracle_scores(task: str, known: pl.DataFrame, classes: Mapping[str, list[str]], state: LabelState) -> NDArray:
     """The oracle's prediction in final form, in the classes and brands of the labels' state."""
     kind = get_task(task).kind.name
     if kind == "contrastive":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -19,6 +19,7 @@ from ple_model.config import HISTORIES
 from ple_model.inputs import Inputs
 from ple_model.layers.contrastive import CandidateTable
 from ple_model.layers.evidential import EvidentialHeads
+from ple_model.layers.members import by_member
 from ple_model.layers.repeat import RepeatTerm
 from ple_model.tasks import kind_of
 
@@ -30,20 +31,29 @@ if TYPE_CHECKING:
 
 @dataclass
 class Outputs:
-    """predictions: task → raw output [B, out] (logits, standardised value, or query); gates [B, T, N] in the order of
-    the configuration's tasks and of `expert_names`; shared [B, D], h_shared before the gates; mixed [B, T_group, H] of
-    each group, the output of the first layer behind the gates (`BasketOutput.mixed`); evidence: as of
-    `EvidentialHeads`; losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when
-    asked for; beside: task → [B, M] that is added to its scores over its candidates (`CandidateTable.repeat`)."""
+    """predictions: task → raw output [M·B, out] (logits, standardised value, or query) of M `members`, member after
+    member; gates [M·B, T, N] in the order of the configuration's tasks and of `expert_names`; shared [M·B, D], h_shared
+    before the gates; mixed [M·B, T_group, H] of each group, the output of the first layer behind the gates
+    (`BasketOutput.mixed`); evidence: as of `EvidentialHeads`, of B rows; u [B, T]: their uncertainty, outside of
+    training; losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when asked
+    for; beside: task → [B, candidates] that is added to its scores, the same for all members
+    (`CandidateTable.repeat`)."""
 
     predictions: dict[str, Tensor]
     gates: Tensor
     shared: Tensor
     mixed: tuple[Tensor, ...] | None = None
     evidence: dict[str, Tensor] = field(default_factory=dict)
+    u: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
     interpretation: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     beside: dict[str, Tensor] = field(default_factory=dict)
+    members: int = 1
+
+    @property
+    def row_gates(self) -> Tensor:
+        """[B, T, N]: each row's gates, mean over members."""
+        return by_member(self.gates, self.members).mean(0)
 
 
 @contextmanager
@@ -84,7 +94,7 @@ class MultiTaskNetwork(nn.Module):
 
     experts: the part that phase 2 freezes and by whose gradients tasks are compared. expert_names: the last axis of
     the gates. evidential: heads beside the towers, or None. shared_frozen: buffer, whether phase 2 has frozen
-    `experts`.
+    `experts`. members: M, networks that share matrices (`layers.members`).
     """
 
     config: ModelConfig | BaselineConfig
@@ -93,6 +103,7 @@ class MultiTaskNetwork(nn.Module):
     experts: nn.Module
     evidential: EvidentialHeads | None
     shared_frozen: Tensor
+    members: int = 1
 
     def __init__(self, config: ModelConfig | BaselineConfig) -> None:
         super().__init__()
@@ -165,7 +176,22 @@ class MultiTaskNetwork(nn.Module):
         """
         with evaluating(self):
             outputs = self(inputs)
-        return {name: self.to_units(name, raw, outputs.beside.get(name)) for name, raw in outputs.predictions.items()}
+        mean = self.averaged(outputs)
+        return {name: self.to_units(name, raw, mean.beside.get(name)) for name, raw in mean.predictions.items()}
+
+    def averaged(self, outputs: Outputs) -> Outputs:
+        """The outputs with the members' predictions averaged in the final unit of each task, [B, out]; of one member,
+        the outputs as they are."""
+        if outputs.members == 1:
+            return outputs
+        predictions = {}
+        for task in self.config.tasks:
+            raw = by_member(outputs.predictions[task.name], outputs.members)
+            predictions[task.name] = kind_of(task).average(raw)
+        # The table takes a mean query for a direction, so its cosines are the members' mean over the length of that.
+        lengths = {name: predictions[name].norm(dim=-1, keepdim=True).clamp(min=1e-6) for name in outputs.beside}
+        beside = {name: term / lengths[name] for name, term in outputs.beside.items()}
+        return replace(outputs, predictions=predictions, gates=outputs.row_gates, members=1, beside=beside)
 
     def to_units(self, task: str, raw: Tensor, beside: Tensor | None = None) -> Tensor:
         """A raw output [B, out] of `forward`, and what it has beside it, in the final unit of its task: see

@@ -163,7 +163,7 @@ class BaselineConfig(ClosedModel):
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
     encoder: InputEncoderConfig = InputEncoderConfig()
     tower: TowerConfig = TowerConfig()
-    repeat: RepeatConfig = RepeatConfig()
+    repeat: RepeatConfig = RepeatConfig(enabled=True)
     weighting: WeightingConfig = WeightingConfig()
     adatt: AdaTTConfig = AdaTTConfig(enabled=False)
 

@@ -13,11 +13,15 @@ from ple_model.tasks.config import Relation
 
 
 class GateConfig(ClosedModel):
-    """CGC attention (MODEL §4). prior_bias: + for preferred experts, − for the others. entropy_weight: λ of §4.3."""
+    """CGC attention (MODEL §4). prior_bias: + for preferred experts, − for the others. preferred: experts that every
+    task prefers beside its own. entropy_weight: λ of §4.3. dropout: probability with which all gates close to an expert
+    for a row while training; the first expert stays open."""
 
+    preferred: tuple[str, ...] = ()
     prior_bias: float = Field(default=1.0, ge=0)
     dim_normalize: bool = True
     entropy_weight: float = Field(default=0.01, ge=0)
+    dropout: Dropout = 0.0
 
 
 class RoutingConfig(ClosedModel):
@@ -32,15 +36,16 @@ class BasketConfig(ClosedModel):
 
     kind: `group`, tasks of a group share an encoder; `cluster`, the legacy form, an independent MLP for each task and
     cluster. routing: `soft` mixes clusters by the posterior, `hard` takes its argmax. cluster_hidden: hidden widths of
-    the legacy form.
+    the legacy form. norm: whether the first layer is followed by LayerNorm and SiLU, else by ReLU.
     """
 
     kind: Literal["group", "cluster"] = "group"
-    hidden: tuple[Width, ...] = Field(default=(128, 64), min_length=1)
+    hidden: tuple[Width, ...] = (128, 64)
     width: Width = 32
     cluster_width: Width = 32
     cluster_hidden: tuple[Width, ...] = Field(default=(16,), min_length=1)
     routing: Literal["soft", "hard"] = "soft"
+    norm: bool = True
     dropout: Dropout = 0.0
 
 
@@ -52,9 +57,9 @@ class TransferConfig(ClosedModel):
 
 
 class TowerConfig(ClosedModel):
-    """Task towers (MODEL §8)."""
+    """Task towers (MODEL §8). Without hidden layers a task's vector goes straight to its output."""
 
-    hidden: tuple[Width, ...] = Field(default=(64, 32), min_length=1)
+    hidden: tuple[Width, ...] = (64, 32)
     dropout: Dropout = 0.2
 
 
@@ -88,10 +93,11 @@ class AuxiliaryConfig(ClosedModel):
 
 
 class RepeatConfig(ClosedModel):
-    """The repeat term of candidate tables: scores by what a customer bought before (`ple_model.layers.repeat`). It is
-    built where the data set has the history of a task's candidates. hidden: of its network; none = a linear one."""
+    """The repeat term of candidate tables: scores by what a customer bought before (`ple_model.layers.repeat`), which
+    MODEL does not have. It is built where the data set has the history of a task's candidates. hidden: of its network;
+    none = a linear one."""
 
-    enabled: bool = True
+    enabled: bool = False
     hidden: tuple[Width, ...] = (16, 16)
 
 

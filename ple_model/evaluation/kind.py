@@ -14,15 +14,14 @@ Final form of predictions and labels (n rows, K classes, M brands, O outputs):
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ple_model.evaluation.boosting import BoostingBudget, TreeBudget
     from ple_model.evaluation.calibration import Calibrator
 
 Floats = NDArray[np.float64]
@@ -38,28 +37,22 @@ EPSILON = 1e-7
 
 @dataclass(frozen=True)
 class Headline:
-    """The one metric by which a kind of task is judged. `better` is +1 where higher is better, else −1."""
+    """The one metric by which a kind of task is judged.
+
+    `better` is +1 where higher is better, else −1. `margin`: a difference so small that two models are level, if the
+    interval agrees; in the metric's unit, or as a share of the other model's value where `relative`. `reason` for it.
+    """
 
     metric: str
     title: str
     better: Literal[1, -1]
+    margin: float
+    reason: str
+    relative: bool = False
 
-
-@dataclass(frozen=True)
-class BoostingPlan:
-    """Boosting of one task.
-
-    `objective`: parameters of LightGBM. `trees_a_round`: 1, or a tree for each class. `models`: what has a model each,
-    in words; empty where one model predicts the task. `columns`: prediction column → labels [n] of its model. `kept`:
-    the prediction of a column without one, in words.
-    """
-
-    budget: TreeBudget
-    objective: Mapping[str, Any]
-    trees_a_round: int = 1
-    columns: Mapping[int, NDArray] = field(default_factory=dict)
-    models: str = ""
-    kept: str = ""
+    def margin_at(self, value: float) -> float:
+        """The margin in the metric's unit, beside another model's value."""
+        return self.margin * abs(value) if self.relative else self.margin
 
 
 class EvaluatedKind(ABC):
@@ -69,14 +62,18 @@ class EvaluatedKind(ABC):
         name: of the kind, as it stands in configurations and files.
         headline: the metric that decides comparisons.
         resampled: metrics that can be resampled by customer. Left out are those whose bins or ranks move between
-            resamples (ECE, macro AUC, Spearman).
+            resamples (calibration errors, macro AUC, Spearman).
         label_dtype: numpy type of labels in metrics.
+        has_intervals: whether intervals around its predictions have metrics.
+        blended: whether a convex mixture of two predictions is one.
     """
 
     name: ClassVar[str]
     headline: ClassVar[Headline]
     resampled: ClassVar[tuple[str, ...]]
     label_dtype: ClassVar[type[np.generic]] = np.int64
+    has_intervals: ClassVar[bool] = False
+    blended: ClassVar[bool] = True
 
     @abstractmethod
     def fits(self, predictions: NDArray, labels: NDArray) -> bool:
@@ -102,6 +99,14 @@ class EvaluatedKind(ABC):
     def calibrator(self, outputs: NDArray) -> type[Calibrator]:
         """The class of calibrators for raw outputs of that shape."""
 
+    def outputs_of(self, predictions: Floats) -> Floats:
+        """The raw outputs (table of `calibration`) that these predictions are without a calibrator."""
+        return predictions
+
+    def likelihood(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        """[n] probability that each prediction gave its label; None for kinds judged by squared error."""
+        return None
+
     @abstractmethod
     def constant(self, labels: NDArray, width: int) -> NDArray[np.float64]:
         """The best prediction without features for one row, from training labels: shape () or [width]."""
@@ -113,14 +118,6 @@ class EvaluatedKind(ABC):
     def label_range(self, labels: NDArray) -> float:
         """Spread of the labels in their unit, which half-widths are measured against; 0 for kinds without one."""
         return 0.0
-
-    @abstractmethod
-    def boosting(self, budget: BoostingBudget, labels: NDArray, constant: Floats, width: int) -> BoostingPlan:
-        """LightGBM's plan for the task; `labels` over all rows of the matrix, `constant` as `constant` gives it."""
-
-    def boosted_models(self, budget: BoostingBudget, width: int) -> int:
-        """Models that `boosting` asks for, so that the longest fit starts first."""
-        return 1
 
     def curve(self, predictions: NDArray, labels: NDArray) -> tuple[Floats, Floats] | None:
         """(predicted probability [n], whether it happened [n]) for a reliability plot; None for kinds without one."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ple_model.config import ModelConfig, TaskConfig
 from ple_model.config.baselines import BaselineConfig
 from ple_model.inputs import Targets
+from ple_model.layers.members import by_member, repeated
 from ple_model.losses.adatt import AdaTT
 from ple_model.losses.conflict import ConflictWeights
 from ple_model.losses.weighting import build_weighting
@@ -118,13 +119,16 @@ class MultiTaskLoss(nn.Module):
     def _rows(
         self, task: TaskConfig, outputs: Outputs, targets: Targets, model: MultiTaskNetwork
     ) -> tuple[Tensor, Tensor]:
-        """Loss of each row [B] and the mask of labelled rows [B]. Masked labels are never read."""
-        raw, beside = outputs.predictions[task.name], outputs.beside.get(task.name)
+        """Loss of each row [B], mean over members, and the mask of labelled rows [B]. Masked labels are never read."""
+        raw, members = outputs.predictions[task.name], outputs.members
         if task.name not in targets.values:
-            none = torch.zeros(len(raw), dtype=torch.bool, device=raw.device)
-            return raw.float().sum(1) * 0.0, none
-        label, mask = targets.values[task.name], targets.mask[task.name]
-        return kind_of(task).row_losses(task, raw, label, mask, model, model.training, beside)
+            none = torch.zeros(len(raw) // members, dtype=torch.bool, device=raw.device)
+            return by_member(raw.float().sum(1) * 0.0, members).mean(0), none
+        label, mask = repeated(targets.values[task.name], members), repeated(targets.mask[task.name], members)
+        beside = outputs.beside.get(task.name)
+        beside = None if beside is None else repeated(beside, members)
+        losses, mask = kind_of(task).row_losses(task, raw, label, mask, model, model.training, beside)
+        return by_member(losses, members).mean(0), by_member(mask, members)[0]
 
 
 def _over_processes(share: Tensor, whole: Callable[[Tensor], Tensor] | None) -> Tensor:

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ple_model.inputs import Inputs
+from ple_model.serving.blend import blend, tree_predictions
 from ple_model.serving.bundle import Bundle, load_bundle
 from ple_model.serving.frames import inputs_from_frame, side_columns
 from ple_model.serving.inference import BLOCK, EVIDENCE, raw_outputs
@@ -32,9 +33,11 @@ _CHUNK = 16 * BLOCK  # rows whose inputs are held at once
 @dataclass(frozen=True)
 class Predicted:
     """Final predictions of R rows by task: binary [R], multiclass [R, K], regression [R] or [R, O] in the label's unit,
-    contrastive [R, M] shares; rows in `fallback` [R] carry a base rate. u [R] in [0, 1]. row_gates [R, T, N]."""
+    contrastive [R, M] shares; rows in `fallback` [R] carry a base rate. u [R] in [0, 1]. row_gates [R, T, N]. network:
+    predictions of the network alone, none of them replaced."""
 
     predictions: dict[str, NDArray[np.float64]]
+    network: dict[str, NDArray[np.float64]]
     u: dict[str, NDArray[np.float64]]
     fallback: dict[str, NDArray[np.bool_]]
     row_gates: NDArray[np.float32]
@@ -89,9 +92,12 @@ class Scorer:
         Raises:
             ValueError: a prediction that is not finite.
         """
-        raw = raw_outputs(self.bundle.model, inputs)
+        alone = raw_outputs(self.bundle.model, inputs)
+        halves = {name: task.halves for name, task in self.bundle.calibration.items() if task.halves is not None}
+        trees = tree_predictions(self.bundle.trees, inputs, self.config.inputs)
+        raw = blend(alone, halves, trees, self.config.tasks)
         posterior = inputs.cluster_probs.numpy()
-        predictions, u, fallback = {}, {}, {}
+        predictions, network, u, fallback = {}, {}, {}, {}
         for task in self.config.tasks:
             fitted = self.bundle.calibration[task.name]
             own = raw.signals[task.name].get(EVIDENCE)
@@ -100,9 +106,11 @@ class Scorer:
             if not finite.all():
                 raise ValueError(f"{task.name}: predictions of rows {np.flatnonzero(~finite)[:5]} are not finite")
             predictions[task.name] = kind_of(task).in_range(judged.predictions)
+            own_half = fitted.halves.network if fitted.halves is not None else fitted.calibrator
+            network[task.name] = kind_of(task).in_range(own_half.apply(alone.outputs[task.name]))
             u[task.name], fallback[task.name] = judged.u, judged.fallback
         model = self.bundle.model
-        return Predicted(predictions, u, fallback, raw.gates, model.task_names, model.expert_names)
+        return Predicted(predictions, network, u, fallback, raw.gates, model.task_names, model.expert_names)
 
     def _score_chunk(self, frame: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
         found = self.predict(inputs_from_frame(frame, self.config.inputs))

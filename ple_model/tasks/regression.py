@@ -9,16 +9,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ple_model.evaluation import metrics
+from ple_model.boosting.kind import BoostingPlan
+from ple_model.evaluation import values
 from ple_model.evaluation.bootstrap import mean_statistic, r2_statistic
 from ple_model.evaluation.calibration import Calibrator, OutputsCalibrator, RegressionCalibrator
-from ple_model.evaluation.kind import Bools, BoostingPlan, Floats, Headline, Ints, Statistic
+from ple_model.evaluation.kind import Bools, Floats, Headline, Ints, Statistic
 from ple_model.tasks.kind import Kind, Units, finite_numbers, labelled, list_column, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ple_model.evaluation.boosting import BoostingBudget
+    from ple_model.boosting.budget import BoostingBudget
     from ple_model.tasks.config import TaskConfig
 
 
@@ -31,9 +32,11 @@ class Regression(Kind):
 
     name: ClassVar[str] = "regression"
     losses: ClassVar[tuple[str, ...]] = ("mse", "huber")
-    headline: ClassVar[Headline] = Headline("r2", "R²", 1)
+    plain_loss: ClassVar[str] = "mse"
+    headline: ClassVar[Headline] = Headline("r2", "R²", 1, 0.01, "a hundredth of the labels' spread")
     resampled: ClassVar[tuple[str, ...]] = ("r2", "rmse", "mae")
     label_dtype: ClassVar[type[np.generic]] = np.float64
+    has_intervals: ClassVar[bool] = True
     standardised: ClassVar[bool] = True
     meaning_of_value: ClassVar[str] = "calibrated value"
 
@@ -83,6 +86,13 @@ class Regression(Kind):
         value = units.scale(task.name).restore(raw)
         return value.squeeze(-1) if value.shape[-1] == 1 else value
 
+    def average(self, raw: Tensor) -> Tensor:
+        return raw.mean(0)
+
+    def spread(self, raw: Tensor) -> Tensor:
+        """Standard deviation of the standardised value, mean over outputs."""
+        return raw.float().std(0, correction=0).mean(-1)
+
     def evidence_classes(self, task: TaskConfig, buckets: int) -> int | None:
         return None
 
@@ -105,10 +115,10 @@ class Regression(Kind):
     def measure(self, predictions: Floats, labels: NDArray) -> dict[str, float | str]:
         error = predictions - labels
         return {
-            "r2": metrics.r2(predictions, labels),
+            "r2": values.r2(predictions, labels),
             "rmse": np.sqrt((error**2).mean()),
             "mae": np.abs(error).mean(),
-            "spearman": metrics.spearman(predictions, labels),
+            "spearman": values.spearman(predictions, labels),
         }
 
     def metric_names(self, width: int = 1) -> tuple[str, ...]:
@@ -117,9 +127,9 @@ class Regression(Kind):
     def statistic(self, name: str, x: Floats, y: NDArray, cluster: Ints, clusters: int) -> Statistic:
         if name == "r2":
             return r2_statistic(x, y, cluster, clusters)
-        error = metrics.columns(x - y)
-        values = (np.abs(error) if name == "mae" else error**2).mean(axis=0)
-        return mean_statistic(values, cluster, clusters, root=name == "rmse")
+        error = values.columns(x - y)
+        by_row = (np.abs(error) if name == "mae" else error**2).mean(axis=0)
+        return mean_statistic(by_row, cluster, clusters, root=name == "rmse")
 
     def calibrator(self, outputs: NDArray) -> type[Calibrator]:
         return OutputsCalibrator if outputs.ndim == 2 else RegressionCalibrator

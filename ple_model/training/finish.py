@@ -4,26 +4,41 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ple_model.boosting.boosted import Boosted
+from ple_model.epochs import Network
+from ple_model.evaluation.blending import Halves
 from ple_model.evaluation.calibration import fit_calibrator
+from ple_model.evaluation.kind import Floats
 from ple_model.evaluation.uncertainty import COVERAGE, fit_uncertainty
-from ple_model.model import PLEClusterAdaTT
+from ple_model.serving.blend import blend, tree_predictions
 from ple_model.serving.bundle import TaskCalibration, save_bundle
-from ple_model.serving.inference import EVIDENCE, raw_outputs
+from ple_model.serving.inference import EVIDENCE, RawOutputs, raw_outputs
 from ple_model.tasks import kind_of
 from ple_model.training.data import TensorTable
 
 
 def calibrate(
-    model: PLEClusterAdaTT, train: TensorTable, valid: TensorTable, coverage: float = COVERAGE, seed: int = 0
+    model: Network,
+    train: TensorTable,
+    valid: TensorTable,
+    coverage: float = COVERAGE,
+    seed: int = 0,
+    trees: Mapping[str, Boosted] | None = None,
+    blended: bool = True,
 ) -> dict[str, TaskCalibration]:
-    """Calibrators and thresholds from validation rows, base rates from training rows.
+    """Blend weights, calibrators and thresholds from validation rows, base rates from training rows.
+
+    With `trees` a task is a blend of network and trees with the weight that validation rows give; without `blended`
+    every task is left to the network, and the trees are calibrated beside it.
 
     The threshold is set over all validation rows, labelled or not, since every customer is scored.
 
     Raises:
         ValueError: a task without a single training label.
     """
-    raw = raw_outputs(model, valid.inputs)
+    alone, grown = raw_outputs(model, valid.inputs), tree_predictions(trees or {}, valid.inputs, model.config.inputs)
+    halves = fit_halves(model, alone, trees or {}, grown, valid, seed, blended)
+    raw = blend(alone, halves, grown, model.config.tasks)
     posterior = train.inputs.cluster_probs.numpy()
     fitted = {}
     for task in model.config.tasks:
@@ -41,18 +56,52 @@ def calibrate(
             coverage,
             raw.signals[task.name].get(EVIDENCE),
         )
-        fitted[task.name] = TaskCalibration(calibrator, uncertainty)
+        fitted[task.name] = TaskCalibration(calibrator, uncertainty, halves.get(task.name))
+    return fitted
+
+
+def fit_halves(
+    model: Network,
+    raw: RawOutputs,
+    trees: Mapping[str, Boosted],
+    grown: Mapping[str, Floats],
+    valid: TensorTable,
+    seed: int,
+    blended: bool,
+) -> dict[str, Halves]:
+    """Calibrators of both halves and the weight of their blend, of each task that has trees.
+
+    Args:
+        model: the network.
+        raw: its raw outputs on the validation rows.
+        trees: by task; a task that they predict by its constant is left to the network.
+        grown: their predictions of the validation rows.
+        valid: the validation rows.
+        seed: of the calibrators.
+        blended: False leaves every task to the network.
+    """
+    fitted = {}
+    for task in model.config.tasks:
+        if task.name in trees:
+            labels, mask = valid.targets.values[task.name].numpy(), valid.targets.mask[task.name].numpy()
+            worth = blended and len(trees[task.name].models) > 0
+            fitted[task.name] = Halves.fit(
+                kind_of(task), raw.outputs[task.name], grown[task.name], labels, mask, seed, worth
+            )
     return fitted
 
 
 def finish(
-    model: PLEClusterAdaTT,
+    model: Network,
     train: TensorTable,
     valid: TensorTable,
     directory: Path,
     classes: Mapping[str, Sequence[str]],
     meta: Mapping[str, Any],
     described: Mapping[str, Mapping[str, Any]] | None = None,
+    trees: Mapping[str, Boosted] | None = None,
+    blended: bool = True,
 ) -> str:
     """Calibrate a trained model and write its bundle; the bundle's digest. Arguments as `calibrate`, `save_bundle`."""
-    return save_bundle(directory, model, calibrate(model, train, valid), classes, meta, described)
+    calibration = calibrate(model, train, valid, trees=trees, blended=blended)
+    return save_bundle(directory, model, calibration, classes, meta, described, trees)

@@ -20,12 +20,14 @@ from ple_model.config import (
     OptimalTransportConfig,
     PersLayConfig,
     RawScaleConfig,
+    RepeatConfig,
     SideConfig,
     TaskConfig,
     TemporalConfig,
     TransferConfig,
     TransformerBranchConfig,
     UnifiedHGCNConfig,
+    WideConfig,
 )
 from ple_model.inputs import Inputs, Targets
 from tests.ple_model.catalogue import RELATIONS, default_tasks, select
@@ -71,7 +73,7 @@ def input_config() -> InputConfig:
 
 @pytest.fixture
 def model_config(input_config: InputConfig) -> ModelConfig:
-    """All 16 default tasks, 20 brands with a history, all eight experts, smaller than they are by default; adaTT
+    """All 16 default tasks, 20 brands with a history, all nine experts, smaller than they are by default; adaTT
     without warm-up."""
     branches = (
         MambaBranchConfig(model_width=16, layers=1, state=8),
@@ -92,8 +94,10 @@ def model_config(input_config: InputConfig) -> ModelConfig:
             CausalConfig(width=16, variables=6, encoding=8),
             OptimalTransportConfig(width=16, support=12, prototypes=5, dimension=4, hidden=(16,)),
             RawScaleConfig(width=16, hidden=(16,)),
+            WideConfig(width=16, hidden=(16,), flags=4),
         ),
         transfer=TransferConfig(relations=RELATIONS),
+        repeat=RepeatConfig(enabled=True),
         adatt=AdaTTConfig(warmup_epochs=0, freeze_epoch=5),
     )
 

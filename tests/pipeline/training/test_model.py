@@ -15,10 +15,10 @@ from tests.pipeline.small_training import CLASSES, CUSTOMERS, WINDOWS, Material
 
 
 def test_inputs_are_what_the_state_has(made: Material) -> None:
-    inputs = model.input_config(made.state)
+    inputs = model.input_config(made.state, made.columns)
     assert [inputs.columns[i] for i in inputs.present] == made.state.present
     assert inputs.sides == ()
-    assert model.model_columns(inputs, made.state) == ["customer_id", *made.state.present, "cluster_probs"]
+    assert model.model_columns(inputs) == ["customer_id", *made.state.present, "cluster_probs"]
 
 
 def test_a_side_input_comes_with_the_channels_that_the_data_set_has(made: Material) -> None:
@@ -33,7 +33,7 @@ def test_a_side_input_comes_with_the_channels_that_the_data_set_has(made: Materi
 
 
 def test_tasks_are_those_of_the_plan_with_the_classes_of_the_data_set(made: Material) -> None:
-    config = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
+    config = model.model_config(made.settings, made.state, made.label_state, made.plan, made.columns)
     tasks = {task.name: task for task in config.tasks}
     assert set(tasks) == set(WINDOWS)
     assert tasks["channel"].out == 3
@@ -46,7 +46,7 @@ def test_the_history_names_candidates_by_name_whatever_the_order_of_both(made: M
     def config(*brands: str) -> ModelConfig:
         group = GroupState(meta={"brands": list(brands)})
         state = FeatureState({**made.state.groups, "brand_history": group}, made.state.present)
-        return model.model_config(made.settings.network, state, made.label_state, made.plan)
+        return model.model_config(made.settings, state, made.label_state, made.plan, made.columns)
 
     names = made.label_state.classes["brand_prediction"]
     assert len(names) == 3
@@ -58,12 +58,12 @@ def test_the_history_names_candidates_by_name_whatever_the_order_of_both(made: M
     assert config(names[1]).task("brand_prediction").history == (1,)
     assert config("none of them").task("brand_prediction").history == ()
     assert [side.name for side in config(*names).inputs.sides] == ["brand_history"]
-    made_without = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
+    made_without = model.model_config(made.settings, made.state, made.label_state, made.plan, made.columns)
     assert made_without.task("brand_prediction").history == ()
 
 
 def test_tensors_hold_the_rows_of_a_role(made: Material) -> None:
-    config = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
+    config = model.model_config(made.settings, made.state, made.label_state, made.plan, made.columns)
     table = model.tensors(made.workspace, "train", config)
     assert len(table) == 3 * CUSTOMERS
     matrix = pl.read_parquet(made.workspace.snapshot(made.plan.train[0]))

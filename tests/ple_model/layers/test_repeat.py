@@ -15,6 +15,7 @@ from ple_model.config import ModelConfig, RepeatConfig, SideConfig
 from ple_model.config.baselines import BaselineConfig, SharedBottomConfig
 from ple_model.inputs import Inputs, Targets
 from ple_model.layers.contrastive import CandidateTable
+from ple_model.layers.members import by_member
 from ple_model.layers.repeat import RepeatTerm
 from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.model import PLEClusterAdaTT
@@ -172,6 +173,24 @@ def test_in_the_network_it_is_counted_trained_and_switched_off(
     for parameter in term.parameters():
         assert parameter.grad is not None
         assert bool(parameter.grad.abs().sum() > 0)
+
+
+def test_members_share_it(model_config: ModelConfig, make_inputs: Make, make_targets: Callable[..., Targets]) -> None:
+    model_config = model_config.model_copy(update={"members": 3})
+    network, inputs, targets = PLEClusterAdaTT(model_config).eval(), make_inputs(), make_targets(model_config.tasks)
+    outputs, table, name = network(inputs), network.table("brand_prediction"), "brand_prediction"
+    beside = outputs.beside[name]
+    queries = by_member(outputs.predictions[name], 3)
+    mean = torch.stack([table.scores(query, beside) for query in queries]).mean(0)
+    got = network.predict(inputs)[name]
+    length = F.normalize(queries, dim=-1).mean(0).norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(got * length, mean, atol=1e-4, rtol=1e-4)
+
+    losses, mask = MultiTaskLoss(model_config).rows(outputs, targets, network)
+    at, labelled = network.task_names.index(name), targets.mask[name]
+    labels = targets.values[name].where(labelled.unsqueeze(-1), -1)
+    each = torch.stack([table.loss(query, labels, 0, beside) for query in queries])
+    torch.testing.assert_close(losses[at][mask[at]], each.mean(0)[mask[at]], atol=1e-5, rtol=1e-5)
 
 
 def test_a_baseline_has_the_same_term_and_reads_the_history_nowhere_else(
