@@ -75,7 +75,7 @@ def group_tables(evaluation: Evaluation) -> dict[str, pl.DataFrame]:
 
 
 def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
-    """The comparison with the baselines, reliability, gates, inputs and concepts."""
+    """The comparison with the baselines, reliability, totals in natural units, gates, inputs and concepts."""
     shown: dict[str, Any] = {
         "comparison": markdown(pl.DataFrame(evaluation.table)),
         "verdict": dg.MetadataValue.md(evaluation.summary()),
@@ -83,6 +83,8 @@ def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
         "reliability": plots.as_markdown(plots.reliability(evaluation.reliability)),
         "gates": plots.as_markdown(plots.gate_heatmap(evaluation.gates)),
     }
+    if evaluation.totals:
+        shown["totals in natural units"] = markdown(pl.DataFrame(evaluation.totals, infer_schema_length=None))
     shown |= {f"by {by}": markdown(frame) for by, frame in group_tables(evaluation).items()}
     if evaluation.inputs:
         shown["inputs"] = plots.as_markdown(plots.input_heatmap(evaluation.inputs))

@@ -15,11 +15,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from feature_assets.data.tables import Tables
+from feature_assets.labels import LabelState, get_task
 from pipeline.reports import plots
 from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
 from pipeline.training import baselines
-from pipeline.training.model import tensors
+from pipeline.training.model import natural_inverses, tensors
 from pipeline.training.row_groups import row_groups
 from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
@@ -49,8 +50,8 @@ class Evaluation:
     model: what is registered, and for a blend its network alone and its trees alone are among the baselines. gates:
     task → expert → mean weight. reliability: task → bins of (predicted, observed, rows). notes: task → a remark of
     LightGBM. inputs: the loss that shuffling an input adds to a task (`permutation_importance`). groups: the model's
-    headline metric by segment, tenure and cluster. concepts: latents of the autoencoder, most frequent first, as
-    text; concept_statistics: `Decomposition`.
+    headline metric by segment, tenure and cluster. totals: task, unit and the `Totals` of the model's values in natural
+    units. concepts: latents of the autoencoder, most frequent first, as text; concept_statistics: `Decomposition`.
     """
 
     table: list[dict[str, str]]
@@ -63,6 +64,7 @@ class Evaluation:
     concepts: list[dict[str, Any]] = field(default_factory=list)
     concept_statistics: dict[str, float] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
+    totals: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -74,9 +76,12 @@ class Evaluation:
         inputs: Sequence[dict[str, Any]] = (),
         concepts: tuple[list[dict[str, Any]], dict[str, float]] = ([], {}),
         groups: Sequence[dict[str, Any]] = (),
+        totals: Sequence[dict[str, Any]] = (),
+        classes: Mapping[str, Sequence[str]] | None = None,
     ) -> Self:
-        """From the comparisons by task."""
+        """From the comparisons by task; `classes`: task → names of its classes, brands or outputs."""
         from ple_model.evaluation.compare import table
+        from ple_model.tasks import kind_of
 
         rows = table(comparisons)
         columns = dict.fromkeys(name for row in rows for name in row)
@@ -84,11 +89,12 @@ class Evaluation:
         verdicts: dict[str, dict[str, str]] = {}
         for comparison in comparisons:
             models = {MODEL: comparison.metrics}
-            for name, against in comparison.baselines.items():
-                verdicts.setdefault(name, {})[comparison.task] = against.verdict
-                models[name] = against.metrics
+            kind, names = kind_of(comparison.kind), (classes or {}).get(comparison.task, ())
+            for baseline, against in comparison.baselines.items():
+                verdicts.setdefault(baseline, {})[comparison.task] = against.verdict
+                models[baseline] = against.metrics
             metrics += [
-                {"task": comparison.task, "model": model, "metric": metric, "value": value}
+                {"task": comparison.task, "model": model, "metric": kind.metric_title(metric, names), "value": value}
                 for model, measured in models.items()
                 for metric, value in measured.values.items()
             ]
@@ -103,6 +109,7 @@ class Evaluation:
             concepts=concepts[0],
             concept_statistics=concepts[1],
             groups=list(groups),
+            totals=list(totals),
         )
 
     def save(self, file: Path) -> None:
@@ -184,10 +191,40 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     model = scorer.bundle.model
     importance = input_importance(model, test, settings.seed, log)
     notes = {name: boosted.note for name, boosted in trees.items()}
-    latents = concept_rows(model, test, rows)
-    result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, latents, groups)
+    classes = scorer.bundle.classes
+    latents = concept_rows(model, test, rows, classes)
+    totals = total_rows(predicted.natural, test, rows["customer_id"], workspace.label_state(), settings)
+    result = Evaluation.of(
+        comparisons, predicted.gates, curves, notes, importance, latents, groups, totals=totals, classes=classes
+    )
     result.save(workspace.evaluation)
     return result
+
+
+def total_rows(
+    natural: Mapping[str, NDArray[np.float64]],
+    test: "TensorTable",
+    customers: pl.Series,
+    label_state: LabelState,
+    settings: Settings,
+) -> list[dict[str, Any]]:
+    """Task, unit and `Totals` of the values in natural units [R] over the test rows that have a label."""
+    from ple_model.evaluation.totals import compare_totals
+
+    rows = []
+    for task, inverse in natural_inverses(label_state, natural).items():
+        labels, mask = test.targets.values[task].numpy(), test.targets.mask[task].numpy()
+        if mask.any():
+            totals = compare_totals(
+                natural[task][mask],
+                inverse(labels[mask].astype(np.float64)),
+                customers.to_numpy()[mask],
+                resamples=settings.bootstrap_resamples,
+                seed=settings.seed,
+            )
+            declared = get_task(task).natural
+            rows.append({"task": task, "unit": declared.unit if declared else "", **asdict(totals)})
+    return rows
 
 
 def side_by_side(
@@ -229,7 +266,7 @@ def input_importance(
 
 
 def concept_rows(
-    model: "Network", test: "TensorTable", rows: pl.DataFrame
+    model: "Network", test: "TensorTable", rows: pl.DataFrame, classes: Mapping[str, Sequence[str]]
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The features and tasks behind the autoencoder's most frequent latents, each customer at their last test date."""
     import torch
@@ -242,7 +279,7 @@ def concept_rows(
     last = rows.with_row_index("at").group_by("customer_id", maintain_order=True).agg(pl.col("at").last())
     chosen = last[spread_rows(len(last), CONCEPT_CUSTOMERS).tolist()]
     at = torch.from_numpy(chosen["at"].to_numpy().astype(np.int64))
-    latents, statistics = concepts(model, test.inputs.index(at), chosen["customer_id"].to_list())
+    latents, statistics = concepts(model, test.inputs.index(at), chosen["customer_id"].to_list(), classes)
 
     def text(pairs: list[dict[str, Any]]) -> str:
         return ", ".join(f"{pair['name']} {pair['correlation']:+.2f}" for pair in pairs[:3])

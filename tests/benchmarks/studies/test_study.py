@@ -35,7 +35,7 @@ def test_a_path_leads_to_a_setting_or_to_a_named_item_of_a_list() -> None:
     ("path", "value", "hint"),
     [
         ("training.phase2_epoch", 0, "did you mean 'phase2_epochs'"),
-        ("network.experts.tempral", None, "did you mean 'temporal'"),
+        ("network.experts.lihgtgcn", None, "did you mean 'lightgcn'"),
         ("trainig.phase2_epochs", 0, "did you mean 'training'"),
         ("training.phase2_epochs", -1, "greater than or equal"),
         ("seed.more", 1, "no setting 'more'"),

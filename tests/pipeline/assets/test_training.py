@@ -64,7 +64,7 @@ def test_a_candidate_that_passes_takes_over(tmp_path: Path) -> None:
     assert (tmp_path / "champion").read_text() == "7"
     metadata = result.asset_materializations_for_node("training__champion")[0].metadata
     assert metadata["version"].value == "7"
-    assert "better than the constant on 1 of 1" in str(metadata["promotion"].value)
+    assert "ahead of the constant on 1 of 1" in str(metadata["promotion"].value)
 
 
 @pytest.mark.parametrize("standing", [True, False])

@@ -42,6 +42,12 @@ def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables
     assert {row["task"] for row in result.inputs} == set(WINDOWS)
     models = {row["model"] for row in result.metrics if row["task"] == "churn"}
     assert models == {evaluation.MODEL, baselines.CONSTANT, baselines.NETWORK, baselines.BOOSTING}
+    assert [(row["task"], row["unit"]) for row in result.totals] == [("engagement", "days")]
+    assert result.totals[0]["rows"] == len(trained.workspace.labels().filter(role="test"))
+    assert "totals in natural units" in evaluation_metadata(result)
+    concepts = " ".join(row["tasks"] for row in result.concepts)
+    assert "channel[shelf]" in concepts
+    assert "channel[0]" not in concepts
     assert Evaluation.load(trained.workspace.evaluation) == result
     shown = evaluation_metadata(result)
     assert {"comparison", "verdict", "reliability", "gates", "inputs", "by tenure", "by cluster"} <= set(shown)
