@@ -377,6 +377,7 @@ BESIDE: dict[str, tuple[str, Any]] = {
 # What a single step cannot show: names and sizes that the inputs fix, and settings with a test of their own.
 FIXED = {
     *("inputs.columns", "inputs.clusters", "tasks.name"),
+    "tasks.none_class",  # of the scores: test_kinds.py
     "inputs.bounds",  # of the way from a frame to inputs: test_blend.py
     "experts.causal.edge",  # of the report: test_causal.py
     "experts.causal.dual_rate",  # of the next step: test_causal.py
