@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from pipeline.training.workspace import Found, Workspace
 
 if TYPE_CHECKING:
     from ple_model.config import InputConfig, ModelConfig, SideConfig
+    from ple_model.evaluation.calibration.natural import Inverse
     from ple_model.interpretation.parts import Parts
     from ple_model.training.data import TensorTable
     from ple_model.training.report import EpochReport
@@ -89,6 +91,12 @@ def network_for(settings: Settings, tasks: Iterable[str], counts: Mapping[str, i
     values["tasks"] = [task.plain() if settings.losses == "plain" else task for task in configured]
     values["transfer"]["relations"] = values["transfer"]["relations"] or relations(tasks)
     return values
+
+
+def natural_inverses(state: LabelState, tasks: Iterable[str]) -> "dict[str, Inverse]":
+    """Task → the way from its labels to their natural unit, for the tasks whose labels are on another scale."""
+    declared = {name: get_task(name).natural for name in tasks}
+    return {name: partial(natural.inverse, state=state) for name, natural in declared.items() if natural is not None}
 
 
 def model_columns(inputs: "InputConfig") -> list[str]:
@@ -162,7 +170,9 @@ def train(
         for name, words in fits.trained_on(workspace.labels(), "train").items():
             described[name] = {**described.get(name, {}), "trained_on": words}
         network = at_epochs(model, result.epochs, result.weights)
-        finish(network, training, validation, folder, classes, meta, described, grown, blended=settings.blend == "auto")
+        inverses = natural_inverses(label_state, (task.name for task in config.tasks))
+        blended = settings.blend == "auto"
+        finish(network, training, validation, folder, classes, meta, described, grown, blended, inverses)
         complete_bundle(folder, state, label_state, dataset)
 
     workspace.save_bundle(write)

@@ -64,7 +64,7 @@ def bundle(folder: Path) -> Bundle:
 
 
 @pytest.fixture
-def two_fits(made: Made, folder: Path, tmp_path: Path) -> Path:
+def two_fits(folder: Path, tmp_path: Path) -> Path:
     """The bundle beside other weights and the same tasks' trees, swapped."""
     model, trees = samples.ready(300)[0], load_bundle(folder).trees
     with torch.no_grad():
