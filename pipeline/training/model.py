@@ -1,9 +1,9 @@
 """The network of a training: its configuration from the data set's inputs, its fit, its calibration, its bundle."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from feature_assets import registry
@@ -11,6 +11,7 @@ from feature_assets.build import groups_of
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.group import PADDING
 from feature_assets.labels import LabelState, describe, get_task, relations
+from feature_assets.labels.natural import Natural
 from feature_assets.snapshots import SnapshotPlan
 from feature_assets.state import FeatureState
 from pipeline.resources.files import publish_json
@@ -76,17 +77,39 @@ def model_config(
     from ple_model.config import ModelConfig
 
     counts = {task: len(names) for task, names in label_state.classes.items()}
-    values = network_for(settings, plan.windows, counts)
+    histories = {task: candidates_of(state, names) for task, names in label_state.classes.items()}
+    values = network_for(settings, plan.windows, counts, histories)
     return ModelConfig.from_dict({"inputs": input_config(state, choice), **values})
 
 
-def network_for(settings: Settings, tasks: Iterable[str], counts: Mapping[str, int]) -> dict[str, Any]:
+def candidates_of(state: FeatureState, candidates: Sequence[str]) -> tuple[int, ...]:
+    """For each brand in the vocabulary of the customers' history the candidate of the same name, −1 = none; empty where
+    the data set has no history of these candidates. Both are ordered by how often they occur, but in other days."""
+    group = state.groups.get("brand_history")
+    place = {name: i for i, name in enumerate(candidates)}
+    found = [place.get(name, -1) for name in ([] if group is None else group.meta["brands"])]
+    return tuple(found) if max(found, default=-1) >= 0 else ()
+
+
+def network_for(
+    settings: Settings,
+    tasks: Iterable[str],
+    counts: Mapping[str, int],
+    histories: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+) -> dict[str, Any]:
     """The network's settings and those of its tasks as plain values; without relations of its own, the network has
-    those declared with the tasks. counts: task → classes or candidates of the data set."""
-    from ple_model.tasks import TaskConfig
+    those declared with the tasks. counts: task → classes or candidates of the data set; histories: task →
+    `candidates_of`, read for tasks with candidates."""
+    from ple_model.tasks import TaskConfig, kind_of
 
     tasks = list(tasks)
     configured = [TaskConfig.from_dict(get_task(name).for_model(counts.get(name))) for name in tasks]
+    configured = [
+        TaskConfig.from_dict({**task.to_dict(), "history": histories[task.name]})
+        if kind_of(task).retrieves and task.name in histories
+        else task
+        for task in configured
+    ]
     values = settings.network.to_dict()
     values["tasks"] = [task.plain() if settings.losses == "plain" else task for task in configured]
     values["transfer"]["relations"] = values["transfer"]["relations"] or relations(tasks)
@@ -96,7 +119,11 @@ def network_for(settings: Settings, tasks: Iterable[str], counts: Mapping[str, i
 def natural_inverses(state: LabelState, tasks: Iterable[str]) -> "dict[str, Inverse]":
     """Task → the way from its labels to their natural unit, for the tasks whose labels are on another scale."""
     declared = {name: get_task(name).natural for name in tasks}
-    return {name: partial(natural.inverse, state=state) for name, natural in declared.items() if natural is not None}
+    return {name: _with_state(natural, state) for name, natural in declared.items() if natural is not None}
+
+
+def _with_state(natural: Natural, state: LabelState) -> "Inverse":
+    return lambda values: natural.inverse(values, state)
 
 
 def model_columns(inputs: "InputConfig") -> list[str]:
