@@ -16,10 +16,10 @@ from feature_assets.snapshots import SnapshotPlan
 from feature_assets.state import FeatureState
 from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
-from pipeline.training import trees
+from pipeline.training import fits, trees
 from pipeline.training.columns import ColumnChoice
 from pipeline.training.training_set import rows_of
-from pipeline.training.workspace import Workspace
+from pipeline.training.workspace import Found, Workspace
 
 if TYPE_CHECKING:
     from ple_model.config import InputConfig, ModelConfig, SideConfig
@@ -181,6 +181,7 @@ def train(
         on_epoch=on_epoch,
         progress=True,
     )
+    workspace.save_found(Found(result.epochs, result.phase2_from))
     grown = trees.grow(workspace, training, validation, config, settings, log)
     classes = {task.name: label_state.classes[task.name] for task in config.tasks if task.name in label_state.classes}
     meta = {
@@ -188,10 +189,13 @@ def train(
         "as_of": plan.as_of.isoformat(),
         "state_version": state.version,
         "seed": settings.seed,
+        **fits.notes(plan.as_of.isoformat()),
     }
 
     def write(folder: Path) -> None:
         described = {task["name"]: task for task in describe(dataset)}
+        for name, words in fits.trained_on(workspace.labels(), "train").items():
+            described[name] = {**described.get(name, {}), "trained_on": words}
         network = at_epochs(model, result.epochs, result.weights)
         inverses = natural_inverses(label_state, (task.name for task in config.tasks))
         blended = settings.blend == "auto"
