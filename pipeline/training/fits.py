@@ -31,7 +31,7 @@ def trained_on(labels: pl.DataFrame, role: str) -> dict[str, str]:
     """Task → how many labels of which snapshots the rows of a role hold."""
     words = {}
     for task, days in _days(labels.filter(pl.col("role") == role)).items():
-        dates = f" of {days.n_unique()} dates, {days.min()} to {days.max()}" if len(days) else ""
+        dates = f" of {days.n_unique()} dates, {days.min()!s} to {days.max()!s}" if len(days) else ""
         words[task] = f"{len(days):,} labels{dates}"
     return words
 
