@@ -8,6 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
+#: Columns of a task that may be null in every row: it publishes no uncertainty, or has no region of stated coverage.
+WHOLE_OR_NULL = ("__u", "__low", "__high", "__set")
+
 
 def score_matrix(matrix: pl.DataFrame, bundle: Path) -> pl.DataFrame:
     """Scores of a feature matrix with the bundle in a folder."""
@@ -45,6 +48,8 @@ def find_problems(scores: pl.DataFrame, customers: pl.Series) -> list[str]:
         problems.append(f"{len(missing)} customers are missing or unknown, e.g. {sorted(missing)[:3]}")
     for name, dtype in scores.schema.items():
         column = scores[name]
+        if name.endswith(WHOLE_OR_NULL) and column.null_count() == scores.height:
+            continue
         if column.null_count():
             problems.append(f"{name} has {column.null_count()} nulls")
         elif dtype.is_float() and not column.is_finite().all():

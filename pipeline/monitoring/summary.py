@@ -13,7 +13,8 @@ from pipeline.training.evaluation import Evaluation
 LEGEND = (
     "Model and baselines on test rows later than every training label. The model is ▲ better or ▼ worse than the\n"
     "baseline beyond the 95 % interval of their paired difference by customer, = level. ↑ higher, ↓ lower is better."
-    "\nu: mean uncertainty tonight; fallback: share of rows that carry their cluster's base rate."
+    "\nu: mean uncertainty tonight, .5 on validation rows, – where none ranks errors among equal predictions;"
+    "\nfallback: share of rows that carry their cluster's base rate."
 )
 SUMMARY = "summary.json"
 TRAINING_FAILED = "training failed"
@@ -41,7 +42,7 @@ def summarise(
         u, fallback = scores.select(pl.col(f"{row['task']}__u").mean(), pl.col(f"{row['task']}__fallback").mean()).row(
             0
         )
-        tasks.append({**measured, "mean u": f"{u:.2f}", "fallback": f"{fallback:.1%}"})
+        tasks.append({**measured, "mean u": "–" if u is None else f"{u:.2f}", "fallback": f"{fallback:.1%}"})
     hindsight = champion.as_of > date.fromisoformat(as_of)
     facts = {
         "as-of date": as_of + ("  (hindsight: the model knows later events)" if hindsight else ""),

@@ -25,7 +25,9 @@ from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
     from ple_model.evaluation.compare import Comparison
+    from ple_model.evaluation.kind import EvaluatedKind
     from ple_model.model import PLEClusterAdaTT
+    from ple_model.serving.scorer import Predicted, Scorer
     from ple_model.training.data import TensorTable
 
 MODEL = "model"
@@ -43,8 +45,8 @@ class Evaluation:
     table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → better, level,
     worse or unknown, of the model. gates: task → expert → mean weight. reliability: task → bins of (predicted,
     observed, rows). notes: task → a remark of LightGBM. inputs: the loss that shuffling an input adds to a task
-    (`permutation_importance`). concepts: latents of the autoencoder, most frequent first, as text;
-    concept_statistics: `Decomposition`.
+    (`permutation_importance`). uncertainty: task → what its u and its region are worth (`trust_of`).
+    concepts: latents of the autoencoder, most frequent first, as text; concept_statistics: `Decomposition`.
     """
 
     table: list[dict[str, str]]
@@ -56,6 +58,7 @@ class Evaluation:
     inputs: list[dict[str, Any]] = field(default_factory=list)
     concepts: list[dict[str, Any]] = field(default_factory=list)
     concept_statistics: dict[str, float] = field(default_factory=dict)
+    uncertainty: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -66,6 +69,7 @@ class Evaluation:
         notes: Mapping[str, str],
         inputs: Sequence[dict[str, Any]] = (),
         concepts: tuple[list[dict[str, Any]], dict[str, float]] = ([], {}),
+        uncertainty: Mapping[str, dict[str, Any]] | None = None,
     ) -> Self:
         """From the comparisons by task."""
         from ple_model.evaluation.compare import table
@@ -94,6 +98,7 @@ class Evaluation:
             inputs=list(inputs),
             concepts=concepts[0],
             concept_statistics=concepts[1],
+            uncertainty=dict(uncertainty or {}),
         )
 
     def save(self, file: Path) -> None:
@@ -135,6 +140,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     past = baselines.past_brands(tables, rows, workspace.label_state().classes.get("brand_prediction", []))
     comparisons = []
     curves = {}
+    trust = {}
     for task in scorer.config.tasks:
         labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
         predictions = {MODEL: predicted.predictions[task.name], **others[task.name]}
@@ -154,14 +160,48 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
                 seed=settings.seed,
             )
         )
+        trust[task.name] = trust_of(kind, scorer, predicted, task.name, labels, mask, rows, settings)
         curve = kind.curve(predictions[MODEL][mask], labels[mask]) if mask.any() else None
         if curve is not None:
             curves[task.name] = curve
     model = scorer.bundle.model
     importance = input_importance(model, test, settings.seed, log)
-    result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, concept_rows(model, test, rows))
+    concepts = concept_rows(model, test, rows)
+    result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, concepts, trust)
     result.save(workspace.evaluation)
     return result
+
+
+def trust_of(
+    kind: "EvaluatedKind",
+    scorer: "Scorer",
+    predicted: "Predicted",
+    task: str,
+    labels: NDArray,
+    mask: NDArray,
+    rows: pl.DataFrame,
+    settings: Settings,
+) -> dict[str, Any]:
+    """What the u and the region of one task are worth on test rows: its `signal`, what it means in words
+    (`TaskUncertainty.meanings`), `fallback_share`, `selective` (`selective.Selective`, None where no u is published),
+    `coverage` (`selective.Coverage`, None without a region)."""
+    from ple_model.evaluation.selective import coverage, selective
+
+    fitted = scorer.bundle.calibration[task].uncertainty
+    customers = rows["customer_id"].to_numpy()
+    chance = {"resamples": settings.bootstrap_resamples, "seed": settings.seed}
+    u, found = predicted.u.get(task), predicted.regions.get(task)
+    worth = None if u is None else selective(kind, predicted.predictions[task], labels, mask, customers, u, **chance)
+    held = None
+    if found is not None and fitted.region is not None:
+        held = coverage(kind, fitted.region, found, labels, mask, customers, **chance)
+    return {
+        "signal": fitted.signal,
+        **fitted.meanings(),
+        "fallback_share": float(predicted.fallback[task].mean()),
+        "selective": None if worth is None else worth.to_dict(),
+        "coverage": None if held is None else held.to_dict(),
+    }
 
 
 def input_importance(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from feature_assets import registry
 from feature_assets.build import groups_of
 from feature_assets.data.dataset import DatasetConfig
@@ -142,9 +144,11 @@ def train(
         "seed": settings.seed,
     }
 
+    customers = pl.concat([rows for rows, _ in rows_of(workspace, "validation", ["customer_id"])])["customer_id"]
+
     def write(folder: Path) -> None:
         described = {task["name"]: task for task in describe(dataset)}
-        finish(model, training, validation, folder, classes, meta, described)
+        finish(model, training, validation, folder, classes, meta, described, customers.to_numpy())
         complete_bundle(folder, state, label_state, dataset)
 
     workspace.save_bundle(write)

@@ -8,7 +8,9 @@ metrics      point metrics on the eligible rows
 uplift       AUUC, Qini and the uplift curve from transformed outcomes
 bootstrap    intervals and paired differences by resampling customers
 calibration  maps from raw model outputs to predictions, fitted on validation rows
-uncertainty  u in [0, 1] of each row, and the fallback of the rows above the threshold
+conformal    intervals and sets that hold a label with a stated probability
+uncertainty  u in [0, 1] where it ranks errors among equal predictions, and the fallback
+selective    risk and coverage of an uncertainty, coverage of regions
 constant     predictions that use no features
 boosting     gradient-boosted trees of a fixed budget
 compare      the model beside its baselines

@@ -2,8 +2,9 @@
 
     model.json           network settings, versions, notes, digests of the other files
     weights.safetensors  parameters and buffers
-    tasks.json           each task's name, kind, unit, meaning and classes or brands, and more where it is described
-    calibration.json     each task's calibrator, uncertainty threshold and base rates
+    tasks.json           each task's name, kind, unit, meaning, classes or brands, and what its uncertainty is; more
+                         where it is described
+    calibration.json     each task's calibrator, uncertainty, base rates and region
 
 Other files beside them (feature schema, fitted state, vocabularies) belong to the pipeline.
 """
@@ -97,6 +98,7 @@ def save_bundle(
             "unit": "",
             "meaning": "",
             **(described or {}).get(task.name, {}),
+            **calibration[task.name].uncertainty.meanings(),
             "name": task.name,
             "kind": task.kind,
             "classes": list(classes.get(task.name, ())),

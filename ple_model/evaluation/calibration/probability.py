@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, softmax
 
-from ple_model.evaluation.calibration.base import Calibrator, minimise, normalised_entropy
+from ple_model.evaluation.calibration.base import Calibrator, minimise
 from ple_model.evaluation.kind import EPSILON, Floats, Ints
 
 MIN_CLASS_ROWS = 10  # binary: fewer rows of the rarer class: identity
@@ -18,7 +18,7 @@ MIN_CLASS_ROWS = 10  # binary: fewer rows of the rarer class: identity
 
 class _Probabilities(Calibrator):
     @classmethod
-    def fit(cls, x: Floats, y: NDArray, seed: int) -> Calibrator:
+    def fit(cls, x: Floats, y: NDArray) -> Calibrator:
         fitted = cls.likeliest(x, y)
         if fitted.loss(x, y) > cls.identity().loss(x, y):
             return cls.identity(len(y), "identity: the fitted map has a higher validation log loss")
@@ -32,9 +32,6 @@ class _Probabilities(Calibrator):
     @abstractmethod
     def loss(self, x: Floats, y: NDArray) -> float:
         """Mean log loss of raw outputs."""
-
-    def uncertainty(self, predictions: Floats, label_range: float) -> NDArray[np.float64]:
-        return normalised_entropy(np.ascontiguousarray(predictions, dtype=np.float64))
 
     def _clipped(self, x: Floats) -> Floats:
         return np.clip(self.apply(x), EPSILON, 1 - EPSILON)
@@ -51,11 +48,11 @@ class BinaryCalibrator(_Probabilities):
     note: str = ""
 
     @classmethod
-    def fit(cls, x: Floats, y: NDArray, seed: int) -> Calibrator:
+    def fit(cls, x: Floats, y: NDArray) -> Calibrator:
         rarer = int(min(y.sum(), len(y) - y.sum()))
         if rarer < MIN_CLASS_ROWS:
             return cls.identity(len(y), f"identity: {rarer} rows of the rarer class, {MIN_CLASS_ROWS} are needed")
-        return super().fit(x, y, seed)
+        return super().fit(x, y)
 
     @classmethod
     def likeliest(cls, x: Floats, y: NDArray) -> Self:
@@ -77,9 +74,6 @@ class BinaryCalibrator(_Probabilities):
 
     def apply(self, outputs: NDArray) -> NDArray[np.float64]:
         return expit(self.slope * np.asarray(outputs, dtype=np.float64) + self.intercept)
-
-    def uncertainty(self, predictions: Floats, label_range: float) -> NDArray[np.float64]:
-        return super().uncertainty(np.stack([predictions, 1 - predictions], axis=1), label_range)
 
 
 @dataclass(frozen=True)

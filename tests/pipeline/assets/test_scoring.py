@@ -23,6 +23,13 @@ def test_a_sound_table_has_no_problem() -> None:
     assert find_problems(GOOD, KNOWN) == []
 
 
+def test_an_uncertainty_that_is_not_published_is_null_in_every_row() -> None:
+    none = GOOD.with_columns(churn__u=pl.lit(None, dtype=pl.Float64))
+    assert find_problems(none, KNOWN) == []
+    some = GOOD.with_columns(churn__u=pl.Series([0.2, None]))
+    assert find_problems(some, KNOWN) == ["churn__u has 1 nulls"]
+
+
 @pytest.mark.parametrize(
     ("broken", "word"),
     [

@@ -29,5 +29,7 @@ def test_facts_of_a_night(trained: str, hindsight: bool, tmp_path: Path, dataset
     assert summary["facts"]["model version"] == f"2, trained as of {trained}"
     assert ("hindsight" in summary["facts"]["as-of date"]) is hindsight
     assert TRAINING_FAILED not in summary["facts"]
+    none = SCORES.with_columns(churn__u=pl.lit(None, dtype=pl.Float64))
+    assert summarise(arguments[0], none, *arguments[2:])["tasks"][0]["mean u"] == "–"
     failed = summarise(*arguments, training_failure="no label")["facts"][TRAINING_FAILED]
     assert failed == "no label (version 2 goes on scoring)"

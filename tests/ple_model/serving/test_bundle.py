@@ -47,7 +47,8 @@ def test_what_was_saved_is_loaded(folder: Path, made: Made) -> None:
     assert bundle.calibration == made[1]
     assert (bundle.classes, bundle.meta) == (samples.CLASSES, META)
     assert bundle.described["ltv"]["unit"] == "USD"
-    assert set(bundle.described["churn"]) == {"name", "kind", "unit", "meaning", "classes"}
+    told = {"uncertainty", "fallback", "region_level"}
+    assert set(bundle.described["churn"]) == {"name", "kind", "unit", "meaning", "classes"} | told
     assert not bundle.model.training
 
 
@@ -59,8 +60,9 @@ def test_equal_content_gives_equal_bytes_and_other_content_another_digest(
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
     assert digest == load_bundle(folder).digest
     calibration = dict(made[1])
+    rates = replace(calibration["ltv"].uncertainty.base_rates, population=(0.123,))
     calibration["ltv"] = replace(
-        calibration["ltv"], uncertainty=replace(calibration["ltv"].uncertainty, threshold=0.123)
+        calibration["ltv"], uncertainty=replace(calibration["ltv"].uncertainty, base_rates=rates)
     )
     assert save_bundle(tmp_path / "other", made[0], calibration, samples.CLASSES, META) != digest
 
