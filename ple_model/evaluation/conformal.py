@@ -32,9 +32,11 @@ MIN_BIN_ROWS = 50  # fewer rows a bin: fewer bins
 
 
 class Region(ABC):
-    """A fitted kind of region. Subclasses are frozen dataclasses; `form` names the class in files."""
+    """A fitted kind of region. Subclasses are frozen dataclasses; `form` names the class in files, `level` is the
+    stated coverage."""
 
     form: ClassVar[str]
+    level: float
 
     @abstractmethod
     def of(self, predictions: Floats, u: Floats | None, shown: Floats) -> NDArray:

@@ -103,7 +103,7 @@ class Scorer:
         for task in self.config.tasks:
             fitted = self.bundle.calibration[task.name]
             calibrated = fitted.calibrator.apply(raw.outputs[task.name])
-            signals = {**raw.signals[task.name], MISSING: missing}
+            signals: dict[str, NDArray] = {**raw.signals[task.name], MISSING: missing}
             judged = fitted.uncertainty.judge(calibrated, posterior, signals, columns)
             finite = np.isfinite(judged.predictions).all(axis=tuple(range(1, judged.predictions.ndim)))
             if not finite.all():

@@ -9,7 +9,8 @@
 | contrastive        | [n, M] scores    | softmax(a·x), a > 0                            | [n, M] brand shares  |
 
 A calibrator keeps the order of a row's classes (binary, contrastive) and of rows (binary, regression), since a > 0.
-With too few rows, or where the fit would be worse than none on its own rows, it is the identity and `note` says why.
+With few rows it stays near the identity; with too few, or where the fit would be worse than none on its own rows, it is
+the identity and `note` says why.
 `apply` works row by row: a row's prediction has the same bytes whatever batch it comes in.
 
 Sources: Platt (1999) with the target smoothing of his §2.2; Guo et al., "On Calibration of Modern Neural Networks"

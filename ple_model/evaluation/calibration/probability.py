@@ -14,6 +14,11 @@ from ple_model.evaluation.calibration.base import Calibrator, minimise
 from ple_model.evaluation.kind import EPSILON, Floats, Ints
 
 MIN_CLASS_ROWS = 10  # binary: fewer rows of the rarer class: identity
+#: Prior of Platt scaling: the standard deviation of log-slope and intercept around the identity. A customer's rows say
+#: much the same, so the likelihood is surer than it should be; on a tenth of the embedded data's validation customers
+#: this prior has the lower log loss on test rows for identity, half and shifted logits alike, on all of them it costs
+#: nothing. Beta calibration was level with it, isotonic regression worse everywhere.
+PLATT_SPREAD = 0.5
 
 
 class _Probabilities(Calibrator):
@@ -56,14 +61,19 @@ class BinaryCalibrator(_Probabilities):
 
     @classmethod
     def likeliest(cls, x: Floats, y: NDArray) -> Self:
+        """Most likely slope and intercept under a normal prior of `PLATT_SPREAD` around the identity."""
         positives = y.sum()
+        weight = 1 / (PLATT_SPREAD**2 * len(y))
         target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
 
         def loss(theta: NDArray) -> tuple[float, NDArray]:
             z = theta[0] * x + theta[1]
             error = expit(z) - target
+            slope, intercept = np.log(theta[0]), theta[1]
             value = -(target * log_expit(z) + (1 - target) * log_expit(-z)).mean()
-            return float(value), np.array([(error * x).mean(), error.mean()])
+            prior = weight * (slope**2 + intercept**2) / 2
+            of_slope = (error * x).mean() + weight * slope / theta[0]
+            return float(value + prior), np.array([of_slope, error.mean() + weight * intercept])
 
         slope, intercept = minimise(loss, 2)
         return cls(float(slope), float(intercept), len(y))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, log_softmax, softmax
+from sklearn.linear_model import LogisticRegression
 
 from ple_model.evaluation.calibration import (
     BinaryCalibrator,
@@ -65,6 +66,27 @@ def test_recovers_planted_miscalibration() -> None:
     brands = fit_calibrator(KINDS["contrastive"], *planted("contrastive", 5_000))
     assert isinstance(brands, ContrastiveCalibrator)
     assert brands.slope == pytest.approx(3, abs=0.15)
+
+
+def test_few_rows_stay_nearer_to_the_identity_and_predict_better_for_it() -> None:
+    """Against plain maximum likelihood on 120 rows of a network that is calibrated as it is."""
+    fresh = np.random.default_rng(0).normal(0, 1.5, 20_000)
+    truth = expit(fresh)
+
+    def loss(p: np.ndarray) -> float:
+        return float(-(truth * np.log(p) + (1 - truth) * np.log1p(-p)).mean())
+
+    losses = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(0, 1.5, 120)
+        y = (rng.random(120) < expit(x)).astype(np.float64)
+        fitted = fit_calibrator(KINDS["binary"], x, y)
+        plain = LogisticRegression(C=np.inf).fit(x[:, None], y)
+        assert isinstance(fitted, BinaryCalibrator)
+        losses.append((loss(fitted.apply(fresh)), loss(plain.predict_proba(fresh[:, None])[:, 1])))
+    ours, maximum = np.mean(losses, axis=0) - loss(truth)
+    assert ours < 0.75 * maximum
 
 
 def test_calibrated_probabilities_have_a_small_calibration_error_on_other_rows() -> None:
