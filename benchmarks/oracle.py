@@ -39,7 +39,9 @@ from feature_assets.simulation import simulate
 from feature_assets.simulation.oracle import write
 from feature_assets.snapshots import SnapshotPlan, plan
 from feature_assets.sources import load_tables
-from ple_model.evaluation.boosting import BinnedMatrix, BoostingBudget, BoostingTask, fit_all
+from ple_model.boosting.budget import BoostingBudget
+from ple_model.boosting.fit import BoostingTask, fit_all
+from ple_model.boosting.matrix import BinnedMatrix
 from ple_model.evaluation.bootstrap import Interval, resample
 from ple_model.evaluation.constant import repeat
 from ple_model.tasks import kind_of
@@ -188,13 +190,14 @@ def _boosted(
     """Task → constant and boosting → predictions of the test rows."""
     both = np.concatenate([training.features, scored.features[validation]])
     is_train = np.arange(len(both)) < len(training.features)
-    matrix = BinnedMatrix(both, is_train, ~is_train, BoostingBudget(workers=workers))
+    budget = BoostingBudget(workers=workers)
+    matrix = BinnedMatrix(both, is_train, ~is_train, budget.max_bin)
     labels = pl.concat([training.labels, scored.labels.filter(pl.Series(validation))])
     tasks = {}
     for task in labels.columns[2:]:
         values, mask = _targets(task, labels[task])
         tasks[task] = BoostingTask(kind_of(get_task(task).kind.name), values, mask, len(state.classes.get(task, "1")))
-    fitted = fit_all(matrix, tasks, seed=seed)
+    fitted = fit_all(matrix, tasks, budget, seed)
     tested = scored.features[test]
     return {
         task: {CONSTANT: repeat(model.constant, len(tested)), BOOSTING: model.predict(tested)}

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from feature_assets.labels import get_task
 from feature_assets.simulation.config import CATEGORIES
+from ple_model.boosting.budget import BoostingBudget, TreeBudget
+from ple_model.boosting.fit import BoostingTask, fit_all
+from ple_model.boosting.matrix import BinnedMatrix
 from ple_model.config import (
     AdaTTConfig,
     AutoencoderConfig,
@@ -21,7 +24,6 @@ from ple_model.config import (
     TaskConfig,
     TransferConfig,
 )
-from ple_model.evaluation.boosting import BinnedMatrix, BoostingBudget, BoostingTask, TreeBudget, fit_all
 from ple_model.inputs import Inputs
 from ple_model.serving.inference import raw_outputs
 from ple_model.tasks import kind_of
@@ -32,9 +34,7 @@ from ple_model.training.trainer import fit
 
 CLUSTERS = 20
 TREES = BoostingBudget(
-    single=TreeBudget(
-        rounds=60, early_stopping=60, learning_rate=0.05, leaves=2, min_leaf_rows=2_000, l2=10.0, max_rows=500_000
-    )
+    single=TreeBudget(rounds=60, early_stopping=60, learning_rate=0.05, leaves=2, min_leaf_rows=2_000, l2=10.0)
 )
 """Stumps, few of them: a transformed outcome is nearly all noise, and deeper trees learn that."""
 
@@ -103,10 +103,11 @@ def boosted(
     arrays = [frame.select(pl.all().cast(pl.Float32).fill_null(np.nan)).to_numpy() for frame in features]
     rows = np.concatenate(arrays[:2])
     is_train = np.arange(len(rows)) < len(arrays[0])
-    matrix = BinnedMatrix(rows, is_train, ~is_train, TREES.model_copy(update={"workers": workers}))
+    budget = TREES.model_copy(update={"workers": workers})
+    matrix = BinnedMatrix(rows, is_train, ~is_train, budget.max_bin)
     labels = pl.concat([train.select(names), valid.select(names)])
     wanted = {}
     for task in tasks(names):
         values, mask = kind_of(task).targets(task, labels[task.name])
         wanted[task.name] = BoostingTask(kind_of(task), values, mask, task.out)
-    return {name: model.predict(arrays[2]) for name, model in fit_all(matrix, wanted, seed).items()}
+    return {name: model.predict(arrays[2]) for name, model in fit_all(matrix, wanted, budget, seed).items()}

@@ -4,16 +4,20 @@
 later source wins. No other module of this package reads a setting from the environment.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feature_assets.data.dataset import DatasetConfig, load_dataset
-from ple_model.config import DEFAULT_EXPERTS, AdaTTConfig, ClosedModel, NetworkConfig, RawScaleConfig
-from ple_model.evaluation.boosting import BoostingBudget
+from pipeline.presets import PRESETS, merged
+from ple_model.boosting.budget import BoostingBudget
+from ple_model.boosting.choice import ColumnBudget
+from ple_model.closed import nearest
+from ple_model.config import ClosedModel, NetworkConfig
 from ple_model.training.config import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -53,21 +57,36 @@ class Settings(ClosedModel):
     mlflow_uri: str | None = None
     """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7
-    network: NetworkConfig = NetworkConfig(
-        experts=(*DEFAULT_EXPERTS, RawScaleConfig()), adatt=AdaTTConfig(warmup_epochs=1, freeze_epoch=3)
-    )
-    """All eight experts; the phases of adaTT fit the few epochs below."""
-    training: TrainingConfig = TrainingConfig(
-        phase1_epochs=3,
-        phase2_epochs=1,
-        warmup_epochs=1,
-        phase2_warmup_epochs=0,
-        restart_epochs=2,
-        batch_size_cpu=256,
-        learning_rate=2e-3,
-    )
-    """Not MODEL §13's numbers: docs/decisions/0005-training-on-two-cores.md says why."""
+    preset: str = "default"
+    """Where the settings below start from: a name in `pipeline/presets.py`."""
+    losses: Literal["task", "plain"] = "task"
+    """`task`: each task's own loss and weight (MODEL §2). `plain`: log loss and squared error, all weights 1."""
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+    columns: Literal["reference", "all", "chosen"] = "chosen"
+    """Columns that network and trees read: those of the design, every one, or those that trees gain most from."""
+    column_budget: ColumnBudget = ColumnBudget()
     boosting: BoostingBudget = BoostingBudget()
+    tuned_trees: bool = True
+    """Whether tasks take the searched settings in `data/trees/` of their data set, where it has some."""
+    blend: Literal["off", "auto"] = "auto"
+    """Whether a task may be predicted by network and trees together, with the weight that validation rows give."""
+
+    @field_validator("blend", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, value: Any) -> Any:
+        """YAML reads a bare `off` as false."""
+        return "off" if value is False else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        name = data.get("preset", "default")
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r}; {nearest(str(name), PRESETS)}")
+        return merged(PRESETS[name], data)
 
     def load_dataset(self) -> DatasetConfig:
         """The description of the data set of this deployment: `data/<name>.yaml`, or the file that `dataset` names.

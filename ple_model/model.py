@@ -3,6 +3,7 @@
 - Experts are of different types and read different inputs; one whose input a row lacks has gate weight exactly 0.
 - Rows of customers without a history get their blocks from the auxiliary path.
 - All gates are one Linear; the first layer behind them uses the identity of MODEL §4.2.
+- Members begin inside the experts that have them and behind the others; all that follows sees M·B rows.
 - Towers of one topological level run as one batch.
 - Raw outputs become label units as in every multi-task network (`multitask.py`).
 
@@ -26,6 +27,7 @@ from ple_model.layers.evidential import EvidentialHeads
 from ple_model.layers.gates import CGCAttention
 from ple_model.layers.hmm_routing import HMMRouting
 from ple_model.layers.logit_transfer import LogitTransfer
+from ple_model.layers.members import MemberScale, by_member, repeated
 from ple_model.layers.towers import TowerLevel
 from ple_model.multitask import MultiTaskNetwork, Outputs
 
@@ -41,9 +43,11 @@ class PLEClusterAdaTT(MultiTaskNetwork):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
+        self.members = config.members
         self.experts = build_experts(config)
         self.expert_names = tuple(self.experts)
         widths = [expert.width for expert in self._experts()]
+        self.begin = nn.ModuleList(self._begin(expert) for expert in self._experts())
         self.auxiliary = AuxiliaryPath(config.auxiliary, config.inputs, widths) if _has_auxiliary(config) else None
         self.gate = CGCAttention(config.gate, config.tasks, self.expert_names, widths)
         self.routing = HMMRouting(config.routing, config.inputs) if _has_modes(config) else None
@@ -52,7 +56,7 @@ class PLEClusterAdaTT(MultiTaskNetwork):
         self.basket = basket(config.basket, config.tasks, widths, hmm_width, config.inputs.clusters)
         self.transfer = LogitTransfer(config.transfer, config.tasks, config.basket.width)
         self.towers = nn.ModuleList(
-            TowerLevel(config.tower, [config.task(name) for name in level], config.basket.width)
+            TowerLevel(config.tower, [config.task(name) for name in level], config.basket.width, config.members)
             for level in self.transfer.levels
         )
         heads = config.evidential
@@ -64,32 +68,46 @@ class PLEClusterAdaTT(MultiTaskNetwork):
     def _experts(self) -> list[Expert]:
         return [expert for expert in self.experts.values() if isinstance(expert, Expert)]
 
+    def _begin(self, expert: Expert) -> nn.Module:
+        """Where members begin: inside the expert, or behind it by scales of its block."""
+        return nn.Identity() if self.members == 1 or expert.has_members else MemberScale(self.members, expert.width)
+
     def forward(self, inputs: Inputs, interpret: bool = False) -> Outputs:
         results = [expert(inputs, interpret) for expert in self._experts()]
         present = torch.stack([expert.present(inputs) for expert in self._experts()], dim=1)  # [B, N]
-        blocks = [result.output * present[:, i, None] for i, result in enumerate(results)]
+        present = repeated(present, self.members)  # from here on M·B rows
+        outputs = [begin(result.output) for begin, result in zip(self.begin, results, strict=True)]
+        blocks = [output * present[:, i, None] for i, output in enumerate(outputs)]
         if self.auxiliary is not None:
-            blocks, present = self.auxiliary(blocks, present, inputs)
+            blocks, present = self.auxiliary(blocks, present, inputs, self.members)
         shared = torch.cat(blocks, dim=1)
         blocks = list(shared.split([expert.width for expert in self._experts()], dim=1))  # all that follows reads it
         gates = self.gate(shared, present)  # [B, T, N]
-        modes = None if self.routing is None else self.routing(inputs)
-        behind = self.basket(blocks, gates * self.gate.scales, modes, inputs.cluster_probs)
+        modes = None if self.routing is None else repeated(self.routing(inputs), self.members)
+        clusters = repeated(inputs.cluster_probs, self.members)
+        behind = self.basket(blocks, gates * self.gate.scales, modes, clusters)
         by_name = dict(zip(self.task_names, behind.vectors.unbind(1), strict=True))
         predictions: dict[str, Tensor] = {}
         for level, tower in zip(self.transfer.levels, self.towers, strict=True):
             tower_in = self.transfer.level_inputs(level, [by_name[name] for name in level], predictions)
             predictions.update(tower(tower_in))
+        evidence: dict[str, Tensor] = {}
+        u: Tensor | None = None
+        if self.evidential is not None:
+            evidence = self.evidential(by_member(behind.vectors, self.members).mean(0))
+            u = None if self.training else self.evidential.uncertainty(evidence)
         return Outputs(
             predictions={name: predictions[name] for name in self.task_names},
             gates=gates,
             shared=shared,
             mixed=behind.mixed,
-            evidence={} if self.evidential is None else self.evidential(behind.vectors),
+            evidence=evidence,
+            u=u,
             losses={
                 f"{n}_{k}": v for n, r in zip(self.expert_names, results, strict=True) for k, v in r.losses.items()
             },
             interpretation={n: r.interpretation for n, r in zip(self.expert_names, results, strict=True) if interpret},
+            members=self.members,
         )
 
     def regularisation(self, outputs: Outputs) -> dict[str, Tensor]:
@@ -101,7 +119,8 @@ class PLEClusterAdaTT(MultiTaskNetwork):
         if not bool(self.gate.frozen):
             terms["gate_entropy"] = self.gate.regularisation(outputs.gates)
         if self.autoencoder is not None:
-            terms["autoencoder"] = self.autoencoder(outputs.shared.detach()).loss
+            first = by_member(outputs.shared.detach(), self.members)[0]
+            terms["autoencoder"] = self.autoencoder(first).loss
         return terms
 
     def fit_inputs(self, inputs: Inputs) -> None:
@@ -124,6 +143,7 @@ class PLEClusterAdaTT(MultiTaskNetwork):
     def apply_frozen(self) -> None:
         self.gate.requires_grad_(not bool(self.gate.frozen))
         self.experts.requires_grad_(not bool(self.shared_frozen))
+        self.begin.requires_grad_(not bool(self.shared_frozen))
         if self.auxiliary is not None:
             self.auxiliary.requires_grad_(not bool(self.shared_frozen))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -18,6 +18,7 @@ from ple_model.closed import nearest
 from ple_model.inputs import Inputs
 from ple_model.layers.contrastive import CandidateTable
 from ple_model.layers.evidential import EvidentialHeads
+from ple_model.layers.members import by_member
 from ple_model.tasks import kind_of
 
 if TYPE_CHECKING:
@@ -27,19 +28,27 @@ if TYPE_CHECKING:
 
 @dataclass
 class Outputs:
-    """predictions: task → raw output [B, out] (logits, standardised value, or query); gates [B, T, N] in the order of
-    the configuration's tasks and of `expert_names`; shared [B, D], h_shared before the gates; mixed [B, T_group, H] of
-    each group, the output of the first layer behind the gates (`BasketOutput.mixed`); evidence: as of
-    `EvidentialHeads`; losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when
-    asked for."""
+    """predictions: task → raw output [M·B, out] (logits, standardised value, or query) of M `members`, member after
+    member; gates [M·B, T, N] in the order of the configuration's tasks and of `expert_names`; shared [M·B, D], h_shared
+    before the gates; mixed [M·B, T_group, H] of each group, the output of the first layer behind the gates
+    (`BasketOutput.mixed`); evidence: as of `EvidentialHeads`, of B rows; u [B, T]: their uncertainty, outside of
+    training; losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when asked
+    for."""
 
     predictions: dict[str, Tensor]
     gates: Tensor
     shared: Tensor
     mixed: tuple[Tensor, ...] | None = None
     evidence: dict[str, Tensor] = field(default_factory=dict)
+    u: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
     interpretation: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    members: int = 1
+
+    @property
+    def row_gates(self) -> Tensor:
+        """[B, T, N]: each row's gates, mean over members."""
+        return by_member(self.gates, self.members).mean(0)
 
 
 @contextmanager
@@ -80,7 +89,7 @@ class MultiTaskNetwork(nn.Module):
 
     experts: the part that phase 2 freezes and by whose gradients tasks are compared. expert_names: the last axis of
     the gates. evidential: heads beside the towers, or None. shared_frozen: buffer, whether phase 2 has frozen
-    `experts`.
+    `experts`. members: M, networks that share matrices (`layers.members`).
     """
 
     config: ModelConfig | BaselineConfig
@@ -89,6 +98,7 @@ class MultiTaskNetwork(nn.Module):
     experts: nn.Module
     evidential: EvidentialHeads | None
     shared_frozen: Tensor
+    members: int = 1
 
     def __init__(self, config: ModelConfig | BaselineConfig) -> None:
         super().__init__()
@@ -149,7 +159,18 @@ class MultiTaskNetwork(nn.Module):
         """
         with evaluating(self):
             outputs = self(inputs)
-        return {name: self.to_units(name, raw) for name, raw in outputs.predictions.items()}
+        return {name: self.to_units(name, raw) for name, raw in self.averaged(outputs).predictions.items()}
+
+    def averaged(self, outputs: Outputs) -> Outputs:
+        """The outputs with the members' predictions averaged in the final unit of each task, [B, out]; of one member,
+        the outputs as they are."""
+        if outputs.members == 1:
+            return outputs
+        predictions = {}
+        for task in self.config.tasks:
+            raw = by_member(outputs.predictions[task.name], outputs.members)
+            predictions[task.name] = kind_of(task).average(raw)
+        return replace(outputs, predictions=predictions, gates=outputs.row_gates, members=1)
 
     def to_units(self, task: str, raw: Tensor) -> Tensor:
         """A raw output [B, out] of `forward` in the final unit of its task: see `predict`."""

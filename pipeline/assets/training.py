@@ -21,7 +21,8 @@ from pipeline.reports.describe import markdown
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import CHAMPION, Tracking
 from pipeline.settings import Settings
-from pipeline.training import fitting, log, material, model, promotion, registration, training_set
+from pipeline.training import columns, fitting, log, material, model, promotion, registration, training_set, trees
+from pipeline.training.columns import ColumnChoice
 from pipeline.training.decision import decide
 from pipeline.training.evaluation import Evaluation, evaluate
 from pipeline.training.workspace import Workspace
@@ -100,6 +101,20 @@ def build_training_set(context: Context, lake: Lake, settings: GivenSettings) ->
     )
 
 
+def choose_columns(context: Context, lake: Lake, settings: GivenSettings) -> dg.MaterializeResult:
+    """Choose the columns that network and trees read, on training rows only."""
+    work = workspace(context, lake)
+    plan = material.training_plan(settings, lake.tables(context.partition_key).dataset, day_of(context))
+    choice = columns.choose(work, plan, settings, context.log.info)
+    return dg.MaterializeResult(
+        metadata={
+            "choice": settings.columns,
+            **choice.summary(),
+            "columns": markdown(pl.DataFrame(choice.table, infer_schema_length=None), rows=len(choice.table)),
+        }
+    )
+
+
 def train_model(
     context: Context, lake: Lake, tracking: Tracking, settings: GivenSettings
 ) -> Iterator[dg.MaterializeResult]:
@@ -118,12 +133,18 @@ def train_model(
         log=context.log.info,
     )
     state = work.state()
-    network = model.model_config(settings.network, state, work.label_state(), plan).to_dict()
+    choice = ColumnChoice.from_dict(work.columns())
+    network = model.model_config(settings, state, work.label_state(), plan, choice).to_dict()
     parameters = log.parameters_of(settings, network, plan, dataset, state.version)
     log.log_training(work, tracking, run_id, result, parameters, dataset, phase1)
     rows = work.labels().filter(pl.col("role") == "train").height
     yield dg.MaterializeResult(
-        metadata={**training_metadata(result, rows), "mlflow run": run_id}, check_results=[parts_check(parts)]
+        metadata={
+            **training_metadata(result, rows),
+            "predicted by": markdown(pl.DataFrame(model.predicted_by(work.bundle)), rows=100),
+            "mlflow run": run_id,
+        },
+        check_results=[parts_check(parts)],
     )
 
 
@@ -133,7 +154,7 @@ def evaluation(context: Context, lake: Lake, tracking: Tracking, settings: Given
     result = evaluate(work, lake.tables(context.partition_key), settings, context.log.info)
     log.log_evaluation(result, tracking, log.open_run(work, tracking, day_of(context), {}))
     return dg.MaterializeResult(
-        metadata={**evaluation_metadata(result), "boosting budget": settings.boosting.model_dump()}
+        metadata={**evaluation_metadata(result), "boosting budget": trees.budget_of(settings).to_dict()}
     )
 
 
@@ -202,16 +223,24 @@ STEPS: Sequence[Step] = (
         {"check_specs": [dg.AssetCheckSpec("no_label_leaks", asset=key("training_set"), blocking=True)]},
     ),
     Step(
+        "columns",
+        choose_columns,
+        "Columns that network and trees read, each within its training range; chosen on training rows.",
+        ("lightgbm",),
+    ),
+    Step(
         "model",
         train_model,
-        "PLE-Cluster-adaTT, fitted on the training snapshots and calibrated on validation customers.",
-        ("pytorch",),
+        "PLE-Cluster-adaTT and boosted trees, fitted on the training snapshots, blended and calibrated on validation "
+        "customers.",
+        ("pytorch", "lightgbm"),
         {"pool": "gpu", "check_specs": [dg.AssetCheckSpec("every_part_learns", asset=key("model"))]},
     ),
     Step(
         "evaluation",
         evaluation,
-        "The calibrated model beside a constant and LightGBM on the same test rows, later than every training label.",
+        "The calibrated model, its network alone, its trees alone and a constant on the same test rows, which are "
+        "later than every training label.",
         ("lightgbm", "pytorch"),
     ),
     Step(
@@ -230,7 +259,7 @@ STEPS: Sequence[Step] = (
 
 
 def training_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The seven training assets, each downstream of the one before it; the first reads the contract tables."""
+    """The training assets, each downstream of the one before it; the first reads the contract tables."""
     assets = []
     deps = [table_key(name) for name in CONTRACT_TABLES]
     for step in STEPS:

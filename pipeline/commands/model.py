@@ -11,7 +11,7 @@ def model() -> None:
     settings = settings_of()
     from feature_assets import registry
     from feature_assets.labels import every_task
-    from pipeline.training.model import with_relations
+    from pipeline.training.model import network_for
     from ple_model.config import InputConfig, ModelConfig
     from ple_model.interpretation.parameters import table
     from ple_model.model import PLEClusterAdaTT
@@ -19,7 +19,6 @@ def model() -> None:
     inputs = InputConfig(
         columns=registry.names(), present=tuple(range(len(registry.names()))), normalised=registry.normalised()
     )
-    tasks = [task for task in every_task() if task.default]
-    values = with_relations(settings.network, [task.name for task in tasks])
-    config = ModelConfig.from_dict({"inputs": inputs, "tasks": [task.for_model() for task in tasks], **values})
+    values = network_for(settings, [task.name for task in every_task() if task.default], {})
+    config = ModelConfig.from_dict({"inputs": inputs, **values})
     click.echo(table(PLEClusterAdaTT(config)))

@@ -28,7 +28,7 @@ MODEL = "ple"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 BUNDLE = "bundle"
-_REQUIREMENTS = ("numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensors", "scipy", "torch")
+_REQUIREMENTS = ("lightgbm", "numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensors", "scipy", "torch")
 
 
 @dataclass(frozen=True)
@@ -154,11 +154,18 @@ class Tracking(dg.ConfigurableResource):
 
     # --- models -----------------------------------------------------------------------------------------------
     def register(
-        self, run_id: str, bundle: Path, example: "pl.DataFrame", outputs: "pl.DataFrame", tags: Mapping[str, str]
+        self,
+        run_id: str,
+        bundle: Path,
+        example: "pl.DataFrame",
+        outputs: "pl.DataFrame",
+        tags: Mapping[str, str],
+        description: str = "",
     ) -> RegisteredVersion:
         """Log the bundle with its signature and make it the newest version of the model `ple`.
 
-        `example` is two or more rows of the feature matrix, `outputs` their scores.
+        `example` is two or more rows of the feature matrix, `outputs` their scores; `description` is shown with the
+        version.
         """
         import ple_model
 
@@ -180,7 +187,9 @@ class Tracking(dg.ConfigurableResource):
                 self.client.create_registered_model(
                     MODEL, description="16 calibrated predictions about every customer (PLE-Cluster-adaTT)."
                 )
-            version = self.client.create_model_version(MODEL, info.model_uri, run_id, tags=dict(tags))
+            version = self.client.create_model_version(
+                MODEL, info.model_uri, run_id, tags=dict(tags), description=description
+            )
         return self._describe(version)
 
     def version_of_run(self, run_id: str) -> RegisteredVersion | None:

@@ -24,9 +24,9 @@ from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ple_model.epochs import Network
     from ple_model.evaluation.compare import Comparison
     from ple_model.evaluation.kind import EvaluatedKind
-    from ple_model.model import PLEClusterAdaTT
     from ple_model.serving.scorer import Predicted, Scorer
     from ple_model.training.data import TensorTable
 
@@ -43,7 +43,8 @@ class Evaluation:
     """The metrics of a candidate and its baselines, as JSON can hold them.
 
     table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → better, level,
-    worse or unknown, of the model. gates: task → expert → mean weight. reliability: task → bins of (predicted,
+    worse or unknown, of the model: what is registered, and for a blend its network alone and its trees alone are among
+    the baselines. gates: task → expert → mean weight. reliability: task → bins of (predicted,
     observed, rows). notes: task → a remark of LightGBM. inputs: the loss that shuffling an input adds to a task
     (`permutation_importance`). uncertainty: task → what its u and its region are worth (`trust_of`).
     concepts: latents of the autoencoder, most frequent first, as text; concept_statistics: `Decomposition`.
@@ -128,23 +129,31 @@ class Evaluation:
 def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Callable[[str], None]) -> Evaluation:
     """Predict the test rows with the bundle and with every baseline, compare, and save the result."""
     from ple_model.evaluation.compare import compare
+    from ple_model.serving.blend import tree_predictions
     from ple_model.serving.bundle import load_bundle
     from ple_model.serving.scorer import Scorer
     from ple_model.tasks import kind_of
 
     scorer = Scorer(load_bundle(workspace.bundle))
-    train, validation, test = (tensors(workspace, role, scorer.config) for role in ("train", "validation", "test"))
+    test = tensors(workspace, "test", scorer.config)
     rows = pl.concat([part for part, _ in rows_of(workspace, "test", ["customer_id", "as_of"])])
     predicted = scorer.predict(test.inputs)
-    others, notes = baselines.fit(train, validation, test, scorer.config, settings, log)
+    trees = workspace.trees()
+    grown = tree_predictions(trees, test.inputs, scorer.config.inputs)
     past = baselines.past_brands(tables, rows, workspace.label_state().classes.get("brand_prediction", []))
     comparisons = []
     curves = {}
     trust = {}
     for task in scorer.config.tasks:
         labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
-        predictions = {MODEL: predicted.predictions[task.name], **others[task.name]}
-        kind = kind_of(task)
+        kind, halves = kind_of(task), scorer.bundle.calibration[task.name].halves
+        assert halves is not None  # every training grows trees
+        predictions = {
+            MODEL: predicted.predictions[task.name],
+            baselines.CONSTANT: trees[task.name].constants(len(test)),
+            baselines.NETWORK: predicted.network[task.name],
+            baselines.BOOSTING: kind.in_range(halves.trees.apply(kind.outputs_of(grown[task.name]))),
+        }
         own_past = kind.own_past(past, predictions[baselines.CONSTANT][0])
         if own_past is not None:
             predictions[baselines.OWN_PAST] = own_past
@@ -166,6 +175,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
             curves[task.name] = curve
     model = scorer.bundle.model
     importance = input_importance(model, test, settings.seed, log)
+    notes = {name: boosted.note for name, boosted in trees.items()}
     concepts = concept_rows(model, test, rows)
     result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, concepts, trust)
     result.save(workspace.evaluation)
@@ -205,7 +215,7 @@ def trust_of(
 
 
 def input_importance(
-    model: "PLEClusterAdaTT", test: "TensorTable", seed: int, log: Callable[[str], None]
+    model: "Network", test: "TensorTable", seed: int, log: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Rows of `permutation_importance` over a spread of the test rows."""
     from ple_model.interpretation.permutation import permutation_importance
@@ -215,7 +225,7 @@ def input_importance(
 
 
 def concept_rows(
-    model: "PLEClusterAdaTT", test: "TensorTable", rows: pl.DataFrame
+    model: "Network", test: "TensorTable", rows: pl.DataFrame
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The features and tasks behind the autoencoder's most frequent latents, each customer at their last test date."""
     import torch

@@ -86,7 +86,7 @@ def parameters_of(
     settings: Settings, model: Mapping[str, Any], plan: SnapshotPlan, dataset: DatasetConfig, state_version: str
 ) -> dict[str, Any]:
     """Parameters of a run, flat. `model`: the network's configuration as plain values."""
-    inputs = {name: value for name, value in model["inputs"].items() if name != "columns"}
+    inputs = {name: value for name, value in model["inputs"].items() if name not in ("columns", "bounds")}
     inputs["present"] = len(inputs["present"])
     return {
         **flatten({**model, "inputs": inputs}, "model"),
@@ -94,6 +94,8 @@ def parameters_of(
         "as_of": plan.as_of,
         "dataset": dataset.name,
         "state_version": state_version,
+        "columns": settings.columns,
+        "blend": settings.blend,
         "seed": settings.seed,
         "training_snapshots": len(plan.train),
         "evaluation_snapshots": len(plan.holdout),

@@ -20,6 +20,7 @@ from feature_assets.labels import windows
 from feature_assets.snapshots import SnapshotPlan, plan
 from pipeline.resources.digests import code_digest
 from pipeline.settings import Settings
+from pipeline.training import trees
 
 NOT_CONTENT = {"home", "mlflow_uri", "data_dir", "schedule_cron", "catch_up_days", "retrain_after_days"}
 """Settings that decide where and when a training runs, but not its content."""
@@ -43,12 +44,14 @@ def training_plan(settings: Settings, dataset: DatasetConfig, as_of: date) -> Sn
 
 
 def material_digest(settings: Settings, delivery: str, as_of: date, plugin_files: Iterable[Path] = ()) -> str:
-    """16 hex digits of the delivery, the date, the settings, all code, the libraries, the threads and the machine."""
+    """16 hex digits of the delivery, the date, the settings and the searched ones, all code, the libraries, the threads
+    and the machine."""
     return _digest(
         {
             "delivery": delivery,
             "as_of": as_of.isoformat(),
             "settings": settings.model_dump(mode="json", exclude=NOT_CONTENT),
+            "trees": trees.budget_of(settings).to_dict(),
             "code": code_digest([*package_files(), *plugin_files]),
             **environment(),
         }

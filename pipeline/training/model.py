@@ -1,6 +1,7 @@
 """The network of a training: its configuration from the data set's inputs, its fit, its calibration, its bundle."""
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,13 @@ from feature_assets.snapshots import SnapshotPlan
 from feature_assets.state import FeatureState
 from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
+from pipeline.training import trees
+from pipeline.training.columns import ColumnChoice
 from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ple_model.config import InputConfig, ModelConfig, NetworkConfig, SideConfig
+    from ple_model.config import InputConfig, ModelConfig, SideConfig
     from ple_model.interpretation.parts import Parts
     from ple_model.training.data import TensorTable
     from ple_model.training.report import EpochReport
@@ -28,14 +31,16 @@ if TYPE_CHECKING:
 EXAMINED_ROWS = 512
 
 
-def input_config(state: FeatureState) -> "InputConfig":
-    """The model's inputs that this data set delivers, from the schema and the fitted state."""
+def input_config(state: FeatureState, choice: ColumnChoice) -> "InputConfig":
+    """The model's inputs: of what this data set delivers, the chosen columns in the range of their training values."""
     from ple_model.config import InputConfig
 
     clusters = next(side for side in registry.side_inputs() if side.name == "cluster_probs")
+    read = sorted(choice.read, key=registry.positions().__getitem__)
     return InputConfig(
         columns=registry.names(),
-        present=tuple(sorted(registry.positions()[name] for name in state.present)),
+        present=tuple(registry.positions()[name] for name in read),
+        bounds=tuple(choice.bounds[name] for name in read),
         normalised=registry.normalised(),
         clusters=clusters.shape[0],
         sides=side_inputs_of(state),
@@ -65,29 +70,34 @@ def side_inputs_of(state: FeatureState) -> "tuple[SideConfig, ...]":
 
 
 def model_config(
-    network: "NetworkConfig", state: FeatureState, label_state: LabelState, plan: SnapshotPlan
+    settings: Settings, state: FeatureState, label_state: LabelState, plan: SnapshotPlan, choice: ColumnChoice
 ) -> "ModelConfig":
-    """The network for the inputs of a fitted state and the tasks that are on."""
+    """The network for the chosen inputs of a fitted state and the tasks that are on."""
     from ple_model.config import ModelConfig
 
     counts = {task: len(names) for task, names in label_state.classes.items()}
-    tasks = [get_task(name).for_model(counts.get(name)) for name in plan.windows]
-    values = with_relations(network, plan.windows)
-    return ModelConfig.from_dict({"inputs": input_config(state), "tasks": tasks, **values})
+    values = network_for(settings, plan.windows, counts)
+    return ModelConfig.from_dict({"inputs": input_config(state, choice), **values})
 
 
-def with_relations(network: "NetworkConfig", tasks: Iterable[str]) -> dict[str, Any]:
-    """The network's settings as plain values; without relations of its own, those declared with the tasks."""
-    values = network.to_dict()
+def network_for(settings: Settings, tasks: Iterable[str], counts: Mapping[str, int]) -> dict[str, Any]:
+    """The network's settings and those of its tasks as plain values; without relations of its own, the network has
+    those declared with the tasks. counts: task → classes or candidates of the data set."""
+    from ple_model.tasks import TaskConfig
+
+    tasks = list(tasks)
+    configured = [TaskConfig.from_dict(get_task(name).for_model(counts.get(name))) for name in tasks]
+    values = settings.network.to_dict()
+    values["tasks"] = [task.plain() if settings.losses == "plain" else task for task in configured]
     values["transfer"]["relations"] = values["transfer"]["relations"] or relations(tasks)
     return values
 
 
-def model_columns(inputs: "InputConfig", state: FeatureState) -> list[str]:
+def model_columns(inputs: "InputConfig") -> list[str]:
     """Columns of the feature matrix that the model reads, `customer_id` first."""
     from ple_model.serving.scorer import side_columns
 
-    return ["customer_id", *state.present, *side_columns(inputs)]
+    return ["customer_id", *(inputs.columns[i] for i in inputs.present), *side_columns(inputs)]
 
 
 def tensors(workspace: Workspace, role: str, config: "ModelConfig") -> "TensorTable":
@@ -95,7 +105,7 @@ def tensors(workspace: Workspace, role: str, config: "ModelConfig") -> "TensorTa
     from ple_model.serving.scorer import inputs_from_frame
     from ple_model.training.data import TensorTable, targets_from_frame
 
-    columns = model_columns(config.inputs, workspace.state())
+    columns = model_columns(config.inputs)
     return TensorTable.concat(
         [
             TensorTable.of(inputs_from_frame(features, config.inputs), targets_from_frame(labels, config.tasks))
@@ -112,10 +122,12 @@ def train(
     on_epoch: "Callable[[EpochReport], None]",
     log: Callable[[str], None],
 ) -> "tuple[FitResult, Parts]":
-    """Fit the network, calibrate it on validation rows, write the bundle, and examine which parts take part.
+    """Fit the network, grow the trees, blend and calibrate both on validation rows, write the bundle, and examine which
+    parts of the network take part.
 
     Resumes at the last checkpoint of an interrupted training.
     """
+    from ple_model.epochs import at_epochs
     from ple_model.experts.base import spread_rows
     from ple_model.interpretation.parts import examine
     from ple_model.training.finish import finish
@@ -123,7 +135,7 @@ def train(
     from ple_model.training.trainer import fit
 
     state, label_state = workspace.state(), workspace.label_state()
-    config = model_config(settings.network, state, label_state, plan)
+    config = model_config(settings, state, label_state, plan, ColumnChoice.from_dict(workspace.columns()))
     training, validation = (tensors(workspace, role, config) for role in ("train", "validation"))
     log(f"{len(training):,} training rows, {len(validation):,} validation rows")
     model = build(config, training, seed=settings.seed)
@@ -136,6 +148,7 @@ def train(
         on_epoch=on_epoch,
         progress=True,
     )
+    grown = trees.grow(workspace, training, validation, config, settings, log)
     classes = {task.name: label_state.classes[task.name] for task in config.tasks if task.name in label_state.classes}
     meta = {
         "dataset": dataset.name,
@@ -148,7 +161,19 @@ def train(
 
     def write(folder: Path) -> None:
         described = {task["name"]: task for task in describe(dataset)}
-        finish(model, training, validation, folder, classes, meta, described, customers.to_numpy())
+        network = at_epochs(model, result.epochs, result.weights)
+        finish(
+            network,
+            training,
+            validation,
+            folder,
+            classes,
+            meta,
+            described,
+            grown,
+            blended=settings.blend == "auto",
+            customers=customers.to_numpy(),
+        )
         complete_bundle(folder, state, label_state, dataset)
 
     workspace.save_bundle(write)
@@ -163,3 +188,9 @@ def complete_bundle(folder: Path, state: FeatureState, label_state: LabelState, 
     publish_json(label_state.to_dict(), folder / "labels.json")
     publish_json(dataset.model_dump(mode="json"), folder / "dataset.json")
     state.save(folder / "state")
+
+
+def predicted_by(bundle: Path) -> list[dict[str, str]]:
+    """Task, and in words what predicts it: the network, or a blend with trees."""
+    tasks = json.loads((bundle / "tasks.json").read_text())
+    return [{"task": task["name"], "predicted by": task["predicted_by"]} for task in tasks]

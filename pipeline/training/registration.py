@@ -8,7 +8,8 @@ import polars as pl
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
 from pipeline.scores import score_matrix
-from pipeline.training.model import input_config, model_columns
+from pipeline.training.columns import ColumnChoice
+from pipeline.training.model import input_config, model_columns, predicted_by
 from pipeline.training.workspace import Workspace
 
 EXAMPLE_ROWS = 2
@@ -32,6 +33,7 @@ def register(
             example.drop("as_of"),
             score_matrix(example, workspace.bundle),
             tags={"as_of": as_of.isoformat(), "state_version": state.version, "dataset": dataset.name},
+            description="; ".join(f"{row['task']}: {row['predicted by']}" for row in predicted_by(workspace.bundle)),
         )
         tracking.finish(run_id)
     workspace.save_version(version.version)
@@ -44,5 +46,6 @@ def example_rows(workspace: Workspace) -> pl.DataFrame:
     state = workspace.state()
     newest = workspace.labels()["as_of"].max()
     assert isinstance(newest, date)
-    columns = [*model_columns(input_config(state), state), "as_of"]
+    inputs = input_config(state, ColumnChoice.from_dict(workspace.columns()))
+    columns = [*model_columns(inputs), "as_of"]
     return pl.read_parquet(workspace.snapshot(newest), columns=columns).head(EXAMPLE_ROWS)

@@ -3,6 +3,7 @@
     decision.json     why this training runs          material.json  digest of everything that decides the content
     state/            fitted feature state            snapshots/<date>.parquet  feature matrix of a training date
     label_state.json  vocabularies and edges          labels.parquet            labels, roles and masks of all rows
+    columns.json      columns that the model reads    trees/                    boosted trees of every task
     checkpoints/      of the trainer                  bundle/                   the folder that is registered
     run.json          MLflow run                      evaluation.json           the comparison with the baselines
     registered.json   number of the version
@@ -12,11 +13,11 @@ Nothing else about a training belongs here: the steps compute, this class stores
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -24,6 +25,9 @@ from feature_assets.labels import LabelState
 from feature_assets.state import FeatureState
 from pipeline.resources.files import empty_beside, publish_folder, publish_frame, publish_json
 from pipeline.training.decision import Decision
+
+if TYPE_CHECKING:
+    from ple_model.boosting.boosted import Boosted
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,34 @@ class Workspace:
         return pl.read_parquet(self.folder / "labels.parquet")
 
     # --- model --------------------------------------------------------------------------------------------------
+    def has_columns(self) -> bool:
+        """Whether the columns are chosen."""
+        return (self.folder / "columns.json").is_file()
+
+    def save_columns(self, choice: dict[str, Any]) -> None:
+        """Write the columns that the model reads."""
+        publish_json(choice, self.folder / "columns.json")
+
+    def columns(self) -> dict[str, Any]:
+        """The columns that the model reads, as `ColumnChoice.to_dict` gives them."""
+        return dict(json.loads((self.folder / "columns.json").read_text()))
+
+    def has_trees(self) -> bool:
+        """Whether the boosted trees are grown."""
+        return (self.folder / "trees").is_dir()
+
+    def save_trees(self, fitted: "Mapping[str, Boosted]") -> None:
+        """Write the boosted trees of every task."""
+        from ple_model.boosting.files import save_trees
+
+        self._publish_folder("trees", lambda folder: save_trees(folder, fitted))
+
+    def trees(self) -> "dict[str, Boosted]":
+        """The boosted trees of every task; their texts are verified against their digests."""
+        from ple_model.boosting.files import load_trees
+
+        return load_trees(self.folder / "trees")
+
     @property
     def checkpoints(self) -> Path:
         """Folder of the trainer's checkpoints."""

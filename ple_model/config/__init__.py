@@ -23,6 +23,7 @@ from ple_model.config.experts import (
     TemporalConfig,
     TransformerBranchConfig,
     UnifiedHGCNConfig,
+    WideConfig,
 )
 from ple_model.config.inputs import DEFAULT_SIDES, InputConfig, SideConfig, SideName
 from ple_model.config.network import (
@@ -75,14 +76,16 @@ __all__ = [
     "TransformerBranchConfig",
     "UnifiedHGCNConfig",
     "WeightingConfig",
+    "WideConfig",
 ]
 
 
 class NetworkConfig(ClosedModel):
     """The settings that do not depend on the data set. `experts` are the blocks of h_shared in order; leave one out to
-    switch it off."""
+    switch it off. `members`: networks that share all matrices but those of the towers' last layers (MODEL §16)."""
 
     experts: tuple[AnyExpert, ...] = Field(default=DEFAULT_EXPERTS, min_length=1)
+    members: int = Field(default=1, ge=1)
     gate: GateConfig = GateConfig()
     routing: RoutingConfig = RoutingConfig()
     basket: BasketConfig = BasketConfig()

@@ -210,6 +210,22 @@ class RawScaleConfig(ExpertConfig):
     dropout: Dropout = 0.1
 
 
+class WideConfig(ExpertConfig):
+    """An MLP over all flat columns as normal quantiles, with missing flags; members begin here (MODEL §16).
+
+    quantiles: steps between the knots of a column. flags: patterns of missing columns that are flagged, at most.
+    fit_rows: training rows that both are taken from. hidden: widths before the last layer.
+    """
+
+    name: Literal["wide"] = "wide"
+    width: Width = 192
+    quantiles: int = Field(default=200, ge=2)
+    flags: int = Field(default=32, ge=1)
+    fit_rows: int = Field(default=20_000, ge=1)
+    hidden: tuple[Width, ...] = (256,)
+    dropout: Dropout = 0.1
+
+
 add_to_pool(
     UnifiedHGCNConfig,
     PersLayConfig,
@@ -219,6 +235,7 @@ add_to_pool(
     CausalConfig,
     OptimalTransportConfig,
     RawScaleConfig,
+    WideConfig,
 )
 
 DEFAULT_EXPERTS: tuple[ExpertConfig, ...] = (
@@ -230,4 +247,4 @@ DEFAULT_EXPERTS: tuple[ExpertConfig, ...] = (
     CausalConfig(),
     OptimalTransportConfig(),
 )
-"""The seven that are on by default; `RawScaleConfig()` is the eighth."""
+"""The seven that are on by default; `RawScaleConfig()` is the eighth, `WideConfig()` the ninth."""

@@ -78,11 +78,13 @@ class InputConfig(ClosedModel):
 
     columns: names of all feature columns (`group__measure`), the first `normalised` of them scaled, the rest raw (the
     layout has 734 and 644). present: indices of the columns that the data set has, ascending; the others are absent
-    and never read. clusters: components of the mixture model. sides: the side inputs that it has.
+    and never read. bounds: lowest and highest value that each present column is read as, values beyond it are moved to
+    it; empty bounds none. clusters: components of the mixture model. sides: the side inputs that it has.
     """
 
     columns: tuple[str, ...] = Field(min_length=1)
     present: tuple[int, ...] = Field(min_length=1)
+    bounds: tuple[tuple[float, float], ...] = ()
     normalised: int = Field(default=644, ge=0)
     clusters: int = Field(default=20, ge=1)
     sides: tuple[SideConfig, ...] = DEFAULT_SIDES
@@ -94,6 +96,10 @@ class InputConfig(ClosedModel):
         if self.normalised > len(self.columns):
             raise ValueError(f"inputs.normalised = {self.normalised} exceeds the {len(self.columns)} columns")
         _check_indices("inputs.present", self.present, len(self.columns))
+        if len(self.bounds) not in (0, len(self.present)):
+            raise ValueError(f"inputs.bounds has {len(self.bounds)} entries for {len(self.present)} present columns")
+        if any(low > high for low, high in self.bounds):
+            raise ValueError("inputs.bounds has a lowest value above the highest")
         names = [side.name for side in self.sides]
         if len(set(names)) != len(names):
             raise ValueError("inputs.sides holds a name twice")

@@ -13,11 +13,15 @@ from ple_model.tasks.config import Relation
 
 
 class GateConfig(ClosedModel):
-    """CGC attention (MODEL §4). prior_bias: + for preferred experts, − for the others. entropy_weight: λ of §4.3."""
+    """CGC attention (MODEL §4). prior_bias: + for preferred experts, − for the others. preferred: experts that every
+    task prefers beside its own. entropy_weight: λ of §4.3. dropout: probability with which all gates close to an expert
+    for a row while training; the first expert stays open."""
 
+    preferred: tuple[str, ...] = ()
     prior_bias: float = Field(default=1.0, ge=0)
     dim_normalize: bool = True
     entropy_weight: float = Field(default=0.01, ge=0)
+    dropout: Dropout = 0.0
 
 
 class RoutingConfig(ClosedModel):
@@ -36,7 +40,7 @@ class BasketConfig(ClosedModel):
     """
 
     kind: Literal["group", "cluster"] = "group"
-    hidden: tuple[Width, ...] = Field(default=(128, 64), min_length=1)
+    hidden: tuple[Width, ...] = (128, 64)
     width: Width = 32
     cluster_width: Width = 32
     cluster_hidden: tuple[Width, ...] = Field(default=(16,), min_length=1)
@@ -52,9 +56,9 @@ class TransferConfig(ClosedModel):
 
 
 class TowerConfig(ClosedModel):
-    """Task towers (MODEL §8)."""
+    """Task towers (MODEL §8). Without hidden layers a task's vector goes straight to its output."""
 
-    hidden: tuple[Width, ...] = Field(default=(64, 32), min_length=1)
+    hidden: tuple[Width, ...] = (64, 32)
     dropout: Dropout = 0.2
 
 

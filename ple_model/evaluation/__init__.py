@@ -12,6 +12,6 @@ conformal    intervals and sets that hold a label with a stated probability
 uncertainty  u in [0, 1] where it ranks errors among equal predictions, and the fallback
 selective    risk and coverage of an uncertainty, coverage of regions
 constant     predictions that use no features
-boosting     gradient-boosted trees of a fixed budget
+blending     the convex weight of two models' predictions
 compare      the model beside its baselines
 """

@@ -14,15 +14,14 @@ Final form of predictions and labels (n rows, K classes, M brands, O outputs):
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ple_model.evaluation.boosting import BoostingBudget, TreeBudget
     from ple_model.evaluation.calibration import Calibrator
     from ple_model.evaluation.conformal import Region
 
@@ -46,23 +45,6 @@ class Headline:
     better: Literal[1, -1]
 
 
-@dataclass(frozen=True)
-class BoostingPlan:
-    """Boosting of one task.
-
-    `objective`: parameters of LightGBM. `trees_a_round`: 1, or a tree for each class. `models`: what has a model each,
-    in words; empty where one model predicts the task. `columns`: prediction column → labels [n] of its model. `kept`:
-    the prediction of a column without one, in words.
-    """
-
-    budget: TreeBudget
-    objective: Mapping[str, Any]
-    trees_a_round: int = 1
-    columns: Mapping[int, NDArray] = field(default_factory=dict)
-    models: str = ""
-    kept: str = ""
-
-
 class EvaluatedKind(ABC):
     """The numpy half of a kind of task. Instances hold no state.
 
@@ -72,12 +54,14 @@ class EvaluatedKind(ABC):
         resampled: metrics that can be resampled by customer. Left out are those whose bins or ranks move between
             resamples (ECE, macro AUC, Spearman).
         label_dtype: numpy type of labels in metrics.
+        blended: whether a convex mixture of two predictions is one.
     """
 
     name: ClassVar[str]
     headline: ClassVar[Headline]
     resampled: ClassVar[tuple[str, ...]]
     label_dtype: ClassVar[type[np.generic]] = np.int64
+    blended: ClassVar[bool] = True
 
     @abstractmethod
     def fits(self, predictions: NDArray, labels: NDArray) -> bool:
@@ -102,6 +86,14 @@ class EvaluatedKind(ABC):
     @abstractmethod
     def calibrator(self, outputs: NDArray) -> type[Calibrator]:
         """The class of calibrators for raw outputs of that shape."""
+
+    def outputs_of(self, predictions: Floats) -> Floats:
+        """The raw outputs (table of `calibration`) that these predictions are without a calibrator."""
+        return predictions
+
+    def likelihood(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        """[n] probability that each prediction gave its label; None for kinds judged by squared error."""
+        return None
 
     @abstractmethod
     def constant(self, labels: NDArray, width: int) -> NDArray[np.float64]:
@@ -128,14 +120,6 @@ class EvaluatedKind(ABC):
         """What holds a row's label with probability `level`, from validation rows and their u where the task publishes
         one; None for kinds without such a thing, or with too few rows."""
         return None
-
-    @abstractmethod
-    def boosting(self, budget: BoostingBudget, labels: NDArray, constant: Floats, width: int) -> BoostingPlan:
-        """LightGBM's plan for the task; `labels` over all rows of the matrix, `constant` as `constant` gives it."""
-
-    def boosted_models(self, budget: BoostingBudget, width: int) -> int:
-        """Models that `boosting` asks for, so that the longest fit starts first."""
-        return 1
 
     def curve(self, predictions: NDArray, labels: NDArray) -> tuple[Floats, Floats] | None:
         """(predicted probability [n], whether it happened [n]) for a reliability plot; None for kinds without one."""

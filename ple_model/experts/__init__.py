@@ -21,12 +21,13 @@ from ple_model.experts.perslay import PersLay
 from ple_model.experts.raw_scale import RawScale
 from ple_model.experts.temporal import Temporal
 from ple_model.experts.unified_hgcn import UnifiedHGCN
+from ple_model.experts.wide import Wide
 
 __all__ = ["REGISTRY", "Expert", "ExpertOutput", "build_experts", "register"]
 
 REGISTRY: dict[str, type[Expert]] = {
     expert.name: expert
-    for expert in (UnifiedHGCN, PersLay, DeepFM, Temporal, LightGCN, Causal, OptimalTransport, RawScale)
+    for expert in (UnifiedHGCN, PersLay, DeepFM, Temporal, LightGCN, Causal, OptimalTransport, RawScale, Wide)
 }
 
 
@@ -63,7 +64,8 @@ def build_experts(config: ModelConfig) -> nn.ModuleDict:
     for settings in config.experts:
         expert = REGISTRY[settings.name]
         if expert.available(config.inputs):
-            built[settings.name] = expert(settings, config.inputs)
+            own = {"members": config.members} if expert.has_members else {}
+            built[settings.name] = expert(settings, config.inputs, **own)
         else:
             warnings.warn(f"expert {expert.name} left out: the data set has no {expert.reads} for it", stacklevel=2)
     if not built:

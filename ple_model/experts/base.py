@@ -34,6 +34,8 @@ class Expert(nn.Module):
     name: ClassVar[str]
     reads: ClassVar[str]
     """Its inputs in words, for the message that the data set has none."""
+    has_members: ClassVar[bool] = False
+    """Whether members begin inside: it is built with `members=M` and returns [M·B, width] (`layers.members`)."""
     width: int
 
     @classmethod
@@ -46,7 +48,7 @@ class Expert(nn.Module):
         raise NotImplementedError
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
-        """[B, width], and tensors that explain it if `interpret`."""
+        """[B, width] (with members inside [M·B, width]), and tensors that explain it if `interpret`."""
         raise NotImplementedError
 
     def fit(self, inputs: Inputs) -> None:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ple_model.config import InputConfig
+from ple_model.epochs import Network
 from ple_model.inputs import Inputs
-from ple_model.model import PLEClusterAdaTT
 from ple_model.multitask import evaluating
 from ple_model.serving.inference import BLOCK
 from ple_model.tasks import kind_of
@@ -165,7 +165,7 @@ class ConceptReport:
 
 
 @torch.inference_mode()
-def concepts(model: PLEClusterAdaTT, inputs: Inputs, customers: Sequence[str]) -> tuple[pl.DataFrame, dict[str, float]]:
+def concepts(model: Network, inputs: Inputs, customers: Sequence[str]) -> tuple[pl.DataFrame, dict[str, float]]:
     """The report over rows of different customers, and the autoencoder's statistics over them (`Decomposition`).
 
     Raises ValueError where the model has no autoencoder.
@@ -177,12 +177,12 @@ def concepts(model: PLEClusterAdaTT, inputs: Inputs, customers: Sequence[str]) -
         for rows in torch.arange(len(inputs)).split(BLOCK):
             part = inputs.index(rows)
             outputs = model(part)
-            shared.append(outputs.shared)
+            shared.append(outputs.shared[: len(part)])  # the first member's
             tasks = {
                 name: model.to_units(name, raw)
-                for name, raw in outputs.predictions.items()
+                for name, raw in model.averaged(outputs).predictions.items()
                 if not kind_of(model.config.task(name)).retrieves
             }
-            report.add(model.autoencoder.encode(outputs.shared), part, tasks, [customers[i] for i in rows.tolist()])
+            report.add(model.autoencoder.encode(shared[-1]), part, tasks, [customers[i] for i in rows.tolist()])
         statistics = model.autoencoder(torch.cat(shared)).statistics
     return report.frame(), {name: float(value) for name, value in statistics.items()}

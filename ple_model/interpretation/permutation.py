@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ple_model.config import InputConfig
 from ple_model.config.inputs import SideName
+from ple_model.epochs import Network
 from ple_model.experts.base import spread_rows
 from ple_model.inputs import Inputs, Targets
 from ple_model.layers.auxiliary import SEGMENTS
 from ple_model.losses.multitask import MultiTaskLoss
-from ple_model.model import PLEClusterAdaTT
 from ple_model.multitask import evaluating
 from ple_model.serving.inference import BLOCK
 
@@ -103,7 +103,7 @@ def readers(inputs: Inputs, joint: InputSet) -> Tensor:
 
 @torch.inference_mode()
 def permutation_importance(
-    model: PLEClusterAdaTT, inputs: Inputs, targets: Targets, rows: int = 6_000, seed: int = 0
+    model: Network, inputs: Inputs, targets: Targets, rows: int = 6_000, seed: int = 0
 ) -> pl.DataFrame:
     """One row an input set and task: input (its name), task, loss (of the rows as they are), increase (of the loss by
     the shuffle), error (standard error of the increase, over rows), share (rows that read the input).
@@ -144,10 +144,10 @@ def permutation_importance(
     return pl.DataFrame(found, schema=["input", "task", "loss", "increase", "error", "share"], orient="row")
 
 
-def _losses(model: PLEClusterAdaTT, loss: MultiTaskLoss, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
+def _losses(model: Network, loss: MultiTaskLoss, inputs: Inputs, targets: Targets) -> tuple[Tensor, Tensor]:
     """Loss of each task and row [T, B], float64, 0 where not labelled, and the mask of labels [T, B]."""
     parts = []
     for start in range(0, len(inputs), 4 * BLOCK):
         rows = torch.arange(start, min(start + 4 * BLOCK, len(inputs)))
-        parts.append(loss.rows(model(inputs.index(rows)), targets.index(rows), model))
+        parts.append(loss.rows(model.averaged(model(inputs.index(rows))), targets.index(rows), model))
     return torch.cat([losses for losses, _ in parts], dim=1).double(), torch.cat([mask for _, mask in parts], dim=1)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ple_model.config import AuxiliaryConfig, InputConfig, SideConfig
 from ple_model.inputs import Inputs
 from ple_model.layers.channels import Channels
+from ple_model.layers.members import repeated
 from ple_model.layers.mlp import mlp
 
 #: Side input of static columns → code in `segment` of the customers that it describes (MODEL §1).
@@ -33,7 +34,8 @@ class AuxiliaryPath(nn.Module):
         widths: d_i of the N experts.
 
     Shape:
-        blocks N × [B, d_i], present [B, N] bool, inputs → the same blocks and presence with new customers filled in.
+        blocks N × [M·B, d_i], present [M·B, N] bool, inputs of B rows → the same blocks and presence with new customers
+        filled in.
 
     Source: MODEL §15.
 
@@ -58,7 +60,9 @@ class AuxiliaryPath(nn.Module):
         hidden = mlp(channels.width, config.hidden, dropout=0.0)
         return nn.Sequential(channels, hidden, nn.Linear((channels.width, *config.hidden)[-1], width))
 
-    def forward(self, blocks: Sequence[Tensor], present: Tensor, inputs: Inputs) -> tuple[list[Tensor], Tensor]:
+    def forward(
+        self, blocks: Sequence[Tensor], present: Tensor, inputs: Inputs, members: int = 1
+    ) -> tuple[list[Tensor], Tensor]:
         codes, known = inputs.read(self.segment)
         rows, projected = [], []
         for side, project in zip(self.sides, self.project, strict=True):
@@ -67,11 +71,12 @@ class AuxiliaryPath(nn.Module):
             projected.append(project(values))
         mine = torch.stack(rows, dim=1)  # [B, S], at most one True in a row
         gates = mine.float() @ self.gate.float().sigmoid()  # [B, N], 0 in rows of other segments
+        gates = repeated(gates, members)
         auxiliary = torch.where(mine[:, :1], projected[0], projected[-1]).split(self.widths, dim=1)
-        chosen = mine.any(1, keepdim=True)
+        chosen = repeated(mine.any(1, keepdim=True), members)
         filled = []
         for i, (block, part, norm) in enumerate(zip(blocks, auxiliary, self.norms, strict=True)):
             g, kept = gates[:, i, None], present[:, i, None]
-            blend = (1.0 - g) * kept * block + g * norm(part)
+            blend = (1.0 - g) * kept * block + g * repeated(norm(part), members)
             filled.append(torch.where(chosen, blend.to(block.dtype), block))
         return filled, present | chosen

@@ -82,7 +82,7 @@ class GroupTaskExpertBasket(nn.Module):
         in_run = [i for i, run in enumerate(chain(*self.runs)) for _ in range(run.start, run.stop)]
         self.register_buffer("in_run", torch.tensor(in_run), persistent=False)  # [T], tasks by group
         self.cluster_embedding = nn.Parameter(torch.empty(clusters, config.cluster_width))
-        self.hidden = config.hidden[0]
+        self.hidden = (*config.hidden, config.width)[0]
         # First layers of all groups in one: rows by group, columns by expert, then HMM mode, then cluster.
         self.first = nn.Linear(sum(self.widths), len(self.groups) * self.hidden)
         self.encoders = nn.ModuleList(self._encoder(config) for _ in self.groups)

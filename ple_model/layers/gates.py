@@ -59,8 +59,9 @@ class CGCAttention(nn.Module):
         self, config: GateConfig, tasks: Sequence[TaskConfig], experts: Sequence[str], widths: Sequence[int]
     ) -> None:
         super().__init__()
-        self.entropy_weight = config.entropy_weight
-        preferred = torch.tensor([[expert in task.experts for expert in experts] for task in tasks])
+        self.entropy_weight, self.dropout = config.entropy_weight, config.dropout
+        wanted = [{*task.experts, *config.preferred} for task in tasks]
+        preferred = torch.tensor([[expert in own for expert in experts] for own in wanted])
         self.register_buffer("prior", torch.where(preferred, config.prior_bias, -config.prior_bias), persistent=False)
         scales = dim_scales(widths) if config.dim_normalize else torch.ones(len(widths))
         self.register_buffer("scales", scales, persistent=False)
@@ -75,6 +76,10 @@ class CGCAttention(nn.Module):
             self.linear.bias.copy_(self.prior.flatten())
 
     def forward(self, h_shared: Tensor, present: Tensor) -> Tensor:
+        if self.training and self.dropout:
+            kept = torch.rand(present.shape, device=present.device) >= self.dropout
+            kept[:, 0] = True
+            present = present & kept
         logits = self.linear(h_shared).unflatten(-1, self.prior.shape)  # [B, T, N]
         by_expert = logits.transpose(1, 2).contiguous()  # a CPU takes a third of the time where the tasks come last
         return masked_softmax(by_expert, present.unsqueeze(2), dim=1).transpose(1, 2)

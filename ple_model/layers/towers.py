@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ple_model.config import TaskConfig, TowerConfig
 from ple_model.layers.dropout import Dropout
+from ple_model.layers.members import by_member
 
 
 class StackedLinear(nn.Module):
@@ -81,9 +82,10 @@ class TowerLevel(nn.Module):
         config: hidden widths and dropout.
         tasks: T of the level.
         width: of a task's vector.
+        members: M, which have a last layer of their own each.
 
     Shape:
-        [T, B, width] → raw outputs by task, [B, out] each.
+        [T, M·B, width] → raw outputs by task, [M·B, out] each.
 
     Source: MODEL §8.
 
@@ -93,16 +95,26 @@ class TowerLevel(nn.Module):
         [(4, 1), (4, 1)]
     """
 
-    def __init__(self, config: TowerConfig, tasks: Sequence[TaskConfig], width: int) -> None:
+    def __init__(self, config: TowerConfig, tasks: Sequence[TaskConfig], width: int, members: int = 1) -> None:
         super().__init__()
+        self.members = members
         layers: list[nn.Module] = []
         for hidden in config.hidden:
             layers += [StackedLinear(len(tasks), width, hidden), StackedLayerNorm(len(tasks), hidden)]
             layers += [nn.SiLU(), Dropout(config.dropout)]
             width = hidden
         self.hidden = nn.Sequential(*layers)
-        self.output = nn.ModuleDict({task.name: nn.Linear(width, task.out) for task in tasks})
+        self.output = nn.ModuleDict(
+            {
+                task.name: nn.Linear(width, task.out) if members == 1 else StackedLinear(members, width, task.out)
+                for task in tasks
+            }
+        )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         last = self.hidden(x).unbind(0)
-        return {name: layer(h) for (name, layer), h in zip(self.output.items(), last, strict=True)}
+        return {name: self._last(layer, h) for (name, layer), h in zip(self.output.items(), last, strict=True)}
+
+    def _last(self, layer: nn.Module, h: Tensor) -> Tensor:
+        raw: Tensor = layer(h) if self.members == 1 else layer(by_member(h, self.members)).flatten(0, 1)
+        return raw

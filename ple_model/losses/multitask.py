@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ple_model.config import ModelConfig, TaskConfig
 from ple_model.config.baselines import BaselineConfig
 from ple_model.inputs import Targets
+from ple_model.layers.members import by_member, repeated
 from ple_model.losses.adatt import AdaTT
 from ple_model.losses.conflict import ConflictWeights
 from ple_model.losses.weighting import build_weighting
@@ -111,17 +112,21 @@ class MultiTaskLoss(nn.Module):
 
     def rows(self, outputs: Outputs, targets: Targets, model: MultiTaskNetwork) -> tuple[Tensor, Tensor]:
         """Unweighted loss of each task and row [T, B], 0 where not labelled, and the mask of labels [T, B]."""
-        by_task = [self._rows(task, outputs.predictions[task.name], targets, model) for task in self.config.tasks]
+        by_task = [self._rows(task, outputs, targets, model) for task in self.config.tasks]
         losses = [torch.where(mask, rows, 0.0) for rows, mask in by_task]
         return torch.stack(losses), torch.stack([mask for _, mask in by_task])
 
-    def _rows(self, task: TaskConfig, raw: Tensor, targets: Targets, model: MultiTaskNetwork) -> tuple[Tensor, Tensor]:
-        """Loss of each row [B] and the mask of labelled rows [B]. Masked labels are never read."""
+    def _rows(
+        self, task: TaskConfig, outputs: Outputs, targets: Targets, model: MultiTaskNetwork
+    ) -> tuple[Tensor, Tensor]:
+        """Loss of each row [B], mean over members, and the mask of labelled rows [B]. Masked labels are never read."""
+        raw, members = outputs.predictions[task.name], outputs.members
         if task.name not in targets.values:
-            none = torch.zeros(len(raw), dtype=torch.bool, device=raw.device)
-            return raw.float().sum(1) * 0.0, none
-        label, mask = targets.values[task.name], targets.mask[task.name]
-        return kind_of(task).row_losses(task, raw, label, mask, model, model.training)
+            none = torch.zeros(len(raw) // members, dtype=torch.bool, device=raw.device)
+            return by_member(raw.float().sum(1) * 0.0, members).mean(0), none
+        label, mask = repeated(targets.values[task.name], members), repeated(targets.mask[task.name], members)
+        losses, mask = kind_of(task).row_losses(task, raw, label, mask, model, model.training)
+        return by_member(losses, members).mean(0), by_member(mask, members)[0]
 
 
 def _over_processes(share: Tensor, whole: Callable[[Tensor], Tensor] | None) -> Tensor:

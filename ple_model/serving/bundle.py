@@ -1,10 +1,11 @@
 """A trained model as a folder: everything that scoring needs, and digests that say whether it is whole.
 
-    model.json           network settings, versions, notes, digests of the other files
+    model.json           network settings, each task's epoch, versions, notes, digests of the other files
     weights.safetensors  parameters and buffers
     tasks.json           each task's name, kind, unit, meaning, classes or brands, and what its uncertainty is; more
                          where it is described
-    calibration.json     each task's calibrator, uncertainty, base rates and region
+    calibration.json     each task's calibrators, blend weight, uncertainty, base rates and region
+    trees/               boosted trees of the tasks that blend them in, as text (`ple_model.boosting.files`)
 
 Other files beside them (feature schema, fitted state, vocabularies) belong to the pipeline.
 """
@@ -19,17 +20,22 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from ple_model.boosting.boosted import Boosted
+from ple_model.boosting.files import load_trees, save_trees
 from ple_model.config import ModelConfig
+from ple_model.epochs import Network, TaskEpochs
 from ple_model.evaluation import calibration as calibrators
+from ple_model.evaluation.blending import Halves, in_words
 from ple_model.evaluation.calibration import Calibrator
 from ple_model.evaluation.uncertainty import TaskUncertainty
 from ple_model.model import PLEClusterAdaTT
 from ple_model.serving.files import digest_of_json, publish, sha256_of_file
 from ple_model.tasks import kind_of
 
-FORMAT = 1
+FORMAT = 2
 
 _MODEL, _WEIGHTS, _TASKS, _CALIBRATION = "model.json", "weights.safetensors", "tasks.json", "calibration.json"
+_TREES = "trees"
 
 
 class BundleError(ValueError):
@@ -38,10 +44,22 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class TaskCalibration:
-    """Calibration of one task: from its raw output to its prediction."""
+    """Calibration of one task: from its raw output to its prediction.
+
+    Attributes:
+        calibrator: reads the network's raw outputs, or those of the blend.
+        uncertainty: of the task.
+        halves: calibrators of network and trees, each alone, and the weight of the blend; None without trees.
+    """
 
     calibrator: Calibrator
     uncertainty: TaskUncertainty
+    halves: Halves | None = None
+
+    @property
+    def weight(self) -> float:
+        """Share of the network in the prediction; 1 is the network alone."""
+        return 1.0 if self.halves is None else self.halves.weight
 
 
 @dataclass(frozen=True)
@@ -51,14 +69,16 @@ class Bundle:
     Attributes:
         model: on the CPU, in eval mode.
         calibration: by task.
+        trees: task → its boosted trees, of the tasks that blend them in.
         classes: task → names of its classes, brands or outputs, where a prediction has several places.
         described: task → its entry of tasks.json.
         meta: notes of the training.
         digest: of everything that determines a score.
     """
 
-    model: PLEClusterAdaTT
+    model: Network
     calibration: dict[str, TaskCalibration]
+    trees: dict[str, Boosted]
     classes: dict[str, list[str]]
     described: dict[str, dict[str, Any]]
     meta: dict[str, Any]
@@ -67,13 +87,14 @@ class Bundle:
 
 def save_bundle(
     directory: Path,
-    model: PLEClusterAdaTT,
+    model: Network,
     calibration: Mapping[str, TaskCalibration],
     classes: Mapping[str, Sequence[str]],
     meta: Mapping[str, Any],
     described: Mapping[str, Mapping[str, Any]] | None = None,
+    trees: Mapping[str, Boosted] | None = None,
 ) -> str:
-    """Write the four files; equal content gives equal bytes.
+    """Write the files; equal content gives equal bytes.
 
     Args:
         directory: of the bundle; created if needed.
@@ -82,6 +103,7 @@ def save_bundle(
         classes: task → names of its classes, brands or outputs, where a prediction has several places.
         meta: notes of the training, JSON values.
         described: task → what people want to know of it (unit, meaning, window, …), JSON values for tasks.json.
+        trees: task → boosted trees; those of tasks whose weight leaves them no share are not kept.
 
     Returns:
         The digest.
@@ -89,7 +111,9 @@ def save_bundle(
     Raises:
         BundleError: calibration or class names that do not fit the model's tasks.
     """
+    read = _trees_read(trees or {}, calibration)
     _check_tasks(model.config, calibration, classes)
+    _check_trees(model.config, calibration, read)
     directory.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     publish(directory / _WEIGHTS, safetensors.torch.save(weights))
@@ -102,19 +126,28 @@ def save_bundle(
             "name": task.name,
             "kind": task.kind,
             "classes": list(classes.get(task.name, ())),
+            "predicted_by": in_words(calibration[task.name].weight),
         }
         for task in model.config.tasks
     ]
     publish(directory / _TASKS, _json(tasks))
     fitted = {
-        name: {"calibrator": task.calibrator.to_dict(), "uncertainty": task.uncertainty.to_dict()}
+        name: {
+            "calibrator": task.calibrator.to_dict(),
+            "uncertainty": task.uncertainty.to_dict(),
+            "halves": None if task.halves is None else task.halves.to_dict(),
+        }
         for name, task in calibration.items()
     }
     publish(directory / _CALIBRATION, _json(fitted))
+    names = [_WEIGHTS, _TASKS, _CALIBRATION]
+    if read:
+        names += [f"{_TREES}/{name}" for name in save_trees(directory / _TREES, read)]
     content = {
         "format": FORMAT,
         "config": model.config.to_dict(),
-        "files": {name: sha256_of_file(directory / name) for name in (_WEIGHTS, _TASKS, _CALIBRATION)},
+        "epochs": model.epochs if isinstance(model, TaskEpochs) else None,
+        "files": {name: sha256_of_file(directory / name) for name in names},
     }
     digest = digest_of_json(content)
     versions = {"torch": torch.__version__, "safetensors": safetensors.__version__}
@@ -138,7 +171,7 @@ def load_bundle(directory: Path) -> Bundle:
             raise BundleError(f"{directory} lacks {name}; register the model again")
         if sha256_of_file(directory / name) != digest:
             raise BundleError(f"{directory / name} is not the file that was saved; register the model again")
-    if digest_of_json({key: described[key] for key in ("format", "config", "files")}) != described["digest"]:
+    if digest_of_json({key: described[key] for key in ("format", "config", "epochs", "files")}) != described["digest"]:
         raise BundleError(f"{directory / _MODEL} was altered: its digest does not fit its content")
     try:
         config = ModelConfig.from_dict(described["config"])
@@ -148,14 +181,19 @@ def load_bundle(directory: Path) -> Bundle:
     classes = {task["name"]: task["classes"] for task in tasks if task["classes"]}
     calibration = {
         name: TaskCalibration(
-            calibrators.from_dict(fitted["calibrator"]), TaskUncertainty.from_dict(fitted["uncertainty"])
+            calibrators.from_dict(fitted["calibrator"]),
+            TaskUncertainty.from_dict(fitted["uncertainty"]),
+            Halves.from_dict(fitted["halves"]) if fitted["halves"] else None,
         )
         for name, fitted in _read(directory / _CALIBRATION).items()
     }
+    trees = load_trees(directory / _TREES) if any(name.startswith(f"{_TREES}/") for name in described["files"]) else {}
     _check_tasks(config, calibration, classes)
+    _check_trees(config, calibration, trees)
     return Bundle(
-        model=_load_model(config, directory / _WEIGHTS),
+        model=_load_model(config, described["epochs"], directory / _WEIGHTS),
         calibration=calibration,
+        trees=trees,
         classes=classes,
         described={task["name"]: task for task in tasks},
         meta=described["meta"],
@@ -163,9 +201,13 @@ def load_bundle(directory: Path) -> Bundle:
     )
 
 
-def _load_model(config: ModelConfig, path: Path) -> PLEClusterAdaTT:
+def _load_model(config: ModelConfig, epochs: Mapping[str, Sequence[int]] | None, path: Path) -> Network:
+    model: Network
     with torch.random.fork_rng(devices=[]):  # the weights are overwritten; the caller's draws stay as they are
-        model = PLEClusterAdaTT(config)
+        if epochs is None:
+            model = PLEClusterAdaTT(config)
+        else:
+            model = TaskEpochs(config, {task: (phase, epoch) for task, (phase, epoch) in epochs.items()})
     weights = safetensors.torch.load(path.read_bytes())
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
@@ -191,6 +233,22 @@ def _check_tasks(
             raise BundleError(f"task {task.name} is {task.kind}, its calibrator is for {fitted.kind}")
         if shape and len(classes.get(task.name, ())) != shape[0]:
             raise BundleError(f"task {task.name} has {shape[0]} outputs and {len(classes.get(task.name, ()))} names")
+
+
+def _trees_read(trees: Mapping[str, Boosted], calibration: Mapping[str, TaskCalibration]) -> dict[str, Boosted]:
+    """The trees that have a share in a prediction."""
+    return {name: boosted for name, boosted in trees.items() if name in calibration and calibration[name].weight < 1}
+
+
+def _check_trees(config: ModelConfig, calibration: Mapping[str, TaskCalibration], trees: Mapping[str, Boosted]) -> None:
+    for name, task in calibration.items():
+        if task.weight < 1 and name not in trees:
+            raise BundleError(f"task {name} is blended with trees ({in_words(task.weight)}) that are not there")
+    for name, boosted in trees.items():
+        if boosted.features != len(config.inputs.present):
+            raise BundleError(
+                f"the trees of {name} read {boosted.features} columns, the inputs have {len(config.inputs.present)}"
+            )
 
 
 def _read(path: Path) -> Any:

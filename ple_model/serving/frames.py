@@ -20,7 +20,8 @@ def inputs_from_frame(frame: pl.DataFrame, config: InputConfig) -> Inputs:
             masked, `<name>_mask`, a list of booleans; null for a row without it. Other columns are ignored.
 
     Returns:
-        Inputs in float32 with a true mask exactly where the frame holds a value.
+        Inputs in float32 with a true mask exactly where the frame holds a value; values beyond `config.bounds` are
+        moved to them.
 
     Raises:
         ValueError: columns that are missing or not numeric, lists of another length, values that are not finite,
@@ -39,6 +40,9 @@ def inputs_from_frame(frame: pl.DataFrame, config: InputConfig) -> Inputs:
     given = ~np.isnan(present)
     if len(bad := np.argwhere(np.isinf(present))):
         raise ValueError(f"column {names[bad[0][1]]} is infinite in rows {sorted({int(row) for row, _ in bad})[:5]}")
+    if config.bounds:
+        low, high = np.asarray(config.bounds, dtype=np.float32).T
+        present = np.clip(present, low, high)
     features = np.zeros((rows, len(config.columns)), dtype=np.float32)
     mask = np.zeros(features.shape, dtype=bool)
     features[:, config.present] = np.where(given, present, np.float32(0))

@@ -11,14 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ple_model.epochs import Network
 from ple_model.inputs import Inputs
-from ple_model.model import PLEClusterAdaTT
+from ple_model.layers.members import by_member
 from ple_model.multitask import evaluating
 from ple_model.tasks import kind_of
 
 BLOCK = 512
 EVIDENCE = "evidence"
-"""The signal of the evidential heads."""
+"""The signal of the evidential heads: their u in [0, 1]."""
+SPREAD = "spread"
+"""The signal of the members: how far their predictions lie apart (`Kind.spread`)."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class RawOutputs:
         outputs: task → binary [R] logit; multiclass [R, K] logits; regression [R] or [R, O] in the label's unit;
             contrastive [R, M] scores over the table.
         gates: [R, T, N] in the order of the model's tasks and experts.
-        signals: task → name → [R], what may say how uncertain a row is; without evidential heads there is no
-            "evidence", their u in [0, 1].
+        signals: task → name → [R], what may say how uncertain a row is: `EVIDENCE` of a model with evidential heads,
+            `SPREAD` of one with members.
     """
 
     outputs: dict[str, NDArray[np.float32]]
@@ -39,7 +42,7 @@ class RawOutputs:
 
 
 @torch.inference_mode()
-def raw_outputs(model: PLEClusterAdaTT, inputs: Inputs) -> RawOutputs:
+def raw_outputs(model: Network, inputs: Inputs) -> RawOutputs:
     """Raw outputs of R rows, without dropout, on the model's device."""
     rows, device = len(inputs), next(model.parameters()).device
     with evaluating(model):
@@ -48,7 +51,8 @@ def raw_outputs(model: PLEClusterAdaTT, inputs: Inputs) -> RawOutputs:
     if not blocks:
         shapes = {task.name: np.zeros((0, *kind_of(task).shape(task)), np.float32) for task in model.config.tasks}
         gates = np.zeros((0, len(names), len(model.expert_names)), np.float32)
-        none = {} if model.evidential is None else {EVIDENCE: np.zeros(0, np.float32)}
+        given = {EVIDENCE: model.config.evidential.enabled, SPREAD: model.members > 1}
+        none = {kind: np.zeros(0, np.float32) for kind, is_given in given.items() if is_given}
         return RawOutputs(shapes, gates, {name: dict(none) for name in names})
     joined = {key: torch.cat([block[key] for block in blocks])[:rows].numpy() for key in blocks[0]}
     kinds = [key.removeprefix("signal/") for key in joined if key.startswith("signal/")]
@@ -62,14 +66,21 @@ def raw_outputs(model: PLEClusterAdaTT, inputs: Inputs) -> RawOutputs:
     )
 
 
-def _block(model: PLEClusterAdaTT, inputs: Inputs, start: int, device: torch.device) -> dict[str, Tensor]:
+def _block(model: Network, inputs: Inputs, start: int, device: torch.device) -> dict[str, Tensor]:
     part = inputs.index(torch.arange(start, start + BLOCK).clamp(max=len(inputs) - 1)).to(device)
     outputs = model(part)
+    mean = model.averaged(outputs)
     found = {
-        f"task/{task.name}": kind_of(task).uncalibrated(task, outputs.predictions[task.name], model).cpu()
+        f"task/{task.name}": kind_of(task).uncalibrated(task, mean.predictions[task.name], model).cpu()
         for task in model.config.tasks
     }
-    found["gates"] = outputs.gates.float().cpu()
-    if model.evidential is not None:
-        found[f"signal/{EVIDENCE}"] = model.evidential.uncertainty(outputs.evidence).float().cpu()
+    found["gates"] = mean.gates.float().cpu()
+    if outputs.members > 1:
+        apart = [
+            kind_of(task).spread(by_member(outputs.predictions[task.name], outputs.members))
+            for task in model.config.tasks
+        ]
+        found[f"signal/{SPREAD}"] = torch.stack(apart, dim=1).cpu()
+    if outputs.u is not None:
+        found[f"signal/{EVIDENCE}"] = outputs.u.float().cpu()
     return found

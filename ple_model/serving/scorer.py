@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ple_model.inputs import Inputs
+from ple_model.serving.blend import blend, tree_predictions
 from ple_model.serving.bundle import Bundle, load_bundle
 from ple_model.serving.columns import MISSING, error_columns, missing_share
 from ple_model.serving.frames import inputs_from_frame, side_columns
@@ -33,10 +34,12 @@ _CHUNK = 16 * BLOCK  # rows whose inputs are held at once
 @dataclass(frozen=True)
 class Predicted:
     """Final predictions of R rows by task: binary [R], multiclass [R, K], regression [R] or [R, O] in the label's unit,
-    contrastive [R, M] shares; rows in `fallback` [R] carry a base rate. u [R] in [0, 1] of the tasks that publish one.
-    regions as `conformal.Region.of` gives them, of the tasks that have one. row_gates [R, T, N]."""
+    contrastive [R, M] shares; rows in `fallback` [R] carry a base rate. u [R] in [0, 1] of the tasks that publish one,
+    regions as `conformal.Region.of` gives them of the tasks that have one. row_gates [R, T, N]. network: predictions
+    of the network alone, none of them replaced."""
 
     predictions: dict[str, NDArray[np.float64]]
+    network: dict[str, NDArray[np.float64]]
     u: dict[str, NDArray[np.float64]]
     fallback: dict[str, NDArray[np.bool_]]
     regions: dict[str, NDArray]
@@ -95,11 +98,14 @@ class Scorer:
         Raises:
             ValueError: a prediction that is not finite.
         """
-        raw = raw_outputs(self.bundle.model, inputs)
+        alone = raw_outputs(self.bundle.model, inputs)
+        halves = {name: task.halves for name, task in self.bundle.calibration.items() if task.halves is not None}
+        trees = tree_predictions(self.bundle.trees, inputs, self.config.inputs)
+        raw = blend(alone, halves, trees, self.config.tasks)
         posterior = inputs.cluster_probs.numpy()
         columns = error_columns(inputs, self.config.inputs)
         missing = missing_share(inputs, self.config.inputs)
-        predictions, u, fallback, regions = {}, {}, {}, {}
+        predictions, network, u, fallback, regions = {}, {}, {}, {}, {}
         for task in self.config.tasks:
             fitted = self.bundle.calibration[task.name]
             calibrated = fitted.calibrator.apply(raw.outputs[task.name])
@@ -109,13 +115,15 @@ class Scorer:
             if not finite.all():
                 raise ValueError(f"{task.name}: predictions of rows {np.flatnonzero(~finite)[:5]} are not finite")
             predictions[task.name] = kind_of(task).in_range(judged.predictions)
+            own_half = fitted.halves.network if fitted.halves is not None else fitted.calibrator
+            network[task.name] = kind_of(task).in_range(own_half.apply(alone.outputs[task.name]))
             fallback[task.name] = judged.fallback
             if judged.u is not None:
                 u[task.name] = judged.u
             if judged.region is not None:
                 regions[task.name] = judged.region
         model = self.bundle.model
-        return Predicted(predictions, u, fallback, regions, raw.gates, model.task_names, model.expert_names)
+        return Predicted(predictions, network, u, fallback, regions, raw.gates, model.task_names, model.expert_names)
 
     def _score_chunk(self, frame: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
         found = self.predict(inputs_from_frame(frame, self.config.inputs))

@@ -8,25 +8,28 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import logit
 
+from ple_model.boosting.kind import BoostingPlan
 from ple_model.evaluation import metrics
 from ple_model.evaluation.bootstrap import auc_statistic, mean_statistic
 from ple_model.evaluation.calibration import BinaryCalibrator, Calibrator
-from ple_model.evaluation.kind import EPSILON, Bools, BoostingPlan, Floats, Headline, Ints, Statistic
+from ple_model.evaluation.kind import EPSILON, Bools, Floats, Headline, Ints, Statistic
 from ple_model.tasks.kind import Kind, Units, finite_numbers, labelled, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ple_model.evaluation.boosting import BoostingBudget
+    from ple_model.boosting.budget import BoostingBudget
     from ple_model.tasks.config import TaskConfig
 
 
 class Binary(Kind):
-    """One logit, focal loss, Platt scaling, judged by AUC. Source: MODEL §2, §9."""
+    """One logit, focal loss or log loss, Platt scaling, judged by AUC. Source: MODEL §2, §9."""
 
     name: ClassVar[str] = "binary"
-    losses: ClassVar[tuple[str, ...]] = ("focal",)
+    losses: ClassVar[tuple[str, ...]] = ("focal", "log_loss")
+    plain_loss: ClassVar[str] = "log_loss"
     headline: ClassVar[Headline] = Headline("auc", "AUC", 1)
     resampled: ClassVar[tuple[str, ...]] = ("auc", "log_loss", "brier")
     is_probability: ClassVar[bool] = True
@@ -48,14 +51,18 @@ class Binary(Kind):
     def row_losses(
         self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
     ) -> tuple[Tensor, Tensor]:
-        from ple_model.tasks.row_losses import focal
+        from ple_model.tasks.row_losses import focal, log_loss
 
         safe = label.float().where(mask, 0.0)
+        if task.loss == "log_loss":
+            return log_loss(raw.squeeze(-1), safe), mask
         return focal(raw.squeeze(-1), safe, task.focal_gamma or 0.0, task.focal_alpha or 0.5), mask
 
     def constant_loss(self, task: TaskConfig, labels: Tensor, units: Units) -> float:
-        from ple_model.tasks.row_losses import least_focal
+        from ple_model.tasks.row_losses import class_entropy, least_focal
 
+        if task.loss == "log_loss":
+            return class_entropy(labels.long(), 2)
         return least_focal(labels, task.focal_gamma or 0.0, task.focal_alpha or 0.5)
 
     def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
@@ -63,6 +70,15 @@ class Binary(Kind):
 
     def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
         return raw.float().squeeze(-1)
+
+    def average(self, raw: Tensor) -> Tensor:
+        import torch
+
+        return torch.logit(raw.float().sigmoid().mean(0), eps=1e-7)
+
+    def spread(self, raw: Tensor) -> Tensor:
+        """Standard deviation of the probability."""
+        return raw.float().sigmoid().std(0, correction=0).squeeze(-1)
 
     def evidence_classes(self, task: TaskConfig, buckets: int) -> int | None:
         return 2
@@ -93,6 +109,12 @@ class Binary(Kind):
 
     def calibrator(self, outputs: NDArray) -> type[Calibrator]:
         return BinaryCalibrator
+
+    def outputs_of(self, predictions: Floats) -> Floats:
+        return logit(np.clip(np.asarray(predictions, dtype=np.float64), EPSILON, 1 - EPSILON))
+
+    def likelihood(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        return np.where(labels == 1, predictions, 1 - predictions)
 
     def constant(self, labels: NDArray, width: int) -> NDArray[np.float64]:
         return np.asarray(labels.astype(np.float64).mean())

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from ple_model.closed import ClosedModel, nearest
 from ple_model.tasks.kinds import kind_of
 
-Loss = Literal["focal", "nll", "mse", "huber", "infonce"]
+Loss = Literal["focal", "log_loss", "nll", "mse", "huber", "infonce"]
 Mode = Literal["journey", "lifecycle", "behavior"]
 
 #: Settings that only one loss reads, with their defaults (MODEL §9). Setting one for another loss is an error.
@@ -67,6 +67,13 @@ class TaskConfig(ClosedModel):
     def _check(self) -> TaskConfig:
         kind_of(self).check(self)
         return self
+
+    def plain(self) -> TaskConfig:
+        """The task with its kind's plain loss (log loss, squared error) and weight 1."""
+        loss = kind_of(self).plain_loss
+        own = _SETTINGS_OF_LOSS.get(loss, {})
+        others = {key: None for settings in _SETTINGS_OF_LOSS.values() for key in settings if key not in own}
+        return TaskConfig.from_dict({**self.to_dict(), **others, "loss": loss, "weight": 1.0})
 
 
 class Relation(ClosedModel):

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ple_model.boosting.kind import BoostingPlan
 from ple_model.evaluation.bootstrap import mean_statistic
 from ple_model.evaluation.calibration import Calibrator, ContrastiveCalibrator
 from ple_model.evaluation.constant import own_past_brands, smoothed_counts
-from ple_model.evaluation.kind import Bools, BoostingPlan, Floats, Headline, Ints, Statistic
+from ple_model.evaluation.kind import EPSILON, Bools, Floats, Headline, Ints, Statistic
 from ple_model.evaluation.metrics import RECALL_AT, ranking_parts
 from ple_model.tasks.kind import Kind, Units, list_column
 from ple_model.tasks.multiclass import entropy, shares
@@ -20,7 +21,7 @@ from ple_model.tasks.multiclass import entropy, shares
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ple_model.evaluation.boosting import BoostingBudget
+    from ple_model.boosting.budget import BoostingBudget
     from ple_model.tasks.config import TaskConfig
 
 TOP_BRANDS = 10
@@ -32,9 +33,11 @@ class Contrastive(Kind):
 
     name: ClassVar[str] = "contrastive"
     losses: ClassVar[tuple[str, ...]] = ("infonce",)
+    plain_loss: ClassVar[str] = "infonce"
     headline: ClassVar[Headline] = Headline("recall_at_10", "recall@10", 1)
     resampled: ClassVar[tuple[str, ...]] = _RANKING
     retrieves: ClassVar[bool] = True
+    blended: ClassVar[bool] = False  # scores of a few brands' trees and of a whole table do not compare
     meaning_of_value: ClassVar[str] = "most likely brand"
 
     def with_classes(self, count: int) -> dict[str, int]:
@@ -72,6 +75,16 @@ class Contrastive(Kind):
         """Scores [B, candidates] over the table."""
         return units.table(task.name).scores(raw)
 
+    def average(self, raw: Tensor) -> Tensor:
+        """The mean direction of the queries: it ranks candidates as the mean of the members' cosines does."""
+        from torch.nn import functional as F
+
+        return F.normalize(raw.float(), dim=-1).mean(0)
+
+    def spread(self, raw: Tensor) -> Tensor:
+        """1 less the length of the mean of the queries' directions."""
+        return 1.0 - self.average(raw).norm(dim=-1)
+
     def evidence_classes(self, task: TaskConfig, buckets: int) -> int | None:
         return min(task.candidates or 2, buckets)
 
@@ -105,6 +118,9 @@ class Contrastive(Kind):
 
     def calibrator(self, outputs: NDArray) -> type[Calibrator]:
         return ContrastiveCalibrator
+
+    def outputs_of(self, predictions: Floats) -> Floats:
+        return np.log(np.maximum(np.asarray(predictions, dtype=np.float64), EPSILON))
 
     def constant(self, labels: NDArray, width: int) -> NDArray[np.float64]:
         """Popularity: the probability that a row contains the brand. Unlike class shares it does not sum to 1."""

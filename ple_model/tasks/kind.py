@@ -1,5 +1,5 @@
-"""The base of the kinds of task. `EvaluatedKind` holds the questions of evaluation; those of networks, losses and
-scores are here."""
+"""The base of the kinds of task. `EvaluatedKind` and `BoostedKind` hold the questions of evaluation and boosting; those
+of networks, losses and scores are here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ple_model.evaluation.kind import EvaluatedKind, Floats
+from ple_model.boosting.kind import BoostedKind
+from ple_model.evaluation.kind import Floats
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,11 +48,12 @@ class Units(Protocol):
     def set_target_scale(self, task: str, mean: Tensor, std: Tensor) -> None: ...
 
 
-class Kind(EvaluatedKind):
+class Kind(BoostedKind):
     """One kind of task. Instances hold no state; a method gets the task's settings where it needs them.
 
     Attributes:
         losses: names of the losses that fit the kind.
+        plain_loss: the one of them that is a likelihood or a squared error, unweighted.
         standardised: whether networks predict standardised labels and hold their scale.
         retrieves: whether networks hold a table of candidates for the task.
         is_probability: whether the raw output is one logit, of which a complement and a chain rule make sense.
@@ -59,6 +61,7 @@ class Kind(EvaluatedKind):
     """
 
     losses: ClassVar[tuple[str, ...]]
+    plain_loss: ClassVar[str]
     standardised: ClassVar[bool] = False
     retrieves: ClassVar[bool] = False
     is_probability: ClassVar[bool] = False
@@ -122,6 +125,14 @@ class Kind(EvaluatedKind):
     def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
         """Raw outputs [B, out] → what a calibrator reads, [B, *shape]: logits, values or scores."""
         return self.to_units(task, raw, units)
+
+    @abstractmethod
+    def average(self, raw: Tensor) -> Tensor:
+        """Raw outputs of M members [M, B, out] → the one [B, out] whose prediction is the mean of theirs."""
+
+    @abstractmethod
+    def spread(self, raw: Tensor) -> Tensor:
+        """How far the predictions of M members [M, B, out] lie apart, [B] ≥ 0."""
 
     # --- evidential heads (torch) -----------------------------------------------------------------------------
     def evidence_classes(self, task: TaskConfig, buckets: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,18 +10,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ple_model.boosting.kind import BoostingPlan
 from ple_model.evaluation import metrics
 from ple_model.evaluation.bootstrap import f1_statistic, mean_statistic
 from ple_model.evaluation.calibration import Calibrator, MulticlassCalibrator
 from ple_model.evaluation.conformal import Region, Sets
 from ple_model.evaluation.constant import smoothed_counts
-from ple_model.evaluation.kind import Bools, BoostingPlan, Floats, Headline, Ints, Statistic
+from ple_model.evaluation.kind import EPSILON, Bools, Floats, Headline, Ints, Statistic
 from ple_model.tasks.kind import Kind, Units, labelled, list_column, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ple_model.evaluation.boosting import BoostingBudget
+    from ple_model.boosting.budget import BoostingBudget
     from ple_model.tasks.config import TaskConfig
 
 
@@ -29,6 +31,7 @@ class Multiclass(Kind):
 
     name: ClassVar[str] = "multiclass"
     losses: ClassVar[tuple[str, ...]] = ("nll",)
+    plain_loss: ClassVar[str] = "nll"
     headline: ClassVar[Headline] = Headline("log_loss", "log loss", -1)
     resampled: ClassVar[tuple[str, ...]] = ("log_loss", "accuracy", "macro_f1")
     meaning_of_value: ClassVar[str] = "most likely class"
@@ -67,6 +70,18 @@ class Multiclass(Kind):
     def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
         return raw.float()
 
+    def average(self, raw: Tensor) -> Tensor:
+        import torch
+
+        return torch.logsumexp(raw.float().log_softmax(-1), dim=0) - math.log(len(raw))
+
+    def spread(self, raw: Tensor) -> Tensor:
+        """Mutual information of class and member: the entropy of the mean less the mean of the entropies."""
+        import torch
+
+        p = raw.float().softmax(-1)
+        return (torch.special.entr(p.mean(0)).sum(-1) - torch.special.entr(p).sum(-1).mean(0)).clamp(min=0)
+
     def fits(self, predictions: NDArray, labels: NDArray) -> bool:
         return (predictions.ndim, labels.ndim) == (2, 1)
 
@@ -96,6 +111,12 @@ class Multiclass(Kind):
 
     def calibrator(self, outputs: NDArray) -> type[Calibrator]:
         return MulticlassCalibrator
+
+    def outputs_of(self, predictions: Floats) -> Floats:
+        return np.log(np.maximum(np.asarray(predictions, dtype=np.float64), EPSILON))
+
+    def likelihood(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        return np.asarray(predictions[np.arange(len(labels)), labels.astype(np.int64)])
 
     def constant(self, labels: NDArray, width: int) -> NDArray[np.float64]:
         counts = smoothed_counts(labels, width)

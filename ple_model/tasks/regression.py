@@ -9,17 +9,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ple_model.boosting.kind import BoostingPlan
 from ple_model.evaluation import metrics
 from ple_model.evaluation.bootstrap import mean_statistic, r2_statistic
 from ple_model.evaluation.calibration import Calibrator, OutputsCalibrator, RegressionCalibrator
 from ple_model.evaluation.conformal import Intervals, Region
-from ple_model.evaluation.kind import Bools, BoostingPlan, Floats, Headline, Ints, Statistic
+from ple_model.evaluation.kind import Bools, Floats, Headline, Ints, Statistic
 from ple_model.tasks.kind import Kind, Units, finite_numbers, labelled, list_column, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ple_model.evaluation.boosting import BoostingBudget
+    from ple_model.boosting.budget import BoostingBudget
     from ple_model.tasks.config import TaskConfig
 
 
@@ -32,6 +33,7 @@ class Regression(Kind):
 
     name: ClassVar[str] = "regression"
     losses: ClassVar[tuple[str, ...]] = ("mse", "huber")
+    plain_loss: ClassVar[str] = "mse"
     headline: ClassVar[Headline] = Headline("r2", "R²", 1)
     resampled: ClassVar[tuple[str, ...]] = ("r2", "rmse", "mae")
     label_dtype: ClassVar[type[np.generic]] = np.float64
@@ -76,6 +78,13 @@ class Regression(Kind):
     def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
         value = units.scale(task.name).restore(raw)
         return value.squeeze(-1) if value.shape[-1] == 1 else value
+
+    def average(self, raw: Tensor) -> Tensor:
+        return raw.mean(0)
+
+    def spread(self, raw: Tensor) -> Tensor:
+        """Standard deviation of the standardised value, mean over outputs."""
+        return raw.float().std(0, correction=0).mean(-1)
 
     def evidence_classes(self, task: TaskConfig, buckets: int) -> int | None:
         return None

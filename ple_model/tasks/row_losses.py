@@ -24,6 +24,11 @@ def focal(logits: Tensor, labels: Tensor, gamma: float, alpha: float) -> Tensor:
     return -weight * torch.exp(gamma * F.logsigmoid(-z)) * F.logsigmoid(z)
 
 
+def log_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """−log p of the label for each row, from logits [B] and labels 0/1 [B], in float32."""
+    return F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")
+
+
 def least_focal(labels: Tensor, gamma: float, alpha: float) -> float:
     """Mean focal loss of the best constant logit on labels 0/1 [n], by a grid search."""
     grid = torch.linspace(-_LOGITS, _LOGITS, _GRID)

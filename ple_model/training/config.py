@@ -32,6 +32,9 @@ class TrainingConfig(ClosedModel):
     restart_epochs: int = Field(10, ge=1, description="T0: length of the first cosine of phase 1")
     restart_factor: int = Field(2, ge=1, description="each later cosine is this many times longer")
     clip_norm: float = Field(5.0, gt=0, description="largest norm of the whole gradient")
+    best_epoch: Literal["network", "task"] = Field(
+        "network", description="whose validation decides the weights: one epoch for the network, or one for each task"
+    )
     patience: int = Field(7, ge=1, description="epochs without a better validation score that end a phase")
     batch_size_gpu: int = Field(16_384, ge=2)
     batch_size_cpu: int = Field(1_024, ge=2)

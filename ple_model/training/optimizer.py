@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ple_model.closed import nearest
+from ple_model.config.pool import expert_names
 from ple_model.training.config import TrainingConfig
 
 
@@ -17,12 +18,15 @@ def build_optimizer(modules: nn.Module, config: TrainingConfig, experts: Sequenc
     `model.experts.<name>.…`). Vectors and scalars (biases, norms, the losses' log variances) do not decay: decay would
     pull a log variance away from the minimiser of MODEL §9.
 
+    A rate for an expert of the pool that the model does not build waits for it.
+
     Raises:
-        ValueError: a rate for an expert that the model does not have.
+        ValueError: a rate for an expert that nobody knows.
     """
+    known = (*experts, *expert_names())
     for name in config.expert_rates:
-        if name not in experts:
-            raise ValueError(f"training.expert_rates names unknown expert {name!r}; {nearest(name, experts)}")
+        if name not in known:
+            raise ValueError(f"training.expert_rates names unknown expert {name!r}; {nearest(name, known)}")
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in modules.named_parameters():
         if parameter.requires_grad:

@@ -12,6 +12,7 @@ class RunState:
     epoch: int = 0  # epochs done in this phase
     best_score: float | None = None
     best: tuple[int, int] = (1, 0)
+    by_task: dict[str, list[float]] = field(default_factory=dict)  # task → least validation loss, its phase and epoch
     waited: int = 0
     micro_batches: int = 1
     skipped_steps: int = 0

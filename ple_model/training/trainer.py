@@ -4,6 +4,7 @@
   run that was killed at any instant and resumed ends with the same bits as one that was not.
 - Each phase has its own optimizer, schedule, scaler and early stopping, and counts its own epochs. It ends with the
   weights of its best epoch; phase 2 keeps those it started from unless it finds better ones.
+- With `best_epoch: task` the weights of every epoch are kept that has the least validation loss of some task.
 - A step whose loss or gradient is not finite is skipped, counted by task, and too many stop the run.
 - Out of memory cuts batches in two, once. `accumulate` cuts them from the start. Losses are means over the labels of
   the whole batch either way.
@@ -16,7 +17,7 @@ Source: MODEL §13.
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ple_model.epochs import Epoch
 from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.multitask import MultiTaskNetwork
 from ple_model.serving.files import digest_of_json
@@ -37,7 +39,7 @@ from ple_model.training.report import EpochReport, Progress
 from ple_model.training.skill import constant_losses, score, skills
 from ple_model.training.state import RunState
 from ple_model.training.step import Stepper
-from ple_model.training.validate import LossMeans, task_weights, validate
+from ple_model.training.validate import GateMeans, LossMeans, task_weights, validate
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +47,17 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class FitResult:
     """best: (phase, epoch) whose weights the model has; epoch 0 of phase 1 are the initial ones. score: of that epoch.
-    stopped_by: phase → "epochs" or "patience". history: every epoch, those before a resume included. resumed_from:
-    (phase, epochs done in it), or None. batch_size: rows in one step. skipped: steps left out, by culprit."""
+    epochs: task → the epoch that is to answer it. weights: the network's weights of these epochs. stopped_by: phase →
+    "epochs" or "patience". history: every epoch, those before a resume included. resumed_from: (phase, epochs done in
+    it), or None. batch_size: rows in one step. skipped: steps left out, by culprit."""
 
-    best: tuple[int, int]
+    best: Epoch
     score: float
+    epochs: dict[str, Epoch]
+    weights: dict[Epoch, dict[str, Tensor]]
     stopped_by: dict[int, str]
     history: tuple[EpochReport, ...]
-    resumed_from: tuple[int, int] | None
+    resumed_from: Epoch | None
     device: str
     precision: str
     batch_size: int
@@ -62,32 +67,35 @@ class FitResult:
 def fit(
     model: MultiTaskNetwork,
     train: TensorTable,
-    valid: TensorTable,
+    valid: TensorTable | None,
     config: TrainingConfig,
     checkpoint_dir: Path | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     progress: bool = True,
+    epochs: Mapping[str, Epoch] | None = None,
 ) -> FitResult:
     """Train `model` in place; it ends on the CPU, in eval mode, with the weights of the best epoch.
 
     Args:
         model: with bin edges and target scales set (`fit_inputs`, `set_target_scale`) from training rows.
         train: rows to learn from.
-        valid: rows of later dates, for the score of an epoch (`ple_model.training.skill`).
+        valid: rows of later dates, for the score of an epoch (`ple_model.training.skill`); None with `epochs`.
         checkpoint_dir: where every epoch is kept; a checkpoint of the same model, settings and data is resumed, one of
             another run is ignored with a warning. None keeps nothing.
         on_epoch: called after every epoch of this process, once its checkpoint is safe. Epochs before a resume are in
             `FitResult.history`.
         progress: show a bar or lines on stderr.
+        epochs: task → epoch that is to answer it, chosen by an earlier run; all epochs of `config` are then trained.
 
     Raises:
-        ValueError: no training rows, no label among the validation rows, an unknown expert or device in `config`.
+        ValueError: no training rows, no label among the validation rows, an unknown expert or device in `config`;
+            `epochs` that `config` does not train, or validation rows beside them.
         NonFiniteLoss: more than `config.max_nonfinite_steps` steps were skipped.
         torch.OutOfMemoryError: a second time, with halved batches.
 
     Source: MODEL §13.
     """
-    run = _Run(model, train, valid, config, checkpoint_dir)
+    run = _Run(model, train, valid, config, checkpoint_dir, epochs)
     with reproducible(config, run.device):
         try:
             return run.run(on_epoch, progress)
@@ -101,15 +109,21 @@ class _Run:
         self,
         model: MultiTaskNetwork,
         train: TensorTable,
-        valid: TensorTable,
+        valid: TensorTable | None,
         config: TrainingConfig,
         checkpoint_dir: Path | None,
+        epochs: Mapping[str, Epoch] | None,
     ) -> None:
         if not len(train):
             raise ValueError("the training table has no rows")
-        self.constant = constant_losses(model, valid.targets)
-        if not self.constant:
+        if (valid is None) == (epochs is None):
+            raise ValueError("either validation rows choose the epochs or they are given")
+        self.constant = {} if valid is None else constant_losses(model, valid.targets)
+        if valid is not None and not self.constant:
             raise ValueError("no task has varying labels among the validation rows, so no epoch can be called best")
+        self.given = None if epochs is None else dict(epochs)
+        if self.given is not None:
+            _check_given(self.given, model, config)
         self.model, self.train, self.valid, self.config, self.directory = model, train, valid, config, checkpoint_dir
         self.device = choose_device(config.device)
         self.precision = choose_precision(config, self.device)
@@ -123,6 +137,7 @@ class _Run:
         self.steps = steps_in(len(train), self.batch_size)
         self.stepper = Stepper(self.modules, train, config, self.device, self.precision, self.steps)
         self.best = self._weights()
+        self.kept: dict[Epoch, dict[str, Tensor]] = {}
         self.stepper.begin(1)
 
     @property
@@ -144,9 +159,13 @@ class _Run:
                 done = sum(report["phase"] == phase for report in self.state.history)
                 stopped_by[phase] = "epochs" if done == epochs else "patience"
         assert self.state.best_score is not None
+        chosen = self._chosen()
+        best = {self.state.best: _under("model.", self.best)}
         return FitResult(
             best=self.state.best,
             score=self.state.best_score,
+            epochs=chosen,
+            weights={epoch: _on_cpu((best | self.kept)[epoch]) for epoch in sorted(set(chosen.values()))},
             stopped_by=stopped_by,
             history=tuple(EpochReport.from_dict(report) for report in self.state.history),
             resumed_from=resumed_from,
@@ -186,13 +205,14 @@ class _Run:
         trained = time.perf_counter() - started
         losses = means.losses()
         self.loss.weighting.epoch(torch.tensor([losses.get(task, 0.0) for task in self.model.task_names]))
-        valid_loss, gates = validate(self.model, self.loss, self.valid, self.batch_size, self.device, self.precision)
+        valid_loss, gates = self._validate()
         skill = skills(valid_loss, self.constant)
-        reached = score(skill)
-        better = state.best_score is None or reached > state.best_score
+        reached = score(skill) if skill else 0.0
+        better = state.best_score is None or reached > state.best_score or self.valid is None
         state.waited = 0 if better else state.waited + 1
         if better:
             state.best_score, state.best, self.best = reached, (state.phase, state.epoch), self._weights()
+        self._keep(valid_loss)
         skipped, adatt = state.skipped_steps - skipped, self.loss.adatt
         return EpochReport(
             phase=state.phase,
@@ -215,6 +235,31 @@ class _Run:
             adatt=None if adatt is None or not adatt.enabled else adatt.report(trained).to_dict(),
         )
 
+    def _validate(self) -> tuple[dict[str, float], GateMeans]:
+        if self.valid is None:
+            return {}, GateMeans({}, 0.0, 0.0)
+        return validate(self.model, self.loss, self.valid, self.batch_size, self.device, self.precision)
+
+    def _keep(self, valid_loss: dict[str, float]) -> None:
+        """Keep the weights of this epoch if it is the one of a task, and forget those of epochs that are none's."""
+        state, here = self.state, (self.state.phase, self.state.epoch)
+        if self.given is None and self.config.best_epoch == "network":
+            return
+        for task, loss in valid_loss.items():
+            if math.isfinite(loss) and (task not in state.by_task or loss < state.by_task[task][0]):
+                state.by_task[task] = [loss, *here]
+        wanted = set(self._chosen().values())
+        if here in wanted:
+            self.kept[here] = _copy(self.model)
+        self.kept = {epoch: weights for epoch, weights in self.kept.items() if epoch in wanted}
+
+    def _chosen(self) -> dict[str, Epoch]:
+        """Task → its epoch so far; that of the whole network where a task has no validation loss."""
+        if self.given is not None:
+            return self.given
+        own = {task: (int(phase), int(epoch)) for task, (_, phase, epoch) in self.state.by_task.items()}
+        return {task: own.get(task, self.state.best) for task in self.model.task_names}
+
     def _enter_epoch(self) -> None:
         """Passes on the number of the epoch, counted over both phases."""
         state = self.state
@@ -227,7 +272,7 @@ class _Run:
                 self.model.freeze_gates()
 
     def _weights(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self.modules.state_dict().items()}
+        return _copy(self.modules)
 
     def _identity(self) -> dict[str, str]:
         return {
@@ -235,7 +280,8 @@ class _Run:
             "training settings": digest_of_json(self.config.to_dict()),
             "initial weights": digest_of_tensors(self.modules.state_dict()),
             "training data": self.train.digest(),
-            "validation data": self.valid.digest(),
+            "validation data": "none" if self.valid is None else self.valid.digest(),
+            "epochs": digest_of_json(self.given),
             "device": f"{self.device} {self.precision}",
         }
 
@@ -248,6 +294,8 @@ class _Run:
         self.state.scaler = self.stepper.scaler.state_dict()
         tensors = {f"now/{name}": value for name, value in self.modules.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        for (phase, epoch), weights in self.kept.items():
+            tensors |= {f"kept/{phase}/{epoch}/{name}": value for name, value in weights.items()}
         tensors |= {
             f"optimizer/{name}": value for name, value in optimizer_tensors(self.modules, self.stepper.optimizer)
         }
@@ -255,7 +303,7 @@ class _Run:
         save_checkpoint(self.directory, name, Checkpoint(tensors, asdict(self.state)), self.identity)
         self.world.wait()
 
-    def _resume(self) -> tuple[int, int] | None:
+    def _resume(self) -> Epoch | None:
         saved = load_checkpoint(self.directory, self.identity) if self.directory else None
         if saved is None:
             return None
@@ -264,6 +312,9 @@ class _Run:
         self.stepper.state = state
         self.modules.load_state_dict(_under("now/", saved.tensors))
         self.best = {name: value.to(self.device) for name, value in _under("best/", saved.tensors).items()}
+        for name in (name for name in saved.tensors if name.startswith("kept/")):
+            _, phase, epoch, key = name.split("/", 3)
+            self.kept.setdefault((int(phase), int(epoch)), {})[key] = saved.tensors[name].to(self.device)
         load_optimizer_tensors(self.modules, self.stepper.optimizer, _under("optimizer/", saved.tensors))
         self.stepper.scaler.load_state_dict(state.scaler)
         log.info("resumed after epoch %d of phase %d", state.epoch, state.phase)
@@ -272,6 +323,24 @@ class _Run:
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.cpu() for name, value in weights.items()}
+
+
+def _check_given(epochs: Mapping[str, Epoch], model: MultiTaskNetwork, config: TrainingConfig) -> None:
+    """Raises ValueError unless every task has an epoch that `config` trains."""
+    if wrong := sorted(set(epochs) ^ set(model.task_names)):
+        raise ValueError(f"epochs and tasks differ: {', '.join(wrong)}")
+    last = {1: config.phase1_epochs, 2: config.phase2_epochs}
+    for task, (phase, epoch) in epochs.items():
+        if not 1 <= epoch <= last.get(phase, 0):
+            raise ValueError(f"{task} asks for epoch {epoch} of phase {phase}, which these settings do not train")
 
 
 def _finite(values: dict[str, float]) -> dict[str, float | None]:

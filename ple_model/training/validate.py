@@ -58,7 +58,7 @@ def validate(
     for rows in torch.arange(len(table)).split(batch_size):
         inputs, targets = table.batch(rows, device)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            outputs = model(inputs)
+            outputs = model.averaged(model(inputs))
             means.add(loss(outputs, targets, model))
         gate_sum += outputs.gates.double().sum(0)
         entropy_sum += entropy(outputs.gates).double().mean(1).sum()

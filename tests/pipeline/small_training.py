@@ -15,6 +15,8 @@ from feature_assets.labels import LabelState
 from feature_assets.snapshots import SnapshotPlan
 from feature_assets.state import FeatureState
 from pipeline.settings import Settings
+from pipeline.training import columns
+from pipeline.training.columns import ColumnChoice
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.workspace import Workspace
 
@@ -39,7 +41,9 @@ def settings_of(home: Path) -> Settings:
             "bootstrap_resamples": 20,
             "network": {"experts": [{"name": "deepfm"}], "adatt": {"enabled": False}},
             "training": {"phase1_epochs": 1, "phase2_epochs": 1, "warmup_epochs": 0, "phase2_warmup_epochs": 0},
+            "columns": "all",
             "boosting": {"single": tree, "multiclass": tree, "brand": tree, "brands": 1},
+            "tuned_trees": False,
         }
     )
 
@@ -53,6 +57,7 @@ class Material:
     settings: Settings
     state: FeatureState
     label_state: LabelState
+    columns: ColumnChoice
 
 
 def fill(folder: Path) -> Material:
@@ -96,7 +101,9 @@ def fill(folder: Path) -> Material:
             ).select("customer_id", pl.lit(day).alias("as_of"), plan.role(ids, day).alias("role"), *WINDOWS)
         )
     work.save_labels(pl.concat(labels))
-    return Material(work, plan, settings_of(folder.parent), state, label_state)
+    settings = settings_of(folder.parent)
+    choice = columns.choose(work, plan, settings, lambda _: None)
+    return Material(work, plan, settings, state, label_state, choice)
 
 
 def some_evaluation(**verdicts: str) -> Evaluation:

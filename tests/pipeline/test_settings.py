@@ -90,3 +90,12 @@ def test_no_other_module_reads_a_setting_from_the_environment() -> None:
         names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         assert not names & {"environ", "getenv", "putenv"} or file.name in allowed, file
         assert "envvar" not in {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}, file
+
+
+def test_a_bare_off_switches_the_blend_off(home: Path) -> None:
+    assert load_settings().blend == "auto"
+    (home / "settings.yaml").write_text("blend: off\n")
+    assert load_settings().blend == "off"
+    (home / "settings.yaml").write_text("blend: on\n")
+    with pytest.raises(ValidationError, match="blend"):
+        load_settings()

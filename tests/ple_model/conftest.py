@@ -26,6 +26,7 @@ from ple_model.config import (
     TransferConfig,
     TransformerBranchConfig,
     UnifiedHGCNConfig,
+    WideConfig,
 )
 from ple_model.inputs import Inputs, Targets
 from tests.ple_model.catalogue import RELATIONS, default_tasks, select
@@ -70,7 +71,7 @@ def input_config() -> InputConfig:
 
 @pytest.fixture
 def model_config(input_config: InputConfig) -> ModelConfig:
-    """All 16 default tasks, 20 brands, all eight experts, smaller than they are by default; adaTT without warm-up."""
+    """All 16 default tasks, 20 brands, all nine experts, smaller than they are by default; adaTT without warm-up."""
     branches = (
         MambaBranchConfig(model_width=16, layers=1, state=8),
         LiquidBranchConfig(model_width=16, backbone=16),
@@ -88,6 +89,7 @@ def model_config(input_config: InputConfig) -> ModelConfig:
             CausalConfig(width=16, variables=6, encoding=8),
             OptimalTransportConfig(width=16, support=12, prototypes=5, dimension=4, hidden=(16,)),
             RawScaleConfig(width=16, hidden=(16,)),
+            WideConfig(width=16, hidden=(16,), flags=4),
         ),
         transfer=TransferConfig(relations=RELATIONS),
         adatt=AdaTTConfig(warmup_epochs=0, freeze_epoch=5),

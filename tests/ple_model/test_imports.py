@@ -4,7 +4,10 @@ import subprocess
 import sys
 
 FREE = (
-    "ple_model.evaluation.boosting",
+    "ple_model.boosting.choice",
+    "ple_model.boosting.files",
+    "ple_model.boosting.search",
+    "ple_model.evaluation.blending",
     "ple_model.evaluation.compare",
     "ple_model.evaluation.uncertainty",
     "ple_model.evaluation.uplift",

@@ -57,7 +57,7 @@ def test_shapes_units_and_order(model_config: ModelConfig, make_inputs: Make) ->
     outputs, predictions = model(inputs), model.predict(inputs)
     assert model.expert_names == tuple(expert.name for expert in model_config.experts)
     assert tuple(outputs.predictions) == tuple(predictions) == model.task_names
-    assert outputs.gates.shape == (9, 16, 8)
+    assert outputs.gates.shape == (9, 16, 9)
     assert outputs.interpretation == {}
     for task in model_config.tasks:
         assert outputs.predictions[task.name].shape == (9, task.out)
@@ -85,7 +85,7 @@ def test_first_gates_are_the_prior(model_config: ModelConfig, make_inputs: Make)
     prior = torch.tensor([1.0 if n in ("perslay", "temporal") else -1.0 for n in model.expert_names]).softmax(0)
     gates = outputs.gates[everything, model.task_names.index("churn")]
     assert len(gates) > 5
-    torch.testing.assert_close(gates, prior.expand(len(gates), 8))
+    torch.testing.assert_close(gates, prior.expand(len(gates), 9))
 
 
 SIDE_NAMES = (
@@ -114,7 +114,7 @@ def _without(inputs: Inputs, name: str, rows: torch.Tensor) -> Inputs:
 
 #: Input → experts that have nothing to read without it.
 BLIND = {
-    "all columns": ("deepfm", "causal", "optimal_transport", "raw_scale"),
+    "all columns": ("deepfm", "causal", "optimal_transport", "raw_scale", "wide"),
     "normalised": ("deepfm", "causal", "optimal_transport"),
     "raw": ("raw_scale",),
     "collaborative": ("lightgcn",),
@@ -222,6 +222,7 @@ SWITCHES: dict[str, Any] = {
     "tasks.experts": {"churn": {"experts": ["deepfm"]}},
     "tasks.hmm": {"churn": {"hmm": "journey"}},
     "tasks.loss": {"engagement": {"loss": "huber"}},
+    "tasks.loss.binary": {"churn": {"loss": "log_loss", "focal_gamma": None, "focal_alpha": None}},
     "tasks.focal_gamma": {"churn": {"focal_gamma": 1.0}},
     "tasks.focal_alpha": {"churn": {"focal_alpha": 0.5}},
     "tasks.huber_delta": {"ltv": {"huber_delta": 0.3}},
@@ -301,6 +302,15 @@ SWITCHES: dict[str, Any] = {
     "experts.raw_scale.width": 32,
     "experts.raw_scale.hidden": [32],
     "experts.raw_scale.dropout": 0.4,
+    "experts.wide.width": 32,
+    "experts.wide.quantiles": 5,
+    "experts.wide.flags": 1,
+    "experts.wide.fit_rows": 7,
+    "experts.wide.hidden": [24],
+    "experts.wide.dropout": 0.4,
+    "members": 2,
+    "gate.preferred": ["wide"],
+    "gate.dropout": 0.5,
     "gate.prior_bias": 0.0,
     "gate.dim_normalize": False,
     "gate.entropy_weight": 0.1,
@@ -373,7 +383,9 @@ FIXED = {
 def _turned(config: ModelConfig, switch: str, value: Any) -> ModelConfig:
     data = config.to_dict()
     section, _, rest = switch.partition(".")
-    if section == "tasks":
+    if not rest:
+        data[section] = value
+    elif section == "tasks":
         data["tasks"] = [{**task, **value.get(task["name"], {})} for task in data["tasks"]]
     elif switch == "experts.order":
         data["experts"] = [next(e for e in data["experts"] if e["name"] == name) for name in value]
@@ -422,7 +434,7 @@ def test_the_table_of_settings_is_complete(model_config: ModelConfig) -> None:
                     kind = f"experts.temporal.branches.{branch['kind']}"
                     names |= {f"{kind}.{key}" for key in branch if key != "kind"}
         else:
-            names |= {f"{section}.{key}" for key in content}
+            names |= {f"{section}.{key}" for key in content} if isinstance(content, dict) else {section}
     assert names - covered == set()
 
 
@@ -453,7 +465,7 @@ def test_everything_learns(model_config: ModelConfig, make_inputs: Make, make_ta
     for name, parameter in (*model.named_parameters(), *loss.named_parameters()):
         assert parameter.grad is not None, name
         assert not torch.equal(parameter, start[name]), name
-    moved = (model.gate.linear.bias.detach() - start["gate.linear.bias"]).view(16, 8).abs().amin(1)
+    moved = (model.gate.linear.bias.detach() - start["gate.linear.bias"]).view(16, 9).abs().amin(1)
     assert bool((moved > 0).all())  # every gate of every task
     for name in model.expert_names:
         norm = sum(float(p.grad.norm()) for p in model.experts[name].parameters() if p.grad is not None)

@@ -41,7 +41,8 @@ def _trained(tmp_path_factory: pytest.TempPathFactory, dataset: DatasetConfig) -
 def trained(_trained: Path, tmp_path: Path) -> Material:
     """The same with a bundle."""
     material = fill(tmp_path / "training")
-    shutil.copytree(_trained / "bundle", material.workspace.bundle)
+    for name in ("bundle", "trees"):
+        shutil.copytree(_trained / name, material.workspace.folder / name)
     return material
 
 

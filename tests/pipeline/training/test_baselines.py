@@ -1,4 +1,4 @@
-"""The baselines: the matrix that LightGBM reads, labels of several tables, past brands."""
+"""The baseline of brands: what the customer bought before."""
 
 from __future__ import annotations
 
@@ -11,41 +11,8 @@ import polars as pl
 import pytest
 
 from feature_assets.data.tables import Tables
-from pipeline.training import baselines, model
+from pipeline.training import baselines
 from ple_model.tasks import KINDS
-from tests.pipeline.small_training import Material
-
-
-def test_every_task_gets_a_constant_and_a_boosted_prediction(made: Material, said: list[str]) -> None:
-    config = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
-    train, validation, test = (model.tensors(made.workspace, role, config) for role in ("train", "validation", "test"))
-    predictions, notes = baselines.fit(train, validation, test, config, made.settings, said.append)
-    assert set(predictions) == set(notes) == {task.name for task in config.tasks}
-    churn = predictions["churn"]
-    rate = made.workspace.labels().filter(pl.col("role") == "train")["churn"].mean()
-    np.testing.assert_allclose(churn[baselines.CONSTANT], rate)
-    assert churn[baselines.BOOSTING].shape == (len(test),)
-    assert predictions["channel"][baselines.CONSTANT].shape == (len(test), 3)
-    assert any("LightGBM churn" in line for line in said)
-
-
-def test_the_flat_matrix_is_nan_where_a_value_is_missing(made: Material) -> None:
-    config = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
-    file = made.workspace.snapshot(made.plan.train[0])
-    name = made.state.present[2]
-    hidden = pl.read_parquet(file).with_columns(
-        pl.when(pl.col("customer_id") == "c003").then(None).otherwise(name).alias(name)
-    )
-    made.workspace.save_snapshot(made.plan.train[0], hidden)
-    table = model.tensors(made.workspace, "train", config)
-    flat = baselines.flat_matrix(table, np.asarray(config.inputs.present))
-    assert np.argwhere(np.isnan(flat)).tolist() == [[3, 2]]
-
-
-def test_lists_of_brands_are_padded_to_one_width() -> None:
-    stacked = baselines.stack_labels([np.array([[0, 1]]), np.array([[2], [3]])])
-    assert stacked.tolist() == [[0, 1], [2, -1], [3, -1]]
-    assert baselines.stack_labels([np.array([1, 2]), np.array([3])]).tolist() == [1, 2, 3]
 
 
 def test_past_brands_count_the_lines_of_the_last_days(monkeypatch: pytest.MonkeyPatch) -> None:

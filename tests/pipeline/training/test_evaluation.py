@@ -34,13 +34,13 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> Tables:
 def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables, said: list[str]) -> None:
     result = evaluation.evaluate(trained.workspace, tables, trained.settings, said.append)
     assert {row["task"] for row in result.table} == set(WINDOWS)
-    assert set(result.verdicts) == {baselines.CONSTANT, baselines.BOOSTING, baselines.OWN_PAST}
+    assert set(result.verdicts) == {baselines.CONSTANT, baselines.NETWORK, baselines.BOOSTING, baselines.OWN_PAST}
     assert set(result.verdicts[baselines.OWN_PAST]) == {"brand_prediction"}
     assert set(result.reliability) == {"churn", "channel"}
     assert set(result.gates["churn"]) == {"deepfm"}
     assert {row["task"] for row in result.inputs} == set(WINDOWS)
     models = {row["model"] for row in result.metrics if row["task"] == "churn"}
-    assert models == {evaluation.MODEL, baselines.CONSTANT, baselines.BOOSTING}
+    assert models == {evaluation.MODEL, baselines.CONSTANT, baselines.NETWORK, baselines.BOOSTING}
     assert set(result.uncertainty) == set(WINDOWS)
     assert Evaluation.load(trained.workspace.evaluation) == result
     assert {"comparison", "verdict", "reliability", "gates", "inputs"} <= set(evaluation_metadata(result))

@@ -81,8 +81,9 @@ def test_a_run_is_opened_once_and_anew_where_the_server_lost_it(made: Material) 
 def test_a_training_logs_epochs_parameters_and_data(made: Material, dataset: DatasetConfig) -> None:
     runs = Runs()
     history = (report(1, 1), report(1, 2), report(2, 1))
-    result = FitResult((1, 2), 0.1, {1: "epochs", 2: "epochs"}, history, None, "cpu", "float32", 32, {})
-    network = model.model_config(made.settings.network, made.state, made.label_state, made.plan).to_dict()
+    stopped = {1: "epochs", 2: "epochs"}
+    result = FitResult((1, 2), 0.1, {"churn": (1, 2)}, {}, stopped, history, None, "cpu", "float32", 32, {})
+    network = model.model_config(made.settings, made.state, made.label_state, made.plan, made.columns).to_dict()
     parameters = log.parameters_of(made.settings, network, made.plan, dataset, made.state.version)
     log.log_training(made.workspace, cast("Tracking", runs), "r", result, parameters, dataset, 2)
     assert sorted(runs.metrics) == [1, 2, 3]

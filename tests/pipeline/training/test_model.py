@@ -15,10 +15,10 @@ from tests.pipeline.small_training import CLASSES, CUSTOMERS, WINDOWS, Material
 
 
 def test_inputs_are_what_the_state_has(made: Material) -> None:
-    inputs = model.input_config(made.state)
+    inputs = model.input_config(made.state, made.columns)
     assert [inputs.columns[i] for i in inputs.present] == made.state.present
     assert inputs.sides == ()
-    assert model.model_columns(inputs, made.state) == ["customer_id", *made.state.present, "cluster_probs"]
+    assert model.model_columns(inputs) == ["customer_id", *made.state.present, "cluster_probs"]
 
 
 def test_a_side_input_comes_with_the_channels_that_the_data_set_has(made: Material) -> None:
@@ -33,7 +33,7 @@ def test_a_side_input_comes_with_the_channels_that_the_data_set_has(made: Materi
 
 
 def test_tasks_are_those_of_the_plan_with_the_classes_of_the_data_set(made: Material) -> None:
-    config = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
+    config = model.model_config(made.settings, made.state, made.label_state, made.plan, made.columns)
     tasks = {task.name: task for task in config.tasks}
     assert set(tasks) == set(WINDOWS)
     assert tasks["channel"].out == 3
@@ -41,7 +41,7 @@ def test_tasks_are_those_of_the_plan_with_the_classes_of_the_data_set(made: Mate
 
 
 def test_tensors_hold_the_rows_of_a_role(made: Material) -> None:
-    config = model.model_config(made.settings.network, made.state, made.label_state, made.plan)
+    config = model.model_config(made.settings, made.state, made.label_state, made.plan, made.columns)
     table = model.tensors(made.workspace, "train", config)
     assert len(table) == 3 * CUSTOMERS
     matrix = pl.read_parquet(made.workspace.snapshot(made.plan.train[0]))

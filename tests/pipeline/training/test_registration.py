@@ -27,9 +27,16 @@ class Registry:
         return self.versions.get(run_id)
 
     def register(
-        self, run_id: str, bundle: Path, example: pl.DataFrame, outputs: pl.DataFrame, tags: dict[str, str]
+        self,
+        run_id: str,
+        bundle: Path,
+        example: pl.DataFrame,
+        outputs: pl.DataFrame,
+        tags: dict[str, str],
+        description: str,
     ) -> RegisteredVersion:
         self.calls.append((bundle, example, outputs, tags))
+        self.description = description
         made = RegisteredVersion("5", run_id, AS_OF, tags["state_version"], tags["dataset"], bundle)
         self.versions[run_id] = made
         return made
@@ -55,5 +62,6 @@ def test_a_candidate_is_registered_once(trained: Material, dataset: DatasetConfi
     assert example.height == outputs.height == 2
     assert "churn" in outputs.columns
     assert tags == {"as_of": "2017-10-01", "state_version": trained.state.version, "dataset": dataset.name}
+    assert "churn: network alone; " in registry.description
     assert registry.aliases == {CHALLENGER: "5"}
     assert registry.finished == ["r1"]

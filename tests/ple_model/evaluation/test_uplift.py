@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ple_model.boosting.budget import BoostingBudget, TreeBudget
+from ple_model.boosting.fit import BoostingTask, fit_task
+from ple_model.boosting.matrix import BinnedMatrix
 from ple_model.config import ModelConfig
 from ple_model.evaluation import uplift
-from ple_model.evaluation.boosting import BinnedMatrix, BoostingBudget, TreeBudget, fit_boosting
 from ple_model.evaluation.bootstrap import resample
 from ple_model.evaluation.calibration import OutputsCalibrator, fit_calibrator, from_dict
 from ple_model.evaluation.compare import compare
@@ -155,9 +157,9 @@ def test_each_output_is_boosted_on_its_own() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(900, 4)).astype(np.float32)
     z = np.stack([3.0 * x[:, 0], 3.0 * x[:, 1] + 1.0, np.full(900, 2.0)], axis=1)
-    budget = BoostingBudget(single=TreeBudget(rounds=20, early_stopping=5, leaves=7, column_share=1.0))
-    matrix = BinnedMatrix(x, np.arange(600), np.arange(600, 900), budget)
-    fitted = fit_boosting(matrix, UPLIFT, z, np.ones(900, dtype=bool), 3)
+    trees = TreeBudget(rounds=20, early_stopping=5, learning_rate=0.1, leaves=7, column_share=1.0)
+    matrix = BinnedMatrix(x, np.arange(600), np.arange(600, 900))
+    fitted = fit_task(matrix, BoostingTask(UPLIFT, z, np.ones(900, dtype=bool), 3), BoostingBudget(single=trees))
     predictions = fitted.predict(x)
     assert predictions.shape == (900, 3)
     assert np.corrcoef(predictions[:, 1], z[:, 1])[0, 1] > 0.9

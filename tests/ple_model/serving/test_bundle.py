@@ -36,7 +36,7 @@ def _forge(folder: Path, name: str) -> None:
     described = json.loads((folder / "model.json").read_text())
     if name != "model.json":
         described["files"][name] = sha256_of_file(folder / name)
-    described["digest"] = digest_of_json({key: described[key] for key in ("format", "config", "files")})
+    described["digest"] = digest_of_json({key: described[key] for key in ("format", "config", "epochs", "files")})
     (folder / "model.json").write_text(json.dumps(described))
 
 
@@ -47,7 +47,7 @@ def test_what_was_saved_is_loaded(folder: Path, made: Made) -> None:
     assert bundle.calibration == made[1]
     assert (bundle.classes, bundle.meta) == (samples.CLASSES, META)
     assert bundle.described["ltv"]["unit"] == "USD"
-    told = {"uncertainty", "fallback", "region_level"}
+    told = {"uncertainty", "fallback", "region_level", "predicted_by"}
     assert set(bundle.described["churn"]) == {"name", "kind", "unit", "meaning", "classes"} | told
     assert not bundle.model.training
 
@@ -119,7 +119,7 @@ def test_a_folder_that_is_no_bundle_and_another_format_are_refused(folder: Path,
         load_bundle(tmp_path)
     described = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**described, "format": 99}))
-    with pytest.raises(BundleError, match="format 99, this code reads 1"):
+    with pytest.raises(BundleError, match="format 99, this code reads 2"):
         load_bundle(folder)
     described["config"]["gate"]["unheard"] = 1
     (folder / "model.json").write_text(json.dumps(described))
