@@ -92,8 +92,23 @@ def uncertainty_table(by_task: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
+def group_tables(evaluation: Evaluation) -> dict[str, pl.DataFrame]:
+    """What rows are grouped by → a row a group: its rows, and each task's headline metric with its interval. A group
+    with too few labels of a task shows how many it has."""
+    tables: dict[str, dict[str, dict[str, str]]] = {}
+    for row in evaluation.groups:
+        shown = f"({row['note']})" if row["value"] is None else f"{row['value']:.3f}"
+        if row["low"] is not None:
+            shown += f" [{row['low']:.3f}, {row['high']:.3f}]"
+        tables.setdefault(row["by"], {}).setdefault(row["group"], {})[row["task"]] = shown
+    return {
+        by: pl.DataFrame([{by: group, **values} for group, values in groups.items()]) for by, groups in tables.items()
+    }
+
+
 def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
-    """The comparison with the baselines, reliability, gates, uncertainty, inputs and concepts."""
+    """The comparison with the baselines, reliability, totals in natural units, gates, uncertainty, inputs and
+    concepts."""
     shown: dict[str, Any] = {
         "comparison": markdown(pl.DataFrame(evaluation.table)),
         "verdict": dg.MetadataValue.md(evaluation.summary()),
@@ -105,6 +120,9 @@ def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
         shown["uncertainty"] = markdown(uncertainty_table(evaluation.uncertainty))
     if curves := plots.published(evaluation.uncertainty):
         shown["risk and coverage"] = plots.as_markdown(plots.risk_coverage(curves))
+    if evaluation.totals:
+        shown["totals in natural units"] = markdown(pl.DataFrame(evaluation.totals, infer_schema_length=None))
+    shown |= {f"by {by}": markdown(frame) for by, frame in group_tables(evaluation).items()}
     if evaluation.inputs:
         shown["inputs"] = plots.as_markdown(plots.input_heatmap(evaluation.inputs))
     if evaluation.concepts:

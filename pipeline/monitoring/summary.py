@@ -13,8 +13,8 @@ from pipeline.training.evaluation import Evaluation
 LEGEND = (
     "Model and baselines on test rows later than every training label. The model is ▲ better or ▼ worse than the\n"
     "baseline beyond the 95 % interval of their paired difference by customer, = level. ↑ higher, ↓ lower is better."
-    "\nu: mean uncertainty tonight, .5 on validation rows, – where none ranks errors among equal predictions;"
-    "\nfallback: share of rows that carry their cluster's base rate."
+    "\nTonight, over the customers for whom a task is defined: u, mean uncertainty (– where it ranks no errors);"
+    "\nfallback, share of rows that carry their cluster's base rate."
 )
 SUMMARY = "summary.json"
 TRAINING_FAILED = "training failed"
@@ -39,10 +39,10 @@ def summarise(
     tasks = []
     for row in evaluation.table:
         measured = {name: value for name, value in row.items() if name != "customers"}
-        u, fallback = scores.select(pl.col(f"{row['task']}__u").mean(), pl.col(f"{row['task']}__fallback").mean()).row(
-            0
-        )
-        tasks.append({**measured, "mean u": "–" if u is None else f"{u:.2f}", "fallback": f"{fallback:.1%}"})
+        eligible = scores.filter(pl.col(f"{row['task']}__eligible"))
+        u, fallback = (eligible[f"{row['task']}__{name}"].mean() for name in ("u", "fallback"))
+        shown = {"mean u": "–" if u is None else f"{u:.2f}", "fallback": "–" if fallback is None else f"{fallback:.1%}"}
+        tasks.append({**measured, **shown})
     hindsight = champion.as_of > date.fromisoformat(as_of)
     facts = {
         "as-of date": as_of + ("  (hindsight: the model knows later events)" if hindsight else ""),

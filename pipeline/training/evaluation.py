@@ -15,11 +15,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from feature_assets.data.tables import Tables
+from feature_assets.labels import LabelState, get_task
 from pipeline.reports import plots
 from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
 from pipeline.training import baselines
-from pipeline.training.model import tensors
+from pipeline.training.model import natural_inverses, tensors
+from pipeline.training.row_groups import row_groups
 from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
 
@@ -46,8 +48,10 @@ class Evaluation:
     worse or unknown, of the model: what is registered, and for a blend its network alone and its trees alone are among
     the baselines. gates: task → expert → mean weight. reliability: task → bins of (predicted,
     observed, rows). notes: task → a remark of LightGBM. inputs: the loss that shuffling an input adds to a task
-    (`permutation_importance`). uncertainty: task → what its u and its region are worth (`trust_of`).
-    concepts: latents of the autoencoder, most frequent first, as text; concept_statistics: `Decomposition`.
+    (`permutation_importance`). groups: the model's headline metric by segment, tenure and cluster. totals: task, unit
+    and the `Totals` of the model's values in natural units. uncertainty: task → what its u and its region are worth
+    (`trust_of`). concepts: latents of the autoencoder, most frequent first, as text; concept_statistics:
+    `Decomposition`.
     """
 
     table: list[dict[str, str]]
@@ -60,6 +64,8 @@ class Evaluation:
     concepts: list[dict[str, Any]] = field(default_factory=list)
     concept_statistics: dict[str, float] = field(default_factory=dict)
     uncertainty: dict[str, dict[str, Any]] = field(default_factory=dict)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    totals: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -71,9 +77,13 @@ class Evaluation:
         inputs: Sequence[dict[str, Any]] = (),
         concepts: tuple[list[dict[str, Any]], dict[str, float]] = ([], {}),
         uncertainty: Mapping[str, dict[str, Any]] | None = None,
+        groups: Sequence[dict[str, Any]] = (),
+        totals: Sequence[dict[str, Any]] = (),
+        classes: Mapping[str, Sequence[str]] | None = None,
     ) -> Self:
-        """From the comparisons by task."""
+        """From the comparisons by task; `classes`: task → names of its classes, brands or outputs."""
         from ple_model.evaluation.compare import table
+        from ple_model.tasks import kind_of
 
         rows = table(comparisons)
         columns = dict.fromkeys(name for row in rows for name in row)
@@ -81,11 +91,12 @@ class Evaluation:
         verdicts: dict[str, dict[str, str]] = {}
         for comparison in comparisons:
             models = {MODEL: comparison.metrics}
-            for name, against in comparison.baselines.items():
-                verdicts.setdefault(name, {})[comparison.task] = against.verdict
-                models[name] = against.metrics
+            kind, names = kind_of(comparison.kind), (classes or {}).get(comparison.task, ())
+            for baseline, against in comparison.baselines.items():
+                verdicts.setdefault(baseline, {})[comparison.task] = against.verdict
+                models[baseline] = against.metrics
             metrics += [
-                {"task": comparison.task, "model": model, "metric": metric, "value": value}
+                {"task": comparison.task, "model": model, "metric": kind.metric_title(metric, names), "value": value}
                 for model, measured in models.items()
                 for metric, value in measured.values.items()
             ]
@@ -100,6 +111,8 @@ class Evaluation:
             concepts=concepts[0],
             concept_statistics=concepts[1],
             uncertainty=dict(uncertainty or {}),
+            groups=list(groups),
+            totals=list(totals),
         )
 
     def save(self, file: Path) -> None:
@@ -128,6 +141,7 @@ class Evaluation:
 
 def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Callable[[str], None]) -> Evaluation:
     """Predict the test rows with the bundle and with every baseline, compare, and save the result."""
+    from ple_model.evaluation.breakdown import breakdown
     from ple_model.evaluation.compare import compare
     from ple_model.serving.blend import tree_predictions
     from ple_model.serving.bundle import load_bundle
@@ -141,9 +155,11 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     trees = workspace.trees()
     grown = tree_predictions(trees, test.inputs, scorer.config.inputs)
     past = baselines.past_brands(tables, rows, workspace.label_state().classes.get("brand_prediction", []))
+    grouped = row_groups(tables, rows, test)
     comparisons = []
     curves = {}
     trust = {}
+    groups = []
     for task in scorer.config.tasks:
         labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
         kind, halves = kind_of(task), scorer.bundle.calibration[task.name].halves
@@ -170,14 +186,40 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
             )
         )
         trust[task.name] = trust_of(kind, scorer, predicted, task.name, labels, mask, rows, settings)
+        for by, (names, order) in grouped.items():
+            found = breakdown(
+                kind,
+                predictions[MODEL],
+                labels,
+                mask,
+                rows["customer_id"].to_numpy(),
+                names,
+                order=order,
+                resamples=settings.bootstrap_resamples,
+                seed=settings.seed,
+            )
+            groups += [{"task": task.name, "by": by, **value.to_dict()} for value in found]
         curve = kind.curve(predictions[MODEL][mask], labels[mask]) if mask.any() else None
         if curve is not None:
             curves[task.name] = curve
     model = scorer.bundle.model
     importance = input_importance(model, test, settings.seed, log)
     notes = {name: boosted.note for name, boosted in trees.items()}
-    concepts = concept_rows(model, test, rows)
-    result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, concepts, trust)
+    classes = scorer.bundle.classes
+    latents = concept_rows(model, test, rows, classes)
+    totals = total_rows(predicted.natural, test, rows["customer_id"], workspace.label_state(), settings)
+    result = Evaluation.of(
+        comparisons,
+        predicted.gates,
+        curves,
+        notes,
+        importance,
+        latents,
+        uncertainty=trust,
+        groups=groups,
+        totals=totals,
+        classes=classes,
+    )
     result.save(workspace.evaluation)
     return result
 
@@ -214,6 +256,32 @@ def trust_of(
     }
 
 
+def total_rows(
+    natural: Mapping[str, NDArray[np.float64]],
+    test: "TensorTable",
+    customers: pl.Series,
+    label_state: LabelState,
+    settings: Settings,
+) -> list[dict[str, Any]]:
+    """Task, unit and `Totals` of the values in natural units [R] over the test rows that have a label."""
+    from ple_model.evaluation.totals import compare_totals
+
+    rows = []
+    for task, inverse in natural_inverses(label_state, natural).items():
+        labels, mask = test.targets.values[task].numpy(), test.targets.mask[task].numpy()
+        if mask.any():
+            totals = compare_totals(
+                natural[task][mask],
+                inverse(labels[mask].astype(np.float64)),
+                customers.to_numpy()[mask],
+                resamples=settings.bootstrap_resamples,
+                seed=settings.seed,
+            )
+            declared = get_task(task).natural
+            rows.append({"task": task, "unit": declared.unit if declared else "", **asdict(totals)})
+    return rows
+
+
 def input_importance(
     model: "Network", test: "TensorTable", seed: int, log: Callable[[str], None]
 ) -> list[dict[str, Any]]:
@@ -225,7 +293,7 @@ def input_importance(
 
 
 def concept_rows(
-    model: "Network", test: "TensorTable", rows: pl.DataFrame
+    model: "Network", test: "TensorTable", rows: pl.DataFrame, classes: Mapping[str, Sequence[str]]
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The features and tasks behind the autoencoder's most frequent latents, each customer at their last test date."""
     import torch
@@ -238,7 +306,7 @@ def concept_rows(
     last = rows.with_row_index("at").group_by("customer_id", maintain_order=True).agg(pl.col("at").last())
     chosen = last[spread_rows(len(last), CONCEPT_CUSTOMERS).tolist()]
     at = torch.from_numpy(chosen["at"].to_numpy().astype(np.int64))
-    latents, statistics = concepts(model, test.inputs.index(at), chosen["customer_id"].to_list())
+    latents, statistics = concepts(model, test.inputs.index(at), chosen["customer_id"].to_list(), classes)
 
     def text(pairs: list[dict[str, Any]]) -> str:
         return ", ".join(f"{pair['name']} {pair['correlation']:+.2f}" for pair in pairs[:3])

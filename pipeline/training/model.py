@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import polars as pl
 
 from feature_assets import registry
 from feature_assets.build import groups_of
@@ -18,11 +17,12 @@ from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
 from pipeline.training import trees
 from pipeline.training.columns import ColumnChoice
-from pipeline.training.training_set import rows_of
+from pipeline.training.training_set import customers_of, rows_of
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
     from ple_model.config import InputConfig, ModelConfig, SideConfig
+    from ple_model.evaluation.calibration.natural import Inverse
     from ple_model.interpretation.parts import Parts
     from ple_model.training.data import TensorTable
     from ple_model.training.report import EpochReport
@@ -93,6 +93,12 @@ def network_for(settings: Settings, tasks: Iterable[str], counts: Mapping[str, i
     return values
 
 
+def natural_inverses(state: LabelState, tasks: Iterable[str]) -> "dict[str, Inverse]":
+    """Task → the way from its labels to their natural unit, for the tasks whose labels are on another scale."""
+    declared = {name: get_task(name).natural for name in tasks}
+    return {name: partial(natural.inverse, state=state) for name, natural in declared.items() if natural is not None}
+
+
 def model_columns(inputs: "InputConfig") -> list[str]:
     """Columns of the feature matrix that the model reads, `customer_id` first."""
     from ple_model.serving.scorer import side_columns
@@ -157,8 +163,6 @@ def train(
         "seed": settings.seed,
     }
 
-    customers = pl.concat([rows for rows, _ in rows_of(workspace, "validation", ["customer_id"])])["customer_id"]
-
     def write(folder: Path) -> None:
         described = {task["name"]: task for task in describe(dataset)}
         network = at_epochs(model, result.epochs, result.weights)
@@ -172,7 +176,8 @@ def train(
             described,
             grown,
             blended=settings.blend == "auto",
-            customers=customers.to_numpy(),
+            inverses=natural_inverses(label_state, (task.name for task in config.tasks)),
+            customers=customers_of(workspace, "validation"),
         )
         complete_bundle(folder, state, label_state, dataset)
 

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from datetime import date
 
 import polars as pl
+from numpy.typing import NDArray
 
 from feature_assets.build import assemble, compute_all
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
-from feature_assets.labels import base_rates, compute_labels, fit_labels, leak_check
+from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check
 from feature_assets.snapshots import SnapshotPlan
 from pipeline.training.workspace import Workspace
 
@@ -69,6 +70,11 @@ def rows_of(
         yield features.join(rows.select("customer_id"), on="customer_id", how="semi", maintain_order="left"), rows
 
 
+def customers_of(workspace: Workspace, role: str) -> NDArray:
+    """[R] customer of each row of a role, in the order of `rows_of`."""
+    return pl.concat([features for features, _ in rows_of(workspace, role, ["customer_id"])])["customer_id"].to_numpy()
+
+
 def check_leaks(workspace: Workspace, plan: SnapshotPlan) -> pl.DataFrame:
     """A shallow tree a task on a sample of training rows: a task that it solves is a leak (DATA §3)."""
     days = plan.train[:: max(1, len(plan.train) // LEAK_SNAPSHOTS)]
@@ -94,6 +100,6 @@ def label_table(labels: pl.DataFrame, plan: SnapshotPlan) -> pl.DataFrame:
     return wide.with_columns(pl.Series("window in days", list(plan.windows.values())))
 
 
-def training_base_rates(labels: pl.DataFrame) -> pl.DataFrame:
+def training_base_rates(labels: pl.DataFrame, state: LabelState) -> pl.DataFrame:
     """Base rates of the usable training labels."""
-    return base_rates(labels.filter(pl.col("role") == "train").drop("role"))
+    return base_rates(labels.filter(pl.col("role") == "train").drop("role"), state)

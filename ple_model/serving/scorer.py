@@ -34,11 +34,13 @@ _CHUNK = 16 * BLOCK  # rows whose inputs are held at once
 @dataclass(frozen=True)
 class Predicted:
     """Final predictions of R rows by task: binary [R], multiclass [R, K], regression [R] or [R, O] in the label's unit,
-    contrastive [R, M] shares; rows in `fallback` [R] carry a base rate. u [R] in [0, 1] of the tasks that publish one,
-    regions as `conformal.Region.of` gives them of the tasks that have one. row_gates [R, T, N]. network: predictions
-    of the network alone, none of them replaced."""
+    contrastive [R, M] shares; rows in `fallback` [R] carry a base rate. natural [R]: expected values in the natural
+    unit, of tasks whose label's unit is another one. u [R] in [0, 1] of the tasks that publish one, regions as
+    `conformal.Region.of` gives them of the tasks that have one. row_gates [R, T, N]. network: predictions of the
+    network alone, none of them replaced."""
 
     predictions: dict[str, NDArray[np.float64]]
+    natural: dict[str, NDArray[np.float64]]
     network: dict[str, NDArray[np.float64]]
     u: dict[str, NDArray[np.float64]]
     fallback: dict[str, NDArray[np.bool_]]
@@ -70,13 +72,16 @@ class Scorer:
         Returns:
             customer_id, as_of, and for each task the columns of its kind (`Kind.score_columns`): `<task>`, a
             probability (binary), a value in the label's unit (regression, uplift), the name of the likeliest class or
-            brand; `<task>__p`, the class probabilities in the order of the bundle's classes (multiclass);
-            `<task>__each`, the values of several outputs; `<task>__top`, brands, likeliest first (contrastive). Then
-            the columns of its region (`Kind.region_columns`): `<task>__low` and `<task>__high` of the interval that
-            holds the value (regression), `<task>__set`, the classes that hold the right one (multiclass), null where
-            there were too few validation rows. Then `<task>__u` in [0, 1], null where the task publishes none;
-            `<task>__fallback`, true where a base rate stands in. Last `top_experts`, the experts
-            with most weight over the tasks, heaviest first, without those the row gives no weight.
+            brand; `<task>__p`, the class probabilities in the order of the bundle's classes, `<task>__probability`,
+            that of the likeliest one, and where a class says that nothing happens `<task>__next`, the likeliest other,
+            and `<task>__lift`, its probability over its base rate (multiclass); `<task>__each`, the values of several
+            outputs; `<task>__top`, brands, likeliest first (contrastive). Then the columns of its region
+            (`Kind.region_columns`): `<task>__low` and `<task>__high` of the interval that holds the value (regression),
+            `<task>__set`, the classes that hold the right one (multiclass), null where there were too few validation
+            rows. Then `<task>__value`, the expected value in the natural unit where the label's is another one;
+            `<task>__u` in [0, 1], null where the task publishes none; `<task>__fallback`, true where a base rate stands
+            in. Last `top_experts`, the experts with most weight over the tasks, heaviest first, without those the row
+            gives no weight.
 
         Raises:
             ValueError: as `inputs_from_frame`, no `customer_id`, or a prediction that is not finite.
@@ -105,7 +110,7 @@ class Scorer:
         posterior = inputs.cluster_probs.numpy()
         columns = error_columns(inputs, self.config.inputs)
         missing = missing_share(inputs, self.config.inputs)
-        predictions, network, u, fallback, regions = {}, {}, {}, {}, {}
+        predictions, natural, network, u, fallback, regions = {}, {}, {}, {}, {}, {}
         for task in self.config.tasks:
             fitted = self.bundle.calibration[task.name]
             calibrated = fitted.calibrator.apply(raw.outputs[task.name])
@@ -115,6 +120,8 @@ class Scorer:
             if not finite.all():
                 raise ValueError(f"{task.name}: predictions of rows {np.flatnonzero(~finite)[:5]} are not finite")
             predictions[task.name] = kind_of(task).in_range(judged.predictions)
+            if fitted.natural is not None:
+                natural[task.name] = fitted.natural.apply(predictions[task.name])
             own_half = fitted.halves.network if fitted.halves is not None else fitted.calibrator
             network[task.name] = kind_of(task).in_range(own_half.apply(alone.outputs[task.name]))
             fallback[task.name] = judged.fallback
@@ -123,7 +130,8 @@ class Scorer:
             if judged.region is not None:
                 regions[task.name] = judged.region
         model = self.bundle.model
-        return Predicted(predictions, network, u, fallback, regions, raw.gates, model.task_names, model.expert_names)
+        names, experts = model.task_names, model.expert_names
+        return Predicted(predictions, natural, network, u, fallback, regions, raw.gates, names, experts)
 
     def _score_chunk(self, frame: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
         found = self.predict(inputs_from_frame(frame, self.config.inputs))
@@ -131,8 +139,11 @@ class Scorer:
         for task in self.config.tasks:
             names = self.bundle.classes.get(task.name, ())
             kind, predictions, u = kind_of(task), found.predictions[task.name], found.u.get(task.name)
-            columns += kind.score_columns(task.name, predictions, names)
+            base = self.bundle.calibration[task.name].uncertainty.base_rates.population
+            columns += kind.score_columns(task, predictions, names, base)
             columns += kind.region_columns(task.name, predictions, found.regions.get(task.name), names)
+            if task.name in found.natural:
+                columns.append(pl.Series(f"{task.name}__value", found.natural[task.name], dtype=pl.Float64))
             shown = [None] * len(predictions) if u is None else u
             columns.append(pl.Series(f"{task.name}__u", shown, dtype=pl.Float64))
             columns.append(pl.Series(f"{task.name}__fallback", found.fallback[task.name], dtype=pl.Boolean))

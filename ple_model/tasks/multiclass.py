@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from ple_model.boosting.kind import BoostingPlan
-from ple_model.evaluation import metrics
+from ple_model.evaluation import classes, metrics, reliability
 from ple_model.evaluation.bootstrap import f1_statistic, mean_statistic
 from ple_model.evaluation.calibration import Calibrator, MulticlassCalibrator
 from ple_model.evaluation.conformal import Region, Sets
 from ple_model.evaluation.constant import smoothed_counts
 from ple_model.evaluation.kind import EPSILON, Bools, Floats, Headline, Ints, Statistic
-from ple_model.tasks.kind import Kind, Units, labelled, list_column, refuse
+from ple_model.tasks.kind import Kind, Units, in_order, labelled, list_column, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,8 +32,11 @@ class Multiclass(Kind):
     name: ClassVar[str] = "multiclass"
     losses: ClassVar[tuple[str, ...]] = ("nll",)
     plain_loss: ClassVar[str] = "nll"
-    headline: ClassVar[Headline] = Headline("log_loss", "log loss", -1)
-    resampled: ClassVar[tuple[str, ...]] = ("log_loss", "accuracy", "macro_f1")
+    headline: ClassVar[Headline] = Headline(
+        "log_loss", "log loss", -1, 0.01, "a share: losses of 4 and of 28 classes have other sizes", relative=True
+    )
+    resampled: ClassVar[tuple[str, ...]] = ("log_loss", "brier", "accuracy", "macro_f1")
+    exclusive: ClassVar[bool] = True
     meaning_of_value: ClassVar[str] = "most likely class"
 
     def check(self, task: TaskConfig) -> None:
@@ -90,23 +93,28 @@ class Multiclass(Kind):
 
     def measure(self, predictions: Floats, labels: NDArray) -> dict[str, float | str]:
         predicted = predictions.argmax(axis=1)
-        areas = [metrics.auc(predictions[:, k], (labels == k).astype(np.int64)) for k in np.unique(labels)]
+        areas = [classes.auc(predictions[:, k], (labels == k).astype(np.int64)) for k in np.unique(labels)]
         return {
             "log_loss": metrics.multiclass_loss(predictions, labels).mean(),
+            "brier": metrics.multiclass_brier(predictions, labels).mean(),
             "accuracy": (predicted == labels).mean(),
-            "macro_f1": metrics.macro_f1(predicted, labels),
-            "ece": metrics.expected_calibration_error(predictions.max(axis=1), predicted == labels),
-            "macro_auc": float(np.mean(np.asarray(areas, dtype=np.float64))) if len(areas) > 1 else metrics.ONE_CLASS,
+            f"top_{classes.TOP_K}_accuracy": classes.top_k_accuracy(predictions, labels),
+            "macro_f1": classes.macro_f1(predicted, labels),
+            **reliability.calibration_metrics(*self.curve(predictions, labels)),
+            "macro_auc": float(np.mean(np.asarray(areas, dtype=np.float64))) if len(areas) > 1 else classes.ONE_CLASS,
         }
 
     def metric_names(self, width: int = 1) -> tuple[str, ...]:
-        return ("log_loss", "accuracy", "macro_f1", "ece", "macro_auc")
+        top = f"top_{classes.TOP_K}_accuracy"
+        return ("log_loss", "brier", "accuracy", top, "macro_f1", *reliability.METRICS, "macro_auc")
 
     def statistic(self, name: str, x: Floats, y: NDArray, cluster: Ints, clusters: int) -> Statistic:
         predicted = x.argmax(axis=1)
         if name == "macro_f1":
             return f1_statistic(predicted, y, x.shape[1], cluster, clusters)
-        values = (predicted == y).astype(np.float64) if name == "accuracy" else metrics.multiclass_loss(x, y)
+        if name == "accuracy":
+            return mean_statistic((predicted == y).astype(np.float64), cluster, clusters)
+        values = metrics.multiclass_brier(x, y) if name == "brier" else metrics.multiclass_loss(x, y)
         return mean_statistic(values, cluster, clusters)
 
     def calibrator(self, outputs: NDArray) -> type[Calibrator]:
@@ -146,20 +154,43 @@ class Multiclass(Kind):
         objective = {"objective": "multiclass", "metric": "multi_logloss", "num_class": width}
         return BoostingPlan(budget.multiclass, objective, trees_a_round=width)
 
-    def curve(self, predictions: NDArray, labels: NDArray) -> tuple[Floats, Floats] | None:
+    def curve(self, predictions: NDArray, labels: NDArray) -> tuple[Floats, Floats]:
         """The probability of the most likely class against whether it is the label."""
         return predictions.max(axis=1), (predictions.argmax(axis=1) == labels).astype(np.float64)
 
     def in_range(self, predictions: Floats) -> Floats:
         return shares(predictions)
 
-    def score_columns(self, task: str, predictions: Floats, names: Sequence[str]) -> list[pl.Series]:
-        classes = pl.Series(names, dtype=pl.String)
-        probabilities = list_column(f"{task}__p", pl.Series(predictions.ravel()), predictions.shape)
-        return [classes.gather(predictions.argmax(axis=1)).alias(task), probabilities]
+    def score_columns(
+        self, task: TaskConfig, predictions: Floats, names: Sequence[str], base: Sequence[float]
+    ) -> list[pl.Series]:
+        """The likeliest class, the probabilities of all, and its own; where a class says that nothing happens, the
+        likeliest of the others and its probability over its base rate."""
+        named, likeliest = pl.Series(names, dtype=pl.String), predictions.argmax(axis=1)
+        columns = [
+            named.gather(likeliest).alias(task.name),
+            list_column(f"{task.name}__p", pl.Series(predictions.ravel()), predictions.shape),
+            pl.Series(f"{task.name}__probability", predictions.max(axis=1, initial=0.0), dtype=pl.Float64),
+        ]
+        if task.none_class is not None:
+            rates = np.asarray(base, dtype=np.float64)
+            some = np.array([name != task.none_class for name in names])
+            seen = some & (rates > 0) if (some & (rates > 0)).any() else some  # no lift over a rate of 0
+            following = np.where(seen, predictions, -1.0).argmax(axis=1)
+            rate = np.maximum(rates[following], EPSILON)
+            lift = np.take_along_axis(predictions, following[:, None], axis=1)[:, 0] / rate
+            columns += [named.gather(following).alias(f"{task.name}__next"), pl.Series(f"{task.name}__lift", lift)]
+        return columns
 
-    def own_columns(self) -> dict[str, str]:
-        return {"p": "calibrated probability of each class, in the order of the bundle's classes; sums to 1"}
+    def own_columns(self, task: Mapping[str, Any]) -> dict[str, str]:
+        own = {
+            "p": f"calibrated probability of each class{in_order(task)}; sums to 1",
+            "probability": "calibrated probability of the most likely class",
+        }
+        if task.get("none_class"):
+            own["next"] = f"most likely class other than {task['none_class']!r}"
+            own["lift"] = "probability of that class over its base rate among the training rows"
+        return own
 
     def region_columns(
         self, task: str, predictions: Floats, region: NDArray | None, names: Sequence[str]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from ple_model.boosting.kind import BoostingPlan
-from ple_model.evaluation import metrics
+from ple_model.evaluation import values
 from ple_model.evaluation.bootstrap import mean_statistic, r2_statistic
 from ple_model.evaluation.calibration import Calibrator, OutputsCalibrator, RegressionCalibrator
 from ple_model.evaluation.conformal import Intervals, Region
 from ple_model.evaluation.kind import Bools, Floats, Headline, Ints, Statistic
-from ple_model.tasks.kind import Kind, Units, finite_numbers, labelled, list_column, refuse
+from ple_model.tasks.kind import Kind, Units, finite_numbers, in_order, labelled, list_column, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,9 +34,10 @@ class Regression(Kind):
     name: ClassVar[str] = "regression"
     losses: ClassVar[tuple[str, ...]] = ("mse", "huber")
     plain_loss: ClassVar[str] = "mse"
-    headline: ClassVar[Headline] = Headline("r2", "R²", 1)
+    headline: ClassVar[Headline] = Headline("r2", "R²", 1, 0.01, "a hundredth of the labels' spread")
     resampled: ClassVar[tuple[str, ...]] = ("r2", "rmse", "mae")
     label_dtype: ClassVar[type[np.generic]] = np.float64
+    has_intervals: ClassVar[bool] = True
     standardised: ClassVar[bool] = True
     meaning_of_value: ClassVar[str] = "calibrated value"
 
@@ -108,10 +109,10 @@ class Regression(Kind):
     def measure(self, predictions: Floats, labels: NDArray) -> dict[str, float | str]:
         error = predictions - labels
         return {
-            "r2": metrics.r2(predictions, labels),
+            "r2": values.r2(predictions, labels),
             "rmse": np.sqrt((error**2).mean()),
             "mae": np.abs(error).mean(),
-            "spearman": metrics.spearman(predictions, labels),
+            "spearman": values.spearman(predictions, labels),
         }
 
     def metric_names(self, width: int = 1) -> tuple[str, ...]:
@@ -120,9 +121,9 @@ class Regression(Kind):
     def statistic(self, name: str, x: Floats, y: NDArray, cluster: Ints, clusters: int) -> Statistic:
         if name == "r2":
             return r2_statistic(x, y, cluster, clusters)
-        error = metrics.columns(x - y)
-        values = (np.abs(error) if name == "mae" else error**2).mean(axis=0)
-        return mean_statistic(values, cluster, clusters, root=name == "rmse")
+        error = values.columns(x - y)
+        by_row = (np.abs(error) if name == "mae" else error**2).mean(axis=0)
+        return mean_statistic(by_row, cluster, clusters, root=name == "rmse")
 
     def calibrator(self, outputs: NDArray) -> type[Calibrator]:
         return OutputsCalibrator if outputs.ndim == 2 else RegressionCalibrator
@@ -135,7 +136,7 @@ class Regression(Kind):
 
     def errors(self, predictions: Floats, labels: NDArray) -> Floats | None:
         """Absolute error, the mean over outputs."""
-        return np.abs(metrics.columns(predictions - labels)).mean(axis=0)
+        return np.abs(values.columns(predictions - labels)).mean(axis=0)
 
     def region(self, predictions: Floats, labels: NDArray, u: Floats | None, level: float) -> Region | None:
         """An interval of the value; for several outputs of their sum."""
@@ -151,12 +152,14 @@ class Regression(Kind):
     def boosted_models(self, budget: BoostingBudget, width: int) -> int:
         return width
 
-    def score_columns(self, task: str, predictions: Floats, names: Sequence[str]) -> list[pl.Series]:
+    def score_columns(
+        self, task: TaskConfig, predictions: Floats, names: Sequence[str], base: Sequence[float]
+    ) -> list[pl.Series]:
         """The value; for several outputs their sum, and beside it each of them."""
         if predictions.ndim == 1:
-            return [pl.Series(task, predictions, dtype=pl.Float64)]
-        each = list_column(f"{task}__each", pl.Series(predictions.ravel()), predictions.shape)
-        return [pl.Series(task, predictions.sum(axis=1), dtype=pl.Float64), each]
+            return [pl.Series(task.name, predictions, dtype=pl.Float64)]
+        each = list_column(f"{task.name}__each", pl.Series(predictions.ravel()), predictions.shape)
+        return [pl.Series(task.name, predictions.sum(axis=1), dtype=pl.Float64), each]
 
     def region_columns(
         self, task: str, predictions: Floats, region: NDArray | None, names: Sequence[str]
@@ -175,5 +178,5 @@ class Regression(Kind):
             "high": "high end of the interval that holds the value in {level} of cases",
         }
 
-    def own_columns(self) -> dict[str, str]:
-        return {"each": "value of each output, in the order of the bundle's classes; they add up to the task's value"}
+    def own_columns(self, task: Mapping[str, Any]) -> dict[str, str]:
+        return {"each": f"value of each output{in_order(task)}; they add up to the task's value"}

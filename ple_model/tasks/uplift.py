@@ -26,8 +26,11 @@ class Uplift(Regression):
 
     name: ClassVar[str] = "uplift"
     losses: ClassVar[tuple[str, ...]] = ("mse",)
-    headline: ClassVar[Headline] = Headline("auuc", "AUUC", 1)
+    headline: ClassVar[Headline] = Headline(
+        "auuc", "AUUC", 1, 0.05, "a share: it is in the outcome's unit", relative=True
+    )
     resampled: ClassVar[tuple[str, ...]] = ("auuc", "qini")
+    has_intervals: ClassVar[bool] = False
     meaning_of_value: ClassVar[str] = "calibrated uplift"
 
     def with_classes(self, count: int) -> dict[str, int]:
@@ -66,6 +69,10 @@ class Uplift(Regression):
     def metric_names(self, width: int = 1) -> tuple[str, ...]:
         by_output = [f"{metric}_{i}" for i in range(width) for metric in self.resampled] if width > 1 else []
         return (*_METRICS, *by_output)
+
+    def metric_title(self, metric: str, names: Sequence[str]) -> str:
+        measure, _, place = metric.rpartition("_")
+        return f"{measure} {names[int(place)]}" if measure in self.resampled and names else metric
 
     def statistic(self, name: str, x: Floats, y: NDArray, cluster: Ints, clusters: int) -> Statistic:
         return uplift.area_statistic(_total(x), _total(y), cluster, line=0.5 if name == "qini" else 0.0)

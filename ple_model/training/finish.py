@@ -12,6 +12,7 @@ from ple_model.epochs import Network
 from ple_model.evaluation.blending import Halves
 from ple_model.evaluation.bootstrap import RESAMPLES
 from ple_model.evaluation.calibration import fit_calibrator
+from ple_model.evaluation.calibration.natural import Inverse, fit_natural
 from ple_model.evaluation.kind import Floats
 from ple_model.evaluation.uncertainty import COVERAGE, BaseRates, Validation, fit_uncertainty
 from ple_model.serving.blend import blend, tree_predictions
@@ -29,12 +30,14 @@ def calibrate(
     *,
     trees: Mapping[str, Boosted] | None = None,
     blended: bool = True,
+    inverses: Mapping[str, Inverse] | None = None,
     customers: NDArray | Sequence[Any] | None = None,
     coverage: float = COVERAGE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, TaskCalibration]:
-    """Blend weights, calibrators, uncertainties and regions from validation rows, base rates from training rows.
+    """Blend weights, calibrators, uncertainties, regions and maps to natural units from validation rows, base rates
+    from training rows.
 
     Args:
         model: trained.
@@ -42,6 +45,7 @@ def calibrate(
         valid: validation rows.
         trees: with them a task is a blend of network and trees with the weight that validation rows give.
         blended: False leaves every task to the network; the trees are calibrated beside it.
+        inverses: task → the inverse of its label's scale, where that is not the natural one.
         customers: [R] ids of the validation rows; without them each row counts as a customer of its own.
         coverage: least share of validation rows that keep their own prediction; it is set over all of them, labelled or
             not, since every customer is scored.
@@ -75,7 +79,11 @@ def calibrate(
             columns=columns,
         )
         uncertainty = fit_uncertainty(kind, validation, rates, coverage=coverage, resamples=resamples, seed=seed)
-        fitted[task.name] = TaskCalibration(calibrator, uncertainty, halves.get(task.name))
+        natural = None
+        if task.name in (inverses or {}):
+            own = known[0][known[1]]
+            natural = fit_natural(calibrator.apply(outputs[mask]), labels[mask], (inverses or {})[task.name], own)
+        fitted[task.name] = TaskCalibration(calibrator, uncertainty, halves.get(task.name), natural)
     return fitted
 
 
@@ -116,8 +124,9 @@ def finish(
     described: Mapping[str, Mapping[str, Any]] | None = None,
     trees: Mapping[str, Boosted] | None = None,
     blended: bool = True,
+    inverses: Mapping[str, Inverse] | None = None,
     customers: NDArray | Sequence[Any] | None = None,
 ) -> str:
     """Calibrate a trained model and write its bundle; the bundle's digest. Arguments as `calibrate`, `save_bundle`."""
-    calibration = calibrate(model, train, valid, trees=trees, blended=blended, customers=customers)
+    calibration = calibrate(model, train, valid, trees=trees, blended=blended, inverses=inverses, customers=customers)
     return save_bundle(directory, model, calibration, classes, meta, described, trees)

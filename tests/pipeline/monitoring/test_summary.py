@@ -15,7 +15,13 @@ from pipeline.resources.tracking import RegisteredVersion
 from tests.pipeline.small_training import some_evaluation
 
 SCORES = pl.DataFrame(
-    {"customer_id": ["a", "b"], "churn": [0.1, 0.2], "churn__u": [0.2, 0.4], "churn__fallback": [True, False]}
+    {
+        "customer_id": ["a", "b", "c"],
+        "churn": [0.1, 0.2, 0.9],
+        "churn__u": [0.2, 0.4, 0.9],
+        "churn__fallback": [True, False, True],
+        "churn__eligible": [True, True, False],
+    }
 )
 
 
@@ -29,7 +35,7 @@ def test_facts_of_a_night(trained: str, hindsight: bool, tmp_path: Path, dataset
     assert summary["facts"]["model version"] == f"2, trained as of {trained}"
     assert ("hindsight" in summary["facts"]["as-of date"]) is hindsight
     assert TRAINING_FAILED not in summary["facts"]
-    none = SCORES.with_columns(churn__u=pl.lit(None, dtype=pl.Float64))
-    assert summarise(arguments[0], none, *arguments[2:])["tasks"][0]["mean u"] == "–"
+    unranked = summarise(arguments[0], SCORES.with_columns(churn__u=pl.lit(None, pl.Float64)), *arguments[2:])
+    assert unranked["tasks"][0]["mean u"] == "–"
     failed = summarise(*arguments, training_failure="no label")["facts"][TRAINING_FAILED]
     assert failed == "no label (version 2 goes on scoring)"
