@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 import polars as pl
@@ -24,11 +24,14 @@ from pipeline.training.model import natural_inverses, tensors
 from pipeline.training.row_groups import row_groups
 from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
+from ple_model.evaluation.verdict import Verdict
 
 if TYPE_CHECKING:
+    from ple_model.boosting.boosted import Boosted
     from ple_model.epochs import Network
     from ple_model.evaluation.compare import Comparison
     from ple_model.evaluation.kind import EvaluatedKind
+    from ple_model.inputs import Inputs
     from ple_model.serving.scorer import Predicted, Scorer
     from ple_model.training.data import TensorTable
 
@@ -44,14 +47,13 @@ Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 class Evaluation:
     """The metrics of a candidate and its baselines, as JSON can hold them.
 
-    table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → better, level,
-    worse or unknown, of the model: what is registered, and for a blend its network alone and its trees alone are among
-    the baselines. gates: task → expert → mean weight. reliability: task → bins of (predicted,
-    observed, rows). notes: task → a remark of LightGBM. inputs: the loss that shuffling an input adds to a task
-    (`permutation_importance`). groups: the model's headline metric by segment, tenure and cluster. totals: task, unit
-    and the `Totals` of the model's values in natural units. uncertainty: task → what its u and its region are worth
-    (`trust_of`). concepts: latents of the autoencoder, most frequent first, as text; concept_statistics:
-    `Decomposition`.
+    table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → `verdict` of the
+    model: what is registered, and for a blend its network alone and its trees alone are among the baselines. gates:
+    task → expert → mean weight. reliability: task → bins of (predicted, observed, rows). notes: task → a remark of
+    LightGBM. inputs: the loss that shuffling an input adds to a task (`permutation_importance`). groups: the model's
+    headline metric by segment, tenure and cluster. totals: task, unit and the `Totals` of the model's values in natural
+    units. uncertainty: task → what its u and its region are worth (`trust_of`). concepts: latents of the autoencoder,
+    most frequent first, as text; concept_statistics: `Decomposition`.
     """
 
     table: list[dict[str, str]]
@@ -127,14 +129,14 @@ class Evaluation:
         return cls(**content, reliability=bins)
 
     def summary(self) -> str:
-        """Counts of tasks on which the model is better, level or worse than each baseline, and those that it loses."""
+        """Counts of the verdicts against each baseline, and the tasks on which the model is behind."""
         lines = []
         for baseline, by_task in self.verdicts.items():
-            count = {v: [task for task, given in by_task.items() if given == v] for v in ("better", "level", "worse")}
-            lost = f" (worse: {', '.join(count['worse'])})" if count["worse"] else ""
+            count = {v: [task for task, given in by_task.items() if given == v] for v in get_args(Verdict)}
+            lost = f" (behind: {', '.join(count['behind'])})" if count["behind"] else ""
             lines.append(
-                f"- against {baseline}: better on {len(count['better'])}, level on {len(count['level'])}, "
-                f"worse on {len(count['worse'])} of {len(by_task)} tasks{lost}"
+                f"- against {baseline}: ahead on {len(count['ahead'])}, level on {len(count['level'])}, "
+                f"behind on {len(count['behind'])}, open on {len(count['open'])} of {len(by_task)} tasks{lost}"
             )
         return "\n".join([*lines, *(f"- LightGBM, {task}: {note}" for task, note in self.notes.items())])
 
@@ -143,7 +145,6 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     """Predict the test rows with the bundle and with every baseline, compare, and save the result."""
     from ple_model.evaluation.breakdown import breakdown
     from ple_model.evaluation.compare import compare
-    from ple_model.serving.blend import tree_predictions
     from ple_model.serving.bundle import load_bundle
     from ple_model.serving.scorer import Scorer
     from ple_model.tasks import kind_of
@@ -151,9 +152,8 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     scorer = Scorer(load_bundle(workspace.bundle))
     test = tensors(workspace, "test", scorer.config)
     rows = pl.concat([part for part, _ in rows_of(workspace, "test", ["customer_id", "as_of"])])
-    predicted = scorer.predict(test.inputs)
     trees = workspace.trees()
-    grown = tree_predictions(trees, test.inputs, scorer.config.inputs)
+    predicted, models = side_by_side(scorer, trees, test.inputs)
     past = baselines.past_brands(tables, rows, workspace.label_state().classes.get("brand_prediction", []))
     grouped = row_groups(tables, rows, test)
     comparisons = []
@@ -162,14 +162,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     groups = []
     for task in scorer.config.tasks:
         labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
-        kind, halves = kind_of(task), scorer.bundle.calibration[task.name].halves
-        assert halves is not None  # every training grows trees
-        predictions = {
-            MODEL: predicted.predictions[task.name],
-            baselines.CONSTANT: trees[task.name].constants(len(test)),
-            baselines.NETWORK: predicted.network[task.name],
-            baselines.BOOSTING: kind.in_range(halves.trees.apply(kind.outputs_of(grown[task.name]))),
-        }
+        kind, predictions = kind_of(task), models[task.name]
         own_past = kind.own_past(past, predictions[baselines.CONSTANT][0])
         if own_past is not None:
             predictions[baselines.OWN_PAST] = own_past
@@ -280,6 +273,34 @@ def total_rows(
             declared = get_task(task).natural
             rows.append({"task": task, "unit": declared.unit if declared else "", **asdict(totals)})
     return rows
+
+
+def side_by_side(
+    scorer: "Scorer", trees: "Mapping[str, Boosted]", inputs: "Inputs"
+) -> "tuple[Predicted, dict[str, dict[str, NDArray]]]":
+    """What the scorer predicts; and task → model → predictions, of the registered version (`MODEL`) and of its parts:
+    network alone, trees alone, the constant of the training rows.
+
+    Args:
+        scorer: of the bundle.
+        trees: of every task, blended in or not.
+        inputs: the rows to predict.
+    """
+    from ple_model.serving.blend import tree_predictions
+    from ple_model.tasks import kind_of
+
+    predicted, grown = scorer.predict(inputs), tree_predictions(trees, inputs, scorer.config.inputs)
+    models = {}
+    for task in scorer.config.tasks:
+        kind, halves = kind_of(task), scorer.bundle.calibration[task.name].halves
+        assert halves is not None  # every training grows trees
+        models[task.name] = {
+            MODEL: predicted.predictions[task.name],
+            baselines.CONSTANT: trees[task.name].constants(len(inputs)),
+            baselines.NETWORK: predicted.network[task.name],
+            baselines.BOOSTING: kind.in_range(halves.trees.apply(kind.outputs_of(grown[task.name]))),
+        }
+    return predicted, models
 
 
 def input_importance(

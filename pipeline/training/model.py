@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from feature_assets.build import groups_of
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.group import PADDING
 from feature_assets.labels import LabelState, describe, get_task, relations
+from feature_assets.labels.natural import Natural
 from feature_assets.snapshots import SnapshotPlan
 from feature_assets.state import FeatureState
 from pipeline.resources.files import publish_json
@@ -96,7 +96,11 @@ def network_for(settings: Settings, tasks: Iterable[str], counts: Mapping[str, i
 def natural_inverses(state: LabelState, tasks: Iterable[str]) -> "dict[str, Inverse]":
     """Task → the way from its labels to their natural unit, for the tasks whose labels are on another scale."""
     declared = {name: get_task(name).natural for name in tasks}
-    return {name: partial(natural.inverse, state=state) for name, natural in declared.items() if natural is not None}
+    return {name: _with_state(natural, state) for name, natural in declared.items() if natural is not None}
+
+
+def _with_state(natural: Natural, state: LabelState) -> "Inverse":
+    return lambda values: natural.inverse(values, state)
 
 
 def model_columns(inputs: "InputConfig") -> list[str]:

@@ -28,7 +28,7 @@ SCORES = pl.DataFrame(
 @pytest.mark.parametrize(("trained", "hindsight"), [("2017-12-01", False), ("2018-02-01", True)])
 def test_facts_of_a_night(trained: str, hindsight: bool, tmp_path: Path, dataset: DatasetConfig) -> None:
     champion = RegisteredVersion("2", "r", date.fromisoformat(trained), "s1", dataset.name, tmp_path)
-    arguments = ("2018-01-01", SCORES, champion, some_evaluation(churn="better"), Lake(root=str(tmp_path)), dataset)
+    arguments = ("2018-01-01", SCORES, champion, some_evaluation(churn="ahead"), Lake(root=str(tmp_path)), dataset)
     summary = summarise(*arguments)
     assert summary["tasks"][0]["mean u"] == "0.30"
     assert summary["tasks"][0]["fallback"] == "50.0%"

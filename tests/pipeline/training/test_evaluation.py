@@ -87,11 +87,11 @@ def test_what_an_uncertainty_is_worth_is_shown_where_one_is_published() -> None:
 
 
 def test_the_summary_counts_verdicts_and_names_losses() -> None:
-    text = some_evaluation(churn="better", ltv="worse", nba="level").summary()
-    assert text == "- against constant: better on 1, level on 1, worse on 1 of 3 tasks (worse: ltv)"
+    text = some_evaluation(churn="ahead", ltv="behind", nba="level").summary()
+    assert text == "- against constant: ahead on 1, level on 1, behind on 1, open on 0 of 3 tasks (behind: ltv)"
 
 
 def test_an_evaluation_is_loaded_as_it_was_saved(tmp_path: Any) -> None:
-    saved = some_evaluation(churn="better")
+    saved = some_evaluation(churn="ahead")
     saved.save(tmp_path / "evaluation.json")
     assert Evaluation.load(tmp_path / "evaluation.json") == saved

@@ -100,7 +100,7 @@ def test_a_training_logs_epochs_parameters_and_data(made: Material, dataset: Dat
 
 def test_an_evaluation_is_logged_with_its_figures() -> None:
     runs = Runs()
-    log.log_evaluation(some_evaluation(churn="better"), cast("Tracking", runs), "r")
+    log.log_evaluation(some_evaluation(churn="ahead"), cast("Tracking", runs), "r")
     assert runs.metrics == {0: {"test/churn/auc": 0.7}}
     runs, totals = Runs(), [{"task": "ltv", "unit": "currency", "ratio": 1.02}]
     metrics = [{"task": "category_uplift", "model": "model", "metric": "qini food & home", "value": 2.0}]
