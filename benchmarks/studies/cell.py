@@ -35,6 +35,7 @@ from feature_assets.snapshots import SnapshotPlan
 from pipeline.training import baselines, columns, model, refit, trees
 from pipeline.training.columns import ColumnChoice
 from pipeline.training.evaluation import MODEL, side_by_side
+from pipeline.training.training_set import customers_of
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -140,7 +141,6 @@ class Job:
                 kind_of(task).outputs_of(told[task.name]),
                 validation.targets.values[task.name].numpy(),
                 validation.targets.mask[task.name].numpy(),
-                self.settings.seed,
             )
             for task in config.tasks
         }
@@ -221,7 +221,10 @@ class Job:
         validation = model.tensors(self.origin.workspace, "validation", scorer.config)
         fitted = work.trees()
         blended = self.settings.blend == "auto"
-        calibration = calibrate(scorer.bundle.model, train, validation, trees=fitted, blended=blended)
+        customers = customers_of(self.origin.workspace, "validation")
+        calibration = calibrate(
+            scorer.bundle.model, train, validation, trees=fitted, blended=blended, customers=customers
+        )
         used = {name: fitted[name] for name, task in calibration.items() if task.weight < 1}
         return Scorer(replace(scorer.bundle, calibration=calibration, trees=used))
 
@@ -233,12 +236,12 @@ class Job:
         def predict(inputs: Inputs) -> Arrays:
             predicted, models = side_by_side(scorer, fitted, inputs)
             found = {f"{source}|{name}": told for name, of in models.items() for source, told in of.items()}
-            for name, values in predicted.predictions.items():
-                found[f"{MODEL}|{name}|u"] = predicted.u[name]
+            for name in predicted.predictions:
+                if name in predicted.u:
+                    found[f"{MODEL}|{name}|u"] = predicted.u[name]
                 found[f"{MODEL}|{name}|fallback"] = predicted.fallback[name]
-                half = getattr(scorer.bundle.calibration[name].calibrator, "half_width", None)
-                if half is not None:
-                    found[f"{MODEL}|{name}|half_width"] = half(values)
+                if name in predicted.regions:
+                    found[f"{MODEL}|{name}|region"] = predicted.regions[name]
             return found
 
         return self.by_role(scorer.config, predict)
@@ -288,15 +291,18 @@ def stop_on_training_dates(labels: pl.DataFrame, plan: SnapshotPlan) -> pl.DataF
 
 
 def _labelled(told: Arrays, judged: Judged) -> Arrays:
-    """The labelled rows, numbers as float32; a half-width as whether the interval holds the label (`|held`)."""
+    """The labelled rows, numbers as float32; a region as whether it holds the label (`|held`)."""
     found: Arrays = {}
     for key, values in told.items():
         source, name, *part = key.split("|")
         mask = judged.mask[name]
-        if part == ["half_width"]:
-            error = np.abs(judged.labels[name] - told[f"{source}|{name}"])
-            if np.isfinite(values).all():
-                found[f"{source}|{name}|held"] = (error <= values)[mask]
+        if part == ["region"]:
+            region, labels = values[mask], judged.labels[name][mask]
+            if region.dtype == np.bool_:  # classes
+                held = region[np.arange(len(labels)), labels.astype(np.int64)]
+            else:  # low and high end
+                held = (region[:, 0] <= labels) & (labels <= region[:, 1])
+            found[f"{source}|{name}|held"] = held
         else:
             kept = values[mask]
             found[key] = kept if kept.dtype == np.bool_ else kept.astype(np.float32)

@@ -145,7 +145,7 @@ class CellFiles:
 
     def save(self, role: str, arrays: Mapping[str, NDArray]) -> None:
         """Predictions of the labelled rows of a role: `<source>|<task>`; of what a version publishes beside them `|u`,
-        `|fallback`, and `|held`, whether its interval holds the label."""
+        `|fallback`, and `|held`, whether its interval or set holds the label."""
         save_arrays(self.folder / f"{role}.npz", arrays)
 
     def load(self, role: str) -> dict[str, NDArray]:

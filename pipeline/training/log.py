@@ -129,6 +129,8 @@ def log_evaluation(evaluation: Evaluation, tracking: Tracking, run_id: str) -> N
         "plots/calibration.png": plots.reliability(evaluation.reliability),
         "plots/gates.png": plots.gate_heatmap(evaluation.gates),
     }
+    if curves := plots.published(evaluation.uncertainty):
+        figures["plots/risk_coverage.png"] = plots.risk_coverage(curves)
     if evaluation.inputs:
         figures["plots/inputs.png"] = plots.input_heatmap(evaluation.inputs)
     tracking.log_figures(run_id, figures)

@@ -18,7 +18,7 @@ from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
 from pipeline.training import fits, trees
 from pipeline.training.columns import ColumnChoice
-from pipeline.training.training_set import rows_of
+from pipeline.training.training_set import customers_of, rows_of
 from pipeline.training.workspace import Found, Workspace
 
 if TYPE_CHECKING:
@@ -197,9 +197,19 @@ def train(
         for name, words in fits.trained_on(workspace.labels(), "train").items():
             described[name] = {**described.get(name, {}), "trained_on": words}
         network = at_epochs(model, result.epochs, result.weights)
-        inverses = natural_inverses(label_state, (task.name for task in config.tasks))
-        blended = settings.blend == "auto"
-        finish(network, training, validation, folder, classes, meta, described, grown, blended, inverses)
+        finish(
+            network,
+            training,
+            validation,
+            folder,
+            classes,
+            meta,
+            described,
+            grown,
+            blended=settings.blend == "auto",
+            inverses=natural_inverses(label_state, (task.name for task in config.tasks)),
+            customers=customers_of(workspace, "validation"),
+        )
         complete_bundle(folder, state, label_state, dataset)
 
     workspace.save_bundle(write)

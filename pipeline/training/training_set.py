@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 
 import polars as pl
+from numpy.typing import NDArray
 
 from feature_assets.build import assemble, compute_all
 from feature_assets.data.tables import Tables
@@ -97,6 +98,11 @@ def rows_of(
         features = pl.read_parquet(workspace.snapshot(day), columns=columns)
         rows = labels.join(features.select("customer_id"), on="customer_id", how="inner", maintain_order="right")
         yield features.join(rows.select("customer_id"), on="customer_id", how="semi", maintain_order="left"), rows
+
+
+def customers_of(workspace: Workspace, role: str) -> NDArray:
+    """[R] customer of each row of a role, in the order of `rows_of`."""
+    return pl.concat([features for features, _ in rows_of(workspace, role, ["customer_id"])])["customer_id"].to_numpy()
 
 
 def check_leaks(workspace: Workspace, plan: SnapshotPlan) -> pl.DataFrame:

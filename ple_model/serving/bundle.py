@@ -2,8 +2,9 @@
 
     model.json           network settings, each task's epoch, versions, notes, digests of the other files
     weights.safetensors  parameters and buffers
-    tasks.json           each task's name, kind, unit, meaning and classes or brands, and more where it is described
-    calibration.json     each task's calibrators, blend weight, uncertainty threshold, base rates, map to natural units
+    tasks.json           each task's name, kind, unit, meaning, classes or brands, and what its uncertainty is; more
+                         where it is described
+    calibration.json     each task's calibrators, blend weight, uncertainty, base rates, region, map to natural units
     trees/               boosted trees of the tasks that blend them in, as text (`ple_model.boosting.files`)
     evaluation_fit/      where the model was fitted again after its evaluation (`save_refit`): weights, calibration and
                          trees of the fit that was evaluated; those above are of the fit that scores
@@ -130,6 +131,7 @@ def save_bundle(
             "unit": "",
             "meaning": "",
             **(described or {}).get(task.name, {}),
+            **calibration[task.name].uncertainty.meanings(),
             "name": task.name,
             "kind": task.kind,
             "classes": list(classes.get(task.name, ())),

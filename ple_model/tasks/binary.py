@@ -132,6 +132,14 @@ class Binary(Kind):
     def base_values(self, labels: NDArray, width: int) -> Floats:
         return labels.astype(np.float64)[:, None]
 
+    def errors(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        """Squared error."""
+        return np.asarray((predictions - labels) ** 2)
+
+    def expected_errors(self, predictions: Floats) -> Floats:
+        """The variance p(1 − p)."""
+        return np.asarray(predictions * (1 - predictions))
+
     def boosting(self, budget: BoostingBudget, labels: NDArray, constant: Floats, width: int) -> BoostingPlan:
         return BoostingPlan(budget.single, {"objective": "binary", "metric": "binary_logloss"})
 

@@ -16,7 +16,7 @@ from ple_model.evaluation.constant import own_past_brands, smoothed_counts
 from ple_model.evaluation.kind import EPSILON, Bools, Floats, Headline, Ints, Statistic
 from ple_model.evaluation.ranking import RANKING, ranking_parts
 from ple_model.tasks.kind import Kind, Units, list_column
-from ple_model.tasks.multiclass import shares
+from ple_model.tasks.multiclass import entropy, shares
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,6 +139,14 @@ class Contrastive(Kind):
         row, column = np.nonzero(labels >= 0)
         values[row, labels[row, column]] = 1.0
         return values / np.maximum(values.sum(axis=1, keepdims=True), 1.0)
+
+    def errors(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        """1 − recall@10."""
+        return 1.0 - ranking_parts(predictions, labels)["recall_at_10"]
+
+    def level(self, predictions: Floats) -> Floats:
+        """The entropy of the shares: of equal entropy, equally sure."""
+        return entropy(predictions)
 
     def boosting(self, budget: BoostingBudget, labels: NDArray, constant: Floats, width: int) -> BoostingPlan:
         """A binary model for each of the most frequent brands."""

@@ -202,12 +202,23 @@ class Kind(BoostedKind):
         """Suffix → meaning of the columns of `score_columns` beside the first; `task` as for `score_meanings`."""
         return {}
 
+    def region_columns(
+        self, task: str, predictions: Floats, region: NDArray | None, names: Sequence[str]
+    ) -> list[pl.Series]:
+        """Columns of the score table about the regions that hold the label (`conformal.Region`); `names` of classes.
+        A kind has the same columns whether a region was fitted or not."""
+        return []
+
+    def region_meanings(self) -> dict[str, str]:
+        """Suffix → meaning of the columns of `region_columns`; {level} stands for the stated coverage."""
+        return {}
+
     def score_meanings(self, task: Mapping[str, Any]) -> dict[str, str]:
         """Column → meaning for people, of all columns that the model gives a task in the score table.
 
         Args:
-            task: its `name`, and if they are known its `meaning`, `unit`, `natural_unit`, `none_class` and `classes`;
-                as in `tasks.json`.
+            task: its `name`, and if they are known its `meaning`, `unit`, `natural_unit`, `none_class` and `classes`,
+                and what its `uncertainty`, `fallback` and `region_level` are; as in `tasks.json`.
         """
         name = task["name"]
         unit = f" in {task['unit']}" if task.get("unit") else ""
@@ -216,9 +227,19 @@ class Kind(BoostedKind):
             own["value"] = f"expected value in {task['natural_unit']}; values of many customers add up to their total"
         return {
             name: f"{self.meaning_of_value}{unit}: {task.get('meaning') or name}",
+            **self._region_meanings(task),
             **{f"{name}__{suffix}": meaning for suffix, meaning in own.items()},
-            f"{name}__u": "uncertainty by the task's evidential head, 0 (certain) to 1 (knows nothing)",
-            f"{name}__fallback": "true where the prediction was too uncertain: the cluster's base rate stands in",
+            f"{name}__u": f"uncertainty, 0 to 1; {task.get('uncertainty') or 'null where none is published'}",
+            f"{name}__fallback": task.get("fallback") or "true where the cluster's base rate stands in",
+        }
+
+    def _region_meanings(self, task: Mapping[str, Any]) -> dict[str, str]:
+        level = task.get("region_level")
+        return {
+            f"{task['name']}__{suffix}": text.format(level=level or "a stated share")
+            if level != ""
+            else "null: too few validation rows for a stated coverage"
+            for suffix, text in self.region_meanings().items()
         }
 
 
