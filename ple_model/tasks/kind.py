@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ple_model.boosting.kind import BoostedKind
-from ple_model.evaluation.kind import Floats
+from ple_model.evaluation.kind import Floats, Ints
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +58,7 @@ class Kind(BoostedKind):
         retrieves: whether networks hold a table of candidates for the task.
         is_probability: whether the raw output is one logit, of which a complement and a chain rule make sense.
         meaning_of_value: what the score column named as the task holds, for people.
+        explained_in: unit in which reasons of a prediction add up, for people.
     """
 
     losses: ClassVar[tuple[str, ...]]
@@ -66,6 +67,7 @@ class Kind(BoostedKind):
     retrieves: ClassVar[bool] = False
     is_probability: ClassVar[bool] = False
     meaning_of_value: ClassVar[str]
+    explained_in: ClassVar[str] = "the label's unit"
 
     # --- settings ---------------------------------------------------------------------------------------------
     def check(self, task: TaskConfig) -> None:
@@ -162,6 +164,19 @@ class Kind(BoostedKind):
             standardise: (task, label in its unit) → standardised label.
         """
         return label.long(), mask
+
+    # --- explanations -----------------------------------------------------------------------------------------
+    def chosen(self, predictions: Floats) -> Ints | None:
+        """[R] the place of each row that an explanation is of, the likeliest class or brand; None for kinds whose
+        prediction is explained as a whole."""
+        return None
+
+    def explained(self, predictions: Floats, chosen: Ints | None) -> Floats:
+        """[R] predictions in the unit in which reasons add up; several outputs count as their sum."""
+        outputs = self.outputs_of(predictions)
+        if outputs.ndim == 1:
+            return outputs
+        return outputs.sum(axis=1) if chosen is None else outputs[np.arange(len(outputs)), chosen]
 
     # --- scores -----------------------------------------------------------------------------------------------
     def in_range(self, predictions: Floats) -> Floats:

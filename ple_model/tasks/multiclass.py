@@ -34,6 +34,7 @@ class Multiclass(Kind):
     headline: ClassVar[Headline] = Headline("log_loss", "log loss", -1)
     resampled: ClassVar[tuple[str, ...]] = ("log_loss", "accuracy", "macro_f1")
     meaning_of_value: ClassVar[str] = "most likely class"
+    explained_in: ClassVar[str] = "log probability of the class"
 
     def check(self, task: TaskConfig) -> None:
         super().check(task)
@@ -133,6 +134,9 @@ class Multiclass(Kind):
     def curve(self, predictions: NDArray, labels: NDArray) -> tuple[Floats, Floats] | None:
         """The probability of the most likely class against whether it is the label."""
         return predictions.max(axis=1), (predictions.argmax(axis=1) == labels).astype(np.float64)
+
+    def chosen(self, predictions: Floats) -> Ints | None:
+        return np.asarray(predictions.argmax(axis=1))
 
     def in_range(self, predictions: Floats) -> Floats:
         return shares(predictions)
