@@ -11,7 +11,7 @@ TRIALS ?= .trials
 
 export AS_OF DATASET DATA_DIR CUSTOMERS
 
-.PHONY: help setup nightly test trials ui bench bench-features bench-model compare lint
+.PHONY: help setup nightly test trials ui bench bench-features bench-model compare studies lint
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ bench-model: $(STAMP)  ## speed of the model: published PLE beside its peers, lo
 
 compare: $(STAMP)  ## compare tables, labels and features with those of the checkout OLD
 	@$(BIN)/python benchmarks/compare.py $(OLD) .
+
+studies: $(STAMP)  ## run a study and write docs/results: STUDY=embedded, bank, ablation, validation-dates, freshness
+	@$(BIN)/python -m benchmarks.studies $(STUDY)
 
 lint: $(STAMP)  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -141,7 +141,7 @@ def measure(folder: Path, dates: int, seed: int, workers: int) -> list[Bound]:
     scored = _tell(f"features of {len(tested)} snapshots of the oracle", lambda: rows(tested))
     print(f"{len(state.present)} columns, {len(training.labels):,} training rows", file=sys.stderr)
     role = pl.concat(made.role(part["customer_id"], part["as_of"][0]) for part in scored.labels.partition_by("as_of"))
-    known = pl.concat(_oracle_frame(folder, day) for day in tested)
+    known = pl.concat(oracle_frame(folder, day) for day in tested)
     aligned = scored.labels.select("customer_id", "as_of").join(
         known, on=["customer_id", "as_of"], how="left", maintain_order="left"
     )
@@ -152,7 +152,7 @@ def measure(folder: Path, dates: int, seed: int, workers: int) -> list[Bound]:
     )
     bounds: list[Bound] = []
     for task, models in predicted.items():
-        told = _oracle_scores(task, aligned.filter(pl.Series(test)), classes["classes"], labels)
+        told = oracle_scores(task, aligned.filter(pl.Series(test)), classes["classes"], labels)
         bounds += _compare(task, models, told, scored.labels.filter(pl.Series(test)), seed)
     return bounds
 
@@ -173,7 +173,8 @@ def _usable(tables: Tables, day: date, state: LabelState, made: SnapshotPlan) ->
     return labels.with_columns(pl.lit(None, labels.schema[task]).alias(task) for task in off)
 
 
-def _oracle_frame(folder: Path, day: date) -> pl.DataFrame:
+def oracle_frame(folder: Path, day: date) -> pl.DataFrame:
+    """The oracle's rows of a date."""
     frame = pl.read_parquet(folder / "oracle" / f"as_of={day}" / "*.parquet")
     return frame.with_columns(as_of=pl.lit(day))
 
@@ -215,7 +216,7 @@ def _targets(task: str, label: pl.Series) -> tuple[NDArray, NDArray]:
     return label.fill_null(0).cast(pl.Float64).to_numpy(), known
 
 
-def _oracle_scores(task: str, known: pl.DataFrame, classes: Mapping[str, list[str]], state: LabelState) -> NDArray:
+def oracle_scores(task: str, known: pl.DataFrame, classes: Mapping[str, list[str]], state: LabelState) -> NDArray:
     """The oracle's prediction in final form, in the classes and brands of the labels' state."""
     kind = get_task(task).kind.name
     if kind == "contrastive":

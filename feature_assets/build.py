@@ -147,8 +147,9 @@ def compute_all(view: View, state: FeatureState, only: Iterable[str] | None = No
 
 
 def assemble(view: View, outputs: Mapping[str, pl.DataFrame], state: FeatureState) -> pl.DataFrame:
-    """The feature matrix: `customer_id`, `as_of`, every present column in schema order (0–643 scaled, the rest in
-    natural units, Float32, null = missing), then the side inputs. Rows in the order of `view.customers`.
+    """The feature matrix: `customer_id`, `as_of`, every present column in schema order (the first
+    `registry.normalised()` positions scaled, the rest in natural units, Float32, null = missing), then the side inputs.
+    Rows in the order of `view.customers`.
 
     Raises:
         StateError: the state is not one of this data set and schema.

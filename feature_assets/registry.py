@@ -1,8 +1,9 @@
 """The feature schema: which group fills which positions, and what each column means.
 
 Index ranges, the catalogue, the checks, the report and the model's input slices are derived from here and written
-nowhere else. The built-in groups fill the 734 positions of `LAYOUT`; a plug-in adds a section of its own with
-`register`. Which columns a data set can feed is known by the fitted state (`FeatureState.present`).
+nowhere else. The built-in groups fill the positions of `LAYOUT`: first those of `REFERENCE`, the sections of FEATURES
+§1, then `plain`, raw columns behind them. A plug-in adds a section of its own with `register`. Which columns a data set
+can feed is known by the fitted state (`FeatureState.present`).
 
 The computation of columns belongs to `groups/`, fitted values belong to `state.py`. Source: FEATURES §1.
 """
@@ -51,7 +52,7 @@ def _section(name: str, normalised: bool = True, **parts: int) -> Section:
     return Section(name, tuple(Part(part, width) for part, width in parts.items()), normalised)
 
 
-LAYOUT: tuple[Section, ...] = (
+REFERENCE: tuple[Section, ...] = (
     _section("base", rfm=34, category_mix=64, transaction_statistics=80, temporal=60),
     _section("multi_source", deposit=20, membership=15, investment=18, credit=12, digital=14, product=12),
     _section(
@@ -69,6 +70,23 @@ LAYOUT: tuple[Section, ...] = (
     _section("extended_source", insurance=25, consultation=18, campaign=12, overseas=6, other_channel=23),
     _section("merchant", category_level_1=4, category_level_2=4, brand=8, statistics=4, radius=1),
     _section("raw_power_law", normalised=False, raw_power_law=90),
+)
+"""The sections of FEATURES §1, whose columns the design's networks and budgets are made for."""
+
+LAYOUT: tuple[Section, ...] = (
+    *REFERENCE,
+    _section(
+        "plain",
+        normalised=False,
+        periods=26,
+        waits=20,
+        calendar=28,
+        departments=42,
+        repeats=19,
+        channel_counts=9,
+        exposure=9,
+        held=15,
+    ),
 )
 """The sections of the built-in groups."""
 
@@ -150,8 +168,14 @@ def layout() -> tuple[Section, ...]:
 
 
 def width() -> int:
-    """Number of positions: 734, and those of plug-ins."""
+    """Number of positions: those of the built-in groups and of plug-ins."""
     return sum(section.width for section in layout())
+
+
+def reference() -> tuple[int, ...]:
+    """Positions of the columns of `REFERENCE`, ascending: the first ones, but for normalised plug-ins among them."""
+    names = {section.name for section in REFERENCE}
+    return tuple(i for name, (first, end) in ranges().items() if name in names for i in range(first, end))
 
 
 def normalised() -> int:

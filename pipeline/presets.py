@@ -68,7 +68,7 @@ _REFERENCE: Values = {
 }
 
 PRESETS: dict[str, Values] = {
-    "default": merged(_LEAN, _wide_and("temporal", "lightgcn", "unified_hgcn")),
+    "default": merged(_LEAN, _wide_and("lightgcn", "unified_hgcn")),
     "trunk": merged(_LEAN, _wide_and()),
     "reference": _REFERENCE,
     "reference_members": merged(

@@ -86,7 +86,7 @@ class PLEClusterAdaTT(MultiTaskNetwork):
         modes = None if self.routing is None else repeated(self.routing(inputs), self.members)
         clusters = repeated(inputs.cluster_probs, self.members)
         behind = self.basket(blocks, gates * self.gate.scales, modes, clusters)
-        by_name = dict(zip(self.task_names, behind.vectors.unbind(1), strict=True))
+        by_name = dict(zip(self.task_names, behind.by_task, strict=True))
         predictions: dict[str, Tensor] = {}
         for level, tower in zip(self.transfer.levels, self.towers, strict=True):
             tower_in = self.transfer.level_inputs(level, [by_name[name] for name in level], predictions)

@@ -1,9 +1,11 @@
-"""The folder listing in the README is true."""
+"""The folder listing in the README is true, and so are its counts of groups and columns."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+
+from feature_assets import registry
 
 ROOT = Path(__file__).parents[1]
 LINE = re.compile(r"^\| `([a-z_/]+)/` \| (.+) \|$", re.MULTILINE)
@@ -31,3 +33,10 @@ def test_folders_of_tests_mirror_the_packages() -> None:
     own = {"tests", "tests/deliveries", "tests/trials"}
     folders = {file.parent.relative_to(ROOT).as_posix() for file in (ROOT / "tests").rglob("*.py")} - own
     assert [folder for folder in folders if not (ROOT / folder.removeprefix("tests/")).is_dir()] == []
+
+
+def test_counts_of_groups_and_columns_are_the_registrys() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    groups, width, sides = len(registry.registry()), registry.width(), len(registry.side_inputs())
+    assert f"{groups} groups fill {width} columns and {sides} inputs beside them" in text
+    assert f"The first {len(registry.reference())} are the reference columns" in text

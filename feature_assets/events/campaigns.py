@@ -24,6 +24,7 @@ class Exposures:
         days_ago: age of the first impression, int32 [X] ≥ 1.
         kind: kind of the campaign [X].
         clicked, converted: whether there is such an event of the campaign before t, bool [X].
+        answered_ago: age of the first conversion, float64 [X], NaN without one.
     """
 
     row: np.ndarray
@@ -31,6 +32,7 @@ class Exposures:
     kind: Codes
     clicked: np.ndarray
     converted: np.ndarray
+    answered_ago: np.ndarray
 
 
 def exposures(events: Events, campaigns: pl.DataFrame | None) -> Exposures:
@@ -46,12 +48,18 @@ def exposures(events: Events, campaigns: pl.DataFrame | None) -> Exposures:
     shown = events.is_in("event", "impression")
     exposed, first = np.unique(key[shown], return_index=True)  # the oldest one: events stand in time
     campaign = exposed % width - 1
+    answer = events.is_in("event", "conversion")
+    answered, first_answer = np.unique(key[answer], return_index=True)
+    ages = np.append(events.days_ago[answer][first_answer], 0).astype(np.float64)
+    place = np.searchsorted(answered, exposed)
+    converted = np.isin(exposed, answered)
     return Exposures(
         exposed // width,
         events.days_ago[shown][first],
         _kinds(names, campaigns).at(campaign),
         np.isin(exposed, key[events.is_in("event", "click")]),
-        np.isin(exposed, key[events.is_in("event", "conversion")]),
+        converted,
+        np.where(converted, ages[np.where(converted, place, -1)], np.nan),
     )
 
 

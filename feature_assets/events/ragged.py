@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
+from feature_assets.data.lines import NEVER
 from feature_assets.events.columns import Columns, Population
 from feature_assets.events.grouped import Grouped
 from feature_assets.events.numbers import changes, maximum, moments, ratio
@@ -88,9 +89,13 @@ class Events:
         return self.columns.purchases.identities(name)[self.columns.index]
 
     def previous_days_ago(self, name: str) -> np.ndarray:
-        """Days before t on which the customer last bought the same `name` on an earlier line, int32 [M]; more than
-        100,000 if never."""
+        """Days before t on which the customer last bought the same `name` on an earlier line, int32 [M]; a number
+        beyond every window if never (see `first_ever`)."""
         return self.as_of - self.columns.purchases.previous(name)[self.columns.index]
+
+    def first_ever(self, name: str) -> np.ndarray:
+        """Whether a line is the customer's first one with its value of `name`, bool [M]; False where it has none."""
+        return (self.columns.purchases.previous(name)[self.columns.index] == NEVER) & (self.codes(name) >= 0)
 
     def frame(self, *columns: str) -> pl.DataFrame:
         """`row` UInt32, `days_ago` Int32 and the columns as they stand in the table."""

@@ -43,6 +43,14 @@ MODULES: tuple[str, ...] = (
     "embeddings.poincare",
     "embeddings.merchant",
     "embeddings.lightgcn",
+    "plain.periods",
+    "plain.waits",
+    "plain.calendar",
+    "plain.departments",
+    "plain.repeats",
+    "plain.channel_counts",
+    "plain.exposure",
+    "plain.held",
 )
 
 

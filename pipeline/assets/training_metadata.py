@@ -60,6 +60,20 @@ def parts_check(parts: "Parts") -> dg.AssetCheckResult:
     )
 
 
+def group_tables(evaluation: Evaluation) -> dict[str, pl.DataFrame]:
+    """What rows are grouped by → a row a group: its rows, and each task's headline metric with its interval. A group
+    with too few labels of a task shows how many it has."""
+    tables: dict[str, dict[str, dict[str, str]]] = {}
+    for row in evaluation.groups:
+        shown = f"({row['note']})" if row["value"] is None else f"{row['value']:.3f}"
+        if row["low"] is not None:
+            shown += f" [{row['low']:.3f}, {row['high']:.3f}]"
+        tables.setdefault(row["by"], {}).setdefault(row["group"], {})[row["task"]] = shown
+    return {
+        by: pl.DataFrame([{by: group, **values} for group, values in groups.items()]) for by, groups in tables.items()
+    }
+
+
 def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
     """The comparison with the baselines, reliability, gates, inputs and concepts."""
     shown: dict[str, Any] = {
@@ -69,6 +83,7 @@ def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
         "reliability": plots.as_markdown(plots.reliability(evaluation.reliability)),
         "gates": plots.as_markdown(plots.gate_heatmap(evaluation.gates)),
     }
+    shown |= {f"by {by}": markdown(frame) for by, frame in group_tables(evaluation).items()}
     if evaluation.inputs:
         shown["inputs"] = plots.as_markdown(plots.input_heatmap(evaluation.inputs))
     if evaluation.concepts:

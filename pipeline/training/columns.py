@@ -101,7 +101,7 @@ def choose(workspace: Workspace, plan: SnapshotPlan, settings: Settings, log: Ca
 
 def reference() -> tuple[str, ...]:
     """Names of the columns that the design lists."""
-    return registry.names()[: sum(section.width for section in registry.LAYOUT)]
+    return tuple(registry.names()[i] for i in registry.reference())
 
 
 def rows_of_role(workspace: Workspace, role: str, columns: Sequence[str]) -> tuple[NDArray[np.float32], pl.DataFrame]:

@@ -20,6 +20,7 @@ from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
 from pipeline.training import baselines
 from pipeline.training.model import tensors
+from pipeline.training.row_groups import row_groups
 from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
 
@@ -44,8 +45,8 @@ class Evaluation:
     worse or unknown, of the model: what is registered, and for a blend its network alone and its trees alone are among
     the baselines. gates: task → expert → mean weight. reliability: task → bins of (predicted,
     observed, rows). notes: task → a remark of LightGBM. inputs: the loss that shuffling an input adds to a task
-    (`permutation_importance`). concepts: latents of the autoencoder, most frequent first, as text;
-    concept_statistics: `Decomposition`.
+    (`permutation_importance`). groups: the model's headline metric by segment, tenure and cluster. concepts: latents
+    of the autoencoder, most frequent first, as text; concept_statistics: `Decomposition`.
     """
 
     table: list[dict[str, str]]
@@ -57,6 +58,7 @@ class Evaluation:
     inputs: list[dict[str, Any]] = field(default_factory=list)
     concepts: list[dict[str, Any]] = field(default_factory=list)
     concept_statistics: dict[str, float] = field(default_factory=dict)
+    groups: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -67,6 +69,7 @@ class Evaluation:
         notes: Mapping[str, str],
         inputs: Sequence[dict[str, Any]] = (),
         concepts: tuple[list[dict[str, Any]], dict[str, float]] = ([], {}),
+        groups: Sequence[dict[str, Any]] = (),
     ) -> Self:
         """From the comparisons by task."""
         from ple_model.evaluation.compare import table
@@ -95,6 +98,7 @@ class Evaluation:
             inputs=list(inputs),
             concepts=concepts[0],
             concept_statistics=concepts[1],
+            groups=list(groups),
         )
 
     def save(self, file: Path) -> None:
@@ -123,6 +127,7 @@ class Evaluation:
 
 def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Callable[[str], None]) -> Evaluation:
     """Predict the test rows with the bundle and with every baseline, compare, and save the result."""
+    from ple_model.evaluation.breakdown import breakdown
     from ple_model.evaluation.compare import compare
     from ple_model.serving.blend import tree_predictions
     from ple_model.serving.bundle import load_bundle
@@ -136,8 +141,10 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     trees = workspace.trees()
     grown = tree_predictions(trees, test.inputs, scorer.config.inputs)
     past = baselines.past_brands(tables, rows, workspace.label_state().classes.get("brand_prediction", []))
+    grouped = row_groups(tables, rows, test)
     comparisons = []
     curves = {}
+    groups = []
     for task in scorer.config.tasks:
         labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
         kind, halves = kind_of(task), scorer.bundle.calibration[task.name].halves
@@ -163,13 +170,27 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
                 seed=settings.seed,
             )
         )
+        for by, (names, order) in grouped.items():
+            found = breakdown(
+                kind,
+                predictions[MODEL],
+                labels,
+                mask,
+                rows["customer_id"].to_numpy(),
+                names,
+                order=order,
+                resamples=settings.bootstrap_resamples,
+                seed=settings.seed,
+            )
+            groups += [{"task": task.name, "by": by, **value.to_dict()} for value in found]
         curve = kind.curve(predictions[MODEL][mask], labels[mask]) if mask.any() else None
         if curve is not None:
             curves[task.name] = curve
     model = scorer.bundle.model
     importance = input_importance(model, test, settings.seed, log)
     notes = {name: boosted.note for name, boosted in trees.items()}
-    result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, concept_rows(model, test, rows))
+    latents = concept_rows(model, test, rows)
+    result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, latents, groups)
     result.save(workspace.evaluation)
     return result
 

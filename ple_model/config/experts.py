@@ -202,7 +202,7 @@ class OptimalTransportConfig(ExpertConfig):
 
 
 class RawScaleConfig(ExpertConfig):
-    """log1p, LayerNorm and an MLP over the raw power-law columns (MODEL §3)."""
+    """log1p, LayerNorm and an MLP over the raw columns (MODEL §3)."""
 
     name: Literal["raw_scale"] = "raw_scale"
     width: Width = 64

@@ -76,10 +76,11 @@ DEFAULT_SIDES: tuple[SideConfig, ...] = (
 class InputConfig(ClosedModel):
     """The inputs of MODEL §1 that a data set delivers.
 
-    columns: names of all feature columns (`group__measure`), the first `normalised` of them scaled, the rest raw (the
-    layout has 734 and 644). present: indices of the columns that the data set has, ascending; the others are absent
-    and never read. bounds: lowest and highest value that each present column is read as, values beyond it are moved to
-    it; empty bounds none. clusters: components of the mixture model. sides: the side inputs that it has.
+    columns: names of all feature columns (`group__measure`), the first `normalised` of them scaled, the rest raw (of
+    the 734 reference columns of MODEL the first 644 are scaled). present: indices of the columns that the data set has,
+    ascending; the others are absent and never read. bounds: lowest and highest value that each present column is read
+    as, values beyond it are moved to it; empty bounds none. clusters: components of the mixture model. sides: the side
+    inputs that it has.
     """
 
     columns: tuple[str, ...] = Field(min_length=1)
@@ -112,7 +113,7 @@ class InputConfig(ClosedModel):
 
     @property
     def present_raw(self) -> tuple[int, ...]:
-        """Indices of the raw power-law columns that the data set has."""
+        """Indices of the raw columns that the data set has."""
         return tuple(i for i in self.present if i >= self.normalised)
 
     def present_of(self, *groups: str) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ class BasketConfig(ClosedModel):
 
     kind: `group`, tasks of a group share an encoder; `cluster`, the legacy form, an independent MLP for each task and
     cluster. routing: `soft` mixes clusters by the posterior, `hard` takes its argmax. cluster_hidden: hidden widths of
-    the legacy form.
+    the legacy form. norm: whether the first layer is followed by LayerNorm and SiLU, else by ReLU.
     """
 
     kind: Literal["group", "cluster"] = "group"
@@ -45,6 +45,7 @@ class BasketConfig(ClosedModel):
     cluster_width: Width = 32
     cluster_hidden: tuple[Width, ...] = Field(default=(16,), min_length=1)
     routing: Literal["soft", "hard"] = "soft"
+    norm: bool = True
     dropout: Dropout = 0.0
 
 

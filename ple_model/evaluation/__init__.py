@@ -5,8 +5,15 @@ belong elsewhere. Whatever differs by kind of task is asked of an `EvaluatedKind
 
 kind         the questions that evaluation asks of a kind of task
 metrics      point metrics on the eligible rows
+classes      AUC, average precision, top-k accuracy, macro F1
+values       R², rank correlation
+ranking      recall, reciprocal rank and discounted gain of ranked brands
 uplift       AUUC, Qini and the uplift curve from transformed outcomes
+reliability  calibration error, its bias taken off, and a test against calibrated forecasts
+intervals    coverage, width and CRPS of predicted intervals
 bootstrap    intervals and paired differences by resampling customers
+pooled       paired differences over several training dates, predictions averaged over seeds
+breakdown    the headline metric by groups of rows
 calibration  maps from raw model outputs to predictions, fitted on validation rows
 uncertainty  u in [0, 1] of each row, and the fallback of the rows above the threshold
 constant     predictions that use no features

@@ -5,7 +5,7 @@ replacement, as multinomial counts. Every metric here is a function of weighted 
 
 - metrics made of sums (losses, Brier, accuracy, F1, R², RMSE, recall, MRR) are summed by customer once, and 200
   resamples are one matrix product [resamples, customers] @ [customers, sums];
-- the AUC sorts the rows once, and a resample is a weighted count of (negative below positive) pairs.
+- the AUC and the average precision sort the rows once, and a resample is a weighted count along that order.
 
 All models of one call are weighted by the same draws, which makes their differences paired.
 """
@@ -17,15 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ple_model.evaluation.classes import tied_ends
 from ple_model.evaluation.kind import EvaluatedKind, Floats, Ints, Statistic
-from ple_model.evaluation.metrics import columns, take_rows
+from ple_model.evaluation.metrics import take_rows
+from ple_model.evaluation.values import columns
 
 RESAMPLES = 200
 LEVEL = 0.95
 # Resamples on which the metric is undefined (one class drawn) are left out; with more than this share the interval
 # would describe a different question, so none is given.
 MAX_UNDEFINED = 0.05
-_CHUNK = 64  # resamples held at once by the AUC: 64 × 12,000 rows × 8 bytes = 6 MB
+_CHUNK = 64  # resamples held at once by metrics of an order: 64 × 12,000 rows × 8 bytes = 6 MB
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Interval:
     def beyond_zero(self) -> bool:
         """Whether the interval excludes 0 (of use for differences)."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    @property
+    def width(self) -> float | None:
+        """high − low."""
+        return None if self.low is None or self.high is None else self.high - self.low
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -105,18 +112,13 @@ def resample(
         x, y = take_rows(kind, predicted, labels, mask)
         if len(y) != len(cluster):
             raise ValueError(f"{kind.name}: {len(cluster)} customer ids for {len(y)} eligible rows")
-        draws[model] = {}
-        for name in names:
-            finite = n_clusters > 0 and bool(np.isfinite(x).all())
-            statistic = kind.statistic(name, x, y, cluster, n_clusters) if finite else _undefined
-            # The first "resample" counts every customer once: the point estimate.
-            draws[model][name] = np.concatenate([statistic(np.ones((1, n_clusters))), statistic(counts)])
+        draws[model] = {name: draw_metric(kind, name, x, y, cluster, counts) for name in names}
     return Resampled(
         rows=len(cluster),
         customers=n_clusters,
-        metrics={m: {k: _interval(v, level, n_clusters) for k, v in d.items()} for m, d in draws.items()},
+        metrics={m: {k: interval_of(v, level, n_clusters) for k, v in d.items()} for m, d in draws.items()},
         differences={
-            m: {k: _interval(draws[subject][k] - v, level, n_clusters) for k, v in d.items()}
+            m: {k: interval_of(draws[subject][k] - v, level, n_clusters) for k, v in d.items()}
             for m, d in draws.items()
             if m != subject
         },
@@ -131,7 +133,18 @@ def draw_counts(customers: int, resamples: int, seed: int) -> NDArray[np.float64
     return rng.multinomial(customers, np.full(customers, 1 / customers), size=resamples).astype(np.float64)
 
 
-def _interval(draws: Floats, level: float, customers: int) -> Interval:
+def draw_metric(kind: EvaluatedKind, name: str, x: Floats, y: NDArray, cluster: Ints, counts: Floats) -> Floats:
+    """[1 + R] a metric of `kind.resampled`: with every customer once (the point estimate), then for each row of counts
+    [R, customers]. `x`, `y`: as `metrics.take_rows` gives them; `cluster` [n]: customer of each row."""
+    clusters = counts.shape[1]
+    if not clusters or not np.isfinite(x).all():
+        return np.full(1 + len(counts), np.nan)
+    statistic = kind.statistic(name, x, y, cluster, clusters)
+    return np.concatenate([statistic(np.ones((1, clusters))), statistic(counts)])
+
+
+def interval_of(draws: Floats, level: float, customers: int) -> Interval:
+    """The percentile interval of what `draw_metric` gave, or a difference of two of them."""
     estimate, resampled = float(draws[0]), draws[1:]
     if customers == 0 or not np.isfinite(estimate):
         return Interval(None, None, None, "no eligible rows" if customers == 0 else "the metric is undefined here")
@@ -143,10 +156,6 @@ def _interval(draws: Floats, level: float, customers: int) -> Interval:
         return Interval(estimate, None, None, f"undefined on {lost} of {len(resampled)} resamples")
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(estimate, float(low), float(high))
-
-
-def _undefined(counts: Floats) -> Floats:
-    return np.full(len(counts), np.nan)
 
 
 # Statistics: a metric as a function of how often each customer is drawn. Kinds of task put them together.
@@ -212,6 +221,26 @@ def auc_statistic(score: Floats, y: NDArray, cluster: Ints) -> Statistic:
         return out
 
     return auc
+
+
+def average_precision_statistic(score: Floats, y: NDArray, cluster: Ints) -> Statistic:
+    """Area under the precision-recall curve, a step after each group of tied rows."""
+    ends, order = tied_ends(score)
+    owner, positive = cluster[order], (y == 1)[order].astype(np.float64)
+    starts = np.append(0, ends[:-1] + 1)
+
+    def average_precision(counts: Floats) -> Floats:
+        out = np.empty(len(counts))
+        for first in range(0, len(counts), _CHUNK):
+            weight = counts[first : first + _CHUNK, owner]
+            gained = np.add.reduceat(weight * positive, starts, axis=1)
+            hits = np.cumsum(gained, axis=1)
+            rows = np.cumsum(np.add.reduceat(weight, starts, axis=1), axis=1)
+            area = (gained * hits / np.maximum(rows, 1)).sum(axis=1)
+            out[first : first + _CHUNK] = np.where(hits[:, -1] > 0, area / np.maximum(hits[:, -1], 1), np.nan)
+        return out
+
+    return average_precision
 
 
 def _by_customer(values: Floats, cluster: Ints, clusters: int) -> NDArray[np.float64]:

@@ -37,11 +37,22 @@ EPSILON = 1e-7
 
 @dataclass(frozen=True)
 class Headline:
-    """The one metric by which a kind of task is judged. `better` is +1 where higher is better, else −1."""
+    """The one metric by which a kind of task is judged.
+
+    `better` is +1 where higher is better, else −1. `margin`: a difference so small that two models are level, if the
+    interval agrees; in the metric's unit, or as a share of the other model's value where `relative`. `reason` for it.
+    """
 
     metric: str
     title: str
     better: Literal[1, -1]
+    margin: float
+    reason: str
+    relative: bool = False
+
+    def margin_at(self, value: float) -> float:
+        """The margin in the metric's unit, beside another model's value."""
+        return self.margin * abs(value) if self.relative else self.margin
 
 
 class EvaluatedKind(ABC):
@@ -51,8 +62,9 @@ class EvaluatedKind(ABC):
         name: of the kind, as it stands in configurations and files.
         headline: the metric that decides comparisons.
         resampled: metrics that can be resampled by customer. Left out are those whose bins or ranks move between
-            resamples (ECE, macro AUC, Spearman).
+            resamples (calibration errors, macro AUC, Spearman).
         label_dtype: numpy type of labels in metrics.
+        has_intervals: whether intervals around its predictions have metrics.
         blended: whether a convex mixture of two predictions is one.
     """
 
@@ -60,6 +72,7 @@ class EvaluatedKind(ABC):
     headline: ClassVar[Headline]
     resampled: ClassVar[tuple[str, ...]]
     label_dtype: ClassVar[type[np.generic]] = np.int64
+    has_intervals: ClassVar[bool] = False
     blended: ClassVar[bool] = True
 
     @abstractmethod

@@ -15,7 +15,7 @@ from ple_model.layers.mlp import mlp
 
 
 class RawScale(Expert):
-    """Raw power-law columns by sign·log1p|x|, LayerNorm and an MLP.
+    """Raw columns by sign·log1p|x|, LayerNorm and an MLP.
 
     Args:
         config: its settings.

@@ -43,11 +43,13 @@ class NormalQuantiles(nn.Module):
     """
 
     knots: Tensor
+    middle: Tensor
 
     def __init__(self, fields: int, steps: int) -> None:
         super().__init__()
         self.steps = steps
         self.register_buffer("knots", torch.linspace(-1.0, 1.0, steps + 1).repeat(fields, 1))
+        self.register_buffer("middle", torch.arange(steps + 1.0).repeat(fields, 1))  # rank of what equals a knot
 
     def fit(self, x: Tensor, mask: Tensor) -> None:
         """Knots from present values. x [R, F], mask [R, F] bool; a column without values keeps its knots."""
@@ -55,16 +57,17 @@ class NormalQuantiles(nn.Module):
         for i, (column, given) in enumerate(zip(x.T, mask.T, strict=True)):
             if bool(given.any()):
                 self.knots[i] = torch.quantile(column[given].double(), at.to(x.device)).to(self.knots)
+        first, last = (torch.searchsorted(self.knots, self.knots, right=right) for right in (False, True))
+        self.middle.copy_((first + last - 1) * 0.5)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         x = x.contiguous()
-        below = torch.searchsorted(self.knots, x)  # knots < x
-        upto = torch.searchsorted(self.knots, x, right=True)  # knots ≤ x
-        left = (below - 1).clamp(0, self.steps - 1)
-        low, high = self.knots.gather(1, left), self.knots.gather(1, left + 1)
-        between = left + ((x - low) / (high - low).clamp(min=torch.finfo(x.dtype).tiny)).clamp(0.0, 1.0)
-        rank = torch.where(upto > below, (below + upto - 1) * 0.5, between) / self.steps
+        below = torch.searchsorted(self.knots, x).clamp_(max=self.steps)  # knots < x
+        at = self.knots.gather(1, below)
+        low = self.knots.gather(1, (below - 1).clamp_(min=0))
+        between = below - ((at - x) / (at - low).clamp_(min=torch.finfo(x.dtype).tiny)).clamp_(0.0, 1.0)
+        rank = torch.where(at == x, self.middle.gather(1, below), between) / self.steps
         edge = 0.5 / self.steps
         return torch.special.ndtri(rank.clamp(edge, 1.0 - edge))
 

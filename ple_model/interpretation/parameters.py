@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-#: Module → parameters that MODEL gives it, for the full layout of 734 columns.
+#: Module → parameters that MODEL gives it, for the reference columns.
 BUDGETS: dict[str, int] = {
     "experts.unified_hgcn": 200_000,
     "experts.perslay": 50_000,

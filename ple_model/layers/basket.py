@@ -29,11 +29,16 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 @dataclass
 class BasketOutput:
-    """vectors [B, T, width] in the order of the tasks; mixed [B, T_group, H] of each group: the output of the first
-    layer, tasks in the basket's own `order`, or None without a shared first layer."""
+    """by_task: [B, width] of each task, in the order of the tasks; mixed [B, T_group, H] of each group: the output of
+    the first layer, tasks in the basket's own `order`, or None without a shared first layer."""
 
-    vectors: Tensor
+    by_task: tuple[Tensor, ...]
     mixed: tuple[Tensor, ...] | None
+
+    @property
+    def vectors(self) -> Tensor:
+        """[B, T, width]."""
+        return torch.stack(self.by_task, dim=1)
 
 
 class GroupTaskExpertBasket(nn.Module):
@@ -103,9 +108,8 @@ class GroupTaskExpertBasket(nn.Module):
     def _encoder(config: BasketConfig) -> nn.Sequential:
         """The layers behind the first linear one."""
         widths = (*config.hidden, config.width)
-        return nn.Sequential(
-            nn.LayerNorm(widths[0]), nn.SiLU(), Dropout(config.dropout), mlp(widths[0], widths[1:], config.dropout)
-        )
+        start = [nn.LayerNorm(widths[0]), nn.SiLU()] if config.norm else [nn.ReLU()]
+        return nn.Sequential(*start, Dropout(config.dropout), mlp(widths[0], widths[1:], config.dropout))
 
     def cluster_vector(self, cluster_probs: Tensor) -> Tensor:
         """[B, cluster_width]: posterior-weighted mixture of embeddings (soft) or that of the likeliest one (hard)."""
@@ -117,9 +121,8 @@ class GroupTaskExpertBasket(nn.Module):
         self, blocks: Sequence[Tensor], weights: Tensor, modes: Tensor | None, cluster_probs: Tensor
     ) -> BasketOutput:
         mixed = self.mix(blocks, weights, modes, self.cluster_vector(cluster_probs))
-        vectors = [encoder(part) for encoder, part in zip(self.encoders, mixed, strict=True)]
-        joined = torch.cat(vectors, dim=1)
-        return BasketOutput(joined if self.in_order else joined[:, self.restore], mixed)
+        vectors = [v for encoder, part in zip(self.encoders, mixed, strict=True) for v in encoder(part).unbind(1)]
+        return BasketOutput(tuple(vectors[place] for place in self.restore), mixed)
 
     def mix(
         self, blocks: Sequence[Tensor], weights: Tensor, modes: Tensor | None, cluster: Tensor

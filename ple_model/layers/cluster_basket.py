@@ -79,7 +79,7 @@ class ClusterTaskExpertBasket(nn.Module):
         shares = self._shares(cluster_probs).to(u.dtype)  # [B, C]
         outer = (u * shares.unsqueeze(-1)).flatten(2)  # [T, B, C·h]
         mixed = torch.baddbmm(shares @ self.last_bias, outer, self.last)
-        return BasketOutput(F.silu(self.norm(mixed)).transpose(0, 1), None)
+        return BasketOutput(F.silu(self.norm(mixed)).unbind(0), None)
 
     def _activate(self, u: Tensor, layer: int) -> Tensor:
         """LayerNorm of each task and cluster, SiLU and dropout, [T, B, C, h] → the same."""

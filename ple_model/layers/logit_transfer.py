@@ -8,7 +8,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -75,6 +74,6 @@ class LogitTransfer(nn.Module):
 
     def level_inputs(
         self, level: Sequence[str], vectors: Sequence[Tensor], predictions: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Tower inputs of one level, [T_level, B, width], task-major."""
-        return torch.stack([self(task, vector, predictions) for task, vector in zip(level, vectors, strict=True)])
+    ) -> list[Tensor]:
+        """Tower inputs of one level, [B, width] of each task."""
+        return [self(task, vector, predictions) for task, vector in zip(level, vectors, strict=True)]

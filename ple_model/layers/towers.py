@@ -85,7 +85,7 @@ class TowerLevel(nn.Module):
         members: M, which have a last layer of their own each.
 
     Shape:
-        [T, M·B, width] → raw outputs by task, [M·B, out] each.
+        [T, M·B, width], or T of [M·B, width], → raw outputs by task, [M·B, out] each.
 
     Source: MODEL §8.
 
@@ -111,8 +111,10 @@ class TowerLevel(nn.Module):
             }
         )
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        last = self.hidden(x).unbind(0)
+    def forward(self, x: Tensor | Sequence[Tensor]) -> dict[str, Tensor]:
+        if len(self.hidden):
+            x = self.hidden(x if isinstance(x, Tensor) else torch.stack(list(x)))
+        last = x.unbind(0) if isinstance(x, Tensor) else x
         return {name: self._last(layer, h) for (name, layer), h in zip(self.output.items(), last, strict=True)}
 
     def _last(self, layer: nn.Module, h: Tensor) -> Tensor:

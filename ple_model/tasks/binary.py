@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from ple_model.boosting.kind import BoostingPlan
-from ple_model.evaluation import metrics
-from ple_model.evaluation.bootstrap import auc_statistic, mean_statistic
+from ple_model.evaluation import classes, metrics, reliability
+from ple_model.evaluation.bootstrap import auc_statistic, average_precision_statistic, mean_statistic
 from ple_model.evaluation.calibration import BinaryCalibrator, Calibrator
 from ple_model.evaluation.kind import EPSILON, Bools, Floats, Headline, Ints, Statistic
 from ple_model.tasks.kind import Kind, Units, finite_numbers, labelled, refuse
@@ -30,8 +30,8 @@ class Binary(Kind):
     name: ClassVar[str] = "binary"
     losses: ClassVar[tuple[str, ...]] = ("focal", "log_loss")
     plain_loss: ClassVar[str] = "log_loss"
-    headline: ClassVar[Headline] = Headline("auc", "AUC", 1)
-    resampled: ClassVar[tuple[str, ...]] = ("auc", "log_loss", "brier")
+    headline: ClassVar[Headline] = Headline("auc", "AUC", 1, 0.01, "one pair in a hundred is ordered otherwise")
+    resampled: ClassVar[tuple[str, ...]] = ("auc", "pr_auc", "log_loss", "brier")
     is_probability: ClassVar[bool] = True
     meaning_of_value: ClassVar[str] = "calibrated probability"
     explained_in: ClassVar[str] = "log odds"
@@ -92,19 +92,22 @@ class Binary(Kind):
 
     def measure(self, predictions: Floats, labels: NDArray) -> dict[str, float | str]:
         return {
-            "auc": metrics.auc(predictions, labels),
+            "auc": classes.auc(predictions, labels),
+            "pr_auc": classes.average_precision(predictions, labels),
             "log_loss": metrics.binary_loss(predictions, labels).mean(),
             "brier": ((predictions - labels) ** 2).mean(),
-            "ece": metrics.expected_calibration_error(predictions, labels),
+            **reliability.calibration_metrics(predictions, labels),
             "base_rate": labels.mean(),
         }
 
     def metric_names(self, width: int = 1) -> tuple[str, ...]:
-        return ("auc", "log_loss", "brier", "ece", "base_rate")
+        return ("auc", "pr_auc", "log_loss", "brier", *reliability.METRICS, "base_rate")
 
     def statistic(self, name: str, x: Floats, y: NDArray, cluster: Ints, clusters: int) -> Statistic:
         if name == "auc":
             return auc_statistic(x, y, cluster)
+        if name == "pr_auc":
+            return average_precision_statistic(x, y, cluster)
         values = (x - y) ** 2 if name == "brier" else metrics.binary_loss(x, y)
         return mean_statistic(values, cluster, clusters)
 

@@ -14,7 +14,7 @@ from ple_model.evaluation.bootstrap import mean_statistic
 from ple_model.evaluation.calibration import Calibrator, ContrastiveCalibrator
 from ple_model.evaluation.constant import own_past_brands, smoothed_counts
 from ple_model.evaluation.kind import EPSILON, Bools, Floats, Headline, Ints, Statistic
-from ple_model.evaluation.metrics import RECALL_AT, ranking_parts
+from ple_model.evaluation.ranking import RANKING, ranking_parts
 from ple_model.tasks.kind import Kind, Units, list_column
 from ple_model.tasks.multiclass import shares
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ple_model.tasks.config import TaskConfig
 
 TOP_BRANDS = 10
-_RANKING = (*(f"recall_at_{k}" for k in RECALL_AT), "mrr")
 
 
 class Contrastive(Kind):
@@ -34,8 +33,10 @@ class Contrastive(Kind):
     name: ClassVar[str] = "contrastive"
     losses: ClassVar[tuple[str, ...]] = ("infonce",)
     plain_loss: ClassVar[str] = "infonce"
-    headline: ClassVar[Headline] = Headline("recall_at_10", "recall@10", 1)
-    resampled: ClassVar[tuple[str, ...]] = _RANKING
+    headline: ClassVar[Headline] = Headline(
+        "recall_at_10", "recall@10", 1, 0.01, "one brand in a hundred is found or lost"
+    )
+    resampled: ClassVar[tuple[str, ...]] = RANKING
     retrieves: ClassVar[bool] = True
     blended: ClassVar[bool] = False  # scores of a few brands' trees and of a whole table do not compare
     meaning_of_value: ClassVar[str] = "most likely brand"
@@ -112,7 +113,7 @@ class Contrastive(Kind):
         return {name: part.mean() for name, part in ranking_parts(predictions, labels).items()}
 
     def metric_names(self, width: int = 1) -> tuple[str, ...]:
-        return _RANKING
+        return RANKING
 
     def statistic(self, name: str, x: Floats, y: NDArray, cluster: Ints, clusters: int) -> Statistic:
         return mean_statistic(ranking_parts(x, y)[name], cluster, clusters)

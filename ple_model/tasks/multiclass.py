@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ple_model.boosting.kind import BoostingPlan
-from ple_model.evaluation import metrics
+from ple_model.evaluation import classes, metrics, reliability
 from ple_model.evaluation.bootstrap import f1_statistic, mean_statistic
 from ple_model.evaluation.calibration import Calibrator, MulticlassCalibrator
 from ple_model.evaluation.constant import smoothed_counts
@@ -31,8 +31,10 @@ class Multiclass(Kind):
     name: ClassVar[str] = "multiclass"
     losses: ClassVar[tuple[str, ...]] = ("nll",)
     plain_loss: ClassVar[str] = "nll"
-    headline: ClassVar[Headline] = Headline("log_loss", "log loss", -1)
-    resampled: ClassVar[tuple[str, ...]] = ("log_loss", "accuracy", "macro_f1")
+    headline: ClassVar[Headline] = Headline(
+        "log_loss", "log loss", -1, 0.01, "a share: losses of 4 and of 28 classes have other sizes", relative=True
+    )
+    resampled: ClassVar[tuple[str, ...]] = ("log_loss", "brier", "accuracy", "macro_f1")
     meaning_of_value: ClassVar[str] = "most likely class"
     explained_in: ClassVar[str] = "log probability of the class"
 
@@ -90,23 +92,28 @@ class Multiclass(Kind):
 
     def measure(self, predictions: Floats, labels: NDArray) -> dict[str, float | str]:
         predicted = predictions.argmax(axis=1)
-        areas = [metrics.auc(predictions[:, k], (labels == k).astype(np.int64)) for k in np.unique(labels)]
+        areas = [classes.auc(predictions[:, k], (labels == k).astype(np.int64)) for k in np.unique(labels)]
         return {
             "log_loss": metrics.multiclass_loss(predictions, labels).mean(),
+            "brier": metrics.multiclass_brier(predictions, labels).mean(),
             "accuracy": (predicted == labels).mean(),
-            "macro_f1": metrics.macro_f1(predicted, labels),
-            "ece": metrics.expected_calibration_error(predictions.max(axis=1), predicted == labels),
-            "macro_auc": float(np.mean(np.asarray(areas, dtype=np.float64))) if len(areas) > 1 else metrics.ONE_CLASS,
+            f"top_{classes.TOP_K}_accuracy": classes.top_k_accuracy(predictions, labels),
+            "macro_f1": classes.macro_f1(predicted, labels),
+            **reliability.calibration_metrics(*self.curve(predictions, labels)),
+            "macro_auc": float(np.mean(np.asarray(areas, dtype=np.float64))) if len(areas) > 1 else classes.ONE_CLASS,
         }
 
     def metric_names(self, width: int = 1) -> tuple[str, ...]:
-        return ("log_loss", "accuracy", "macro_f1", "ece", "macro_auc")
+        top = f"top_{classes.TOP_K}_accuracy"
+        return ("log_loss", "brier", "accuracy", top, "macro_f1", *reliability.METRICS, "macro_auc")
 
     def statistic(self, name: str, x: Floats, y: NDArray, cluster: Ints, clusters: int) -> Statistic:
         predicted = x.argmax(axis=1)
         if name == "macro_f1":
             return f1_statistic(predicted, y, x.shape[1], cluster, clusters)
-        values = (predicted == y).astype(np.float64) if name == "accuracy" else metrics.multiclass_loss(x, y)
+        if name == "accuracy":
+            return mean_statistic((predicted == y).astype(np.float64), cluster, clusters)
+        values = metrics.multiclass_brier(x, y) if name == "brier" else metrics.multiclass_loss(x, y)
         return mean_statistic(values, cluster, clusters)
 
     def calibrator(self, outputs: NDArray) -> type[Calibrator]:
@@ -131,7 +138,7 @@ class Multiclass(Kind):
         objective = {"objective": "multiclass", "metric": "multi_logloss", "num_class": width}
         return BoostingPlan(budget.multiclass, objective, trees_a_round=width)
 
-    def curve(self, predictions: NDArray, labels: NDArray) -> tuple[Floats, Floats] | None:
+    def curve(self, predictions: NDArray, labels: NDArray) -> tuple[Floats, Floats]:
         """The probability of the most likely class against whether it is the label."""
         return predictions.max(axis=1), (predictions.argmax(axis=1) == labels).astype(np.float64)
 
@@ -142,9 +149,9 @@ class Multiclass(Kind):
         return shares(predictions)
 
     def score_columns(self, task: str, predictions: Floats, names: Sequence[str]) -> list[pl.Series]:
-        classes = pl.Series(names, dtype=pl.String)
+        named = pl.Series(names, dtype=pl.String)
         probabilities = list_column(f"{task}__p", pl.Series(predictions.ravel()), predictions.shape)
-        return [classes.gather(predictions.argmax(axis=1)).alias(task), probabilities]
+        return [named.gather(predictions.argmax(axis=1)).alias(task), probabilities]
 
     def own_columns(self) -> dict[str, str]:
         return {"p": "calibrated probability of each class, in the order of the bundle's classes; sums to 1"}

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ple_model.boosting.kind import BoostingPlan
-from ple_model.evaluation import metrics
+from ple_model.evaluation import values
 from ple_model.evaluation.bootstrap import mean_statistic, r2_statistic
 from ple_model.evaluation.calibration import Calibrator, OutputsCalibrator, RegressionCalibrator
 from ple_model.evaluation.kind import Bools, Floats, Headline, Ints, Statistic
@@ -33,9 +33,10 @@ class Regression(Kind):
     name: ClassVar[str] = "regression"
     losses: ClassVar[tuple[str, ...]] = ("mse", "huber")
     plain_loss: ClassVar[str] = "mse"
-    headline: ClassVar[Headline] = Headline("r2", "R²", 1)
+    headline: ClassVar[Headline] = Headline("r2", "R²", 1, 0.01, "a hundredth of the labels' spread")
     resampled: ClassVar[tuple[str, ...]] = ("r2", "rmse", "mae")
     label_dtype: ClassVar[type[np.generic]] = np.float64
+    has_intervals: ClassVar[bool] = True
     standardised: ClassVar[bool] = True
     meaning_of_value: ClassVar[str] = "calibrated value"
 
@@ -107,10 +108,10 @@ class Regression(Kind):
     def measure(self, predictions: Floats, labels: NDArray) -> dict[str, float | str]:
         error = predictions - labels
         return {
-            "r2": metrics.r2(predictions, labels),
+            "r2": values.r2(predictions, labels),
             "rmse": np.sqrt((error**2).mean()),
             "mae": np.abs(error).mean(),
-            "spearman": metrics.spearman(predictions, labels),
+            "spearman": values.spearman(predictions, labels),
         }
 
     def metric_names(self, width: int = 1) -> tuple[str, ...]:
@@ -119,9 +120,9 @@ class Regression(Kind):
     def statistic(self, name: str, x: Floats, y: NDArray, cluster: Ints, clusters: int) -> Statistic:
         if name == "r2":
             return r2_statistic(x, y, cluster, clusters)
-        error = metrics.columns(x - y)
-        values = (np.abs(error) if name == "mae" else error**2).mean(axis=0)
-        return mean_statistic(values, cluster, clusters, root=name == "rmse")
+        error = values.columns(x - y)
+        by_row = (np.abs(error) if name == "mae" else error**2).mean(axis=0)
+        return mean_statistic(by_row, cluster, clusters, root=name == "rmse")
 
     def calibrator(self, outputs: NDArray) -> type[Calibrator]:
         return OutputsCalibrator if outputs.ndim == 2 else RegressionCalibrator

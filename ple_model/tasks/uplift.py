@@ -23,8 +23,11 @@ class Uplift(Regression):
 
     name: ClassVar[str] = "uplift"
     losses: ClassVar[tuple[str, ...]] = ("mse",)
-    headline: ClassVar[Headline] = Headline("auuc", "AUUC", 1)
+    headline: ClassVar[Headline] = Headline(
+        "auuc", "AUUC", 1, 0.05, "a share: it is in the outcome's unit", relative=True
+    )
     resampled: ClassVar[tuple[str, ...]] = ("auuc", "qini")
+    has_intervals: ClassVar[bool] = False
     meaning_of_value: ClassVar[str] = "calibrated uplift"
 
     def with_classes(self, count: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The schema: the layout of the 734 columns, the order of the groups, and groups that plug-ins add."""
+"""The schema: the layout of the columns, the order of the groups, and groups that plug-ins add."""
 
 from __future__ import annotations
 
@@ -26,17 +26,34 @@ SPEC = {
     "merchant": (623, 643),
     "raw_power_law": (644, 733),
 }
+"""The reference columns."""
+
+DIGEST = "cf13cfe8c12a"
+"""Of the whole schema."""
+
+PLAIN = ("periods", "waits", "calendar", "departments", "repeats", "channel_counts", "exposure", "held")
 
 
-def test_ranges_are_the_specification() -> None:
-    assert registry.width() == 734
+def test_the_reference_columns_come_first_and_are_the_specification() -> None:
+    assert registry.reference() == tuple(range(734))
     assert registry.normalised() == 644
-    assert {name: (first, end - 1) for name, (first, end) in registry.ranges().items()} == SPEC
+    ranges = {name: (first, end - 1) for name, (first, end) in registry.ranges().items()}
+    assert {name: ranges[name] for name in SPEC} == SPEC
 
 
-def test_names_are_734_different_ones_and_groups_lie_in_their_parts() -> None:
-    assert len(set(registry.names())) == 734
-    assert sum(len(group.columns) for group in registry.registry().values()) == 734
+def test_plain_columns_lie_behind_the_reference_and_are_raw() -> None:
+    first, end = registry.ranges()["plain"]
+    assert first == len(registry.reference())
+    assert end == registry.width()
+    assert set(registry.ranges()) - set(SPEC) == {"plain"}
+    positions = [i for group in PLAIN for i in registry.group_positions(group)]
+    assert positions == list(range(first, end))
+    assert not any(registry.is_normalised(registry.names()[i]) for i in positions)
+
+
+def test_names_are_different_and_groups_lie_in_their_parts() -> None:
+    assert len(set(registry.names())) == registry.width()
+    assert sum(len(group.columns) for group in registry.registry().values()) == registry.width()
     first, end = registry.ranges()["extended_source"]
     assert registry.group_positions("campaign") == tuple(range(first + 43, first + 55))
     assert end > first + 55
@@ -53,7 +70,7 @@ def test_every_column_says_what_it_is() -> None:
         assert column.window, column.name
         assert column.sources, column.name
     catalogue = registry.catalogue()
-    assert catalogue.height == 734
+    assert catalogue.height == registry.width()
     assert set(catalogue["group"]) == {name for name, group in registry.registry().items() if group.columns}
 
 
@@ -73,7 +90,7 @@ def test_digest_depends_on_what_is_present_and_not_on_its_order() -> None:
 
 def test_digest_of_the_built_in_schema_is_that_of_the_bundles_in_use() -> None:
     """Names, their order, and the order of the side inputs: a change here makes every registered version stale."""
-    assert registry.digest(registry.names()) == "860a523fc062"
+    assert registry.digest(registry.names()) == DIGEST
 
 
 def test_order_comes_in_rounds_as_listed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,22 +157,24 @@ def _plugins_go() -> Iterator[None]:
 
 def test_a_plugin_has_a_section_of_its_own_and_goes_again() -> None:
     before = (registry.names(), registry.ranges(), list(registry.registry()), registry.catalogue())
+    width, reference = registry.width(), [registry.names()[i] for i in registry.reference()]
     group = Constant("weekend", 3)
     registry.register(group, section="habits")
     registry.register(Constant("heavy", 2), normalised=False)
-    assert (registry.width(), registry.normalised()) == (739, 647)
+    assert (registry.width(), registry.normalised()) == (width + 5, 647)
     assert registry.ranges()["habits"] == (644, 647)
     assert registry.ranges()["raw_power_law"] == (647, 737)
-    assert registry.ranges()["heavy"] == (737, 739)
+    assert registry.ranges()["heavy"] == (width + 3, width + 5)
+    assert [registry.names()[i] for i in registry.reference()] == reference
     assert registry.group_positions("weekend") == (644, 645, 646)
     assert registry.is_normalised("weekend__2")
     assert not registry.is_normalised("heavy__0")
     assert not registry.is_normalised("raw_power_law__amount_14d")
     assert registry.catalogue().filter(pl.col("group") == "weekend")["section"].to_list() == ["habits"] * 3
-    assert registry.digest(before[0]) != "860a523fc062"
+    assert registry.digest(before[0]) != DIGEST
     assert "weekend" in catalogue.markdown()
     registry.register(group, section="habits")  # again: changes nothing
-    assert registry.width() == 739
+    assert registry.width() == width + 5
     registry.unregister("weekend")
     registry.unregister("heavy")
     now = (registry.names(), registry.ranges(), list(registry.registry()), registry.catalogue())

@@ -322,6 +322,7 @@ SWITCHES: dict[str, Any] = {
     "basket.width": 16,
     "basket.cluster_width": 8,
     "basket.routing": "hard",
+    "basket.norm": False,
     "basket.dropout": 0.4,
     "transfer.strength": 1.0,
     "transfer.relations": [{"source": "ctr", "target": "cvr", "kind": "sequential"}],
@@ -376,6 +377,7 @@ BESIDE: dict[str, tuple[str, Any]] = {
 # What a single step cannot show: names and sizes that the inputs fix, and settings with a test of their own.
 FIXED = {
     *("inputs.columns", "inputs.clusters", "tasks.name"),
+    "inputs.bounds",  # of the way from a frame to inputs: test_blend.py
     "experts.causal.edge",  # of the report: test_causal.py
     "experts.causal.dual_rate",  # of the next step: test_causal.py
     "experts.temporal.branches.mamba.kernel",  # the same numbers on a GPU: test_temporal_mamba.py

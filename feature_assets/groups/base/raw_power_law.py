@@ -166,8 +166,7 @@ def _extremes(part: Events) -> np.ndarray:
     merchant_recent = part.group("merchant_id").largest(np.where(recent, amount, 0.0))
     merchant_max = largest("merchant_id")
     total = np.bincount(part.row, amount, minlength=part.customers)
-    first_ever = part.previous_days_ago("product_id") > 100_000
-    new = recent & first_ever & (part.codes("product_id") >= 0)
+    new = recent & part.first_ever("product_id")
     line_discount = np.nan_to_num(part.values("discount"))
     discount, discounted = baskets.sums(line_discount), line_discount > 0
     columns = [

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from feature_assets import registry
 from pipeline.training import columns, model, training_set
 from pipeline.training.columns import ColumnChoice
 from ple_model.boosting.budget import TreeBudget
@@ -131,3 +132,10 @@ def test_a_task_without_training_labels_has_no_say(made: Material) -> None:
     made.workspace.save_labels(labels)
     rows = pl.concat([known for _, known in training_set.rows_of(made.workspace, "train", ["customer_id"])])
     assert set(columns.tasks_of(rows, made.plan, made.workspace)) == {"engagement", "channel", "brand_prediction"}
+
+
+def test_the_reference_columns_are_those_of_the_design() -> None:
+    names = registry.names()
+    assert columns.reference() == tuple(names[i] for i in registry.reference())
+    assert not any(name.startswith("periods__") for name in columns.reference())
+    assert "raw_power_law__amount_28d" in columns.reference()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ import polars as pl
 import pytest
 
 from feature_assets.data.tables import Tables
-from pipeline.assets.training_metadata import evaluation_metadata
+from pipeline.assets.training_metadata import evaluation_metadata, group_tables
 from pipeline.training import baselines, evaluation
 from pipeline.training.evaluation import Evaluation
 from tests.pipeline.small_training import WINDOWS, Material, some_evaluation
@@ -27,7 +28,8 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> Tables:
         return SimpleNamespace(customers=ids, events=lambda *_, **__: events)
 
     monkeypatch.setattr(baselines, "View", view)
-    return cast("Tables", object())
+    joined = ids.with_columns(joined_on=pl.Series([date(2017, 6, 1)] * 60 + [date(2017, 1, 1)] * 60))
+    return cast("Tables", SimpleNamespace(frames={"customers": joined}))
 
 
 def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables, said: list[str]) -> None:
@@ -41,7 +43,19 @@ def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables
     models = {row["model"] for row in result.metrics if row["task"] == "churn"}
     assert models == {evaluation.MODEL, baselines.CONSTANT, baselines.NETWORK, baselines.BOOSTING}
     assert Evaluation.load(trained.workspace.evaluation) == result
-    assert {"comparison", "verdict", "reliability", "gates", "inputs"} <= set(evaluation_metadata(result))
+    shown = evaluation_metadata(result)
+    assert {"comparison", "verdict", "reliability", "gates", "inputs", "by tenure", "by cluster"} <= set(shown)
+
+
+def test_the_headline_metric_is_broken_down_by_groups(trained: Material, tables: Tables, said: list[str]) -> None:
+    result = evaluation.evaluate(trained.workspace, tables, trained.settings, said.append)
+    churn = {(row["by"], row["group"]): row for row in result.groups if row["task"] == "churn"}
+    assert {by for by, _ in churn} == {"tenure", "cluster"}
+    assert [group for by, group in churn if by == "tenure"] == ["91 to 180 days", "181 to 365 days"]
+    tested = sum(row["rows"] for (by, _), row in churn.items() if by == "tenure")
+    assert tested == sum(row["rows"] for (by, _), row in churn.items() if by == "cluster")
+    clusters = group_tables(result)["cluster"]
+    assert "labels, 50 are needed" in clusters["churn"][0]  # some three rows each
 
 
 def test_the_summary_counts_verdicts_and_names_losses() -> None:

@@ -1,19 +1,19 @@
 """Metrics against brute force and scikit-learn, masks, and reasons where a metric is not defined."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import integrate, stats
 from sklearn import metrics as oracle
 
-from ple_model.evaluation.metrics import (
-    evaluate,
-    expected_calibration_error,
-    positive_ranks,
-    ranking_parts,
-)
+from ple_model.evaluation.classes import top_k_accuracy
+from ple_model.evaluation.intervals import Intervals, crps_of_normal, crps_of_quantiles
+from ple_model.evaluation.metrics import evaluate
+from ple_model.evaluation.ranking import positive_ranks, ranking_parts
 from ple_model.tasks import KINDS
 
 
@@ -53,6 +53,8 @@ def test_binary_agrees_with_counting_pairs_and_scikit_learn(seed: int, rows: int
     y[:2] = [0, 1]
     got = evaluate(KINDS["binary"], p, y).values
     assert got["auc"] == pytest.approx(auc_by_pairs(p, y), abs=1e-12)
+    assert got["auc"] == pytest.approx(oracle.roc_auc_score(y, p), abs=1e-12)
+    assert got["pr_auc"] == pytest.approx(oracle.average_precision_score(y, p), abs=1e-12)
     assert got["log_loss"] == pytest.approx(oracle.log_loss(y, p))
     assert got["brier"] == pytest.approx(oracle.brier_score_loss(y, p))
     assert got["base_rate"] == pytest.approx(y.mean())
@@ -68,8 +70,16 @@ def test_multiclass_agrees_with_brute_force_and_scikit_learn(seed: int, rows: in
     assert got["log_loss"] == pytest.approx(oracle.log_loss(y, p, labels=range(6)), rel=1e-4)
     assert got["accuracy"] == pytest.approx(oracle.accuracy_score(y, said))
     assert got["macro_f1"] == pytest.approx(f1_by_hand(said, y), abs=1e-12)
+    assert got["macro_f1"] == pytest.approx(oracle.f1_score(y, said, average="macro"), abs=1e-12)
+    assert got["top_3_accuracy"] == pytest.approx(oracle.top_k_accuracy_score(y, p, k=3, labels=range(6)))
+    assert got["brier"] == pytest.approx(((p - np.eye(6)[y]) ** 2).sum(axis=1).mean())
     areas = [auc_by_pairs(p[:, k], y == k) for k in range(6)]
     assert got["macro_auc"] == pytest.approx(np.mean(areas), abs=1e-12)
+
+
+def test_classes_that_are_tied_with_the_label_count_before_it() -> None:
+    assert top_k_accuracy(np.full((2, 6), 1 / 6), np.array([0, 5])) == 0
+    assert isinstance(top_k_accuracy(np.full((2, 3), 1 / 3), np.array([0, 2])), str)
 
 
 def test_macro_f1_counts_the_classes_that_occur() -> None:
@@ -89,6 +99,8 @@ def test_regression_agrees_with_its_definitions(seed: int, rows: int) -> None:
     assert got["r2"] == pytest.approx(1 - ((y - x) ** 2).sum() / ((y - y.mean()) ** 2).sum(), abs=1e-12)
     ranks = [(values[:, None] > values).sum(axis=1) + (values[:, None] == values).sum(axis=1) / 2 for values in (x, y)]
     assert got["spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1], abs=1e-12)
+    assert got["spearman"] == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
+    assert got["r2"] == pytest.approx(oracle.r2_score(y, x), abs=1e-12)
 
 
 @given(st.integers(0, 10_000))
@@ -102,6 +114,10 @@ def test_ranking_agrees_with_sorting_each_row(seed: int) -> None:
         for k in (1, 5, 10):
             hits = len(good & {int(b) for b in order[:k]})
             assert parts[f"recall_at_{k}"][row] == pytest.approx(hits / min(k, len(good)))
+        gains = np.zeros(20)
+        gains[list(good)] = 1
+        for k in (5, 10):
+            assert parts[f"ndcg_at_{k}"][row] == pytest.approx(oracle.ndcg_score([gains], [scores[row]], k=k))
         assert parts["mrr"][row] == pytest.approx(1 / (1 + min(order.index(b) for b in good)))
 
 
@@ -111,15 +127,49 @@ def test_a_scorer_without_an_opinion_earns_nothing_from_the_order_of_brands() ->
     assert evaluate(KINDS["contrastive"], np.zeros((1, 500)), labels).values["recall_at_10"] == 0
 
 
-def test_calibration_error_of_bins_of_equal_mass() -> None:
-    rng = np.random.default_rng(3)
-    p = rng.random(3_000)
-    y = rng.random(3_000) < p**2
-    order = np.argsort(p)
-    by_hand = sum(abs(p[part].sum() - y[part].sum()) for part in np.array_split(order, 15)) / len(p)
-    assert expected_calibration_error(p, y) == pytest.approx(by_hand, abs=1e-3)
-    # Equal confidences share one bin: a constant at the base rate is calibrated, in whatever order rows come.
-    assert expected_calibration_error(np.full(3_000, y.mean()), y) == pytest.approx(0, abs=1e-12)
+@given(st.floats(-3, 3), st.floats(0.1, 3), st.floats(-4, 4))
+@settings(max_examples=20, deadline=None)
+def test_crps_is_the_integral_of_its_definition(mean: float, scale: float, label: float) -> None:
+    def squared(z: float) -> float:
+        return float((stats.norm.cdf(z, mean, scale) - (label <= z)) ** 2)
+
+    ends = sorted({mean - 12 * scale, mean, label, mean + 12 * scale})
+    whole = sum(integrate.quad(squared, low, high)[0] for low, high in pairwise(ends))
+    got = crps_of_normal(np.array([mean]), np.array([scale]), np.array([label]))
+    assert got[0] == pytest.approx(whole, abs=1e-5)
+    levels = (np.arange(2_000) + 0.5) / 2_000
+    quantiles = stats.norm.ppf(levels, mean, scale)[None]
+    assert crps_of_quantiles(levels.tolist(), quantiles, np.array([label]))[0] == pytest.approx(whole, abs=5e-3)
+
+
+def test_intervals_of_the_true_distribution_cover_what_they_promise() -> None:
+    rng = np.random.default_rng(0)
+    mean, scale = rng.normal(size=20_000), np.exp(rng.normal(size=20_000))
+    y = mean + scale * rng.normal(size=20_000)
+    mask = np.arange(20_000) % 5 > 0
+    true = Intervals(scale * stats.norm.ppf(0.95), 0.9)
+    got = evaluate(KINDS["regression"], mean, y, mask, true).values
+    assert got["coverage"] == pytest.approx(0.9, abs=0.01)
+    assert got["width"] == pytest.approx(2 * true.half_width[mask].mean())
+    wide = evaluate(KINDS["regression"], mean, y, mask, Intervals(3 * true.half_width, 0.9)).values
+    assert wide["coverage"] > got["coverage"]
+    assert wide["crps"] > got["crps"]
+    point = evaluate(KINDS["regression"], mean, y, mask, Intervals(np.zeros(20_000), 0.9)).values
+    assert point["crps"] == pytest.approx(point["mae"])
+    none = evaluate(KINDS["regression"], mean, y, mask, Intervals(np.full(20_000, np.inf), 0.9))
+    assert none.values["crps"] is None
+    assert none.reasons["coverage"]
+    both = evaluate(
+        KINDS["regression"],
+        np.stack([mean, mean], 1),
+        np.stack([y, y], 1),
+        mask,
+        Intervals(np.stack([true.half_width] * 2, 1), 0.9),
+    )
+    assert both.values["coverage"] == got["coverage"]
+    assert "crps" not in evaluate(KINDS["uplift"], mean, y, mask, true).values
+    with pytest.raises(ValueError, match="level"):
+        Intervals(np.ones(2), 1.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""The full layout's parameters lie within what MODEL allows; the table adds up."""
+"""The parameters for the reference columns lie within what MODEL allows; the table adds up."""
 
 import warnings
 
@@ -12,8 +12,7 @@ from tests.ple_model.catalogue import RELATIONS, default_tasks
 
 
 def _model(*more: RawScaleConfig) -> PLEClusterAdaTT:
-    names = registry.names()
-    inputs = InputConfig(columns=names, present=tuple(range(len(names))), normalised=registry.normalised())
+    inputs = InputConfig(columns=registry.names(), present=registry.reference(), normalised=registry.normalised())
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing is left out
         experts, transfer = (*DEFAULT_EXPERTS, *more), TransferConfig(relations=RELATIONS)

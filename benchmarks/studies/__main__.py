@@ -1,0 +1,43 @@
+"""Run a study and write its report: `python -m benchmarks.studies NAME`. See `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from benchmarks.studies import catalogue, report
+from benchmarks.studies.judge import Results
+from benchmarks.studies.run import run
+from pipeline.settings import REPOSITORY
+
+
+def main() -> int:
+    """Compute what is missing, write the report; 1 if a cell failed or two settings gave identical numbers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=sorted(catalogue.STUDIES), help="the study to run")
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / ".studies", help="results, kept between runs")
+    parser.add_argument("--threads", type=int, default=2, help="of each process")
+    parser.add_argument("--report", action="store_true", help="compute nothing, write the report of what is finished")
+    parser.add_argument("--any-code", action="store_true", help="take up cells that other code has computed")
+    parser.add_argument("--only", nargs="+", default=(), metavar="VARIANT", help="compute these variants only")
+    parser.add_argument("--results", type=Path, default=report.FOLDER, help="folder of the report")
+    given = parser.parse_args()
+    study = catalogue.STUDIES[given.study]
+    root = given.folder.resolve()
+    failed = [] if given.report else run(study, root, say, given.threads, given.any_code, given.only)
+    results = Results(study, root, given.any_code)
+    say(f"report: {report.write(results, given.results)}")
+    for line in (*failed, *results.faults()):
+        say(line)
+    return 1 if failed or results.faults() else 0
+
+
+def say(line: str) -> None:
+    """A line with the time."""
+    print(f"{datetime.now():%H:%M:%S} {line}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

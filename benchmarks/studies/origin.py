@@ -1,0 +1,149 @@
+"""An origin's material, prepared once for all its cells: what a night of that date would fit and train on, the labels
+of the rows to judge, and the predictions that need no training.
+
+The data set is read whole, but a training of an origin sees what was known on that date: features end before their
+snapshot, and a label that had not matured by the origin is masked. The rows of the role `later` are for judging only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks.studies.store import Judged, OriginFiles, Store, save_arrays
+from benchmarks.studies.study import Study
+from feature_assets.build import assemble, compute_all
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
+from feature_assets.labels import compute_labels
+from feature_assets.snapshots import STEP, SnapshotPlan
+from feature_assets.sources import load_tables
+from pipeline import deliveries
+from pipeline.resources.files import publish_frame
+from pipeline.settings import Settings
+from pipeline.training import baselines, fitting, material, model, training_set
+
+if TYPE_CHECKING:
+    from ple_model.config import ModelConfig
+
+Log = Callable[[str], None]
+LATER = "later"
+
+
+def roles_of(study: Study) -> tuple[str, ...]:
+    """Roles whose rows the cells of a study predict."""
+    return ("validation", "test", LATER) if study.later_weeks else ("validation", "test")
+
+
+def plan_of(as_of: date, settings: Settings) -> SnapshotPlan:
+    """The snapshots of the origin.
+
+    Raises:
+        NotEnoughHistory: with the earliest possible date.
+    """
+    return material.training_plan(settings, settings.load_dataset(), as_of)
+
+
+def prepare(study: Study, as_of: date, store: Store, log: Log) -> OriginFiles:
+    """Fit the feature state, compute the training set, and write the rows to judge; what is there is not made again."""
+    files = store.origin(study, str(as_of))
+    if files.prepared:
+        return files
+    started = time.monotonic()
+    files.folder.mkdir(parents=True, exist_ok=True)
+    settings = study.origin_settings(store.root)
+    delivery = deliveries.data_folder(settings, log)
+    tables = load_tables(settings.load_dataset(), delivery)
+    plan = plan_of(as_of, settings)
+    work = files.workspace
+    state = fitting.fit(work, tables, plan, settings.seed, log)
+    labels = training_set.build(work, tables, plan, settings.max_training_rows, log)
+    if study.later_weeks:
+        work.save_labels(pl.concat([labels, *_later(study, files, tables, plan)], how="vertical_relaxed"))
+        publish_frame(_matured(files, tables, plan), files.refit_labels)
+    config = model.model_config(settings.network, state, work.label_state(), plan)
+    rows = {}
+    for role in roles_of(study):
+        keys, judged = save_judged(files, role, config)
+        rows[role] = len(keys)
+        brands = work.label_state().classes.get("brand_prediction")
+        if brands:
+            past = baselines.past_brands(tables, keys, brands)[judged.mask["brand_prediction"]]
+            save_arrays(files.extra(role, baselines.OWN_PAST), {"brand_prediction": past.astype(np.float32)})
+        if study.oracle and delivery is not None:
+            from benchmarks.studies.oracle import oracle_predictions
+
+            known = oracle_predictions(delivery, keys, judged, work.label_state(), log)
+            save_arrays(files.extra(role, "oracle"), known)
+        log(f"{role}: {len(keys):,} rows to judge")
+    rows["train"] = labels.filter(pl.col("role") == "train").height
+    files.finish(about(config, plan, rows, len(state.present), time.monotonic() - started))
+    return files
+
+
+def save_judged(files: OriginFiles, role: str, config: ModelConfig) -> tuple[pl.DataFrame, Judged]:
+    """Write the labels of the rows of a role; their customer_id and as_of, and the labels."""
+    targets = model.tensors(files.workspace, role, config).targets
+    keys = pl.concat([part for part, _ in training_set.rows_of(files.workspace, role, ["customer_id", "as_of"])])
+    judged = Judged(
+        keys["customer_id"].cast(pl.String).to_numpy().astype(np.str_),
+        keys["as_of"].cast(pl.String).to_numpy().astype(np.str_),
+        {task: values.numpy() for task, values in targets.values.items()},
+        {task: mask.numpy() for task, mask in targets.mask.items()},
+    )
+    judged.save(files.judged(role))
+    return keys, judged
+
+
+def about(
+    config: ModelConfig, plan: SnapshotPlan, rows: Mapping[str, int], columns: int, seconds: float
+) -> dict[str, Any]:
+    """What is noted of a prepared origin."""
+    return {
+        "tasks": {task.name: task.kind for task in config.tasks},
+        "rows": dict(rows),
+        "training dates": [str(day) for day in plan.train],
+        "judged dates": [str(day) for day in plan.holdout],
+        "columns": columns,
+        "seconds": seconds,
+    }
+
+
+def _matured(files: OriginFiles, tables: Tables, plan: SnapshotPlan) -> pl.DataFrame:
+    """Labels of the rows of training set and holdout, masked only where they had not matured by the origin."""
+    frames = []
+    for day in plan.dates:
+        customers = pl.read_parquet(files.workspace.snapshot(day), columns=["customer_id"])
+        labels = compute_labels(tables, day, files.workspace.label_state(), known_until=plan.as_of)
+        labels = labels.join(customers, on="customer_id", how="semi", maintain_order="left")
+        ended = {task: day + timedelta(days=window) <= plan.as_of for task, window in plan.windows.items()}
+        kept = [pl.when(ended[task]).then(pl.col(task)).alias(task) for task in plan.windows]
+        frames.append(labels.with_columns(role=pl.lit("train")).select("customer_id", "as_of", "role", *kept))
+    return pl.concat(frames, how="vertical_relaxed")
+
+
+def _later(study: Study, files: OriginFiles, tables: Tables, plan: SnapshotPlan) -> list[pl.DataFrame]:
+    """Labels of all customers at the snapshots from the origin on, as far as the data tell them; their features are
+    written beside those of the training set."""
+    work, until = files.workspace, tables.dataset.covers_until
+    frames = []
+    for week in range(study.later_weeks):
+        day = plan.as_of + timedelta(days=STEP * week)
+        usable = [task for task, window in plan.windows.items() if day + timedelta(days=window) <= until]
+        if not usable:
+            break
+        view = View(tables, day)
+        if not work.snapshot(day).exists():
+            work.save_snapshot(day, assemble(view, compute_all(view, work.state()), work.state()))
+        labels = compute_labels(tables, day, work.label_state(), known_until=until)
+        labels = labels.join(view.customers, on="customer_id", how="semi", maintain_order="left")
+        kept = [pl.when(task in usable).then(pl.col(task)).alias(task) for task in plan.windows]
+        frames.append(labels.with_columns(role=pl.lit(LATER)).select("customer_id", "as_of", "role", *kept))
+    if not frames:
+        raise ValueError(f"no label of any snapshot from {plan.as_of} on matures before {until}")
+    return frames

@@ -1,0 +1,112 @@
+"""All cells of a study, one after the other, each in a process of its own: memory goes back, and a cell that fails does
+not end the study. What is finished is not computed again; a killed run goes on where it stopped."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date, timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from benchmarks.studies import cell, origin
+from benchmarks.studies.store import Store
+from benchmarks.studies.study import Study
+from feature_assets.kernels.compiled import use_cache
+
+Log = Callable[[str], None]
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
+
+
+def cells_of(study: Study, root: Path, threads: int = 2, only: Sequence[str] = ()) -> list[cell.Task]:
+    """The cells of a study, those of one seed together: a run that is stopped early has whole seeds."""
+    variants = [study.variant(name) for name in only] or list(study.variants)
+    return [
+        cell.Task(study, day, variant, seed, root, threads)
+        for seed in study.seeds
+        for day in study.origins
+        for variant in variants
+    ]
+
+
+def run(
+    study: Study,
+    root: Path,
+    log: Log,
+    threads: int = 2,
+    any_code: bool = False,
+    only: Sequence[str] = (),
+    alone: Callable[..., Any] | None = None,
+) -> list[str]:
+    """Prepare the origins and compute the cells that are missing.
+
+    Args:
+        study: to run.
+        root: folder of the results.
+        log: receives a line after each step.
+        threads: of each process.
+        any_code: take up cells that other code computed.
+        only: names of variants; all without one.
+        alone: calls a function with arguments in another process and gives its result.
+
+    Returns:
+        What failed, one line each.
+
+    Raises:
+        ValueError: a setting of a variant does not exist; nothing has been computed then.
+    """
+    alone = alone or in_a_process
+    tasks = cells_of(study, root, threads, only)
+    for task in tasks:
+        study.settings_of(task.variant, task.seed, root)
+    for name in THREADS:
+        os.environ[name] = str(threads)
+    use_cache(root / "kernels")
+    store, failed = Store(root), []
+    for day in study.origins:
+        if not store.origin(study, str(day)).prepared:
+            log(f"preparing {day}")
+            alone(prepare, study, day, root)
+    missing = [task for task in tasks if not task.files.done(any_code)]
+    log(f"{study.name}: {len(tasks)} cells, {len(tasks) - len(missing)} finished, {len(missing)} to compute")
+    spent: dict[str, list[float]] = {}
+    for number, task in enumerate(missing, start=1):
+        if task.files.done(any_code):  # a cell of equal content was computed meanwhile
+            continue
+        started = time.monotonic()
+        try:
+            about = alone(cell.compute, task)
+        except Exception as error:  # the other cells are worth having
+            failed.append(f"{task.title}: {type(error).__name__}: {error}")
+            log(f"[{number}/{len(missing)}] FAILED {failed[-1]}")
+            continue
+        seconds = time.monotonic() - started
+        spent.setdefault(task.variant.run, []).append(seconds)
+        left = timedelta(seconds=round(sum(_expected(spent, later.variant.run) for later in missing[number:])))
+        speed = f", {about.rows_per_second:,.0f} rows/s" if about.rows_per_second else ""
+        best = f", best {about.best}" if about.best else ""
+        log(
+            f"[{number}/{len(missing)}] {task.title}: {seconds:.0f} s{speed}, {about.peak_gib:.1f} GiB{best}; "
+            f"about {left} left"
+        )
+    return failed
+
+
+def prepare(study: Study, day: date, root: Path) -> None:
+    """`origin.prepare` of a process of its own."""
+    origin.prepare(study, day, Store(root), lambda line: print(line, flush=True))
+
+
+def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call it in a fresh process, which ends with it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _expected(spent: dict[str, list[float]], kind: str) -> float:
+    """Mean seconds of the cells of a kind, of all kinds where none of it has ended."""
+    known = spent.get(kind) or [seconds for of_kind in spent.values() for seconds in of_kind]
+    return sum(known) / len(known)

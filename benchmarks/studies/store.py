@@ -1,0 +1,228 @@
+"""The files of the studies under one folder, each under a digest of what decides its content.
+
+    origins/<data set>-<as-of date>-<digest>/   a training's workspace, `judged/<role>…` of the rows to judge,
+                                                `prepared.json` once all of it is there
+    cells/<digest>/                             `<role>.npz` predictions, `cell.json` once all of it is there,
+                                                `work/` of a training that was interrupted
+
+The digest of a cell leaves the code of the network out: `cell.json` names the code that computed it, and a cell of
+other code counts as missing unless it is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import feature_assets
+import pipeline
+import ple_model
+from benchmarks.studies.study import Study, Variant
+from pipeline.resources.digests import code_digest
+from pipeline.resources.files import publish_json
+from pipeline.settings import Settings
+from pipeline.training.material import NOT_CONTENT
+from pipeline.training.workspace import Workspace
+from ple_model.serving.files import publishing
+
+MODEL_SETTINGS = ("network", "training", "boosting")
+"""Settings that decide nothing about an origin's material."""
+JUDGING = ("bootstrap", "breakdown", "classes", "compare", "pooled", "ranking", "reliability", "values")
+"""Modules of `ple_model.evaluation` that judge predictions and make none."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows of a role: customer and as-of date of each row, and by task the labels and the mask."""
+
+    customers: NDArray[np.str_]
+    days: NDArray[np.str_]
+    labels: dict[str, NDArray]
+    mask: dict[str, NDArray[np.bool_]]
+
+    def save(self, file: Path) -> None:
+        """Write what `load` reads."""
+        arrays = {f"labels|{task}": values for task, values in self.labels.items()}
+        arrays |= {f"mask|{task}": values for task, values in self.mask.items()}
+        save_arrays(file, {"customers": self.customers, "days": self.days, **arrays})
+
+    @classmethod
+    def load(cls, file: Path) -> Judged:
+        """What `save` wrote."""
+        with np.load(file, allow_pickle=False) as arrays:
+            found = {key: arrays[key] for key in arrays.files}
+        parts = {
+            part: {key.split("|")[1]: v for key, v in found.items() if key.startswith(f"{part}|")}
+            for part in ("labels", "mask")
+        }
+        return cls(found["customers"], found["days"], parts["labels"], parts["mask"])
+
+
+@dataclass(frozen=True)
+class OriginFiles:
+    """The material of an origin."""
+
+    folder: Path
+
+    @property
+    def workspace(self) -> Workspace:
+        """State, snapshots and labels."""
+        return Workspace(self.folder)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether all of it is there."""
+        return (self.folder / "prepared.json").is_file()
+
+    def finish(self, about: Mapping[str, Any]) -> None:
+        """Note that all of it is there."""
+        publish_json(dict(about), self.folder / "prepared.json")
+
+    def about(self) -> dict[str, Any]:
+        """What `finish` noted: `tasks` (task → kind), `rows` (role → rows), `seconds`."""
+        return json.loads((self.folder / "prepared.json").read_text())
+
+    def judged(self, role: str) -> Path:
+        """File of the rows of a role (`Judged`)."""
+        return self.folder / "judged" / f"{role}.npz"
+
+    @property
+    def refit_labels(self) -> Path:
+        """File of the labels of all snapshots that had matured by the origin, all of the role `train`."""
+        return self.folder / "judged" / "refit_labels.parquet"
+
+    def extra(self, role: str, what: str) -> Path:
+        """File of predictions that need no training: `own past`, `oracle`; task → [labelled rows, …]."""
+        return self.folder / "judged" / f"{role}-{what.replace(' ', '-')}.npz"
+
+
+@dataclass(frozen=True)
+class CellAbout:
+    """What is known of a finished cell. predictions: digest of all its predictions. best: phase and epoch."""
+
+    study: str
+    origin: str
+    variant: str
+    seed: int
+    code: str
+    predictions: str
+    seconds: float
+    peak_gib: float
+    rows_per_second: float | None = None
+    best: str = ""
+
+
+@dataclass(frozen=True)
+class CellFiles:
+    """The result of one cell."""
+
+    folder: Path
+
+    @property
+    def work(self) -> Path:
+        """Workspace of its training, deleted once it has ended."""
+        return self.folder / "work"
+
+    def about(self) -> CellAbout | None:
+        """None where the cell is not finished."""
+        file = self.folder / "cell.json"
+        return CellAbout(**json.loads(file.read_text())) if file.is_file() else None
+
+    def done(self, any_code: bool = False) -> bool:
+        """Whether it is finished, by the code at hand or by any."""
+        about = self.about()
+        return about is not None and (any_code or about.code == model_code())
+
+    def save(self, role: str, arrays: Mapping[str, NDArray]) -> None:
+        """Predictions of the labelled rows of a role: `<source>|<task>`, and `|u`, `|fallback`, `|half_width` of it."""
+        save_arrays(self.folder / f"{role}.npz", arrays)
+
+    def load(self, role: str) -> dict[str, NDArray]:
+        """What `save` wrote."""
+        return load_arrays(self.folder / f"{role}.npz")
+
+    def finish(self, about: CellAbout) -> None:
+        """Note that the cell is finished."""
+        publish_json(asdict(about), self.folder / "cell.json")
+
+
+@dataclass(frozen=True)
+class Store:
+    """All files under one folder."""
+
+    root: Path
+
+    def origin(self, study: Study, as_of: str) -> OriginFiles:
+        """The material of an origin of a study."""
+        settings = study.origin_settings(self.root)
+        content = {
+            "settings": _content(settings, *MODEL_SETTINGS),
+            "later weeks": study.later_weeks,
+            "oracle": study.oracle,
+            "code": material_code(),
+        }
+        return OriginFiles(self.root / "origins" / f"{Path(settings.dataset).stem}-{as_of}-{_digest(content)}")
+
+    def cell(self, study: Study, as_of: str, variant: Variant, seed: int) -> CellFiles:
+        """The result of a cell; cells of equal content in several studies are one."""
+        content = {
+            "origin": self.origin(study, as_of).folder.name,
+            "settings": _content(study.settings_of(variant, seed, self.root)),
+            "run": variant.run,
+            "stopping": variant.stopping,
+        }
+        return CellFiles(self.root / "cells" / _digest(content))
+
+
+def material_code() -> str:
+    """Digest of the code that decides an origin's material."""
+    features = Path(feature_assets.__path__[0])
+    training = Path(pipeline.__path__[0]) / "training"
+    own = [training / f"{name}.py" for name in ("fitting", "material", "training_set")]
+    return code_digest([*features.rglob("*.py"), *own, Path(__file__).with_name("origin.py")])[:16]
+
+
+def model_code() -> str:
+    """Digest of the code that decides a cell's predictions, beside that of its material."""
+    models, training = Path(ple_model.__path__[0]), Path(pipeline.__path__[0]) / "training"
+    left_out = {models / "evaluation" / f"{name}.py" for name in JUDGING}
+    left_out |= set((models / "interpretation").rglob("*.py")) | set((models / "baselines").rglob("*.py"))
+    own = [training / "model.py", training / "baselines.py", Path(__file__).with_name("cell.py")]
+    return code_digest([*(file for file in models.rglob("*.py") if file not in left_out), *own])[:16]
+
+
+def save_arrays(file: Path, arrays: Mapping[str, NDArray]) -> None:
+    """Arrays by name as one npz, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with publishing(file) as beside, beside.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def load_arrays(file: Path) -> dict[str, NDArray]:
+    """What `save_arrays` wrote."""
+    with np.load(file, allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in arrays.files}
+
+
+def digest_of_arrays(arrays: Mapping[str, NDArray]) -> str:
+    """16 hex digits of names, types, shapes and bytes."""
+    sha = hashlib.sha256()
+    for name in sorted(arrays):
+        values = np.ascontiguousarray(arrays[name])
+        sha.update(f"{name}|{values.dtype}|{values.shape}|".encode() + values.tobytes())
+    return sha.hexdigest()[:16]
+
+
+def _content(settings: Settings, *but: str) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude=NOT_CONTENT | {"bootstrap_resamples", *but})
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

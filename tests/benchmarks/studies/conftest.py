@@ -1,0 +1,92 @@
+"""A study on material made by hand: one origin, two variants of a network of one expert, the baselines, two seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.studies import cell, origin
+from benchmarks.studies.store import Store, save_arrays
+from benchmarks.studies.study import Comparison, Study, Variant
+from pipeline.training import baselines, model
+from tests.pipeline.small_training import AS_OF, CUSTOMERS, fill, plan_of, settings_of
+
+SMALL = settings_of(Path("/nowhere")).model_dump(mode="json", include={"network", "training", "boosting"})
+STUDY = Study(
+    name="small",
+    title="A small study",
+    question="Does the harness do what it says?",
+    dataset="completejourney",
+    origins=(AS_OF,),
+    seeds=(1, 2),
+    variants=(
+        Variant("default"),
+        Variant("fixed weights", {"network.weighting.strategy": "fixed"}, why="weights that stay"),
+        Variant("baselines", run="baselines"),
+        Variant("training dates", stopping="training dates"),
+    ),
+    comparisons=(
+        Comparison("default/network", ("fixed weights/network", "baselines/own past"), "The network"),
+        Comparison(
+            "default/network",
+            ("fixed weights/network", "baselines/constant", "baselines/LightGBM", "training dates/network"),
+            "A matrix",
+        ),
+    ),
+    settings=SMALL,
+)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan of the material made by hand."""
+    monkeypatch.setattr(cell, "plan_of", lambda *_: plan_of())
+
+
+def make(root: Path, study: Study = STUDY) -> Store:
+    """Prepare the origin of the study by hand."""
+    store = Store(root)
+    files = store.origin(study, str(AS_OF))
+    made = fill(files.folder)
+    settings = study.origin_settings(root)
+    config = model.model_config(settings.network, made.state, made.label_state, made.plan)
+    rows = {"train": 3 * CUSTOMERS}
+    for role in origin.roles_of(study):
+        keys, judged = origin.save_judged(files, role, config)
+        rows[role] = len(keys)
+        past = np.tile(np.float32([3, 0, 0]), (int(judged.mask["brand_prediction"].sum()), 1))
+        save_arrays(files.extra(role, baselines.OWN_PAST), {"brand_prediction": past})
+    files.finish(origin.about(config, made.plan, rows, len(made.state.present), 1.0))
+    return store
+
+
+def here(function: Any, *arguments: Any) -> Any:
+    """Instead of a process of its own."""
+    return function(*arguments)
+
+
+@pytest.fixture(scope="session")
+def _finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("studies")
+    make(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell, "plan_of", lambda *_: plan_of())
+        for task in run_cells(root):
+            cell.compute(task, lambda _: None)
+    return root
+
+
+def run_cells(root: Path) -> list[cell.Task]:
+    """All cells of the study, one thread each."""
+    from benchmarks.studies.run import cells_of
+
+    return cells_of(STUDY, root, threads=1)
+
+
+@pytest.fixture
+def finished(_finished: Path) -> Path:
+    """The folder of the study with every cell finished; not to be written to."""
+    return _finished

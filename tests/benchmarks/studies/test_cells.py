@@ -1,0 +1,155 @@
+"""A cell holds what a registered version would predict; finished ones stay, equal ones are one, failures are told."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from benchmarks.studies import cell, store
+from benchmarks.studies.run import cells_of, run
+from benchmarks.studies.store import Judged, Store
+from benchmarks.studies.study import Variant
+from pipeline.training import baselines, model
+from pipeline.training.workspace import Workspace
+from ple_model.serving.bundle import load_bundle
+from ple_model.serving.scorer import Scorer
+from tests.benchmarks.studies.conftest import STUDY, here, make, run_cells
+from tests.pipeline.small_training import AS_OF, CUSTOMERS, WINDOWS, plan_of
+
+
+def cell_of(root: Path, variant: str, seed: int = 1) -> store.CellFiles:
+    return Store(root).cell(STUDY, str(AS_OF), STUDY.variant(variant), seed)
+
+
+def test_predictions_are_those_of_the_bundle_on_labelled_rows(finished: Path, tmp_path: Path) -> None:
+    origin = Store(finished).origin(STUDY, str(AS_OF))
+    work = origin.workspace.for_another_model(tmp_path / "work")
+    settings = STUDY.settings_of(STUDY.variant("default"), 1, finished)
+    model.train(work, plan_of(), settings.load_dataset(), settings, lambda _: None, lambda _: None)
+    scorer = Scorer(load_bundle(work.bundle))
+    predicted = scorer.predict(model.tensors(work, "test", scorer.config).inputs)
+    stored, judged = cell_of(finished, "default").load("test"), Judged.load(origin.judged("test"))
+    for task in WINDOWS:
+        mask = judged.mask[task]
+        assert stored[f"network|{task}"] == pytest.approx(predicted.predictions[task][mask], abs=1e-6)
+        assert stored[f"network|{task}|u"] == pytest.approx(predicted.u[task][mask], abs=1e-6)
+    assert "network|engagement|half_width" in stored
+    about = cell_of(finished, "default").about()
+    assert about is not None
+    assert about.best.startswith("epoch")
+    assert about.code == store.model_code()
+    assert not cell_of(finished, "default").work.exists()
+
+
+def test_seeds_and_variants_differ_and_the_baselines_are_there(finished: Path) -> None:
+    churn = {
+        (variant, seed): cell_of(finished, variant, seed).load("test")["network|churn"]
+        for variant in ("default", "fixed weights")
+        for seed in (1, 2)
+    }
+    values = [tuple(v.tolist()) for v in churn.values()]
+    assert len(set(values)) == 4
+    told = cell_of(finished, "baselines").load("validation")
+    assert {key.split("|")[0] for key in told} == {baselines.CONSTANT, baselines.BOOSTING, baselines.OWN_PAST}
+    assert (told["own past|brand_prediction"].argmax(axis=1) == 0).all()
+    assert len(told["LightGBM|churn"]) == len(
+        Judged.load(Store(finished).origin(STUDY, str(AS_OF)).judged("validation")).customers
+    )
+
+
+def test_other_dates_choose_the_epoch_and_the_holdout_calibrates() -> None:
+    plan = plan_of()
+    ids = pl.Series("customer_id", [f"c{i:03d}" for i in range(CUSTOMERS)])
+    labels = pl.concat(
+        [pl.DataFrame({"customer_id": ids, "role": plan.role(ids, day)}).with_columns(as_of=day) for day in plan.dates]
+    )
+    moved = cell.stop_on_training_dates(labels, plan)
+    held = set(labels.filter(pl.col("role") == "validation")["customer_id"])
+    validation = moved.filter(pl.col("role") == "validation")
+    assert set(validation["customer_id"]) == held
+    assert set(validation["as_of"]) == set(plan.train[-cell.STOPPING_DATES :])
+    assert not held & set(moved.filter(pl.col("role") == "train")["customer_id"])  # three dates only: all are late
+    assert moved.filter(pl.col("role") == "test").equals(labels.filter(pl.col("role") == "test"))
+    assert set(moved.filter(pl.col("role") == "unused")["as_of"]) == set(plan.holdout)
+
+
+def test_another_way_of_stopping_gives_another_network(finished: Path) -> None:
+    one, other = (cell_of(finished, name).load("test") for name in ("default", "training dates"))
+    assert not np.array_equal(one["network|churn"], other["network|churn"])
+
+
+def test_what_is_finished_is_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path)
+    computed: list[str] = []
+
+    def compute(task: cell.Task, *_: Any) -> store.CellAbout:
+        computed.append(task.title)
+        if task.variant.name == "baselines" and task.seed == 2:
+            raise RuntimeError("out of luck")
+        about = store.CellAbout("small", str(task.origin), task.variant.name, task.seed, store.model_code(), "", 1, 1)
+        task.files.finish(about)
+        return about
+
+    monkeypatch.setattr(cell, "compute", compute)
+    said: list[str] = []
+    failed = run(STUDY, tmp_path, said.append, threads=1, alone=here)
+    assert len(computed) == 8
+    assert failed == [f"{AS_OF} · baselines · seed 2: RuntimeError: out of luck"]
+    assert any("left" in line for line in said)
+    computed.clear()
+    assert run(STUDY, tmp_path, said.append, threads=1, alone=here) == failed
+    assert len(computed) == 1
+    computed.clear()
+    monkeypatch.setattr(store, "model_code", lambda: "other code")
+    run(STUDY, tmp_path, said.append, threads=1, any_code=True, only=["default"], alone=here)
+    assert computed == []
+    run(STUDY, tmp_path, said.append, threads=1, only=["default"], alone=here)
+    assert len(computed) == 2
+
+
+def test_an_unknown_setting_stops_a_study_before_its_first_cell(tmp_path: Path) -> None:
+    wrong = replace(STUDY, variants=(*STUDY.variants, Variant("wrong", {"network.experts.nobody": None})))
+    with pytest.raises(ValueError, match="nobody"):
+        run(wrong, tmp_path, print, alone=here)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cells_of_equal_content_are_one(tmp_path: Path) -> None:
+    renamed = replace(STUDY, name="other", variants=(Variant("as it is"),), comparisons=())
+    files = Store(tmp_path)
+    one = files.cell(STUDY, str(AS_OF), STUDY.variant("default"), 1)
+    assert files.cell(renamed, str(AS_OF), renamed.variants[0], 1) == one
+    assert len({task.files.folder for task in cells_of(STUDY, tmp_path)}) == 8
+    bigger = replace(STUDY, settings={**STUDY.settings, "max_training_rows": 5_000})
+    assert files.origin(bigger, str(AS_OF)) != files.origin(STUDY, str(AS_OF))
+    assert files.cell(bigger, str(AS_OF), bigger.variant("default"), 1) != one
+    network = replace(STUDY, settings={**STUDY.settings, "training.patience": 3})
+    assert files.origin(network, str(AS_OF)) == files.origin(STUDY, str(AS_OF))
+
+
+def test_a_training_goes_on_only_with_the_code_that_began_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path)
+    task = run_cells(tmp_path)[0]
+    kept: list[bool] = []
+
+    def train(work: Workspace, *_: Any) -> Any:
+        kept.append((work.folder / "trace").exists())
+        (work.folder / "trace").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model, "train", train)
+    codes = iter(["a", "a", "b"])
+    for code in codes:
+        monkeypatch.setattr(cell, "model_code", lambda code=code: code)
+        with pytest.raises(KeyboardInterrupt):
+            cell.compute(task, lambda _: None)
+    assert kept == [False, True, False]
+    assert not task.files.done(any_code=True)
+    shutil.rmtree(task.files.folder)
+    assert Store(tmp_path).origin(STUDY, str(AS_OF)).workspace.labels().height == 4 * CUSTOMERS

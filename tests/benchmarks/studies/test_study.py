@@ -1,0 +1,83 @@
+"""Variants are changes of settings by path; the studies name settings, dates and models that exist."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from benchmarks.studies.catalogue import ABLATION, EMBEDDED, STUDIES
+from benchmarks.studies.origin import plan_of
+from benchmarks.studies.study import Comparison, Variant, changed
+from pipeline.settings import Settings
+from tests.benchmarks.studies.conftest import STUDY
+
+SETTINGS = Settings(home=Path("/nowhere"))
+
+
+def test_a_path_leads_to_a_setting_or_to_a_named_item_of_a_list() -> None:
+    assert changed(SETTINGS, {"training.phase2_epochs": 0}).training.phase2_epochs == 0
+    without = changed(SETTINGS, {"network.experts.deepfm": None}).network.experts
+    assert {e.name for e in SETTINGS.network.experts} - {e.name for e in without} == {"deepfm"}
+    assert changed(SETTINGS, {}) == SETTINGS
+    given = {"training": {"phase1_epochs": 2}, "training.patience": 3}
+    assert changed(SETTINGS, given).training.patience == 3
+    assert given == {"training": {"phase1_epochs": 2}, "training.patience": 3}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "hint"),
+    [
+        ("training.phase2_epoch", 0, "did you mean 'phase2_epochs'"),
+        ("network.experts.deepfn", None, "did you mean 'deepfm'"),
+        ("trainig.phase2_epochs", 0, "did you mean 'training'"),
+        ("training.phase2_epochs", -1, "greater than or equal"),
+        ("seed.more", 1, "no setting 'more'"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_an_error_that_names_the_nearest(path: str, value: object, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        changed(SETTINGS, {path: value})
+
+
+def test_a_study_refuses_what_it_cannot_mean() -> None:
+    with pytest.raises(ValueError, match="two variants"):
+        replace(STUDY, variants=(*STUDY.variants, Variant("default")))
+    with pytest.raises(ValueError, match="did you mean 'default'"):
+        replace(STUDY, comparisons=(Comparison("defalt/network", (), ""),))
+    with pytest.raises(ValueError, match="later"):
+        replace(STUDY, role="later")
+    with pytest.raises(ValueError, match="did you mean 'baselines'"):
+        STUDY.variant("baseline")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_variants_of_a_study_are_valid_and_differ(name: str) -> None:
+    study = STUDIES[name]
+    found = []
+    for variant in study.variants:
+        settings = study.settings_of(variant, study.seeds[0], Path("/nowhere"))
+        found.append((settings.model_dump_json(), variant.run, variant.stopping))
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_origin_has_a_training_date_for_every_task(name: str) -> None:
+    study = STUDIES[name]
+    settings = study.origin_settings(Path("/nowhere"))
+    for day in study.origins:
+        plan = plan_of(day, settings)
+        longest = max(plan.windows.values())
+        trained = [t for t in plan.train if t + timedelta(days=longest) <= plan.holdout_start]
+        assert len(trained) >= 8 or study.role == "later"
+        assert day <= settings.load_dataset().covers_until
+    weekdays = {day.weekday() for day in study.origins}
+    assert len(weekdays) == 1
+
+
+def test_the_ablation_switches_every_expert_off() -> None:
+    names = {expert.name for expert in SETTINGS.network.experts}
+    assert {f"without {name}" for name in names} <= {variant.name for variant in ABLATION.variants}
+    assert len(EMBEDDED.origins) * len(EMBEDDED.seeds) == 15
