@@ -15,18 +15,21 @@ import polars as pl
 from numpy.typing import NDArray
 
 from feature_assets.data.tables import Tables
+from pipeline.reasons import SAMPLE_ROWS, sample_reasons
 from pipeline.reports import plots
 from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
 from pipeline.training import baselines
 from pipeline.training.model import tensors
-from pipeline.training.row_groups import row_groups
+from pipeline.training.row_groups import Groups, row_groups
 from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
     from ple_model.epochs import Network
     from ple_model.evaluation.compare import Comparison
+    from ple_model.serving.bundle import Bundle
+    from ple_model.serving.scorer import Predicted
     from ple_model.training.data import TensorTable
 
 MODEL = "model"
@@ -45,8 +48,10 @@ class Evaluation:
     worse or unknown, of the model: what is registered, and for a blend its network alone and its trees alone are among
     the baselines. gates: task → expert → mean weight. reliability: task → bins of (predicted,
     observed, rows). notes: task → a remark of LightGBM. inputs: the loss that shuffling an input adds to a task
-    (`permutation_importance`). groups: the model's headline metric by segment, tenure and cluster. concepts: latents
-    of the autoencoder, most frequent first, as text; concept_statistics: `Decomposition`.
+    (`permutation_importance`). groups: the model's headline metric by segment, tenure and cluster. experts: the shares
+    of the experts in each task's gate by segment and cluster (`expert_shares`). reasons, examples: what moves the
+    predictions of each task over a sample of rows (`sample_reasons`). concepts: latents of the autoencoder, most
+    selective first, as text; concept_statistics: `Decomposition`; both empty without one.
     """
 
     table: list[dict[str, str]]
@@ -59,6 +64,9 @@ class Evaluation:
     concepts: list[dict[str, Any]] = field(default_factory=list)
     concept_statistics: dict[str, float] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
+    experts: list[dict[str, Any]] = field(default_factory=list)
+    reasons: list[dict[str, Any]] = field(default_factory=list)
+    examples: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -70,8 +78,9 @@ class Evaluation:
         inputs: Sequence[dict[str, Any]] = (),
         concepts: tuple[list[dict[str, Any]], dict[str, float]] = ([], {}),
         groups: Sequence[dict[str, Any]] = (),
+        explained: Mapping[str, list[dict[str, Any]]] | None = None,
     ) -> Self:
-        """From the comparisons by task."""
+        """From the comparisons by task; `explained` holds experts, reasons and examples."""
         from ple_model.evaluation.compare import table
 
         rows = table(comparisons)
@@ -99,6 +108,7 @@ class Evaluation:
             concepts=concepts[0],
             concept_statistics=concepts[1],
             groups=list(groups),
+            **(explained or {}),
         )
 
     def save(self, file: Path) -> None:
@@ -190,7 +200,8 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     importance = input_importance(model, test, settings.seed, log)
     notes = {name: boosted.note for name, boosted in trees.items()}
     latents = concept_rows(model, test, rows)
-    result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, latents, groups)
+    explained = explanations(scorer.bundle, predicted, test, rows, grouped, settings.seed, log)
+    result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, latents, groups, explained)
     result.save(workspace.evaluation)
     return result
 
@@ -205,10 +216,39 @@ def input_importance(
     return permutation_importance(model, test.inputs, test.targets, IMPORTANCE_ROWS, seed=seed).to_dicts()
 
 
+def explanations(
+    bundle: "Bundle",
+    predicted: "Predicted",
+    test: "TensorTable",
+    rows: pl.DataFrame,
+    grouped: Groups,
+    seed: int,
+    log: Callable[[str], None],
+) -> dict[str, list[dict[str, Any]]]:
+    """`experts`, `reasons` and `examples` of an evaluation; for the last two each customer at their last test date."""
+    import torch
+
+    from ple_model.interpretation.expert_shares import expert_shares
+
+    by = {name: grouped[name] for name in ("segment", "cluster") if name in grouped}
+    shares = expert_shares(predicted.row_gates, predicted.tasks, predicted.experts, by)
+    last = last_rows(rows)
+    log(f"explaining the predictions of at most {SAMPLE_ROWS} test rows")
+    inputs = test.inputs.index(torch.from_numpy(last["at"].to_numpy().astype(np.int64)))
+    reasons, examples = sample_reasons(bundle, inputs, last["customer_id"].to_list(), seed)
+    return {"experts": shares.to_dicts(), "reasons": reasons, "examples": examples}
+
+
+def last_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """customer_id and position (`at`) of each customer's last row."""
+    return rows.with_row_index("at").group_by("customer_id", maintain_order=True).agg(pl.col("at").last())
+
+
 def concept_rows(
     model: "Network", test: "TensorTable", rows: pl.DataFrame
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """The features and tasks behind the autoencoder's most frequent latents, each customer at their last test date."""
+    """The features and tasks behind the autoencoder's most selective latents, each customer at their last test date;
+    nothing of a model without one."""
     import torch
 
     from ple_model.experts.base import spread_rows
@@ -216,7 +256,7 @@ def concept_rows(
 
     if model.autoencoder is None:
         return [], {}
-    last = rows.with_row_index("at").group_by("customer_id", maintain_order=True).agg(pl.col("at").last())
+    last = last_rows(rows)
     chosen = last[spread_rows(len(last), CONCEPT_CUSTOMERS).tolist()]
     at = torch.from_numpy(chosen["at"].to_numpy().astype(np.int64))
     latents, statistics = concepts(model, test.inputs.index(at), chosen["customer_id"].to_list())
@@ -227,6 +267,7 @@ def concept_rows(
     table = [
         {
             "latent": row["latent"],
+            "selectivity": f"{row['selectivity']:.2f}",
             "customers": f"{row['frequency']:.1%}",
             "features": text(row["features"]),
             "tasks": text(row["tasks"]),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -145,6 +143,8 @@ def test_slopes_carry_logits_to_a_log_probability() -> None:
     assert found[1] > 0 > found[0]
     assert found[2] < 0
     # of a linear function the slopes are its weights
-    np.testing.assert_allclose(slopes(lambda z: z @ np.array([1.0, -2.0, 3.0]), start, end), [1.0, -2.0, 3.0], rtol=1e-6)
+    np.testing.assert_allclose(
+        slopes(lambda z: z @ np.array([1.0, -2.0, 3.0]), start, end), [1.0, -2.0, 3.0], rtol=1e-6
+    )
     clipped = slopes(lambda z: np.clip(z[:, 0], None, 1.0), np.array([0.0]), np.array([4.0]))
     assert clipped[0] == 0.25

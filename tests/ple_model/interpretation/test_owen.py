@@ -117,7 +117,9 @@ def test_sampled_values_are_those_of_all_orders() -> None:
 
 def test_equal_sources_cost_no_row_and_get_nothing() -> None:
     row, calls = _rows(1, 7), []
-    other = replace(_rows(1, 8), features=row.features, features_mask=row.features_mask, cluster_probs=row.cluster_probs)
+    other = replace(
+        _rows(1, 8), features=row.features, features_mask=row.features_mask, cluster_probs=row.cluster_probs
+    )
 
     def function(rows: Inputs) -> np.ndarray:
         calls.append(len(rows))
