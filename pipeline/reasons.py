@@ -41,8 +41,7 @@ def sample_reasons(
 
     Returns:
         The `STRONGEST` sources of each task (task, unit, rows, and the columns of `strengths`), with a last one a task
-        of source "" for what is left unexplained; and examples: task, customer_id, explained, base, class, reasons (a
-        list of source and contribution).
+        of source "" for what is left unexplained; and examples: task, unit, customer_id and the values of `example`.
     """
     import torch
 
@@ -68,8 +67,11 @@ def sample_reasons(
         nothing = {"source": "", "family": "", "strength": rest, "error": None, "direction": None, "share": None}
         found.append(unit | nothing)
         order = np.argsort(-own.explained, kind="stable")
-        for r in dict.fromkeys([*order[:EXAMPLES].tolist(), *order[-EXAMPLES:].tolist()]):
-            examples.append({"task": task, "customer_id": customers[int(at[r])], **example(own, sources, r)})
+        shown = dict.fromkeys([*order[:EXAMPLES].tolist(), *order[-EXAMPLES:].tolist()])
+        examples += [
+            {"task": task, "unit": own.unit, "customer_id": customers[int(at[r])], **example(own, sources, r)}
+            for r in shown
+        ]
     return found, examples
 
 

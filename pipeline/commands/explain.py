@@ -56,7 +56,7 @@ def explain_task(name: str, form: str, output: Path | None) -> None:
 @click.option("--as-of", help="As-of date; also $AS_OF. Default: the newest one that is scored.")
 @_page_options
 def explain_customer(customer: str, as_of: str | None, form: str, output: Path | None) -> None:
-    """Every prediction about one CUSTOMER, and which columns and inputs moved it most away from the average customer."""
+    """Every prediction about one CUSTOMER, and the columns and inputs that moved each most from an average one."""
     settings, _ = deployment()
     import polars as pl
 
@@ -73,8 +73,8 @@ def explain_customer(customer: str, as_of: str | None, form: str, output: Path |
     champion = _champion(tracking)
     if row["model_version"][0] != champion.version:
         raise click.ClickException(
-            f"the scores of {day} are of version {row['model_version'][0]}, the champion is version {champion.version}: "
-            "run the night of that date again"
+            f"the scores of {day} are of version {row['model_version'][0]}, the champion is version "
+            f"{champion.version}: run the night of that date again"
         )
     matrix = pl.read_parquet(lake.partition("features/matrix", day) / "*.parquet", hive_partitioning=False)
     tasks = tracking.read_json(champion, "tasks.json")
@@ -120,7 +120,7 @@ def _natural_values(lake: "Lake", day: str, customer: str, columns: set[str]) ->
     for group in sorted({group_of(column) for column in columns} - {""}):
         file = lake.partition(f"features/{group}", day) / "part-0.parquet"
         if file.exists():
-            frame: pl.DataFrame = pl.read_parquet(file, hive_partitioning=False)
+            frame = pl.read_parquet(file, hive_partitioning=False)
             own = frame.filter(pl.col("customer_id") == customer).select(pl.col(sorted(columns & set(frame.columns))))
             found |= own.row(0, named=True) if own.height else {}
     return found

@@ -68,8 +68,8 @@ class Boosted:
         return repeat(np.asarray(self.constant, dtype=np.float64), rows)
 
     def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """[n, c] → [n, c + 1, K]: what each column adds to the K margins (log odds, logits of classes, values) of a row,
-        and last their mean over the training rows; their sum are the row's margins, which its predictions follow from.
+        """[n, c] → [n, c + 1, K]: what each column adds to the K margins (log odds, logits of classes, values) of a
+        row, and last their mean over the training rows; the sum are the row's margins, which predictions follow from.
 
         K is the number of classes or outputs, else 1; an output without a model stays at its constant. TreeSHAP, each
         split weighted by its training rows.

@@ -8,8 +8,8 @@ label's unit. Each half of a blend is explained by itself, calibrated:
   straight line from the mean margins to the row's (Aumann–Shapley).
 
 A source has w · (network's) + (1 − w) · (trees'), w the weight of the blend. `unexplained` is the rest of the final
-prediction: a blend mixes probabilities, not log odds, and is calibrated once more. It is exactly 0 for the network alone
-and for values that are not clipped.
+prediction: a blend mixes probabilities, not log odds, and is calibrated once more. It is 0 for the network alone, and
+for values that are not clipped.
 Source: Lundberg et al., "From local explanations to global understanding with explainable AI for trees" (2020); Aumann
 and Shapley, "Values of non-atomic games" (1974).
 """

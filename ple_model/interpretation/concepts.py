@@ -1,8 +1,8 @@
 """Report of concepts: the meaning of each latent of the sparse autoencoder.
 
-For every latent that is ever active: how selective it is, how often it is active, the features and tasks whose values it
-rises and falls with, and the customers in whom it is strongest. Rows come in batches and only sums are kept, so memory
-does not grow with customers.
+For every latent that is ever active: how selective it is, how often it is active, the features and tasks whose values
+it rises and falls with, and the customers in whom it is strongest. Rows come in batches and only sums are kept, so
+memory does not grow with customers.
 Source: MODEL §10; Vinje and Gallant, "Sparse coding and decorrelation in primary visual cortex during natural vision"
 (2000), selectivity.
 """
@@ -104,9 +104,9 @@ class ConceptReport:
     def frame(self) -> pl.DataFrame:
         """One row for each active latent: first those that enough customers have (`COMMON`), the most selective first.
 
-        latent, selectivity (0: equal in all customers, 1: in one of many, 1 − mean² / mean of squares), frequency (share
-        of customers), mean_activation (over active customers), features and tasks: lists of {name, correlation},
-        strongest first; top_customers: list of {customer_id, activation}, highest first.
+        latent, selectivity (1 − mean² / mean of squares; 0: equal in all customers, 1: in one of many), frequency
+        (share of customers), mean_activation (over active customers), features and tasks: lists of {name,
+        correlation}, strongest first; top_customers: list of {customer_id, activation}, highest first.
         Raises ValueError before the first batch.
         """
         if self.active is None or self.total is None or self.squares is None:

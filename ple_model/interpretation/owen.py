@@ -1,10 +1,10 @@
 """Owen values by sampling: what each source adds to a function of one row, against background rows.
 
 A background row turns into the explained row source by source, in a random order that keeps the sources of a family
-together; each source is credited with the change at its turn. In every order the credits add up to the difference of the
-function between the two rows, so their means add up to the difference from its mean over the background rows. Nothing is
-differentiated, so missing values, masks, sequences and steps of a function are treated as they are; every mixed row is
-made of values that occur. Each background row is used with an order and with its reverse.
+together; each source is credited with the change at its turn. In every order the credits add up to the difference of
+the function between the two rows, so their means add up to the difference from its mean over the background rows.
+Nothing is differentiated, so missing values, masks, sequences and steps of a function are treated as they are; every
+mixed row is made of values that occur. Each background row is used with an order and with its reverse.
 Source: Owen, "Values of games with a priori unions" (1977); Štrumbelj and Kononenko, "Explaining prediction models and
 individual predictions with feature contributions" (2014), sampling; Mitchell et al., "Sampling permutations for Shapley
 value estimation" (2022), reversed orders.

@@ -36,9 +36,7 @@ def customer_page(
     if scores.get("hindsight"):
         lead += " The model was trained on later events: these predictions are hindsight."
     sections = [Section("Predictions", "", pl.DataFrame([_prediction(scores, task) for task in tasks]))]
-    for task in tasks:
-        if task["name"] in by_task:
-            sections.append(_reasons(task, by_task[task["name"]], values))
+    sections += [_reasons(task, by_task[task["name"]], values) for task in tasks if task["name"] in by_task]
     own = {f"{task['name']}__": task["name"] for task in tasks}
     kept = [n for n in scores if n in meanings and (n in by_task or any(n.startswith(p) for p in own))]
     table = [{"column": n, "value": cell_of(scores[n]), "meaning": meanings[n]} for n in kept]
@@ -80,9 +78,8 @@ def _prediction(scores: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str,
 def _reasons(task: Mapping[str, Any], found: Mapping[str, Any], values: Mapping[str, Any]) -> Section:
     of_class = f" of {found['class']!r}" if found["class"] else ""
     text = (
-        f"The model's own prediction is {found['explained']:.3g} ({found['unit']}{of_class}); that of the average customer "
-        f"is {found['base']:.3g}. {task.get('predicted_by', '')}".rstrip()
-        + "."
+        f"The model's own prediction is {found['explained']:.3g} ({found['unit']}{of_class}), that of the average "
+        f"customer {found['base']:.3g}. Predicted by: {task.get('predicted_by') or 'network alone'}."
     )
     table = [
         {

@@ -36,7 +36,7 @@ def task_page(
             Section("All metrics", "", _metrics(name, evaluation.get("metrics", []))),
             Section("By group of customers", "", _groups(name, evaluation.get("groups", []))),
             Section("Calibration", "", _calibration(evaluation.get("reliability", {}).get(name, []))),
-            *_uncertainty(task, evaluation.get("uncertainty", {}).get(name)),
+            *_uncertainty(evaluation.get("uncertainty", {}).get(name)),
             Section("Inputs that it needs", _SHUFFLED, _inputs(name, evaluation.get("inputs", []))),
             *_reasons(name, evaluation.get("reasons", [])),
             Section("Shares of the experts", _SHARES, _experts(name, evaluation.get("experts", []))),
@@ -46,19 +46,19 @@ def task_page(
 
 
 _LEGEND = (
-    "On test rows later than every training label, with 95 % intervals by customer. ▲ better, ▼ worse than the baseline "
-    "beyond the interval of the paired difference, = level. ↑ higher, ↓ lower is better."
+    "On test rows later than every training label, with 95 % intervals by customer. ▲ better, ▼ worse than the "
+    "baseline beyond the interval of the paired difference, = level. ↑ higher, ↓ lower is better."
 )
 _SHUFFLED = (
-    "What shuffling an input among the test rows adds to the loss of the network, as a share of that loss. An input whose "
-    "information others carry as well costs little alone. Only those beyond two standard errors are shown."
+    "What shuffling an input among the test rows adds to the loss of the network, as a share of that loss. An input "
+    "whose information others carry as well costs little alone. Only those beyond two standard errors are shown."
 )
 _SHARES = (
-    "Mean weight of each expert in the gate of this task, over the test rows of a group. An expert with a large share is "
-    "read more; whether it is needed is another question (see the inputs above)."
+    "Mean weight of each expert in the gate of this task, over the test rows of a group. An expert with a large share "
+    "is read more; whether it is needed is another question (see the inputs above)."
 )
 _EXAMPLES = (
-    "Customers of the sample with the highest and the lowest predictions, and what moved them most away from the average "
+    "Customers of the sample with the highest and the lowest predictions, and what moved them most from the average "
     "customer."
 )
 
@@ -102,7 +102,7 @@ def _groups(task: str, rows: Rows) -> pl.DataFrame | None:
         interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
         value = row["note"] if row["value"] is None else f"{row['value']:.3f}"
         found.append(
-            {"by": row["by"], "group": row["group"], "rows": row["rows"], row["metric"]: value, "95 %": interval}
+            {"by": row["by"], "group": row["group"], "rows": row["rows"], "metric of the task": value, "95 %": interval}
         )
     return pl.DataFrame(found) if found else None
 
@@ -112,7 +112,7 @@ def _calibration(bins: Sequence[Sequence[float]]) -> pl.DataFrame | None:
     return pl.DataFrame(rows) if rows else None
 
 
-def _uncertainty(task: Mapping[str, Any], found: Mapping[str, Any] | None) -> list[Section]:
+def _uncertainty(found: Mapping[str, Any] | None) -> list[Section]:
     """What its uncertainty is and is worth, where the version says so."""
     if not found:
         return []
@@ -151,8 +151,8 @@ def _reasons(task: str, rows: Rows) -> list[Section]:
     rest = next(row for row in own if not row["source"])
     text = (
         f"Mean absolute contribution to the prediction in {rest['unit']}, network and trees by their weights, over a "
-        f"sample of {rest['rows']} test rows; ± is the standard error over rows. Up: higher values raise the prediction. "
-        f"On average {rest['strength']:.2g} of a prediction is left unexplained by the sum of its reasons."
+        f"sample of {rest['rows']} test rows; ± is the standard error over rows. Up: higher values raise the "
+        f"prediction. On average {rest['strength']:.2g} of a prediction is left unexplained by the sum of its reasons."
     )
     table = [
         {
