@@ -3,10 +3,16 @@
 Training and the assets both use it. Where and when scores are published belongs to `assets/scoring.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+
+TOP_ROWS = 5
+"""Customers of a list of the highest predictions."""
+Described = Mapping[str, Any]
+"""A task's entry in the bundle's tasks.json."""
 
 
 def score_matrix(matrix: pl.DataFrame, bundle: Path) -> pl.DataFrame:
@@ -17,63 +23,144 @@ def score_matrix(matrix: pl.DataFrame, bundle: Path) -> pl.DataFrame:
     return Scorer(load_bundle(bundle)).score(matrix)
 
 
-def score_meanings(tasks: Sequence[dict[str, str]]) -> dict[str, str]:
+def with_eligibility(scores: pl.DataFrame, eligible: pl.DataFrame, tasks: Sequence[Described]) -> pl.DataFrame:
+    """The scores with `<task>__eligible` behind each `<task>__fallback`.
+
+    What a task withholds from customers who are not eligible becomes null: prediction and uncertainty. Their fallback
+    is false, since nothing stands in.
+
+    Args:
+        scores: of a bundle.
+        eligible: customer_id and a Boolean column a task (`feature_assets.labels.eligible`).
+        tasks: the bundle's tasks.json.
+    """
+    rows = scores.select("customer_id").join(eligible, on="customer_id", how="left", maintain_order="left")
+    columns: list[pl.Series] = []
+    for column in scores.iter_columns():
+        name, _, suffix = column.name.partition("__")
+        task = next((task for task in tasks if task["name"] == name), None)
+        if task is None:
+            columns.append(column)
+            continue
+        own = rows[name].alias(f"{name}__eligible")
+        if task.get("withheld"):
+            blank = pl.lit(False if suffix == "fallback" else None)
+            column = pl.select(pl.when(own).then(column).otherwise(blank).alias(column.name)).to_series()
+        columns += [column, own] if suffix == "fallback" else [column]
+    return pl.DataFrame(columns)
+
+
+def score_meanings(tasks: Sequence[Described]) -> dict[str, str]:
     """Column → meaning, for the UI and the README. `tasks`: the bundle's tasks.json."""
-    meanings = {
-        "customer_id": "customer",
-        "as_of": "as-of date: the prediction knows events before it",
+    from ple_model.tasks import kind_of
+
+    meanings = {"customer_id": "customer", "as_of": "as-of date: the prediction knows events before it"}
+    for task in tasks:
+        meanings |= kind_of(task["kind"]).score_meanings(task)
+        for_others = "; for others the prediction is null" if task.get("withheld") else ""
+        who = task.get("eligibility") or "customers for whom the task is defined"
+        meanings[f"{task['name']}__eligible"] = f"true for {who}, by what is known before the as-of date{for_others}"
+    return meanings | {
         "top_experts": "the three experts with most weight in the gates, heaviest first",
         "hindsight": "true where the model was trained on events at or after the as-of date",
         "model_version": "version of the registered model `ple`",
         "state_version": "version of the fitted feature state that travelled with the model",
         "run_id": "Dagster run that wrote these rows",
     }
-    from ple_model.tasks import kind_of
-
-    for task in tasks:
-        meanings |= kind_of(task["kind"]).score_meanings(task)
-    return meanings
 
 
-def find_problems(scores: pl.DataFrame, customers: pl.Series) -> list[str]:
-    """Problems of a table of scores in words; empty if it may be published."""
+def find_problems(scores: pl.DataFrame, customers: pl.Series, tasks: Sequence[Described]) -> list[str]:
+    """Problems of a table of scores in words; empty if it may be published.
+
+    Null are only: what a task withholds from customers who are not eligible (tasks.json says which tasks do), and the
+    uncertainty of a task as a whole, where it ranks no errors.
+    """
     problems = []
     if scores["customer_id"].n_unique() != scores.height:
         problems.append("a customer has more than one row")
     missing = set(customers.to_list()) ^ set(scores["customer_id"].to_list())
     if missing:
         problems.append(f"{len(missing)} customers are missing or unknown, e.g. {sorted(missing)[:3]}")
-    for name, dtype in scores.schema.items():
-        column = scores[name]
-        if column.null_count():
-            problems.append(f"{name} has {column.null_count()} nulls")
-        elif dtype.is_float() and not column.is_finite().all():
-            problems.append(f"{name} has values that are not finite")
-        elif name.endswith("__p"):
-            off = (column.list.sum() - 1.0).abs().max()
-            if not isinstance(off, float) or off > 1e-6:
-                problems.append(f"{name} does not sum to 1 (off by {off!r})")
-        elif name.endswith("__u") and not column.is_between(0.0, 1.0).all():
-            problems.append(f"{name} leaves [0, 1]")
+    lacking = [f"{task['name']}__eligible" for task in tasks if f"{task['name']}__eligible" not in scores.columns]
+    problems += [f"{name} is missing" for name in lacking]
+    withheld = {task["name"] for task in tasks if task.get("withheld")}
+    for column in scores.iter_columns():
+        task, _, suffix = column.name.partition("__")
+        of_task = suffix not in ("fallback", "eligible") and task in withheld and f"{task}__eligible" in scores.columns
+        given = scores[f"{task}__eligible"].fill_null(False) if of_task else pl.repeat(True, len(column), eager=True)
+        problems += _of_column(column, suffix, given)
     return problems
 
 
-def distribution(scores: pl.DataFrame, tasks: Sequence[str]) -> pl.DataFrame:
-    """Distribution of each task's prediction over the customers."""
+def _of_column(column: pl.Series, suffix: str, given: pl.Series) -> list[str]:
+    """Problems of one column, which must have a value exactly where `given` is true [R]."""
+    name, some = column.name, column.drop_nulls()
+    unranked = suffix == "u" and not len(some)
+    if nulls := 0 if unranked else column.filter(given).null_count():
+        return [f"{name} has {nulls} nulls"]
+    if extra := column.filter(~given).is_not_null().sum():
+        return [f"{name} has {extra} values for customers who are not eligible"]
+    if column.dtype.is_float() and not some.is_finite().all():
+        return [f"{name} has values that are not finite"]
+    if suffix == "p":
+        off = (some.list.sum() - 1.0).abs().max()
+        if len(some) and (not isinstance(off, float) or not off <= 1e-6):
+            return [f"{name} does not sum to 1 (off by {off!r})"]
+    if suffix in ("u", "probability") and not some.is_between(0.0, 1.0).all():
+        return [f"{name} leaves [0, 1]"]
+    if suffix == "lift" and not (some >= 0.0).all():
+        return [f"{name} is negative"]
+    return []
+
+
+def highest(scores: pl.DataFrame, task: str, rows: int) -> pl.DataFrame:
+    """The rows of the eligible customers with the highest prediction of a task, highest first, ties by customer_id.
+
+    Those of a task with classes are ordered by the probability of the likeliest one, or by the lift where there is one.
+
+    Raises:
+        ValueError: no such task in these scores, or its predictions are not ordered.
+    """
+    if f"{task}__eligible" not in scores.columns:
+        names = [name.removesuffix("__eligible") for name in scores.columns if name.endswith("__eligible")]
+        raise ValueError(f"no task {task!r} in these scores: they have {', '.join(names)}")
+    numbers = [name for name in (f"{task}__lift", f"{task}__probability", task) if name in scores.columns]
+    if not scores[numbers[0]].dtype.is_numeric():
+        raise ValueError(f"predictions of {task!r} are names, which have no order")
+    eligible = scores.filter(pl.col(f"{task}__eligible"))
+    return eligible.sort(numbers[0], "customer_id", descending=[True, False]).head(rows)
+
+
+def top_lists(scores: pl.DataFrame, tasks: Iterable[str]) -> pl.DataFrame:
+    """Of each task whose prediction is a number: the eligible customers with the highest ones, in natural units."""
     rows = []
     for task in tasks:
-        column = scores[task]
+        if scores[task].dtype.is_numeric():
+            own = highest(scores, task, TOP_ROWS)
+            shown = f"{task}__value" if f"{task}__value" in scores.columns else task
+            customers = zip(own["customer_id"].to_list(), own[shown].to_list(), strict=True)
+            rows.append({"task": task, "highest": ", ".join(f"{who} ({value:.4g})" for who, value in customers)})
+    return pl.DataFrame(rows, schema={"task": pl.String, "highest": pl.String})
+
+
+def distribution(scores: pl.DataFrame, tasks: Sequence[str]) -> pl.DataFrame:
+    """Share of eligible customers of each task, and the distribution of its prediction over them."""
+    rows = []
+    for task in tasks:
+        eligible = scores.filter(pl.col(f"{task}__eligible"))
+        column = eligible[task]
         numeric = column.dtype.is_numeric()
-        common = None if numeric else column.value_counts(sort=True).row(0)
+        common = None if numeric or not len(column) else column.value_counts(sort=True).row(0)
         rows.append(
             {
                 "task": task,
+                "eligible": eligible.height / max(scores.height, 1),
                 "5 %": column.quantile(0.05) if numeric else None,
                 "median": column.median() if numeric else None,
                 "95 %": column.quantile(0.95) if numeric else None,
-                "most common": f"{common[0]!s} ({common[1] / scores.height:.0%})" if common else None,
-                "mean uncertainty": scores[f"{task}__u"].mean(),
-                "fallback share": scores[f"{task}__fallback"].mean(),
+                "most common": f"{common[0]!s} ({common[1] / eligible.height:.0%})" if common else None,
+                "mean uncertainty": eligible[f"{task}__u"].mean(),
+                "fallback share": eligible[f"{task}__fallback"].mean(),
             }
         )
     return pl.DataFrame(rows, infer_schema_length=None)

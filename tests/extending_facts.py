@@ -81,12 +81,12 @@ def rule(extensions: Extensions) -> dict[str, Any]:
 
     def verdict(against: list[str]) -> dict[str, Any]:
         tasks = ("churn", "ltv", "large_basket")
-        verdicts = {"constant": dict.fromkeys(tasks, "better"), "LightGBM": dict(zip(tasks, against, strict=True))}
+        verdicts = {"constant": dict.fromkeys(tasks, "ahead"), "LightGBM": dict(zip(tasks, against, strict=True))}
         evaluation = Evaluation(table=[], metrics=[], verdicts=verdicts, gates={}, reliability={})
         found = judge(evaluation, [*RULES, *extensions.promotion_rules])
         return {"promote": found.promote, "reason": found.reason}
 
-    return {"ahead": verdict(["better", "level", "worse"]), "behind": verdict(["worse", "worse", "level"])}
+    return {"ahead": verdict(["ahead", "level", "behind"]), "behind": verdict(["behind", "behind", "level"])}
 
 
 def main() -> None:

@@ -86,7 +86,9 @@ def test_a_feature_group_is_registered_fitted_and_computed(facts: dict[str, Any]
 
 def test_a_task_has_labels_a_description_and_a_tower(facts: dict[str, Any]) -> None:
     task = facts["task"]
-    assert task["described"]["meaning"] == "A basket worth 25 or more in the next 28 days."
+    assert task["described"]["meaning"] == (
+        "A basket worth 25 or more in the next 28 days, among customers with a purchase in the last 56 days."
+    )
     assert task["described"]["eligibility"] == "customers with a purchase in the last 56 days"
     assert 0 < task["positive"] < task["known"]
     assert facts["expert"]["probabilities"] == 64
@@ -129,5 +131,6 @@ def test_a_training_and_a_night_use_all_of_them(trial_folder: Path) -> None:
     matrix = pl.read_parquet(home / "lake/features/matrix/as_of=2023-10-28/*.parquet", hive_partitioning=False)
     assert scores.height == shop.CUSTOMERS
     assert scores["large_basket"].is_between(0, 1).all()
+    assert scores["large_basket__eligible"].any()
     assert "weekend_share__excess_90d" in matrix.columns
     assert "spend_line" in scores["top_experts"].explode().to_list()

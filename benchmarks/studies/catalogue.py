@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 from benchmarks.studies.study import Comparison, Study, Variant
 from pipeline.settings import Settings
 
-DEFAULT = "default"
-TREES = Variant("baselines", run="baselines", why="the baselines of a night on the same rows")
+DEFAULT, TUNED = "default", "tuned trees"
+UNCAPPED = Variant(
+    TUNED,
+    {"boosting.single.max_trees": 20_000, "boosting.single.rounds": 10_000, "boosting.multiclass.max_trees": 40_000}
+    | {"boosting.multiclass.rounds": 10_000},
+    run="trees",
+    why="LightGBM with the searched settings, as many trees as early stopping wants",
+)
 
 # The embedded data begin on 2017-01-01 and end on 2017-12-31. A snapshot needs 56 days before it, the longest label 84
 # days after it, once for training and once for the holdout, which keeps two dates of it: the first possible origin is
@@ -21,67 +29,84 @@ EMBEDDED_ORIGINS = (date(2017, 10, 23), date(2017, 11, 27), date(2018, 1, 1))
 BANK_ORIGINS = (date(2025, 4, 29), date(2025, 6, 24))
 
 
-def _default_network() -> dict:
-    return Settings.model_fields["network"].default.to_dict()
+SETTINGS = Settings(home=Path("/"))
 
 
 def ablation_variants() -> Iterator[Variant]:
-    """The default, then each of its parts switched off alone."""
+    """The default; each of its parts switched off alone; what is off by default switched on alone; presets."""
     yield Variant(DEFAULT)
-    for expert in _default_network()["experts"]:
-        name = expert["name"]
-        yield Variant(f"without {name}", {f"network.experts.{name}": None}, why=f"what the expert {name} brings")
-    off = {
+    for expert in SETTINGS.network.experts:
+        yield Variant(
+            f"without {expert.name}",
+            {f"network.experts.{expert.name}": None},
+            why=f"what the expert {expert.name} brings",
+        )
+    off: dict[str, tuple[str, Any]] = {
+        "members": ("network.members", 1),
+        "preferred expert": ("network.gate.preferred", []),
+        "gate dropout": ("network.gate.dropout", 0.0),
         "HMM routing": ("network.routing.enabled", False),
         "soft cluster routing": ("network.basket.routing", "hard"),
         "logit transfer": ("network.transfer.strength", 0.0),
-        "adaTT": ("network.adatt.enabled", False),
-        "evidential heads": ("network.evidential.enabled", False),
-        "autoencoder": ("network.autoencoder.enabled", False),
         "auxiliary path": ("network.auxiliary.enabled", False),
-        "gate priors": ("network.gate.prior_bias", 0.0),
-        "phase 2": ("training.phase2_epochs", 0),
+        "an epoch a task": ("training.best_epoch", "network"),
+        "plain losses": ("losses", "task"),
     }
     for part, (path, value) in off.items():
         yield Variant(f"without {part}", {path: value}, why=f"{path}: {value}")
-    yield Variant("fixed weights", {"network.weighting.strategy": "fixed"}, why="weights of losses that do not move")
+    on: dict[str, dict[str, Any]] = {
+        "adaTT": {"network.adatt.enabled": True, "network.adatt.warmup_epochs": 1, "network.adatt.freeze_epoch": 3},
+        "evidential heads": {"network.evidential.enabled": True},
+        "autoencoder": {"network.autoencoder.enabled": True},
+        "learned weights": {"network.weighting.strategy": "uncertainty"},
+        "phase 2": {"training.phase2_epochs": 1, "training.phase2_warmup_epochs": 0},
+        "all columns": {"columns": "all"},
+        "reference columns": {"columns": "reference"},
+    }
+    for part, changes in on.items():
+        why = ", ".join(f"{path}: {value}" for path, value in changes.items())
+        yield Variant(f"with {part}", changes, why=why)
+    yield Variant("trunk", {"preset": "trunk"}, why="the wide expert alone: what gates and experts have to beat")
+
+
+def _versions(*more: str) -> tuple[Comparison, ...]:
+    trees = f"{TUNED}/LightGBM"
+    return (
+        Comparison(f"{DEFAULT}/model", (trees, f"{DEFAULT}/network", *more), "The registered version"),
+        Comparison(f"{DEFAULT}/network", (trees, *more), "The network alone"),
+        Comparison(f"{DEFAULT}/LightGBM", (trees, f"{DEFAULT}/constant"), "The night's trees alone"),
+    )
 
 
 EMBEDDED = Study(
     name="embedded",
     title="The embedded data set: three origins, five seeds",
-    question="Is the network better than the baselines of a night, on the same rows, beyond chance?",
+    question="Is a version better than tuned boosted trees on the same rows, beyond chance?",
     dataset="completejourney",
     origins=EMBEDDED_ORIGINS,
     seeds=(1, 2, 3, 4, 5),
-    variants=(Variant(DEFAULT), TREES),
-    comparisons=(
-        Comparison(f"{DEFAULT}/network", ("baselines/LightGBM", "baselines/own past"), "The network alone"),
-        Comparison("baselines/LightGBM", ("baselines/constant",), "Boosted trees alone"),
-    ),
+    variants=(Variant(DEFAULT), UNCAPPED),
+    comparisons=_versions(f"{DEFAULT}/own past"),
 )
 
 BANK = Study(
     name="bank",
     title="The bank simulation: two origins, three seeds, and the oracle",
-    question="Is the network better than the baselines of a night on 20,000 simulated customers, and how far is the "
-    "best possible prediction?",
+    question="Is a version better than tuned boosted trees on 20,000 simulated customers, and how far is the best "
+    "possible prediction?",
     dataset="bank_simulation",
     origins=BANK_ORIGINS,
     seeds=(1, 2, 3),
-    variants=(Variant(DEFAULT), TREES),
-    comparisons=(
-        Comparison(f"{DEFAULT}/network", ("baselines/LightGBM", "baselines/own past"), "The network alone"),
-        Comparison("baselines/LightGBM", ("baselines/constant",), "Boosted trees alone"),
-    ),
+    variants=(Variant(DEFAULT), UNCAPPED),
+    comparisons=_versions(f"{DEFAULT}/own past"),
     oracle=True,
 )
 
 ABLATION = Study(
     name="ablation",
-    title="Ablation: each part switched off alone",
-    question="Which parts of the default earn their place? The default against itself without one part, on validation "
-    "customers: ahead means that the part brings something.",
+    title="Ablation: each part switched alone",
+    question="Which parts of the default earn their place? The default against itself without one part (ahead: the "
+    "part brings something) or with one that is off (behind: it would), the network alone, on validation customers.",
     dataset="completejourney",
     origins=(date(2018, 1, 1),),
     seeds=(1, 2, 3),
@@ -90,7 +115,7 @@ ABLATION = Study(
         Comparison(
             f"{DEFAULT}/network",
             tuple(f"{variant.name}/network" for variant in ablation_variants() if variant.name != DEFAULT),
-            "The default against the default without one part",
+            "The default against the default with one part switched",
         ),
     ),
     role="validation",
@@ -119,9 +144,9 @@ VALIDATION_DATES = Study(
 FRESHNESS = Study(
     name="freshness",
     title="Fresh models on the embedded data",
-    question="A version has seen no label of the last 91 days. What is it worth to fit it again, with the settings and "
-    "epochs found and the calibration kept, on every label that had matured by the origin? Both score the same later "
-    "rows, four dates from the origin on.",
+    question="A version has seen no label of the last 91 days. What is it worth to fit its network again, with the "
+    "settings and epochs found and the calibration kept, on every label that had matured by the origin? Both score "
+    "the same later rows, four dates from the origin on.",
     dataset="completejourney",
     origins=(date(2017, 10, 2), date(2017, 10, 30), date(2017, 11, 27)),
     seeds=(1, 2, 3),

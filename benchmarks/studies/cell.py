@@ -1,6 +1,7 @@
 """One cell: a variant with a seed at an origin is trained, and the rows to judge are predicted.
 
-Predictions are those that a registered version would give: calibrated, fallbacks in place. Only labelled rows are kept.
+Predictions are those that a registered version would give: calibrated, fallbacks in place. Beside the version
+(`model`) stand its parts: the network alone, the trees alone, the constant. Only labelled rows are kept.
 """
 
 from __future__ import annotations
@@ -19,21 +20,34 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.studies.origin import plan_of, roles_of
-from benchmarks.studies.store import CellAbout, CellFiles, Judged, OriginFiles, Store, digest_of_arrays, model_code
-from benchmarks.studies.study import Study, Variant
+from benchmarks.studies.store import (
+    CellAbout,
+    CellFiles,
+    Judged,
+    OriginFiles,
+    Store,
+    digest_of_arrays,
+    load_arrays,
+    model_code,
+)
+from benchmarks.studies.study import DATA_SEED, Study, Variant
 from feature_assets.snapshots import SnapshotPlan
-from pipeline.settings import Settings
-from pipeline.training import baselines, model
+from pipeline.training import baselines, columns, model, trees
+from pipeline.training.columns import ColumnChoice
+from pipeline.training.evaluation import MODEL, side_by_side
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
+    from ple_model.config import ModelConfig
+    from ple_model.inputs import Inputs
     from ple_model.serving.scorer import Scorer
-    from ple_model.training.config import TrainingConfig
-    from ple_model.training.data import TensorTable
     from ple_model.training.trainer import FitResult
 
 Log = Callable[[str], None]
-NETWORK, REFIT = "network", "refit"
+Arrays = dict[str, NDArray]
+REFIT = "refit"
+SHARED = (baselines.BOOSTING, baselines.CONSTANT, baselines.OWN_PAST)
+"""Sources that the network's settings do not decide: cells of several variants have the same."""
 STOPPING_DATES = 4
 """Latest training dates whose validation customers choose the epoch, where a variant asks for that."""
 
@@ -65,27 +79,27 @@ def compute(task: Task, log: Log = print) -> CellAbout:
     import torch
 
     torch.set_num_threads(task.threads)
-    started, store, files = time.monotonic(), Store(task.root), task.files
-    origin = store.origin(task.study, str(task.origin))
-    settings = task.study.settings_of(task.variant, task.seed, task.root)
-    plan = plan_of(task.origin, settings)
+    started, files = time.monotonic(), task.files
+    job = Job(task, Store(task.root).origin(task.study, str(task.origin)), log)
     if files.work.exists() and _code_of(files) != model_code():
         shutil.rmtree(files.work)  # a checkpoint of other code
     files.folder.mkdir(parents=True, exist_ok=True)
     (files.folder / "code").write_text(model_code())
-    work = origin.workspace.for_another_model(files.work)
-    run = {"network": _network, "baselines": _baselines, "refit": _refit}[task.variant.run]
-    predictions, best, speed = run(task, origin, work, plan, settings, log)
+    run = {"network": job.network, "trees": job.trees_alone, "refit": job.refit}[task.variant.run]
+    predictions, best, speed = run()
+    own: Arrays = {}
     for role, arrays in predictions.items():
+        arrays |= job.own_past(role, arrays)
         files.save(role, arrays)
-    flat = {f"{role}|{key}": values for role, arrays in predictions.items() for key, values in arrays.items()}
+        kept = {key: values for key, values in arrays.items() if key.split("|")[0] not in SHARED}
+        own |= {f"{role}|{key}": values for key, values in (kept or arrays).items()}
     about = CellAbout(
         task.study.name,
         str(task.origin),
         task.variant.name,
         task.seed,
         model_code(),
-        digest_of_arrays(flat),
+        digest_of_arrays(own),
         time.monotonic() - started,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         speed,
@@ -96,120 +110,168 @@ def compute(task: Task, log: Log = print) -> CellAbout:
     return about
 
 
-Predictions = dict[str, dict[str, NDArray]]
-"""Role → array by name (`CellFiles.save`)."""
+class Job:
+    """What a cell computes. Predictions are a mapping role → array by name (`CellFiles.save`)."""
 
+    def __init__(self, task: Task, origin: OriginFiles, log: Log) -> None:
+        self.task, self.origin, self.log = task, origin, log
+        self.settings = task.study.settings_of(task.variant, task.seed, task.root)
+        self.plan = plan_of(task.origin, self.settings)
 
-def _network(
-    task: Task, origin: OriginFiles, work: Workspace, plan: SnapshotPlan, settings: Settings, log: Log
-) -> tuple[Predictions, str, float]:
-    """The network as a night trains it; its calibrated predictions."""
-    scorer, result = _trained(task, origin, work, plan, settings, log)
-    return _predicted(task, origin, {NETWORK: scorer}), *_about(result)
+    # --- what is trained ----------------------------------------------------------------------------------------
+    def network(self) -> tuple[dict[str, Arrays], str, float]:
+        """A version as a night makes it."""
+        scorer, result, work = self.version()
+        return self.of_version(scorer, work), *_about(result)
 
+    def trees_alone(self) -> tuple[dict[str, Arrays], str, None]:
+        """The boosted trees of the variant's settings, calibrated on validation rows."""
+        from ple_model.evaluation.calibration import fit_calibrator
+        from ple_model.serving.blend import tree_predictions
+        from ple_model.tasks import kind_of
 
-def _refit(
-    task: Task, origin: OriginFiles, work: Workspace, plan: SnapshotPlan, settings: Settings, log: Log
-) -> tuple[Predictions, str, float]:
-    """The network as a night trains it, and the same settings fitted again on every label that had matured by the
-    origin, for as many epochs as the first fit found best, with its calibration."""
-    from ple_model.serving.scorer import Scorer
-    from ple_model.training.initial import build
-    from ple_model.training.trainer import fit
+        work, config = self.with_trees()
+        fitted, validation = work.trees(), model.tensors(self.origin.workspace, "validation", config)
+        told = tree_predictions(fitted, validation.inputs, config.inputs)
+        calibrators = {
+            task.name: fit_calibrator(
+                kind_of(task),
+                kind_of(task).outputs_of(told[task.name]),
+                validation.targets.values[task.name].numpy(),
+                validation.targets.mask[task.name].numpy(),
+                self.settings.seed,
+            )
+            for task in config.tasks
+        }
 
-    scorer, result = _trained(task, origin, work, plan, settings, log)
-    again = origin.workspace.for_another_model(work.folder / "refit")
-    again.save_labels(pl.read_parquet(origin.refit_labels))
-    train, validation = (model.tensors(w, r, scorer.config) for w, r in ((again, "train"), (work, "validation")))
-    network = build(scorer.config, train, seed=settings.seed)
-    # The validation rows are among the training rows now, so the last epoch has the best score and is kept.
-    fit(network, train, validation, _same_epochs(result, settings), again.checkpoints)
-    fresh = Scorer(replace(scorer.bundle, model=network))
-    return _predicted(task, origin, {NETWORK: scorer, REFIT: fresh}), *_about(result)
+        def predict(inputs: Inputs) -> Arrays:
+            grown = tree_predictions(fitted, inputs, config.inputs)
+            found = {}
+            for task in config.tasks:
+                kind, raw = kind_of(task), grown[task.name]
+                found[f"{baselines.BOOSTING}|{task.name}"] = kind.in_range(
+                    calibrators[task.name].apply(kind.outputs_of(raw))
+                )
+                found[f"{baselines.CONSTANT}|{task.name}"] = fitted[task.name].constants(len(raw))
+            return found
 
+        return self.by_role(config, predict), "", None
 
-def _same_epochs(result: FitResult, settings: Settings) -> TrainingConfig:
-    """The settings of a training that ends where the best epoch of `result` ended."""
-    phase, epoch = result.best
-    first = [report for report in result.history if report.phase == 1]
-    best_of_first = max(first, key=lambda report: report.score).epoch
-    epochs = (epoch, 0) if phase == 1 else (best_of_first, epoch)
-    return settings.training.model_copy(
-        update={"phase1_epochs": max(epochs[0], 1), "phase2_epochs": epochs[1], "seed": settings.seed}
-    )
+    def refit(self) -> tuple[dict[str, Arrays], str, float]:
+        """A version as a night makes it; and its network fitted again on every label that had matured by the origin, to
+        the epochs that the first fit chose, with its calibration."""
+        from ple_model.epochs import at_epochs
+        from ple_model.serving.scorer import Scorer
+        from ple_model.training.initial import build
+        from ple_model.training.trainer import fit
 
+        scorer, result, work = self.version()
+        again = work.for_another_model(work.folder / REFIT)
+        again.save_labels(pl.read_parquet(self.origin.refit_labels))
+        rows = model.tensors(again, "train", scorer.config)
+        network = build(scorer.config, rows, seed=self.settings.seed)
+        epochs = {task: (phase, max(epoch, 1)) for task, (phase, epoch) in result.epochs.items()}
+        settings = self.settings.training.model_copy(update={"seed": self.settings.seed})
+        again_result = fit(network, rows, None, settings, again.checkpoints, epochs=epochs)
+        fresh = at_epochs(network, again_result.epochs, again_result.weights)
+        found = self.of_version(scorer, work)
+        renewed = self.of_version(Scorer(replace(scorer.bundle, model=fresh)), work)
+        for role, arrays in renewed.items():
+            prefix = f"{baselines.NETWORK}|"
+            found[role] |= {key.replace(prefix, f"{REFIT}|"): v for key, v in arrays.items() if key.startswith(prefix)}
+        return found, *_about(result)
 
-def _trained(
-    task: Task, origin: OriginFiles, work: Workspace, plan: SnapshotPlan, settings: Settings, log: Log
-) -> tuple[Scorer, FitResult]:
-    """The trained network with its calibration, and how its training went."""
-    from ple_model.serving.bundle import load_bundle
-    from ple_model.serving.scorer import Scorer
+    # --- steps --------------------------------------------------------------------------------------------------
+    def version(self) -> tuple[Scorer, FitResult, Workspace]:
+        """The version of the variant, how its training went, and its workspace."""
+        from ple_model.serving.bundle import load_bundle
+        from ple_model.serving.scorer import Scorer
 
-    if task.variant.stopping == "training dates":
-        work.save_labels(stop_on_training_dates(work.labels(), plan))
-    result, _ = model.train(work, plan, settings.load_dataset(), settings, lambda _: None, log)
-    scorer = Scorer(load_bundle(work.bundle))
-    if task.variant.stopping == "training dates":
-        scorer = _calibrated_on_the_holdout(scorer, origin, work)
-    return scorer, result
+        shared, _ = self.with_trees()
+        work = shared.for_another_model(self.task.files.work)
+        if self.task.variant.stopping == "training dates":
+            work.save_labels(stop_on_training_dates(work.labels(), self.plan))
+        dataset = self.settings.load_dataset()
+        result, _ = model.train(work, self.plan, dataset, self.settings, lambda _: None, self.log)
+        scorer = Scorer(load_bundle(work.bundle))
+        if self.task.variant.stopping == "training dates":
+            scorer = self.calibrated_on_the_holdout(scorer, work)
+        return scorer, result, work
 
+    def with_trees(self) -> tuple[Workspace, ModelConfig]:
+        """A workspace whose columns are chosen and whose trees are grown, shared by all cells that want the same."""
+        settings = self.settings.model_copy(update={"seed": DATA_SEED})
+        wanted = {"columns": settings.columns, "budget": settings.column_budget.model_dump(mode="json")}
+        chosen = self.origin.workspace.for_another_model(self.origin.shared(wanted))
+        choice = columns.choose(chosen, self.plan, settings, self.log)
+        config = self.config(choice)
+        budget = trees.budget_of(self.settings).model_dump(mode="json")
+        grown = chosen.for_another_model(self.origin.shared({**wanted, "trees": budget, "seed": self.settings.seed}))
+        if not grown.has_trees():
+            train, validation = (model.tensors(grown, role, config) for role in ("train", "validation"))
+            trees.grow(grown, train, validation, config, self.settings, self.log)
+        return grown, config
 
-def _about(result: FitResult) -> tuple[str, float]:
-    """The best epoch in words, and rows a second."""
-    speed = max(report.rows_per_second for report in result.history)
-    return f"epoch {result.best[1]} of phase {result.best[0]}", speed
+    def config(self, choice: ColumnChoice) -> ModelConfig:
+        """The network's configuration."""
+        work = self.origin.workspace
+        return model.model_config(self.settings, work.state(), work.label_state(), self.plan, choice)
 
+    def calibrated_on_the_holdout(self, scorer: Scorer, work: Workspace) -> Scorer:
+        """The same network with the blend and the calibration that the holdout's validation rows give."""
+        from ple_model.serving.scorer import Scorer
+        from ple_model.training.finish import calibrate
 
-def _predicted(task: Task, origin: OriginFiles, scorers: Mapping[str, Scorer]) -> Predictions:
-    """Predictions of the labelled rows of all roles by each source."""
-    found: Predictions = {}
-    for role in roles_of(task.study):
-        judged, arrays = Judged.load(origin.judged(role)), {}
-        inputs = model.tensors(origin.workspace, role, next(iter(scorers.values())).config).inputs
-        for source, scorer in scorers.items():
-            predicted = scorer.predict(inputs)
-            for name, mask in judged.mask.items():
-                values = predicted.predictions[name][mask]
-                arrays[f"{source}|{name}"] = values.astype(np.float32)
-                arrays[f"{source}|{name}|u"] = predicted.u[name][mask].astype(np.float32)
-                arrays[f"{source}|{name}|fallback"] = predicted.fallback[name][mask]
+        train = model.tensors(work, "train", scorer.config)
+        validation = model.tensors(self.origin.workspace, "validation", scorer.config)
+        fitted = work.trees()
+        blended = self.settings.blend == "auto"
+        calibration = calibrate(scorer.bundle.model, train, validation, trees=fitted, blended=blended)
+        used = {name: fitted[name] for name, task in calibration.items() if task.weight < 1}
+        return Scorer(replace(scorer.bundle, calibration=calibration, trees=used))
+
+    # --- predictions --------------------------------------------------------------------------------------------
+    def of_version(self, scorer: Scorer, work: Workspace) -> dict[str, Arrays]:
+        """Predictions of a version and of its parts, and what it publishes beside them."""
+        fitted = work.trees()
+
+        def predict(inputs: Inputs) -> Arrays:
+            predicted, models = side_by_side(scorer, fitted, inputs)
+            found = {f"{source}|{name}": told for name, of in models.items() for source, told in of.items()}
+            for name, values in predicted.predictions.items():
+                found[f"{MODEL}|{name}|u"] = predicted.u[name]
+                found[f"{MODEL}|{name}|fallback"] = predicted.fallback[name]
                 half = getattr(scorer.bundle.calibration[name].calibrator, "half_width", None)
                 if half is not None:
-                    arrays[f"{source}|{name}|half_width"] = half(values).astype(np.float32)
-        found[role] = arrays
-    return found
+                    found[f"{MODEL}|{name}|half_width"] = half(values)
+            return found
 
+        return self.by_role(scorer.config, predict)
 
-def _baselines(
-    task: Task, origin: OriginFiles, work: Workspace, plan: SnapshotPlan, settings: Settings, log: Log
-) -> tuple[Predictions, str, None]:
-    """The baselines of a night, fitted once and asked for the rows of all roles together."""
-    from ple_model.tasks import kind_of
-    from ple_model.training.data import TensorTable
+    def by_role(self, config: ModelConfig, predict: Callable[[Inputs], Arrays]) -> dict[str, Arrays]:
+        """The predictions of the labelled rows of every role that the study judges or may judge."""
+        found = {}
+        for role in roles_of(self.task.study):
+            judged = Judged.load(self.origin.judged(role))
+            told = predict(model.tensors(self.origin.workspace, role, config).inputs)
+            found[role] = _labelled(told, judged)
+        return found
 
-    config = model.model_config(settings.network, work.state(), work.label_state(), plan)
-    train, validation = (model.tensors(work, role, config) for role in ("train", "validation"))
-    roles = roles_of(task.study)
-    tables: dict[str, TensorTable] = {role: model.tensors(work, role, config) for role in roles}
-    ends = np.cumsum([len(tables[role]) for role in roles])
-    predicted, _ = baselines.fit(train, validation, TensorTable.concat(list(tables.values())), config, settings, log)
-    found: Predictions = {role: {} for role in roles}
-    for name, models in predicted.items():
-        for source, values in models.items():
-            for role, part in zip(roles, np.split(values, ends[:-1]), strict=True):
-                mask = tables[role].targets.mask[name].numpy()
-                found[role][f"{source}|{name}"] = part[mask].astype(np.float32)
-    for role in roles:
-        if origin.extra(role, baselines.OWN_PAST).is_file():
-            with np.load(origin.extra(role, baselines.OWN_PAST), allow_pickle=False) as past:
-                for name in past.files:
-                    constant = found[role][f"{baselines.CONSTANT}|{name}"]
-                    kind = kind_of(config.task(name))
-                    scores = kind.own_past(past[name], constant[0]) if len(constant) else past[name]
-                    assert scores is not None  # only tasks with such a baseline have the file
-                    found[role][f"{baselines.OWN_PAST}|{name}"] = scores.astype(np.float32)
-    return found, "", None
+    def own_past(self, role: str, arrays: Mapping[str, NDArray]) -> Arrays:
+        """The baseline from a customer's own past, of the tasks that have one."""
+        from ple_model.tasks import kind_of
+
+        file = self.origin.extra(role, baselines.OWN_PAST)
+        if not file.is_file():
+            return {}
+        found = {}
+        kinds = self.origin.about()["tasks"]
+        for name, counts in load_arrays(file).items():
+            constant = arrays[f"{baselines.CONSTANT}|{name}"]
+            told = kind_of(kinds[name]).own_past(counts, constant[0]) if len(constant) else counts
+            assert told is not None  # only tasks with such a baseline have counts
+            found[f"{baselines.OWN_PAST}|{name}"] = told.astype(np.float32)
+        return found
 
 
 def stop_on_training_dates(labels: pl.DataFrame, plan: SnapshotPlan) -> pl.DataFrame:
@@ -218,11 +280,10 @@ def stop_on_training_dates(labels: pl.DataFrame, plan: SnapshotPlan) -> pl.DataF
 
     A label of such a row counts only where it has matured before the holdout, as in training.
     """
-    days = list(plan.train[-STOPPING_DATES:])
+    late = labels["as_of"].is_in(list(plan.train[-STOPPING_DATES:]))
     validation = plan.role(labels["customer_id"], plan.holdout[0]) == "validation"
-    late = labels["as_of"].is_in(days)
     role = (
-        pl.when(pl.Series(late) & pl.Series(validation))
+        pl.when(late & validation)
         .then(pl.lit("validation"))
         .when(pl.col("role") == "validation")
         .then(pl.lit("unused"))
@@ -231,14 +292,27 @@ def stop_on_training_dates(labels: pl.DataFrame, plan: SnapshotPlan) -> pl.DataF
     return labels.with_columns(role.alias("role"))
 
 
-def _calibrated_on_the_holdout(scorer: Scorer, origin: OriginFiles, work: Workspace) -> Scorer:
-    """The same network with the calibration that the holdout's validation rows give."""
-    from ple_model.serving.scorer import Scorer
-    from ple_model.training.finish import calibrate
+def _labelled(told: Arrays, judged: Judged) -> Arrays:
+    """The labelled rows, numbers as float32; a half-width as whether the interval holds the label (`|held`)."""
+    found: Arrays = {}
+    for key, values in told.items():
+        source, name, *part = key.split("|")
+        mask = judged.mask[name]
+        if part == ["half_width"]:
+            error = np.abs(judged.labels[name] - told[f"{source}|{name}"])
+            if np.isfinite(values).all():
+                found[f"{source}|{name}|held"] = (error <= values)[mask]
+        else:
+            kept = values[mask]
+            found[key] = kept if kept.dtype == np.bool_ else kept.astype(np.float32)
+    return found
 
-    train = model.tensors(work, "train", scorer.config)
-    validation = model.tensors(origin.workspace, "validation", scorer.config)
-    return Scorer(replace(scorer.bundle, calibration=calibrate(scorer.bundle.model, train, validation)))
+
+def _about(result: FitResult) -> tuple[str, float]:
+    """The epochs that tasks chose, in words, and rows a second."""
+    speed = max(report.rows_per_second for report in result.history)
+    chosen = sorted(set(result.epochs.values()))
+    return ", ".join(f"{phase}.{epoch}" for phase, epoch in chosen), speed
 
 
 def _code_of(files: CellFiles) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.studies.run import cells_of
-from benchmarks.studies.store import CellAbout, Judged, Store
+from benchmarks.studies.store import CellAbout, CellFiles, Judged, Store
 from benchmarks.studies.study import Comparison, Study, source_of, variant_of
 from ple_model.evaluation.metrics import evaluate
 from ple_model.evaluation.pooled import OriginRows, Pooled, pool, pooled_calibration, seed_mean
@@ -47,14 +47,20 @@ class Results:
     def __init__(self, study: Study, root: Path, any_code: bool = False) -> None:
         self.study, self.store, self.root, self.any_code = study, Store(root), root, any_code
         self.abouts: dict[tuple[str, str, int], CellAbout] = {}
+        self.cells: dict[tuple[str, str, int], CellFiles] = {}
         for task in cells_of(study, root):
-            about = task.files.about()
-            if about is not None and task.files.done(any_code):
-                self.abouts[str(task.origin), task.variant.name, task.seed] = about
-        self.origins = [str(day) for day in study.origins if self.store.origin(study, str(day)).prepared]
+            files = task.files
+            about = files.about()
+            if about is not None and files.done(any_code):
+                key = str(task.origin), task.variant.name, task.seed
+                self.abouts[key], self.cells[key] = about, files
+        prepared = {str(day): self.store.origin(study, str(day)) for day in study.origins}
+        self.origins = {day: files for day, files in prepared.items() if files.prepared}
+        self.judged = {day: Judged.load(files.judged(study.role)) for day, files in self.origins.items()}
         self.kinds: dict[str, str] = {}
-        for day in self.origins:
-            self.kinds |= self.store.origin(study, day).about()["tasks"]
+        for files in self.origins.values():
+            self.kinds |= files.about()["tasks"]
+        self._singles: dict[tuple[str, str], tuple[float, float]] = {}
 
     @property
     def wanted(self) -> int:
@@ -66,19 +72,13 @@ class Results:
         names = {variant_of(model) for model in models if model != ORACLE}
         return [seed for seed in self.study.seeds if all((day, name, seed) in self.abouts for name in names)]
 
-    def judged(self, day: str) -> Judged:
-        """The rows to judge of an origin."""
-        return Judged.load(self.store.origin(self.study, day).judged(self.study.role))
-
     def predictions(self, day: str, model: str, seed: int, task: str, part: str = "") -> NDArray | None:
-        """Predictions (or `part` of them: u, fallback, half_width) of the labelled rows; None where the model has none
+        """Predictions (or `part` of them: u, fallback, held) of the labelled rows; None where the model has none
         for the task."""
-        origin = self.store.origin(self.study, day)
         if model == ORACLE:
-            file, key = origin.extra(self.study.role, ORACLE), task
+            file, key = self.origins[day].extra(self.study.role, ORACLE), task
         else:
-            variant = self.study.variant(variant_of(model))
-            cell = self.store.cell(self.study, day, variant, seed)
+            cell = self.cells[day, variant_of(model), seed]
             file, key = cell.folder / f"{self.study.role}.npz", f"{source_of(model)}|{task}" + (part and f"|{part}")
         if not file.is_file():
             return None
@@ -98,7 +98,7 @@ class Results:
                     found[model] = seed_mean(given)
             if len(found) < len(models):
                 continue
-            judged = self.judged(day)
+            judged = self.judged[day]
             mask = judged.mask[task]
             known = np.ones(int(mask.sum()), dtype=bool)
             if ORACLE in found:
@@ -130,6 +130,12 @@ class Results:
         return Finding(task, kind.name, other, pool(kind, rows, subject), single)
 
     def _single(self, task: str, model: str) -> tuple[float, float]:
+        """Mean and standard deviation over seeds, computed once for all comparisons."""
+        if (task, model) not in self._singles:
+            self._singles[task, model] = self._over_seeds(task, model)
+        return self._singles[task, model]
+
+    def _over_seeds(self, task: str, model: str) -> tuple[float, float]:
         kind = kind_of(self.kinds[task])
         values = []
         for seed in self.study.seeds:
@@ -140,7 +146,8 @@ class Results:
             given = [value for value in found if value is not None]
             if given:
                 values.append(float(np.mean(given)))
-        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+        mean = float(np.mean(values)) if values else float("nan")
+        return mean, float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
     def calibrations(self, model: str) -> dict[str, Calibration]:
         """Task → calibration of a model's probabilities over all origins, averaged over seeds."""
@@ -156,20 +163,13 @@ class Results:
         """Task → coverage of the intervals that each seed's version gives."""
         found = {}
         for task in self.kinds:
-            inside: list[NDArray] = []
             rows = 0
+            inside: list[NDArray] = []
             for day in self.origins:
-                labels = None
-                for seed in self.seeds(day, (model,)):
-                    half = self.predictions(day, model, seed, task, "half_width")
-                    values = self.predictions(day, model, seed, task)
-                    if half is None or values is None or not np.isfinite(half).all():
-                        continue
-                    if labels is None:
-                        judged = self.judged(day)
-                        labels = judged.labels[task][judged.mask[task]]
-                        rows += len(labels)
-                    inside.append(np.abs(labels - values) <= half)
+                held = [self.predictions(day, model, seed, task, "held") for seed in self.seeds(day, (model,))]
+                given = [known for known in held if known is not None]
+                rows += len(given[0]) if given else 0
+                inside += given
             if inside:
                 found[task] = Coverage(rows, float(np.concatenate(inside).mean()))
         return found

@@ -8,7 +8,7 @@ snapshot, and a label that had not matured by the origin is masked. The rows of 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,17 @@ from benchmarks.studies.study import Study
 from feature_assets.build import assemble, compute_all
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
-from feature_assets.labels import compute_labels
+from feature_assets.labels import compute_labels, get_task
 from feature_assets.snapshots import STEP, SnapshotPlan
 from feature_assets.sources import load_tables
 from pipeline import deliveries
 from pipeline.resources.files import publish_frame
 from pipeline.settings import Settings
-from pipeline.training import baselines, fitting, material, model, training_set
+from pipeline.training import baselines, fitting, material, training_set
+from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ple_model.config import ModelConfig
+    from ple_model.tasks import TaskConfig
 
 Log = Callable[[str], None]
 LATER = "later"
@@ -66,10 +67,10 @@ def prepare(study: Study, as_of: date, store: Store, log: Log) -> OriginFiles:
     if study.later_weeks:
         work.save_labels(pl.concat([labels, *_later(study, files, tables, plan)], how="vertical_relaxed"))
         publish_frame(_matured(files, tables, plan), files.refit_labels)
-    config = model.model_config(settings.network, state, work.label_state(), plan)
+    tasks = tasks_of(work, plan)
     rows = {}
     for role in roles_of(study):
-        keys, judged = save_judged(files, role, config)
+        keys, judged = save_judged(files, role, tasks)
         rows[role] = len(keys)
         brands = work.label_state().classes.get("brand_prediction")
         if brands:
@@ -82,30 +83,41 @@ def prepare(study: Study, as_of: date, store: Store, log: Log) -> OriginFiles:
             save_arrays(files.extra(role, "oracle"), known)
         log(f"{role}: {len(keys):,} rows to judge")
     rows["train"] = labels.filter(pl.col("role") == "train").height
-    files.finish(about(config, plan, rows, len(state.present), time.monotonic() - started))
+    files.finish(about(tasks, plan, rows, len(state.present), time.monotonic() - started))
     return files
 
 
-def save_judged(files: OriginFiles, role: str, config: ModelConfig) -> tuple[pl.DataFrame, Judged]:
+def tasks_of(work: Workspace, plan: SnapshotPlan) -> list[TaskConfig]:
+    """The tasks that are on, for the classes of the origin's labels."""
+    from ple_model.tasks import TaskConfig
+
+    counts = {task: len(names) for task, names in work.label_state().classes.items()}
+    return [TaskConfig.from_dict(get_task(name).for_model(counts.get(name))) for name in plan.windows]
+
+
+def save_judged(files: OriginFiles, role: str, tasks: Sequence[TaskConfig]) -> tuple[pl.DataFrame, Judged]:
     """Write the labels of the rows of a role; their customer_id and as_of, and the labels."""
-    targets = model.tensors(files.workspace, role, config).targets
-    keys = pl.concat([part for part, _ in training_set.rows_of(files.workspace, role, ["customer_id", "as_of"])])
+    from ple_model.tasks import kind_of
+
+    parts = list(training_set.rows_of(files.workspace, role, ["customer_id", "as_of"]))
+    keys, labels = pl.concat([part for part, _ in parts]), pl.concat([part for _, part in parts])
+    targets = {task.name: kind_of(task).targets(task, labels[task.name]) for task in tasks}
     judged = Judged(
         keys["customer_id"].cast(pl.String).to_numpy().astype(np.str_),
         keys["as_of"].cast(pl.String).to_numpy().astype(np.str_),
-        {task: values.numpy() for task, values in targets.values.items()},
-        {task: mask.numpy() for task, mask in targets.mask.items()},
+        {task: values for task, (values, _) in targets.items()},
+        {task: mask for task, (_, mask) in targets.items()},
     )
     judged.save(files.judged(role))
     return keys, judged
 
 
 def about(
-    config: ModelConfig, plan: SnapshotPlan, rows: Mapping[str, int], columns: int, seconds: float
+    tasks: Sequence[TaskConfig], plan: SnapshotPlan, rows: Mapping[str, int], columns: int, seconds: float
 ) -> dict[str, Any]:
     """What is noted of a prepared origin."""
     return {
-        "tasks": {task.name: task.kind for task in config.tasks},
+        "tasks": {task.name: task.kind for task in tasks},
         "rows": dict(rows),
         "training dates": [str(day) for day in plan.train],
         "judged dates": [str(day) for day in plan.holdout],

@@ -12,11 +12,12 @@ from benchmarks.studies.study import Comparison, Study
 from pipeline.settings import REPOSITORY
 from pipeline.training.material import environment
 from ple_model.evaluation.bootstrap import LEVEL
-from ple_model.evaluation.pooled import RESAMPLES, STANDINGS, Standing
+from ple_model.evaluation.pooled import RESAMPLES
+from ple_model.evaluation.verdict import SIGNS
 from ple_model.tasks import kind_of
 
 FOLDER = REPOSITORY / "docs" / "results"
-SIGNS: dict[Standing, str] = {"ahead": "▲", "level": "=", "behind": "▼", "open": "○", "unknown": "?"}
+SHOWN = ("ahead", "level", "behind", "open")
 WIDE = 3
 """With more opponents than this a comparison is a matrix, one row an opponent."""
 
@@ -56,7 +57,7 @@ def text(results: Results) -> str:
 def counts(findings: Iterable[Finding]) -> str:
     """How often the subject is ahead, level, behind, open."""
     found = list(findings)
-    by = {s: [f.task for f in found if f.pooled.differences[f.other].standing == s] for s in STANDINGS}
+    by = {s: [f.task for f in found if f.pooled.differences[f.other].verdict == s] for s in SIGNS}
     words = [f"{name} on {len(tasks)}" for name, tasks in by.items() if tasks or name != "unknown"]
     named = [f"{name}: {', '.join(by[name])}" for name in ("ahead", "behind", "open", "unknown") if by[name]]
     return f"**{', '.join(words)} of {len(found)} tasks**" + (f" ({'; '.join(named)})." if named else ".")
@@ -77,8 +78,8 @@ def _notes(results: Results) -> list[str]:
         f"- {study.dataset}, {len(study.origins)} origins × {len(study.seeds)} seeds × {len(study.variants)} variants; "
         f"judged on {where[study.role]}. {len(results.abouts)} of {results.wanted} cells are finished."
     )
-    for day in results.origins:
-        about = results.store.origin(study, day).about()
+    for day, files in results.origins.items():
+        about = files.about()
         dates = about["training dates"]
         lines.append(
             f"- Origin {day}: {about['rows']['train']:,} training rows of {len(dates)} dates ({dates[0]} to "
@@ -129,7 +130,7 @@ def _list(subject: str, other: str, findings: Sequence[Finding]) -> list[str]:
                 "gain": _gain(finding),
                 "width": _value(difference.width),
                 "margin": _value(difference.margin),
-                "verdict": f"{SIGNS[difference.standing]} {difference.standing}",
+                "verdict": f"{SIGNS[difference.verdict]} {difference.verdict}",
                 "one seed": "; ".join(_spread(*finding.single[m]) for m in (subject, other) if m in finding.single),
             }
         )
@@ -143,18 +144,18 @@ def _matrix(comparison: Comparison, findings: Sequence[Finding], study: Study) -
     summary, detail = [], []
     for other, group in groupby(findings, key=lambda finding: finding.other):
         of_other = list(group)
-        standings = [finding.pooled.differences[other].standing for finding in of_other]
+        verdicts = [finding.pooled.differences[other].verdict for finding in of_other]
         name = other.split("/")[0]
         summary.append(
             {
                 f"{comparison.subject} against": name,
-                **{s: str(standings.count(s)) for s in STANDINGS[:4]},
+                **{s: str(verdicts.count(s)) for s in SHOWN},
                 "what it asks": study.variant(name).why,
             }
         )
-        cells = {f.task: f"{_gain(f)} {SIGNS[f.pooled.differences[other].standing]}" for f in of_other}
+        cells = {f.task: f"{_gain(f)} {SIGNS[f.pooled.differences[other].verdict]}" for f in of_other}
         detail.append({f"gain of {comparison.subject} over": name, **cells})
-    legend = ", ".join(f"{SIGNS[s]} {s}" for s in STANDINGS[:4])
+    legend = ", ".join(f"{SIGNS[s]} {s}" for s in SHOWN)
     return [table(summary), f"Gain by task with its interval; {legend}.", table(detail)]
 
 
@@ -207,7 +208,7 @@ def _cells(results: Results) -> list[str]:
                 "seconds a cell": f"{sum(about.seconds for about in cells) / len(cells):,.0f}",
                 "rows/s": f"{sum(speeds) / len(speeds):,.0f}" if speeds else "–",
                 "peak GiB": f"{max(about.peak_gib for about in cells):.1f}",
-                "best epochs": ", ".join(best) or "–",
+                "epochs chosen": "; ".join(best) or "–",
             }
         )
     return ["## Cells", table(rows)] if rows else []

@@ -1,7 +1,8 @@
 """The files of the studies under one folder, each under a digest of what decides its content.
 
     origins/<data set>-<as-of date>-<digest>/   a training's workspace, `judged/<role>…` of the rows to judge,
-                                                `prepared.json` once all of it is there
+                                                `prepared.json` once all of it is there; `shared/<digest>/`, choices of
+                                                columns and trees that several cells read
     cells/<digest>/                             `<role>.npz` predictions, `cell.json` once all of it is there,
                                                 `work/` of a training that was interrupted
 
@@ -32,9 +33,12 @@ from pipeline.training.material import NOT_CONTENT
 from pipeline.training.workspace import Workspace
 from ple_model.serving.files import publishing
 
-MODEL_SETTINGS = ("network", "training", "boosting")
+MODEL_SETTINGS = (
+    *("preset", "losses", "network", "training", "columns", "column_budget"),
+    *("boosting", "tuned_trees", "blend"),
+)
 """Settings that decide nothing about an origin's material."""
-JUDGING = ("bootstrap", "breakdown", "classes", "compare", "pooled", "ranking", "reliability", "values")
+JUDGING = ("bootstrap", "breakdown", "classes", "compare", "pooled", "ranking", "reliability", "values", "verdict")
 """Modules of `ple_model.evaluation` that judge predictions and make none."""
 
 
@@ -93,6 +97,10 @@ class OriginFiles:
         """File of the rows of a role (`Judged`)."""
         return self.folder / "judged" / f"{role}.npz"
 
+    def shared(self, what: Mapping[str, Any]) -> Path:
+        """Folder of what several cells read, named by what decides it beside the code."""
+        return self.folder / "shared" / _digest({**what, "code": model_code()})
+
     @property
     def refit_labels(self) -> Path:
         """File of the labels of all snapshots that had matured by the origin, all of the role `train`."""
@@ -105,7 +113,7 @@ class OriginFiles:
 
 @dataclass(frozen=True)
 class CellAbout:
-    """What is known of a finished cell. predictions: digest of all its predictions. best: phase and epoch."""
+    """What is known of a finished cell. predictions: digest of what its variant decides. best: epochs, in words."""
 
     study: str
     origin: str
@@ -141,7 +149,8 @@ class CellFiles:
         return about is not None and (any_code or about.code == model_code())
 
     def save(self, role: str, arrays: Mapping[str, NDArray]) -> None:
-        """Predictions of the labelled rows of a role: `<source>|<task>`, and `|u`, `|fallback`, `|half_width` of it."""
+        """Predictions of the labelled rows of a role: `<source>|<task>`; of what a version publishes beside them `|u`,
+        `|fallback`, and `|held`, whether its interval holds the label."""
         save_arrays(self.folder / f"{role}.npz", arrays)
 
     def load(self, role: str) -> dict[str, NDArray]:
@@ -194,7 +203,9 @@ def model_code() -> str:
     models, training = Path(ple_model.__path__[0]), Path(pipeline.__path__[0]) / "training"
     left_out = {models / "evaluation" / f"{name}.py" for name in JUDGING}
     left_out |= set((models / "interpretation").rglob("*.py")) | set((models / "baselines").rglob("*.py"))
-    own = [training / "model.py", training / "baselines.py", Path(__file__).with_name("cell.py")]
+    own = [*(training / f"{name}.py" for name in ("columns", "evaluation", "model", "trees"))]
+    own += [*(models.parent / "pipeline" / f"{name}.py" for name in ("presets", "settings"))]
+    own += [*(models.parent / "data" / "trees").glob("*.yaml"), Path(__file__).with_name("cell.py")]
     return code_digest([*(file for file in models.rglob("*.py") if file not in left_out), *own])[:16]
 
 

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from feature_assets.closed import nearest
+from pipeline.presets import PRESETS
 from pipeline.settings import Settings
 
 Role = Literal["validation", "test", "later"]
-Run = Literal["network", "baselines", "refit"]
+Run = Literal["network", "trees", "refit"]
 Stopping = Literal["holdout", "training dates"]
+OF_PRESETS = {name for preset in PRESETS.values() for name in preset}
 DATA_SEED = 7
-"""Seed of simulations and of the fitted feature state: one state an origin, whatever the seed of a cell."""
+"""Seed of simulations, of the fitted feature state and of the choice of columns: one of each an origin, whatever the
+seed of a cell."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class Variant:
     Attributes:
         name: in tables and files.
         changes: path of a setting → its value, as `changed` reads them.
-        run: what is trained: the network with all that belongs to it, the baselines of a night, or the network and
-            after it the same network again on every label that had matured by the origin.
+        run: what is trained: a version as a night makes it, the boosted trees alone, or a version and after it its
+            network again on every label that had matured by the origin.
         stopping: rows that choose the epoch: those of the holdout's validation customers, or the same customers' rows
             at the latest training dates, which then train nothing. Calibration reads the holdout's in any case.
         why: what the variant asks, for the report.
@@ -126,7 +129,7 @@ def source_of(model: str) -> str:
 
 
 def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """The settings with some of them changed.
+    """The settings with some of them changed. Another preset replaces all settings that presets set.
 
     Args:
         settings: to start from.
@@ -137,6 +140,9 @@ def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
         ValueError: there is no such setting (the message names the nearest one), or the value does not fit.
     """
     values = settings.model_dump(mode="json")
+    if "preset" in changes:
+        kept = {name: value for name, value in values.items() if name not in OF_PRESETS}
+        values = Settings.model_validate({**kept, "preset": changes["preset"]}).model_dump(mode="json")
     for path, value in changes.items():
         _set(values, path.split("."), value, path)
     return Settings.model_validate(values)

@@ -1,4 +1,4 @@
-"""The labels at a snapshot t: one column a task, null where the customer is not eligible. Source: DATA §3."""
+"""The labels at a snapshot t: one column a task, null where the customer has none. Source: DATA §3."""
 
 from __future__ import annotations
 

@@ -13,8 +13,10 @@ from feature_assets.labels.constants import CATEGORY_CLASSES, CYCLE_EDGES, CYCLE
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import CONTRASTIVE, MULTICLASS, REGRESSION, UPLIFT_BY_CLASS
 from feature_assets.labels.lifts import highest_lift, index_of
+from feature_assets.labels.natural import Natural
 from feature_assets.labels.quantiles import ecdf
-from feature_assets.labels.task import Eligibility, ModelSettings, Reads, Task
+from feature_assets.labels.state import LabelState
+from feature_assets.labels.task import ACTIVE, ModelSettings, Reads, Task
 
 GROUP, HMM = "consumption", "behavior"
 
@@ -69,6 +71,10 @@ def _spend_quantiles(training: Training) -> dict[str, Any]:
     return {"spend_knots": knots, "spend_levels": levels}
 
 
+def _spend_of_quantile(labels: np.ndarray, state: LabelState) -> np.ndarray:
+    return np.expm1(np.interp(labels, state.spend_levels, state.spend_knots))
+
+
 def _brand_prediction(s: Snapshot) -> pl.Series:
     """The brands of the vocabulary bought in the window, by number of lines, ties by the vocabulary's order. Without
     such a brand a customer is masked."""
@@ -105,15 +111,17 @@ TASKS = (
         group=GROUP,
         label=_nba,
         classes=_first_taken_up,
+        none_class=NONE,
         model=ModelSettings("nll", HMM, 2.0, ("perslay", "unified_hgcn", "lightgcn"), out=NBA_CLASSES + 1),
     ),
     Task(
         name="spending_category",
         meaning="Category on which the customer spends most in the next {days} days, compared with the average "
-        "customer, among customers who buy.",
+        "customer, if they buy.",
         kind=MULTICLASS,
         group=GROUP,
-        eligibility=Eligibility("customers who buy in one of the classes in the next {days} days"),
+        eligibility=ACTIVE,
+        labelled="customers who buy in one of the classes in the next {days} days",
         label=_spending_category,
         classes=_category_names,
         fit=_category_shares,
@@ -132,6 +140,7 @@ TASKS = (
         name="spending_bucket",
         meaning="Spend less refunds in the next {days} days, as a quantile among all customers (0 lowest, 1 highest).",
         unit="quantile",
+        natural=Natural("currency", _spend_of_quantile),
         kind=REGRESSION,
         group=GROUP,
         label=_spending_bucket,
@@ -141,12 +150,12 @@ TASKS = (
     Task(
         name="category_uplift",
         meaning="Additional spend on each category in the {effect} days from the start of a campaign if the customer "
-        "receives it, among targets of a campaign that starts in the next {horizon} days.",
+        "receives it, for a campaign that starts in the next {horizon} days.",
         unit="currency",
         kind=UPLIFT_BY_CLASS,
         group=GROUP,
         window=effects.window,
-        eligibility=effects.ASSIGNED,
+        labelled=effects.ASSIGNED,
         label=effects.by_category,
         classes=_category_names,
         needs=("campaigns", "campaign_events"),
@@ -155,10 +164,11 @@ TASKS = (
     ),
     Task(
         name="brand_prediction",
-        meaning="Brands that the customer buys in the next {days} days, among customers who buy a known brand.",
+        meaning="Brands that the customer buys in the next {days} days if they buy a known brand.",
         kind=CONTRASTIVE,
         group=GROUP,
-        eligibility=Eligibility("customers who buy a known brand in the next {days} days"),
+        eligibility=ACTIVE,
+        labelled="customers who buy a known brand in the next {days} days",
         label=_brand_prediction,
         classes=_brand_names,
         fit=_brand_frequency,
@@ -167,11 +177,12 @@ TASKS = (
     Task(
         name="merchant_affinity",
         meaning="Share of the purchases of the next {days} days that the customer makes at their favourite merchant of "
-        "the past half year, among customers who buy.",
+        "the past half year if they buy.",
         unit="share of baskets",
         kind=REGRESSION,
         group=GROUP,
-        eligibility=Eligibility("customers with purchases in the last 180 and in the next {days} days"),
+        eligibility=ACTIVE,
+        labelled="customers with purchases in the last 180 and in the next {days} days",
         label=_merchant_affinity,
         model=ModelSettings("huber", HMM, 1.0, ("unified_hgcn", "temporal")),
     ),

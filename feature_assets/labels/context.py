@@ -16,8 +16,10 @@ import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.labels import facts
 from feature_assets.labels.constants import BRAND_CLASSES, CATEGORY_CLASSES
+from feature_assets.labels.past import Past
 from feature_assets.labels.state import LabelState
 
 MAX_ROWS = 200_000  # (customer, date) rows behind quantiles and edges; more training dates are thinned evenly
@@ -53,14 +55,19 @@ class Snapshot:
         return facts.known_customers(self.tables, self.as_of)
 
     @cached_property
+    def past(self) -> Past:
+        """What is known before t of the same customers, in the order of `known`."""
+        return Past(View(self.tables, self.as_of))
+
+    @cached_property
     def purchases(self) -> pl.DataFrame:
         """`facts.purchases`: purchases and spend around t [N]."""
         return facts.purchases(self.tables, self.as_of, self.known)
 
     @cached_property
-    def active_days(self) -> pl.DataFrame:
-        """`facts.active_days`, null without any: `customer`, `days`, `past_days` [N]."""
-        return self._joined(facts.active_days(self.tables, self.as_of))
+    def active_days(self) -> pl.Series:
+        """Days with a purchase or a session in [t, t + H) [N]."""
+        return self.per_customer(facts.active_days(self.tables, self.as_of), "days").fill_null(0)
 
     @cached_property
     def lines(self) -> pl.DataFrame:

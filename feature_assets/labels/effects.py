@@ -20,9 +20,9 @@ from feature_assets.data.dataset import DatasetConfig
 from feature_assets.labels.assignments import assignments, spend_before, spend_from
 from feature_assets.labels.constants import ACTIVE_DAYS, EFFECT_DAYS
 from feature_assets.labels.context import Snapshot
-from feature_assets.labels.task import Eligibility
 
-ASSIGNED = Eligibility("targets, or members of the control group, of a campaign that starts in the next {horizon} days")
+ASSIGNED = "targets, or members of the control group, of a campaign that starts in the next {horizon} days"
+"""Which rows of the uplift tasks have a label."""
 
 
 def window(dataset: DatasetConfig) -> int:

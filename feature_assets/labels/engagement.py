@@ -7,6 +7,8 @@ import polars as pl
 from feature_assets.labels import effects
 from feature_assets.labels.context import Snapshot
 from feature_assets.labels.kinds import BINARY, REGRESSION, UPLIFT
+from feature_assets.labels.natural import DAYS
+from feature_assets.labels.past import Past
 from feature_assets.labels.task import Eligibility, ModelSettings, Reads, Task, campaign_horizon
 
 GROUP, HMM = "engagement", "journey"
@@ -25,32 +27,46 @@ def _cvr(s: Snapshot) -> pl.Series:
 
 
 def _engagement(s: Snapshot) -> pl.Series:
-    return s.active_days.select(pl.col("days").cast(pl.Float64).log1p()).to_series()
+    return s.active_days.cast(pl.Float64).log1p()
 
 
-def _active_day_before(s: Snapshot) -> pl.Series:
-    return s.active_days["past_days"] > 0
+def _in_campaign_with_clicks(past: Past) -> pl.Series:
+    return past.in_campaign(without=past.view.dataset.click_kinds_off)
 
+
+IN_CAMPAIGN = Eligibility(
+    "members of a campaign known before the as-of date and not over then", Past.in_campaign, withheld=True
+)
+IN_CAMPAIGN_WITH_CLICKS = Eligibility(
+    "members of a campaign with a click label, known before the as-of date and not over then",
+    _in_campaign_with_clicks,
+    withheld=True,
+)
+HAS_ACTIVE_DAY = Eligibility(
+    "customers with a purchase or a session in the last {active} days", lambda past: past.active
+)
 
 TASKS = (
     Task(
         name="ctr",
-        meaning="At least one click on a campaign in the next {days} days, among customers who see one.",
+        meaning="At least one click on a campaign in the next {days} days if the customer is exposed to one.",
         kind=BINARY,
         group=GROUP,
         window=campaign_horizon,
-        eligibility=Eligibility("customers who see a campaign that has a click label in the next {days} days"),
+        eligibility=IN_CAMPAIGN_WITH_CLICKS,
+        labelled="customers who see a campaign that has a click label in the next {days} days",
         label=_ctr,
         needs=CAMPAIGN_TABLES,
         model=ModelSettings("focal", HMM, 1.0, ("perslay", "temporal", "unified_hgcn"), more={"focal_alpha": 0.25}),
     ),
     Task(
         name="cvr",
-        meaning="At least one conversion by a campaign in the next {days} days, among customers who see one.",
+        meaning="At least one conversion by a campaign in the next {days} days if the customer is exposed to one.",
         kind=BINARY,
         group=GROUP,
         window=campaign_horizon,
-        eligibility=Eligibility("customers who see a campaign in the next {days} days"),
+        eligibility=IN_CAMPAIGN,
+        labelled="customers who see a campaign in the next {days} days",
         label=_cvr,
         needs=CAMPAIGN_TABLES,
         model=ModelSettings(
@@ -65,23 +81,24 @@ TASKS = (
     Task(
         name="engagement",
         meaning="Number of days with a purchase or a session in the next {days} days, on a log scale (log of 1 + "
-        "days), among customers with such a day in the last {active} days.",
+        "days).",
         unit="log1p days",
+        natural=DAYS,
         kind=REGRESSION,
         group=GROUP,
-        eligibility=Eligibility("customers with a purchase or a session in the last {active} days", _active_day_before),
+        eligibility=HAS_ACTIVE_DAY,
         label=_engagement,
         model=ModelSettings("mse", HMM, 0.8, ("temporal",)),
     ),
     Task(
         name="uplift",
-        meaning="Additional spend in the {effect} days from the start of a campaign if the customer receives it, among "
-        "targets of a campaign that starts in the next {horizon} days.",
+        meaning="Additional spend in the {effect} days from the start of a campaign if the customer receives it, for a "
+        "campaign that starts in the next {horizon} days.",
         unit="currency",
         kind=UPLIFT,
         group=GROUP,
         window=effects.window,
-        eligibility=effects.ASSIGNED,
+        labelled=effects.ASSIGNED,
         label=effects.total,
         needs=CAMPAIGN_TABLES,
         default=False,

@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 
 from feature_assets.data.tables import Tables
-from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
 from feature_assets.events.window import Window
 from feature_assets.labels.constants import ACTIVE_DAYS, FAVOURITE_DAYS, LONG_WINDOWS, TIMES
+from feature_assets.labels.past import Past
 
 DECIMALS = 6  # of sums of money: without the last bits, which depend on how the rows of others lie in memory
 LINE = ("basket_id", "amount", "channel", "category_l1", "brand")
@@ -33,16 +33,16 @@ def known_customers(tables: Tables, t: date) -> pl.DataFrame:
 def purchases(tables: Tables, t: date, known: pl.DataFrame) -> pl.DataFrame:
     """One row a known customer, in the order of `known`: purchases around t by windows of H days.
 
-    joined_on; `active` (a purchase in the 56 days before t); `spend_past` (over these 56 days); `spend`, `spend_long`
+    joined_on; `active` (`Past.bought`); `spend_past` (over these 56 days); `spend`, `spend_long`
     (purchases and refunds in [t, t + H) and [t, t + 3H)); `bought_0`, `bought_1`, `bought_2` (a purchase in each of the
     three windows); `wait` (days to the next purchase, null when none in [t, t + H)); `timing` (weekday × 6-hour part of
     that purchase, 0–27).
     """
     h, n = tables.dataset.horizon_days, tables.customers
     view = View(tables, t)
-    past = view.recent_purchases(ACTIVE_DAYS)
-    spend_past = np.zeros(n)
-    spend_past[past.population.customer_of] = view.net_spend(ACTIVE_DAYS)
+    active, spend_past = np.zeros(n, dtype=np.bool_), np.zeros(n)
+    active[view.population.customer_of] = Past(view).bought.to_numpy()
+    spend_past[view.population.customer_of] = view.net_spend(ACTIVE_DAYS)
     long = Window(tables, t, LONG_WINDOWS * h)
     buyer, since, hour = long.times()
     bought = [_any(buyer[(since >= k * h) & (since < (k + 1) * h)], n) for k in range(LONG_WINDOWS)]
@@ -53,7 +53,7 @@ def purchases(tables: Tables, t: date, known: pl.DataFrame) -> pl.DataFrame:
     weekday = (t.weekday() + since[line]) % 7
     timing[next_buyer] = weekday * (len(TIMES) // 7) + np.floor(hour[line] / 6).astype(np.int64)
     columns = {
-        "active": _any(past.population.customer_of[past.row], n),
+        "active": active,
         **{f"bought_{k}": some for k, some in enumerate(bought)},
         "wait": wait,
         "timing": timing,
@@ -77,27 +77,12 @@ def _any(customer: np.ndarray, n: int) -> np.ndarray:
 
 
 def active_days(tables: Tables, t: date) -> pl.DataFrame:
-    """`customer`, `days` (active days in [t, t + H)), `past_days` (in the 56 days before t), of those who have any.
-
-    A day is active with a session or a purchase.
-    """
-    view, window = View(tables, t), Window(tables, t, tables.dataset.horizon_days)
-    past, after = [_days(view.baskets(ACTIVE_DAYS))], [window.baskets(()).select("customer", "day")]
+    """`customer`, `days` with a session or a purchase in [t, t + H), of those who have any."""
+    window = Window(tables, t, tables.dataset.horizon_days)
+    days = [window.baskets(()).select("customer", "day")]
     if tables.has("sessions"):
-        past.append(_days(view.events("sessions", (), longest=ACTIVE_DAYS)))
-        after.append(window.events("sessions", ()).select("customer", "day"))
-    counts = [
-        pl.concat(days).unique().group_by("customer").len(name).cast({name: pl.UInt32})
-        for days, name in ((after, "days"), (past, "past_days"))
-    ]
-    both = counts[0].join(counts[1], on="customer", how="full", coalesce=True)
-    return both.with_columns(pl.col("days", "past_days").fill_null(0))
-
-
-def _days(events: Events) -> pl.DataFrame:
-    """`customer`, `day` (days ago) of each event."""
-    customer = events.population.customer_of[events.row].astype(np.uint32)
-    return pl.DataFrame({"customer": customer, "day": events.days_ago})
+        days.append(window.events("sessions", ()).select("customer", "day"))
+    return pl.concat(days).unique().group_by("customer").len("days")
 
 
 def limit_use(tables: Tables, t: date) -> pl.DataFrame:

@@ -6,6 +6,7 @@ One class a kind; the tasks refer to its instances. What the model does with a k
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -49,8 +50,8 @@ class LabelKind(ABC):
     counted: ClassVar[Counted] = None
 
     @abstractmethod
-    def rate(self, label: pl.Series) -> dict[str, Any]:
-        """Columns of the base-rate table for labels without nulls, at least one."""
+    def rate(self, label: pl.Series, classes: Sequence[str]) -> dict[str, Any]:
+        """Columns of the base-rate table for labels without nulls, at least one; `classes` are the names by index."""
 
     @abstractmethod
     def leak_target(self, label: pl.Series) -> LeakTarget:
@@ -67,7 +68,7 @@ class Binary(LabelKind):
     name = "binary"
     dtype: ClassVar[pl.DataType] = pl.Int8()
 
-    def rate(self, label: pl.Series) -> dict[str, Any]:
+    def rate(self, label: pl.Series, classes: Sequence[str]) -> dict[str, Any]:
         """Share of ones."""
         return {"positive_rate": label.mean()}
 
@@ -83,11 +84,11 @@ class Multiclass(LabelKind):
     dtype: ClassVar[pl.DataType] = pl.Int16()
     counted: ClassVar[Counted] = "out"
 
-    def rate(self, label: pl.Series) -> dict[str, Any]:
+    def rate(self, label: pl.Series, classes: Sequence[str]) -> dict[str, Any]:
         """Classes present, and the most frequent one."""
         top = label.value_counts(sort=True).sort("count", label.name, descending=[True, False])
         share = top["count"][0] / label.len()
-        note = f"most frequent class {top[label.name][0]}: {share:.1%}"
+        note = f"most frequent: {classes[top[label.name][0]]} ({share:.1%})"
         return {"classes_present": label.n_unique(), "note": note}
 
     def leak_target(self, label: pl.Series) -> LeakTarget:
@@ -102,7 +103,7 @@ class Regression(LabelKind):
     name = "regression"
     dtype: ClassVar[pl.DataType] = pl.Float64()
 
-    def rate(self, label: pl.Series) -> dict[str, Any]:
+    def rate(self, label: pl.Series, classes: Sequence[str]) -> dict[str, Any]:
         """Mean in the label's unit."""
         return {"mean": label.mean()}
 
@@ -119,7 +120,7 @@ class Contrastive(Multiclass):
     dtype: ClassVar[pl.DataType] = pl.List(pl.Int32)
     counted: ClassVar[Counted] = "candidates"
 
-    def rate(self, label: pl.Series) -> dict[str, Any]:
+    def rate(self, label: pl.Series, classes: Sequence[str]) -> dict[str, Any]:
         """Mean number of candidates of a row, and how many occur at all."""
         return {
             "mean": label.list.len().mean(),
@@ -147,9 +148,9 @@ class UpliftByClass(Uplift):
     dtype: ClassVar[pl.DataType] = pl.List(pl.Float64)
     counted: ClassVar[Counted] = "out"
 
-    def rate(self, label: pl.Series) -> dict[str, Any]:
+    def rate(self, label: pl.Series, classes: Sequence[str]) -> dict[str, Any]:
         """Mean of the sum over the classes."""
-        return super().rate(label.list.sum()) | {"note": "mean of the sum over the classes"}
+        return super().rate(label.list.sum(), classes) | {"note": "mean of the sum over the classes"}
 
     def comparable(self, label: pl.Series) -> pl.Series:
         """The sum over the classes."""

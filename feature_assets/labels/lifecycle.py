@@ -12,6 +12,7 @@ from feature_assets.labels.constants import ACTIVE_DAYS, CENSORED_DAYS, LONG_WIN
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import BINARY, MULTICLASS, REGRESSION
 from feature_assets.labels.lifts import index_of
+from feature_assets.labels.natural import CURRENCY
 from feature_assets.labels.task import ACTIVE, ModelSettings, Reads, Task, three_horizons
 
 GROUP, HMM = "lifecycle", "lifecycle"
@@ -77,7 +78,7 @@ def _stage_edges(training: Training) -> dict[str, Any]:
 TASKS = (
     Task(
         name="churn",
-        meaning="No purchase in the next {days} days, among customers with a purchase in the last {active} days.",
+        meaning="No purchase in the next {days} days.",
         kind=BINARY,
         group=GROUP,
         eligibility=ACTIVE,
@@ -86,8 +87,7 @@ TASKS = (
     ),
     Task(
         name="retention",
-        meaning="At least one purchase in each of the next three periods of {horizon} days, among customers with a "
-        "purchase in the last {active} days.",
+        meaning="At least one purchase in each of the next three periods of {horizon} days.",
         kind=BINARY,
         group=GROUP,
         window=three_horizons,
@@ -117,6 +117,7 @@ TASKS = (
         name="ltv",
         meaning="Spend less refunds over the next {days} days, on a log scale (log of 1 + amount).",
         unit="log1p of the currency",
+        natural=CURRENCY,
         kind=REGRESSION,
         group=GROUP,
         window=three_horizons,

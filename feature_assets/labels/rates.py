@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -10,12 +11,13 @@ import polars as pl
 from feature_assets.data.tables import Tables
 from feature_assets.labels import facts
 from feature_assets.labels.registry import every_task
+from feature_assets.labels.state import LabelState
 from feature_assets.labels.task import Task
 
 RATES_SCHEMA = {
     "task": pl.String,
     "kind": pl.String,
-    "eligible": pl.Int64,
+    "labelled": pl.Int64,
     "positive_rate": pl.Float64,
     "mean": pl.Float64,
     "classes_present": pl.Int64,
@@ -23,18 +25,20 @@ RATES_SCHEMA = {
 }
 
 
-def base_rates(labels: pl.DataFrame) -> pl.DataFrame:
-    """One row a task: kind, `eligible` rows, `positive_rate` (binary), `mean` (regression, label's unit; brands: mean
+def base_rates(labels: pl.DataFrame, state: LabelState) -> pl.DataFrame:
+    """One row a task: kind, `labelled` rows, `positive_rate` (binary), `mean` (regression, label's unit; brands: mean
     number of distinct brands), `classes_present` (multiclass, brands), note."""
-    rows = [_rate(task, labels[task.name]) for task in every_task() if task.name in labels.columns]
+    classes = state.classes
+    on = [task for task in every_task() if task.name in labels.columns]
+    rows = [_rate(task, labels[task.name], classes.get(task.name, ())) for task in on]
     return pl.DataFrame(rows, schema=RATES_SCHEMA)
 
 
-def _rate(task: Task, label: pl.Series) -> dict[str, Any]:
+def _rate(task: Task, label: pl.Series, classes: Sequence[str]) -> dict[str, Any]:
     known = label.drop_nulls()
     row: dict[str, Any] = dict.fromkeys(RATES_SCHEMA)
-    row |= {"task": task.name, "kind": task.kind.name, "eligible": known.len(), "note": ""}
-    return row | (task.kind.rate(known) if known.len() else {"note": "no eligible row"})
+    row |= {"task": task.name, "kind": task.kind.name, "labelled": known.len(), "note": ""}
+    return row | (task.kind.rate(known, classes) if known.len() else {"note": "no row has a label"})
 
 
 def exposure_rates(tables: Tables, t: date) -> pl.DataFrame:

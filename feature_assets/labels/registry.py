@@ -77,10 +77,12 @@ def describe(dataset: DatasetConfig) -> list[dict[str, Any]]:
 
 def markdown(dataset: DatasetConfig) -> str:
     """A table of all tasks, as docs/tasks.md holds it, with the days of a data set."""
-    lines = ["| task | group | kind | days | meaning | label for | unit |", "|---|---|---|---|---|---|---|"]
+    columns = ("task", "group", "kind", "days", "meaning", "label for", "unit", "natural unit")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for t in _TASKS.values():
         entry = t.describe(dataset)
         name = t.name if t.default else f"{t.name} (off)"
-        cells = (entry["group"], entry["kind"], str(entry["window_days"]), entry["meaning"], entry["eligibility"])
-        lines.append(f"| {name} | {' | '.join(cells)} | {entry['unit'] or '–'} |")
+        cells = (entry["group"], entry["kind"], str(entry["window_days"]), entry["meaning"], entry["labelled"])
+        units = f"{entry['unit'] or '–'} | {entry['natural_unit'] or entry['unit'] or '–'}"
+        lines.append(f"| {name} | {' | '.join(cells)} | {units} |")
     return "\n".join(lines) + "\n"

@@ -17,6 +17,8 @@ from feature_assets.data.dataset import DatasetConfig
 from feature_assets.labels.constants import ACTIVE_DAYS, EFFECT_DAYS, LONG_WINDOWS
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import LabelKind
+from feature_assets.labels.natural import Natural
+from feature_assets.labels.past import Past
 
 Window = Callable[[DatasetConfig], int]
 """Length of a label window in days, from the description of the data set."""
@@ -39,20 +41,24 @@ def campaign_horizon(dataset: DatasetConfig) -> int:
 
 @dataclass(frozen=True)
 class Eligibility:
-    """The rows that have a label.
+    """The customers for whom a task is defined at t, by what is known before t.
 
     Attributes:
-        words: in plain language; may name {horizon}, {days} and {active}.
-        rows: a Boolean for each known customer (null = no); None where the label itself is null for the others.
+        words: in plain language; may name {active}. They end the task's sentence, unless everyone is eligible.
+        rows: True for each customer of the past's view who is eligible [N].
+        withheld: whether the prediction of all others stays out of the scores (null): it would answer a question that
+            does not arise for them.
     """
 
     words: str
-    rows: Callable[[Snapshot], pl.Series] | None = None
+    rows: Callable[[Past], pl.Series]
+    withheld: bool = False
 
 
-EVERYONE = Eligibility("every customer known before the as-of date")
-ACTIVE = Eligibility("customers with a purchase in the last {active} days", lambda s: s.purchases["active"])
-BUYERS = Eligibility("customers with a purchase in the next {days} days")
+EVERYONE = Eligibility("every customer known before the as-of date", Past.everyone)
+ACTIVE = Eligibility("customers with a purchase in the last {active} days", lambda past: past.bought)
+BUYERS = "customers with a purchase in the next {days} days"
+"""Which rows of a task about purchases have a label."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +98,20 @@ class Task:
 
     Attributes:
         name: unique; the name of the label column and of the score column.
-        meaning: one sentence in plain language; may name {days} (the window), {horizon} (H), {active} (56) and
-            {effect} (28 days).
+        meaning: what is predicted, in plain language; may name {days} (the window), {horizon} (H), {active} (56) and
+            {effect} (28 days). `sentence` adds for whom.
         unit: of the label, where the kind does not say it.
         kind: kind of the label.
         group: task group of the model.
         window: length of the label window; the label reads nothing at or after t + window.
-        eligibility: which rows have a label.
+        eligibility: the customers for whom the task is defined at t.
+        labelled: which rows have a label, in words, where they are not those of the eligible customers. It may look
+            ahead; the label itself is null for all others.
         label: the label of each known customer [N], in `Snapshot.known`'s order; null = no label.
         model: the model's settings.
         classes: names of the classes, fixed or fitted on training windows; None without classes.
+        none_class: the class that says that nothing happens; the scores name the likeliest of the others, too.
+        natural: the natural unit of a label on another scale, in which the scores state the expected value, too.
         fit: fields of `LabelState` that the label needs, fitted on training windows.
         needs: contract tables without which every label is null.
         default: whether the task is on unless a data set switches it off.
@@ -116,10 +126,20 @@ class Task:
     unit: str = ""
     window: Window = one_horizon
     eligibility: Eligibility = EVERYONE
+    labelled: str = ""
     classes: Sequence[str] | Callable[[Training], list[str]] | None = None
+    none_class: str | None = None
+    natural: Natural | None = None
     fit: Callable[[Training], dict[str, Any]] | None = None
     needs: tuple[str, ...] = ()
     default: bool = True
+
+    @property
+    def sentence(self) -> str:
+        """What is predicted, and for whom unless it is everyone."""
+        if self.eligibility == EVERYONE:
+            return self.meaning
+        return f"{self.meaning.removesuffix('.')}, among {self.eligibility.words}."
 
     def fitted_classes(self, training: Training) -> list[str] | None:
         """Names of the classes, None without classes."""
@@ -128,18 +148,25 @@ class Task:
         return self.classes(training) if callable(self.classes) else list(self.classes)
 
     def column(self, snapshot: Snapshot) -> pl.Series:
-        """The label column [N] in the kind's type; null for customers who are not eligible."""
-        if not self._answerable(snapshot):
+        """The label column [N] in the kind's type, null without a label: unless `labelled` says otherwise, for all who
+        are not eligible."""
+        fitted = self.classes is None or self.name in snapshot.state.classes
+        if not (fitted and self._sources(snapshot.past)):
             return pl.Series(self.name, [None] * snapshot.known.height, dtype=self.kind.dtype)
         label = self.label(snapshot).alias(self.name)
-        if self.eligibility.rows is not None:
-            eligible = self.eligibility.rows(snapshot).alias("eligible")
+        if not self.labelled:
+            eligible = self.eligible(snapshot.past).alias("eligible")
             label = pl.select(pl.when(eligible).then(label).alias(self.name)).to_series()
         return label.cast(self.kind.dtype)
 
-    def _answerable(self, snapshot: Snapshot) -> bool:
-        fitted = self.classes is None or self.name in snapshot.state.classes
-        return fitted and all(snapshot.tables.has(table) for table in self.needs)
+    def eligible(self, past: Past) -> pl.Series:
+        """Whether the task is defined at t for each customer of the past's view: Boolean [N], by what is known before
+        t. Without the tables that the task needs it is defined for nobody."""
+        rows = self.eligibility.rows(past) if self._sources(past) else ~past.everyone()
+        return rows.alias(self.name)
+
+    def _sources(self, past: Past) -> bool:
+        return all(past.view.has(table) for table in self.needs)
 
     def for_model(self, classes: int | None = None) -> dict[str, Any]:
         """Plain values for `TaskConfig.from_dict` of `ple_model.tasks`.
@@ -160,20 +187,27 @@ class Task:
         }
         if classes is not None and self.kind.counted is not None:
             values[self.kind.counted] = classes
+        if self.none_class is not None:
+            values["none_class"] = self.none_class
         return values
 
     def describe(self, dataset: DatasetConfig) -> dict[str, Any]:
-        """The entry of `tasks.json`: name, meaning, unit, kind, group, window_days, eligibility, and fixed classes."""
+        """The entry of `tasks.json`: name, meaning (`sentence`), unit, natural_unit (empty where the unit is natural or
+        the kind says it), kind, group, window_days, eligibility, withheld, labelled, and fixed classes."""
         window = self.window(dataset)
         values = {"days": window, "horizon": dataset.horizon_days, "active": ACTIVE_DAYS, "effect": EFFECT_DAYS}
+        eligible = self.eligibility.words.format(**values)
         described: dict[str, Any] = {
             "name": self.name,
-            "meaning": self.meaning.format(**values),
+            "meaning": self.sentence.format(**values),
             "unit": self.unit,
+            "natural_unit": self.natural.unit if self.natural else "",
             "kind": self.kind.name,
             "group": self.group,
             "window_days": window,
-            "eligibility": self.eligibility.words.format(**values),
+            "eligibility": eligible,
+            "withheld": self.eligibility.withheld,
+            "labelled": self.labelled.format(**values) or eligible,
         }
         if self.classes is not None and not callable(self.classes):
             described["classes"] = list(self.classes)

@@ -11,7 +11,7 @@ from feature_assets.labels.constants import TIMES
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import MULTICLASS, REGRESSION
 from feature_assets.labels.lifts import highest_lift
-from feature_assets.labels.task import BUYERS, Eligibility, ModelSettings, Task
+from feature_assets.labels.task import ACTIVE, BUYERS, Eligibility, ModelSettings, Task
 
 GROUP, HMM = "value", "behavior"
 
@@ -48,6 +48,10 @@ def _channel_shares(training: Training) -> dict[str, Any]:
     return {"channel_shares": [count / max(len(stated), 1) for count in counts]}
 
 
+HAS_LIMIT = Eligibility(
+    "customers with a statement that has a limit in the last {active} days", lambda past: past.has_limit
+)
+
 TASKS = (
     Task(
         name="balance_util",
@@ -55,17 +59,19 @@ TASKS = (
         unit="share of the limit",
         kind=REGRESSION,
         group=GROUP,
-        eligibility=Eligibility("customers with a statement that has a limit in the next {days} days"),
+        eligibility=HAS_LIMIT,
+        labelled="customers with a statement that has a limit in the next {days} days",
         label=_balance_util,
         needs=("balances",),
         model=ModelSettings("huber", HMM, 1.0, ("temporal",)),
     ),
     Task(
         name="channel",
-        meaning="Channel that characterises the customer's purchases in the next {days} days, among customers who buy.",
+        meaning="Channel that characterises the customer's purchases in the next {days} days if they buy.",
         kind=MULTICLASS,
         group=GROUP,
-        eligibility=BUYERS,
+        eligibility=ACTIVE,
+        labelled=BUYERS,
         label=_channel,
         classes=_channels,
         fit=_channel_shares,
@@ -73,11 +79,12 @@ TASKS = (
     ),
     Task(
         name="timing",
-        meaning="Weekday and part of the day (six hours each) of the next purchase, among customers who buy in the "
-        "next {days} days.",
+        meaning="Weekday and part of the day (six hours each) of the next purchase if the customer buys in the next "
+        "{days} days.",
         kind=MULTICLASS,
         group=GROUP,
-        eligibility=BUYERS,
+        eligibility=ACTIVE,
+        labelled=BUYERS,
         label=_timing,
         classes=TIMES,
         model=ModelSettings("nll", HMM, 0.8, ("temporal",), out=len(TIMES)),

@@ -8,12 +8,13 @@ import polars as pl
 
 from feature_assets import registry
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.labels import eligible
 from pipeline.assets.common import SCORING, asset_options, checked
 from pipeline.assets.features import MATRIX, STATE_IN_USE, STATE_VERSION, champion_state
 from pipeline.reports.describe import frame_metadata, markdown
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
-from pipeline.scores import distribution, find_problems, score_matrix, score_meanings
+from pipeline.scores import distribution, find_problems, score_matrix, score_meanings, top_lists, with_eligibility
 
 SCORES = dg.AssetKey("scores")
 
@@ -24,7 +25,8 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
     @dg.asset(
         key=SCORES,
         partitions_def=partitions,
-        description=f"One row a customer: calibrated predictions with their uncertainty. {dataset.notice}",
+        description="One row a customer: calibrated predictions, whether the customer is eligible for each, and their "
+        f"uncertainty. {dataset.notice}",
         ins={"matrix": dg.AssetIn(MATRIX)},
         check_specs=[dg.AssetCheckSpec("complete_and_sound", asset=SCORES, blocking=True)],
         **asset_options(SCORING, "pytorch", "parquet"),
@@ -43,17 +45,19 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
                 f"hindsight: version {champion.version} was trained on events up to {champion.as_of}, after {day}; "
                 "these scores are marked and enter neither monitoring nor promotion"
             )
-        frame = score_matrix(matrix, champion.folder).with_columns(
+        tasks = tracking.read_json(champion, "tasks.json")
+        view, names = lake.view(context.partition_key), [task["name"] for task in tasks]
+        scored = score_matrix(matrix, champion.folder)
+        frame = with_eligibility(scored, eligible(view, names), tasks).with_columns(
             pl.lit(hindsight).alias("hindsight"),
             pl.lit(champion.version).alias("model_version"),
             pl.lit(champion.state_version).alias("state_version"),
             pl.lit(context.run_id).alias("run_id"),
         )
-        problems = find_problems(frame, lake.view(context.partition_key).customers["customer_id"])
+        problems = find_problems(frame, view.customers["customer_id"], tasks)
         if problems:
             raise dg.Failure("scores are not published: " + "; ".join(problems), allow_retries=False)
         frame = _keep_equal_rows(frame, lake, context.partition_key)
-        tasks = tracking.read_json(champion, "tasks.json")
         version = {"model version": champion.version, "trained as of": champion.as_of.isoformat()}
         context.log_event(  # the lineage shows the version in use although this night trains nothing
             dg.AssetObservation(
@@ -70,7 +74,8 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
                 **version,
                 "mlflow run": champion.run_id,
                 "hindsight": hindsight,
-                "distribution": markdown(distribution(frame, [task["name"] for task in tasks])),
+                "distribution over eligible customers": markdown(distribution(frame, names)),
+                "highest predictions of eligible customers": markdown(top_lists(frame, names)),
                 "notice": dataset.notice,
             },
         )

@@ -95,7 +95,7 @@ def build_training_set(context: Context, lake: Lake, settings: GivenSettings) ->
             "dagster/row_count": labels.height,
             "rows by role": markdown(training_set.role_table(labels)),
             "labels by task": markdown(training_set.label_table(labels, plan)),
-            "base rates of the training rows": markdown(training_set.training_base_rates(labels)),
+            "base rates of the training rows": markdown(training_set.training_base_rates(labels, work.label_state())),
         },
         check_results=[checked("no_label_leaks", not leaks["leaks"].any(), trees=markdown(leaks))],
     )

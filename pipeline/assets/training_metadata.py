@@ -90,7 +90,7 @@ def reason_table(evaluation: Evaluation, shown: int = 5) -> pl.DataFrame:
 
 
 def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
-    """The comparison with the baselines, reliability, gates, inputs, reasons and concepts, as far as they are there."""
+    """The comparison with the baselines, reliability, totals in natural units, gates, inputs, reasons and concepts."""
     shown: dict[str, Any] = {
         "comparison": markdown(pl.DataFrame(evaluation.table)),
         "verdict": dg.MetadataValue.md(evaluation.summary()),
@@ -98,6 +98,8 @@ def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
         "reliability": plots.as_markdown(plots.reliability(evaluation.reliability)),
         "gates": plots.as_markdown(plots.gate_heatmap(evaluation.gates)),
     }
+    if evaluation.totals:
+        shown["totals in natural units"] = markdown(pl.DataFrame(evaluation.totals, infer_schema_length=None))
     shown |= {f"by {by}": markdown(frame) for by, frame in group_tables(evaluation).items()}
     if evaluation.experts:
         shown["experts by segment and cluster"] = plots.as_markdown(plots.expert_heatmap(evaluation.experts))

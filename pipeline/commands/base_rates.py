@@ -27,7 +27,7 @@ def base_rates(as_of: str | None, data_dir: Path | None) -> None:
     rows = labels.compute_labels(tables, day, fitted, known_until=dataset.covers_until)
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=60, tbl_hide_dataframe_shape=True):
         click.echo(f"{rows.height:,} customers known at {day}")
-        click.echo(str(labels.base_rates(rows).drop("kind")))
+        click.echo(str(labels.base_rates(rows, fitted).drop("kind")))
         click.echo("exposures (customer × campaign) that start in the campaign window")
         click.echo(str(labels.exposure_rates(tables, day)))
     click.echo(dataset.notice)

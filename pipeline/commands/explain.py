@@ -60,6 +60,7 @@ def explain_customer(customer: str, as_of: str | None, form: str, output: Path |
     settings, _ = deployment()
     import polars as pl
 
+    from pipeline.assets.features import STATE_VERSION
     from pipeline.reasons import BACKGROUND, customer_reasons
     from pipeline.reports.pages.customer import customer_page
     from pipeline.scores import score_meanings
@@ -70,15 +71,14 @@ def explain_customer(customer: str, as_of: str | None, form: str, output: Path |
     row = scores.filter(pl.col("customer_id") == customer)
     if row.is_empty():
         raise click.ClickException(f"no customer {customer!r} among the {scores.height:,} that were scored as of {day}")
-    champion = _champion(tracking)
-    if row["model_version"][0] != champion.version:
-        raise click.ClickException(
-            f"the scores of {day} are of version {row['model_version'][0]}, the champion is version "
-            f"{champion.version}: run the night of that date again"
-        )
+    version = tracking.version(row["model_version"][0])
     matrix = pl.read_parquet(lake.partition("features/matrix", day) / "*.parquet", hive_partitioning=False)
-    tasks = tracking.read_json(champion, "tasks.json")
-    reasons = customer_reasons(matrix, champion.folder, customer)
+    if matrix[STATE_VERSION][0] != version.state_version:
+        raise click.ClickException(
+            f"the features of {day} were computed anew since version {version.version} scored it"
+        )
+    tasks = tracking.read_json(version, "tasks.json")
+    reasons = customer_reasons(matrix, version.folder, customer)
     named = {reason["source"] for found in reasons for reason in found["reasons"]}
     values = _natural_values(lake, day, customer, named)
     page = customer_page(row.row(0, named=True), tasks, reasons, values, score_meanings(tasks), BACKGROUND)

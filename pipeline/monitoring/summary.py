@@ -11,9 +11,11 @@ from pipeline.resources.tracking import RegisteredVersion
 from pipeline.training.evaluation import Evaluation
 
 LEGEND = (
-    "Model and baselines on test rows later than every training label. The model is ▲ better or ▼ worse than the\n"
-    "baseline beyond the 95 % interval of their paired difference by customer, = level. ↑ higher, ↓ lower is better."
-    "\nu: mean uncertainty tonight; fallback: share of rows that carry their cluster's base rate."
+    "Model and baselines on test rows later than every training label. The model is ▲ ahead of or ▼ behind the\n"
+    "baseline beyond the 95 % interval of their paired difference by customer; else = level where the difference is\n"
+    "within the task's margin, ○ open where it is not. ↑ higher, ↓ lower is better."
+    "\nTonight, over the customers for whom a task is defined: u, mean uncertainty (– where it ranks no errors);"
+    "\nfallback, share of rows that carry their cluster's base rate."
 )
 SUMMARY = "summary.json"
 TRAINING_FAILED = "training failed"
@@ -38,10 +40,10 @@ def summarise(
     tasks = []
     for row in evaluation.table:
         measured = {name: value for name, value in row.items() if name != "customers"}
-        u, fallback = scores.select(pl.col(f"{row['task']}__u").mean(), pl.col(f"{row['task']}__fallback").mean()).row(
-            0
-        )
-        tasks.append({**measured, "mean u": f"{u:.2f}", "fallback": f"{fallback:.1%}"})
+        eligible = scores.filter(pl.col(f"{row['task']}__eligible"))
+        formats = {"mean u": ("u", ".2f"), "fallback": ("fallback", ".1%")}
+        shown = {title: _mean(eligible[f"{row['task']}__{name}"], form) for title, (name, form) in formats.items()}
+        tasks.append({**measured, **shown})
     hindsight = champion.as_of > date.fromisoformat(as_of)
     facts = {
         "as-of date": as_of + ("  (hindsight: the model knows later events)" if hindsight else ""),
@@ -61,3 +63,9 @@ def summarise(
         "legend": LEGEND,
         "notice": dataset.notice,
     }
+
+
+def _mean(column: pl.Series, form: str) -> str:
+    """The mean as text; – without a value."""
+    mean = column.cast(pl.Float64).mean()
+    return f"{mean:{form}}" if isinstance(mean, float) else "–"

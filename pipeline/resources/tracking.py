@@ -197,6 +197,10 @@ class Tracking(dg.ConfigurableResource):
         versions = self.client.search_model_versions(f"name = '{MODEL}' and run_id = '{run_id}'")
         return self._describe(versions[0]) if versions else None
 
+    def version(self, number: str) -> RegisteredVersion:
+        """The version of that number. Raises MLflow's `MlflowException` for an unknown one."""
+        return self._describe(self.client.get_model_version(MODEL, number))
+
     def set_alias(self, alias: str, version: str) -> None:
         """Point an alias at a version."""
         self.client.set_registered_model_alias(MODEL, alias, version)

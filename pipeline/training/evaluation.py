@@ -8,28 +8,32 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from feature_assets.data.tables import Tables
+from feature_assets.labels import LabelState, get_task
 from pipeline.reasons import SAMPLE_ROWS, sample_reasons
 from pipeline.reports import plots
 from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
 from pipeline.training import baselines
-from pipeline.training.model import tensors
+from pipeline.training.model import natural_inverses, tensors
 from pipeline.training.row_groups import Groups, row_groups
 from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
+from ple_model.evaluation.verdict import Verdict
 
 if TYPE_CHECKING:
+    from ple_model.boosting.boosted import Boosted
     from ple_model.epochs import Network
     from ple_model.evaluation.compare import Comparison
+    from ple_model.inputs import Inputs
     from ple_model.serving.bundle import Bundle
-    from ple_model.serving.scorer import Predicted
+    from ple_model.serving.scorer import Predicted, Scorer
     from ple_model.training.data import TensorTable
 
 MODEL = "model"
@@ -44,14 +48,14 @@ Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 class Evaluation:
     """The metrics of a candidate and its baselines, as JSON can hold them.
 
-    table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → better, level,
-    worse or unknown, of the model: what is registered, and for a blend its network alone and its trees alone are among
-    the baselines. gates: task → expert → mean weight. reliability: task → bins of (predicted,
-    observed, rows). notes: task → a remark of LightGBM. inputs: the loss that shuffling an input adds to a task
-    (`permutation_importance`). groups: the model's headline metric by segment, tenure and cluster. experts: the shares
-    of the experts in each task's gate by segment and cluster (`expert_shares`). reasons, examples: what moves the
-    predictions of each task over a sample of rows (`sample_reasons`). concepts: latents of the autoencoder, most
-    selective first, as text; concept_statistics: `Decomposition`; both empty without one.
+    table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → `verdict` of the
+    model: what is registered, and for a blend its network alone and its trees alone are among the baselines. gates:
+    task → expert → mean weight. reliability: task → bins of (predicted, observed, rows). notes: task → a remark of
+    LightGBM. inputs: the loss that shuffling an input adds to a task (`permutation_importance`). groups: the model's
+    headline metric by segment, tenure and cluster. totals: task, unit and the `Totals` of the model's values in natural
+    units. experts: the shares of the experts in each task's gate by segment and cluster (`expert_shares`). reasons,
+    examples: what moves the predictions of each task over a sample of rows (`sample_reasons`). concepts: latents of
+    the autoencoder, most selective first, as text; concept_statistics: `Decomposition`; both empty without one.
     """
 
     table: list[dict[str, str]]
@@ -67,6 +71,7 @@ class Evaluation:
     experts: list[dict[str, Any]] = field(default_factory=list)
     reasons: list[dict[str, Any]] = field(default_factory=list)
     examples: list[dict[str, Any]] = field(default_factory=list)
+    totals: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -78,10 +83,14 @@ class Evaluation:
         inputs: Sequence[dict[str, Any]] = (),
         concepts: tuple[list[dict[str, Any]], dict[str, float]] = ([], {}),
         groups: Sequence[dict[str, Any]] = (),
+        totals: Sequence[dict[str, Any]] = (),
+        classes: Mapping[str, Sequence[str]] | None = None,
         explained: Mapping[str, list[dict[str, Any]]] | None = None,
     ) -> Self:
-        """From the comparisons by task; `explained` holds experts, reasons and examples."""
+        """From the comparisons by task; `classes`: task → names of its classes, brands or outputs; `explained`:
+        experts, reasons and examples."""
         from ple_model.evaluation.compare import table
+        from ple_model.tasks import kind_of
 
         rows = table(comparisons)
         columns = dict.fromkeys(name for row in rows for name in row)
@@ -89,11 +98,12 @@ class Evaluation:
         verdicts: dict[str, dict[str, str]] = {}
         for comparison in comparisons:
             models = {MODEL: comparison.metrics}
-            for name, against in comparison.baselines.items():
-                verdicts.setdefault(name, {})[comparison.task] = against.verdict
-                models[name] = against.metrics
+            kind, names = kind_of(comparison.kind), (classes or {}).get(comparison.task, ())
+            for baseline, against in comparison.baselines.items():
+                verdicts.setdefault(baseline, {})[comparison.task] = against.verdict
+                models[baseline] = against.metrics
             metrics += [
-                {"task": comparison.task, "model": model, "metric": metric, "value": value}
+                {"task": comparison.task, "model": model, "metric": kind.metric_title(metric, names), "value": value}
                 for model, measured in models.items()
                 for metric, value in measured.values.items()
             ]
@@ -108,6 +118,7 @@ class Evaluation:
             concepts=concepts[0],
             concept_statistics=concepts[1],
             groups=list(groups),
+            totals=list(totals),
             **(explained or {}),
         )
 
@@ -123,14 +134,14 @@ class Evaluation:
         return cls(**content, reliability=bins)
 
     def summary(self) -> str:
-        """Counts of tasks on which the model is better, level or worse than each baseline, and those that it loses."""
+        """Counts of the verdicts against each baseline, and the tasks on which the model is behind."""
         lines = []
         for baseline, by_task in self.verdicts.items():
-            count = {v: [task for task, given in by_task.items() if given == v] for v in ("better", "level", "worse")}
-            lost = f" (worse: {', '.join(count['worse'])})" if count["worse"] else ""
+            count = {v: [task for task, given in by_task.items() if given == v] for v in get_args(Verdict)}
+            lost = f" (behind: {', '.join(count['behind'])})" if count["behind"] else ""
             lines.append(
-                f"- against {baseline}: better on {len(count['better'])}, level on {len(count['level'])}, "
-                f"worse on {len(count['worse'])} of {len(by_task)} tasks{lost}"
+                f"- against {baseline}: ahead on {len(count['ahead'])}, level on {len(count['level'])}, "
+                f"behind on {len(count['behind'])}, open on {len(count['open'])} of {len(by_task)} tasks{lost}"
             )
         return "\n".join([*lines, *(f"- LightGBM, {task}: {note}" for task, note in self.notes.items())])
 
@@ -139,7 +150,6 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     """Predict the test rows with the bundle and with every baseline, compare, and save the result."""
     from ple_model.evaluation.breakdown import breakdown
     from ple_model.evaluation.compare import compare
-    from ple_model.serving.blend import tree_predictions
     from ple_model.serving.bundle import load_bundle
     from ple_model.serving.scorer import Scorer
     from ple_model.tasks import kind_of
@@ -147,9 +157,8 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     scorer = Scorer(load_bundle(workspace.bundle))
     test = tensors(workspace, "test", scorer.config)
     rows = pl.concat([part for part, _ in rows_of(workspace, "test", ["customer_id", "as_of"])])
-    predicted = scorer.predict(test.inputs)
     trees = workspace.trees()
-    grown = tree_predictions(trees, test.inputs, scorer.config.inputs)
+    predicted, models = side_by_side(scorer, trees, test.inputs)
     past = baselines.past_brands(tables, rows, workspace.label_state().classes.get("brand_prediction", []))
     grouped = row_groups(tables, rows, test)
     comparisons = []
@@ -157,14 +166,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     groups = []
     for task in scorer.config.tasks:
         labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
-        kind, halves = kind_of(task), scorer.bundle.calibration[task.name].halves
-        assert halves is not None  # every training grows trees
-        predictions = {
-            MODEL: predicted.predictions[task.name],
-            baselines.CONSTANT: trees[task.name].constants(len(test)),
-            baselines.NETWORK: predicted.network[task.name],
-            baselines.BOOSTING: kind.in_range(halves.trees.apply(kind.outputs_of(grown[task.name]))),
-        }
+        kind, predictions = kind_of(task), models[task.name]
         own_past = kind.own_past(past, predictions[baselines.CONSTANT][0])
         if own_past is not None:
             predictions[baselines.OWN_PAST] = own_past
@@ -199,11 +201,78 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     model = scorer.bundle.model
     importance = input_importance(model, test, settings.seed, log)
     notes = {name: boosted.note for name, boosted in trees.items()}
-    latents = concept_rows(model, test, rows)
+    classes = scorer.bundle.classes
+    latents = concept_rows(model, test, rows, classes)
+    totals = total_rows(predicted.natural, test, rows["customer_id"], workspace.label_state(), settings)
     explained = explanations(scorer.bundle, predicted, test, rows, grouped, settings.seed, log)
-    result = Evaluation.of(comparisons, predicted.gates, curves, notes, importance, latents, groups, explained)
+    result = Evaluation.of(
+        comparisons,
+        predicted.gates,
+        curves,
+        notes,
+        importance,
+        latents,
+        groups,
+        totals=totals,
+        classes=classes,
+        explained=explained,
+    )
     result.save(workspace.evaluation)
     return result
+
+
+def total_rows(
+    natural: Mapping[str, NDArray[np.float64]],
+    test: "TensorTable",
+    customers: pl.Series,
+    label_state: LabelState,
+    settings: Settings,
+) -> list[dict[str, Any]]:
+    """Task, unit and `Totals` of the values in natural units [R] over the test rows that have a label."""
+    from ple_model.evaluation.totals import compare_totals
+
+    rows = []
+    for task, inverse in natural_inverses(label_state, natural).items():
+        labels, mask = test.targets.values[task].numpy(), test.targets.mask[task].numpy()
+        if mask.any():
+            totals = compare_totals(
+                natural[task][mask],
+                inverse(labels[mask].astype(np.float64)),
+                customers.to_numpy()[mask],
+                resamples=settings.bootstrap_resamples,
+                seed=settings.seed,
+            )
+            declared = get_task(task).natural
+            rows.append({"task": task, "unit": declared.unit if declared else "", **asdict(totals)})
+    return rows
+
+
+def side_by_side(
+    scorer: "Scorer", trees: "Mapping[str, Boosted]", inputs: "Inputs"
+) -> "tuple[Predicted, dict[str, dict[str, NDArray]]]":
+    """What the scorer predicts; and task → model → predictions, of the registered version (`MODEL`) and of its parts:
+    network alone, trees alone, the constant of the training rows.
+
+    Args:
+        scorer: of the bundle.
+        trees: of every task, blended in or not.
+        inputs: the rows to predict.
+    """
+    from ple_model.serving.blend import tree_predictions
+    from ple_model.tasks import kind_of
+
+    predicted, grown = scorer.predict(inputs), tree_predictions(trees, inputs, scorer.config.inputs)
+    models = {}
+    for task in scorer.config.tasks:
+        kind, halves = kind_of(task), scorer.bundle.calibration[task.name].halves
+        assert halves is not None  # every training grows trees
+        models[task.name] = {
+            MODEL: predicted.predictions[task.name],
+            baselines.CONSTANT: trees[task.name].constants(len(inputs)),
+            baselines.NETWORK: predicted.network[task.name],
+            baselines.BOOSTING: kind.in_range(halves.trees.apply(kind.outputs_of(grown[task.name]))),
+        }
+    return predicted, models
 
 
 def input_importance(
@@ -245,7 +314,7 @@ def last_rows(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def concept_rows(
-    model: "Network", test: "TensorTable", rows: pl.DataFrame
+    model: "Network", test: "TensorTable", rows: pl.DataFrame, classes: Mapping[str, Sequence[str]]
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """The features and tasks behind the autoencoder's most selective latents, each customer at their last test date;
     nothing of a model without one."""
@@ -259,7 +328,7 @@ def concept_rows(
     last = last_rows(rows)
     chosen = last[spread_rows(len(last), CONCEPT_CUSTOMERS).tolist()]
     at = torch.from_numpy(chosen["at"].to_numpy().astype(np.int64))
-    latents, statistics = concepts(model, test.inputs.index(at), chosen["customer_id"].to_list())
+    latents, statistics = concepts(model, test.inputs.index(at), chosen["customer_id"].to_list(), classes)
 
     def text(pairs: list[dict[str, Any]]) -> str:
         return ", ".join(f"{pair['name']} {pair['correlation']:+.2f}" for pair in pairs[:3])

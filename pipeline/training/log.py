@@ -1,5 +1,6 @@
 """A training in MLflow: its run, its epochs, parameters, data digests, evaluation and figures."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
@@ -19,6 +20,9 @@ from pipeline.training.workspace import Workspace
 if TYPE_CHECKING:
     from ple_model.training.report import EpochReport
     from ple_model.training.trainer import FitResult
+
+NOT_IN_A_NAME = re.compile(r"[^\w\-. ]")
+"""What MLflow refuses in the name of a metric; names of classes may hold anything."""
 
 
 def open_run(workspace: Workspace, tracking: Tracking, as_of: date, tags: Mapping[str, str]) -> str:
@@ -108,7 +112,9 @@ def log_evaluation(evaluation: Evaluation, tracking: Tracking, run_id: str) -> N
     values = {}
     for row in evaluation.metrics:
         suffix = "" if row["model"] == MODEL else "/" + row["model"].replace(" ", "_")
-        values[f"test/{row['task']}/{row['metric']}{suffix}"] = row["value"]
+        metric = NOT_IN_A_NAME.sub("_", row["metric"])
+        values[f"test/{row['task']}/{metric}{suffix}"] = row["value"]
+    values |= {f"test/{row['task']}/total_predicted_over_observed": row["ratio"] for row in evaluation.totals}
     tracking.log_metrics(run_id, values)
     tracking.log_json(run_id, asdict(evaluation), "evaluation.json")
     figures = {

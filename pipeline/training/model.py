@@ -10,6 +10,7 @@ from feature_assets.build import groups_of
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.group import PADDING
 from feature_assets.labels import LabelState, describe, get_task, relations
+from feature_assets.labels.natural import Natural
 from feature_assets.snapshots import SnapshotPlan
 from feature_assets.state import FeatureState
 from pipeline.resources.files import publish_json
@@ -21,6 +22,7 @@ from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
     from ple_model.config import InputConfig, ModelConfig, SideConfig
+    from ple_model.evaluation.calibration.natural import Inverse
     from ple_model.interpretation.parts import Parts
     from ple_model.training.data import TensorTable
     from ple_model.training.report import EpochReport
@@ -91,6 +93,16 @@ def network_for(settings: Settings, tasks: Iterable[str], counts: Mapping[str, i
     return values
 
 
+def natural_inverses(state: LabelState, tasks: Iterable[str]) -> "dict[str, Inverse]":
+    """Task → the way from its labels to their natural unit, for the tasks whose labels are on another scale."""
+    declared = {name: get_task(name).natural for name in tasks}
+    return {name: _with_state(natural, state) for name, natural in declared.items() if natural is not None}
+
+
+def _with_state(natural: Natural, state: LabelState) -> "Inverse":
+    return lambda values: natural.inverse(values, state)
+
+
 def model_columns(inputs: "InputConfig") -> list[str]:
     """Columns of the feature matrix that the model reads, `customer_id` first."""
     from ple_model.serving.scorer import side_columns
@@ -158,7 +170,9 @@ def train(
     def write(folder: Path) -> None:
         described = {task["name"]: task for task in describe(dataset)}
         network = at_epochs(model, result.epochs, result.weights)
-        finish(network, training, validation, folder, classes, meta, described, grown, blended=settings.blend == "auto")
+        inverses = natural_inverses(label_state, (task.name for task in config.tasks))
+        blended = settings.blend == "auto"
+        finish(network, training, validation, folder, classes, meta, described, grown, blended, inverses)
         complete_bundle(folder, state, label_state, dataset)
 
     workspace.save_bundle(write)

@@ -22,14 +22,14 @@ Rule = Callable[[Evaluation], Verdict]
 
 
 def beats_the_constant(evaluation: Evaluation) -> Verdict:
-    """Better than the constant on more tasks of the test rows than worse."""
+    """Ahead of the constant on more tasks of the test rows than behind it."""
     verdicts = evaluation.verdicts["constant"]
-    worse = sorted(task for task, verdict in verdicts.items() if verdict == "worse")
-    better = sum(verdict == "better" for verdict in verdicts.values())
-    reason = f"better than the constant on {better} of {len(verdicts)} tasks, worse on {len(worse)}"
-    if worse:
-        reason += f" ({', '.join(worse)})"
-    return Verdict(better > len(worse), reason)
+    behind = sorted(task for task, verdict in verdicts.items() if verdict == "behind")
+    ahead = sum(verdict == "ahead" for verdict in verdicts.values())
+    reason = f"ahead of the constant on {ahead} of {len(verdicts)} tasks, behind on {len(behind)}"
+    if behind:
+        reason += f" ({', '.join(behind)})"
+    return Verdict(ahead > len(behind), reason)
 
 
 RULES: tuple[Rule, ...] = (beats_the_constant,)

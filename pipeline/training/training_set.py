@@ -8,7 +8,7 @@ import polars as pl
 from feature_assets.build import assemble, compute_all
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
-from feature_assets.labels import base_rates, compute_labels, fit_labels, leak_check
+from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check
 from feature_assets.snapshots import SnapshotPlan
 from pipeline.training.workspace import Workspace
 
@@ -94,6 +94,6 @@ def label_table(labels: pl.DataFrame, plan: SnapshotPlan) -> pl.DataFrame:
     return wide.with_columns(pl.Series("window in days", list(plan.windows.values())))
 
 
-def training_base_rates(labels: pl.DataFrame) -> pl.DataFrame:
+def training_base_rates(labels: pl.DataFrame, state: LabelState) -> pl.DataFrame:
     """Base rates of the usable training labels."""
-    return base_rates(labels.filter(pl.col("role") == "train").drop("role"))
+    return base_rates(labels.filter(pl.col("role") == "train").drop("role"), state)

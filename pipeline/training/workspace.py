@@ -111,11 +111,11 @@ class Workspace:
         return pl.read_parquet(self.folder / "labels.parquet")
 
     def for_another_model(self, folder: Path) -> "Workspace":
-        """A workspace in `folder` that reads this one's states, snapshots and labels through links: several models are
-        trained on one training set. Files that it has already stay; what it writes stays its own."""
+        """A workspace in `folder` that reads this one's states, training set, columns and trees through links: several
+        models are trained on them. Files that it has already stay; what it writes stays its own."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("state", "label_state.json", "snapshots", "labels.parquet"):
-            if not (folder / name).exists():
+        for name in ("state", "label_state.json", "snapshots", "labels.parquet", "columns.json", "trees"):
+            if (self.folder / name).exists() and not (folder / name).exists():
                 (folder / name).symlink_to((self.folder / name).resolve())
         return Workspace(folder)
 

@@ -12,6 +12,7 @@ uplift       AUUC, Qini and the uplift curve from transformed outcomes
 reliability  calibration error, its bias taken off, and a test against calibrated forecasts
 intervals    coverage, width and CRPS of predicted intervals
 bootstrap    intervals and paired differences by resampling customers
+verdict      ahead, level, behind or open: what a difference says
 pooled       paired differences over several training dates, predictions averaged over seeds
 breakdown    the headline metric by groups of rows
 calibration  maps from raw model outputs to predictions, fitted on validation rows

@@ -1,20 +1,18 @@
 """The model beside its baselines on the same rows: one row a task, to be shown in a terminal, MLflow or the UI.
 
-A baseline is beaten (or wins) only where the interval of the paired difference excludes 0; otherwise the two are level.
+What a difference says is a `verdict`: ahead or behind only beyond its interval.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from numpy.typing import NDArray
 
 from ple_model.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, resample
 from ple_model.evaluation.kind import EvaluatedKind
 from ple_model.evaluation.metrics import TaskMetrics, evaluate
-
-Verdict = Literal["better", "level", "worse", "unknown"]
-_SIGNS: dict[Verdict, str] = {"better": "▲", "level": "=", "worse": "▼", "unknown": "?"}
+from ple_model.evaluation.verdict import SIGNS, Verdict, verdict
 
 
 @dataclass(frozen=True)
@@ -116,26 +114,17 @@ def compare(
                 metrics[name],
                 drawn.metrics[name][headline.metric],
                 difference[headline.metric],
-                verdict(difference[headline.metric], headline.better),
+                verdict(difference[headline.metric], headline, drawn.metrics[name][headline.metric].estimate),
             )
             for name, difference in drawn.differences.items()
         },
     )
 
 
-def verdict(difference: Interval, better: int) -> Verdict:
-    """Whether the subject is better or worse, which holds only beyond the interval."""
-    if difference.low is None or difference.estimate is None:
-        return "unknown"
-    if not difference.beyond_zero:
-        return "level"
-    return "better" if difference.estimate * better > 0 else "worse"
-
-
 def table(comparisons: Iterable[Comparison]) -> list[dict[str, str]]:
     """Rows of text: task, metric, rows, model with interval, and for each baseline its value and the verdict.
 
-    ▲ the model is better beyond the interval of the paired difference, ▼ worse, = level, ? not comparable.
+    ▲ the model is ahead, ▼ behind, = level, ○ open, ? not comparable.
     """
     return [
         {
@@ -144,7 +133,7 @@ def table(comparisons: Iterable[Comparison]) -> list[dict[str, str]]:
             "rows": f"{c.rows:,}",
             "customers": f"{c.customers:,}",
             "model": _with_interval(c.headline),
-            **{name: f"{_number(b.headline.estimate)} {_SIGNS[b.verdict]}" for name, b in c.baselines.items()},
+            **{name: f"{_number(b.headline.estimate)} {SIGNS[b.verdict]}" for name, b in c.baselines.items()},
         }
         for c in comparisons
     ]

@@ -4,24 +4,11 @@ A customer has rows at several dates of several origins. A resample draws custom
 origins, so what is common to a customer stays together. The metric is taken at each origin and then averaged, each
 origin counting alike: one AUC over all rows would also reward the order of rows of different dates, which no night asks
 for, and one R² the differences between the origins' means.
-
-The verdict of a difference (subject less other, in the metric's own direction) says "level" only where it is also
-small: a wide interval around 0 is an open question, not a draw.
-
-| verdict | interval  | difference         |
-|---------|-----------|--------------------|
-| ahead   | beyond 0  | the subject better |
-| behind  | beyond 0  | the subject worse  |
-| level   | holds 0   | within the margin  |
-| open    | holds 0   | beyond the margin  |
-| unknown | none      |                    |
-
-The margin belongs to the kind of task (`Headline.margin`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +17,9 @@ from ple_model.evaluation.bootstrap import LEVEL, Interval, draw_counts, draw_me
 from ple_model.evaluation.kind import EvaluatedKind, Floats, Headline
 from ple_model.evaluation.metrics import take_rows
 from ple_model.evaluation.reliability import Calibration, judge_calibration
+from ple_model.evaluation.verdict import Verdict, verdict
 
 RESAMPLES = 1_000
-Standing = Literal["ahead", "level", "behind", "open", "unknown"]
-STANDINGS: tuple[Standing, ...] = ("ahead", "level", "behind", "open", "unknown")
 
 
 @dataclass(frozen=True)
@@ -54,7 +40,7 @@ class Difference:
 
     interval: Interval
     margin: float
-    standing: Standing
+    verdict: Verdict
 
     @property
     def width(self) -> float | None:
@@ -168,16 +154,7 @@ def pool(
 def difference_of(interval: Interval, headline: Headline, other: float | None) -> Difference:
     """A difference with its verdict, beside the other model's value."""
     margin = headline.margin_at(other) if other is not None else float("nan")
-    return Difference(interval, margin, standing(interval, headline.better, margin))
-
-
-def standing(difference: Interval, better: int, margin: float) -> Standing:
-    """The verdict of the table above."""
-    if difference.low is None or difference.estimate is None:
-        return "unknown"
-    if difference.beyond_zero:
-        return "ahead" if difference.estimate * better > 0 else "behind"
-    return "level" if abs(difference.estimate) <= margin else "open"
+    return Difference(interval, margin, verdict(interval, headline, other))
 
 
 def pooled_calibration(

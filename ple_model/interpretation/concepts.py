@@ -63,9 +63,16 @@ class _Correlations:
 class ConceptReport:
     """Gathers latents [R, L] with features and predictions of the same rows; `frame` is the report so far."""
 
-    def __init__(self, inputs: InputConfig, strongest: int = 5, customers: int = 5) -> None:
-        """strongest: features and tasks named for each latent. customers: named for each latent."""
-        self.config, self.strongest, self.kept = inputs, strongest, customers
+    def __init__(
+        self,
+        inputs: InputConfig,
+        strongest: int = 5,
+        customers: int = 5,
+        classes: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """strongest: features and tasks named for each latent. customers: named for each latent. classes: task → names
+        of its classes or outputs."""
+        self.config, self.strongest, self.kept, self.classes = inputs, strongest, customers, classes or {}
         self.features = _Correlations([inputs.columns[i] for i in inputs.present])
         self.tasks: _Correlations | None = None
         self.rows = 0
@@ -80,7 +87,7 @@ class ConceptReport:
     def add(self, latents: Tensor, inputs: Inputs, tasks: Mapping[str, Tensor], customers: Sequence[str]) -> None:
         """One batch of R customers, each of them in one batch only.
 
-        tasks: name → predictions [R], or [R, K] whose columns are named `name[k]`. Raw columns count as
+        tasks: name → predictions [R], or [R, K] whose columns are named `name[class]`. Raw columns count as
         sign·log1p|x|: their largest values would otherwise be all that a correlation sees.
         Raises ValueError where the numbers of rows differ.
         """
@@ -142,7 +149,8 @@ class ConceptReport:
         names, columns = [], []
         for name, values in tasks.items():
             flat = values.detach().cpu().double()
-            names += [name] if flat.dim() == 1 else [f"{name}[{k}]" for k in range(flat.shape[1])]
+            own = self.classes.get(name, range(flat.shape[1] if flat.dim() > 1 else 0))
+            names += [name] if flat.dim() == 1 else [f"{name}[{part}]" for part in own]
             columns.append(flat.reshape(len(flat), -1))
         if not columns:
             return
@@ -178,15 +186,19 @@ class ConceptReport:
 
 
 @torch.inference_mode()
-def concepts(model: Network, inputs: Inputs, customers: Sequence[str]) -> tuple[pl.DataFrame, dict[str, float]]:
+def concepts(
+    model: Network, inputs: Inputs, customers: Sequence[str], classes: Mapping[str, Sequence[str]] | None = None
+) -> tuple[pl.DataFrame, dict[str, float]]:
     """The report over rows of different customers, and the autoencoder's statistics over them (`Decomposition`).
+
+    `classes`: task → names of its classes or outputs.
 
     Raises ValueError where the model has no autoencoder.
     """
     if model.autoencoder is None:
         raise ValueError("the model has no autoencoder: switch `autoencoder.enabled` on")
     with evaluating(model):
-        report, shared = ConceptReport(model.config.inputs), []
+        report, shared = ConceptReport(model.config.inputs, classes=classes), []
         for rows in torch.arange(len(inputs)).split(BLOCK):
             part = inputs.index(rows)
             outputs = model(part)

@@ -3,7 +3,7 @@
     model.json           network settings, each task's epoch, versions, notes, digests of the other files
     weights.safetensors  parameters and buffers
     tasks.json           each task's name, kind, unit, meaning and classes or brands, and more where it is described
-    calibration.json     each task's calibrators, blend weight, uncertainty threshold and base rates
+    calibration.json     each task's calibrators, blend weight, uncertainty threshold, base rates, map to natural units
     trees/               boosted trees of the tasks that blend them in, as text (`ple_model.boosting.files`)
 
 Other files beside them (feature schema, fitted state, vocabularies) belong to the pipeline.
@@ -26,6 +26,7 @@ from ple_model.epochs import Network, TaskEpochs
 from ple_model.evaluation import calibration as calibrators
 from ple_model.evaluation.blending import Halves, in_words
 from ple_model.evaluation.calibration import Calibrator
+from ple_model.evaluation.calibration.natural import NaturalMap
 from ple_model.evaluation.uncertainty import TaskUncertainty
 from ple_model.model import PLEClusterAdaTT
 from ple_model.serving.files import digest_of_json, publish, sha256_of_file
@@ -49,11 +50,13 @@ class TaskCalibration:
         calibrator: reads the network's raw outputs, or those of the blend.
         uncertainty: of the task.
         halves: calibrators of network and trees, each alone, and the weight of the blend; None without trees.
+        natural: from the prediction to its expected value in natural units; None where the label's unit is natural.
     """
 
     calibrator: Calibrator
     uncertainty: TaskUncertainty
     halves: Halves | None = None
+    natural: NaturalMap | None = None
 
     @property
     def weight(self) -> float:
@@ -125,6 +128,7 @@ def save_bundle(
             "kind": task.kind,
             "classes": list(classes.get(task.name, ())),
             "predicted_by": in_words(calibration[task.name].weight),
+            "none_class": task.none_class or "",
         }
         for task in model.config.tasks
     ]
@@ -134,6 +138,7 @@ def save_bundle(
             "calibrator": task.calibrator.to_dict(),
             "uncertainty": task.uncertainty.to_dict(),
             "halves": None if task.halves is None else task.halves.to_dict(),
+            "natural": task.natural.to_dict() if task.natural else None,
         }
         for name, task in calibration.items()
     }
@@ -182,6 +187,7 @@ def load_bundle(directory: Path) -> Bundle:
             calibrators.from_dict(fitted["calibrator"]),
             TaskUncertainty.from_dict(fitted["uncertainty"]),
             Halves.from_dict(fitted["halves"]) if fitted["halves"] else None,
+            NaturalMap.from_dict(fitted["natural"]) if fitted.get("natural") else None,
         )
         for name, fitted in _read(directory / _CALIBRATION).items()
     }
@@ -231,6 +237,8 @@ def _check_tasks(
             raise BundleError(f"task {task.name} is {task.kind}, its calibrator is for {fitted.kind}")
         if shape and len(classes.get(task.name, ())) != shape[0]:
             raise BundleError(f"task {task.name} has {shape[0]} outputs and {len(classes.get(task.name, ()))} names")
+        if task.none_class is not None and task.none_class not in classes.get(task.name, ()):
+            raise BundleError(f"task {task.name}: its none_class {task.none_class!r} is none of its classes")
 
 
 def _trees_read(trees: Mapping[str, Boosted], calibration: Mapping[str, TaskCalibration]) -> dict[str, Boosted]:

@@ -33,10 +33,12 @@ _CHUNK = 16 * BLOCK  # rows whose inputs are held at once
 @dataclass(frozen=True)
 class Predicted:
     """Final predictions of R rows by task: binary [R], multiclass [R, K], regression [R] or [R, O] in the label's unit,
-    contrastive [R, M] shares; rows in `fallback` [R] carry a base rate. u [R] in [0, 1]. row_gates [R, T, N]. network:
-    predictions of the network alone, none of them replaced."""
+    contrastive [R, M] shares; rows in `fallback` [R] carry a base rate. natural [R]: expected values in the natural
+    unit, of tasks whose label's unit is another one. u [R] in [0, 1]. row_gates [R, T, N]. network: predictions of the
+    network alone, none of them replaced."""
 
     predictions: dict[str, NDArray[np.float64]]
+    natural: dict[str, NDArray[np.float64]]
     network: dict[str, NDArray[np.float64]]
     u: dict[str, NDArray[np.float64]]
     fallback: dict[str, NDArray[np.bool_]]
@@ -67,10 +69,13 @@ class Scorer:
         Returns:
             customer_id, as_of, and for each task the columns of its kind (`Kind.score_columns`): `<task>`, a
             probability (binary), a value in the label's unit (regression, uplift), the name of the likeliest class or
-            brand; `<task>__p`, the class probabilities in the order of the bundle's classes (multiclass);
-            `<task>__each`, the values of several outputs; `<task>__top`, brands, likeliest first (contrastive). Then
-            `<task>__u` in [0, 1]; `<task>__fallback`, true where a base rate stands in. Last `top_experts`, the experts
-            with most weight over the tasks, heaviest first, without those the row gives no weight.
+            brand; `<task>__p`, the class probabilities in the order of the bundle's classes, `<task>__probability`,
+            that of the likeliest one, and where a class says that nothing happens `<task>__next`, the likeliest other,
+            and `<task>__lift`, its probability over its base rate (multiclass); `<task>__each`, the values of several
+            outputs; `<task>__top`, brands, likeliest first (contrastive). Then `<task>__value`, the expected value in
+            the natural unit where the label's is another one; `<task>__u` in [0, 1]; `<task>__fallback`, true where a
+            base rate stands in. Last `top_experts`, the experts with most weight over the tasks, heaviest first,
+            without those the row gives no weight.
 
         Raises:
             ValueError: as `inputs_from_frame`, no `customer_id`, or a prediction that is not finite.
@@ -97,7 +102,7 @@ class Scorer:
         trees = tree_predictions(self.bundle.trees, inputs, self.config.inputs)
         raw = blend(alone, halves, trees, self.config.tasks)
         posterior = inputs.cluster_probs.numpy()
-        predictions, network, u, fallback = {}, {}, {}, {}
+        predictions, natural, network, u, fallback = {}, {}, {}, {}, {}
         for task in self.config.tasks:
             fitted = self.bundle.calibration[task.name]
             own = raw.signals[task.name].get(EVIDENCE)
@@ -106,18 +111,23 @@ class Scorer:
             if not finite.all():
                 raise ValueError(f"{task.name}: predictions of rows {np.flatnonzero(~finite)[:5]} are not finite")
             predictions[task.name] = kind_of(task).in_range(judged.predictions)
+            if fitted.natural is not None:
+                natural[task.name] = fitted.natural.apply(predictions[task.name])
             own_half = fitted.halves.network if fitted.halves is not None else fitted.calibrator
             network[task.name] = kind_of(task).in_range(own_half.apply(alone.outputs[task.name]))
             u[task.name], fallback[task.name] = judged.u, judged.fallback
         model = self.bundle.model
-        return Predicted(predictions, network, u, fallback, raw.gates, model.task_names, model.expert_names)
+        return Predicted(predictions, natural, network, u, fallback, raw.gates, model.task_names, model.expert_names)
 
     def _score_chunk(self, frame: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
         found = self.predict(inputs_from_frame(frame, self.config.inputs))
         columns: list[pl.Series] = [frame[name] for name in ids]
         for task in self.config.tasks:
             names = self.bundle.classes.get(task.name, ())
-            columns += kind_of(task).score_columns(task.name, found.predictions[task.name], names)
+            base = self.bundle.calibration[task.name].uncertainty.population
+            columns += kind_of(task).score_columns(task, found.predictions[task.name], names, base)
+            if task.name in found.natural:
+                columns.append(pl.Series(f"{task.name}__value", found.natural[task.name], dtype=pl.Float64))
             columns.append(pl.Series(f"{task.name}__u", found.u[task.name], dtype=pl.Float64))
             columns.append(pl.Series(f"{task.name}__fallback", found.fallback[task.name], dtype=pl.Boolean))
         return pl.DataFrame([*columns, _top_experts(found)])

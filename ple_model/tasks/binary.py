@@ -136,5 +136,7 @@ class Binary(Kind):
     def in_range(self, predictions: Floats) -> Floats:
         return np.clip(predictions, EPSILON, 1 - EPSILON)
 
-    def score_columns(self, task: str, predictions: Floats, names: Sequence[str]) -> list[pl.Series]:
-        return [pl.Series(task, predictions, dtype=pl.Float64)]
+    def score_columns(
+        self, task: TaskConfig, predictions: Floats, names: Sequence[str], base: Sequence[float]
+    ) -> list[pl.Series]:
+        return [pl.Series(task.name, predictions, dtype=pl.Float64)]

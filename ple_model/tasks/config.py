@@ -24,7 +24,8 @@ _SETTINGS_OF_LOSS: dict[str, dict[str, float | int]] = {
 class TaskConfig(ClosedModel):
     """One task. `out` is the width of its tower's output: 1, the number of classes or outputs, or the query's width.
 
-    `kind` names one of `ple_model.tasks.KINDS`. `experts` are preferred: their gate starts with the high bias; one that
+    `kind` names one of `ple_model.tasks.KINDS`. `none_class` names the class that says that nothing happens; the scores
+    name the likeliest other class, too. `experts` are preferred: their gate starts with the high bias; one that
     the model does not build waits for it. `hmm`: the mode of MODEL §5 that it reads. `focal_*`, `huber_delta`,
     `temperature`, `candidates` (rows of the learnt table) and `negatives` (sampled for each step; 0 = the full table)
     belong to one loss each and are None for the others. Source: MODEL §2, §9.
@@ -35,6 +36,7 @@ class TaskConfig(ClosedModel):
     kind: str
     loss: Loss
     out: int = Field(default=1, ge=1)
+    none_class: str | None = None
     weight: float = Field(default=1.0, ge=0)
     experts: tuple[str, ...] = ()
     hmm: Mode = "behavior"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -151,19 +151,21 @@ class Contrastive(Kind):
     def own_past(self, counts: Ints | Floats, constant: Floats) -> Floats | None:
         return own_past_brands(counts, constant)
 
-    def chosen(self, predictions: Floats) -> Ints | None:
+    def chosen(self, task: TaskConfig, predictions: Floats, names: Sequence[str]) -> Ints | None:
         return np.asarray(predictions.argmax(axis=1))
 
     def in_range(self, predictions: Floats) -> Floats:
         return shares(predictions)
 
-    def score_columns(self, task: str, predictions: Floats, names: Sequence[str]) -> list[pl.Series]:
+    def score_columns(
+        self, task: TaskConfig, predictions: Floats, names: Sequence[str], base: Sequence[float]
+    ) -> list[pl.Series]:
         brands = pl.Series(names, dtype=pl.String)
         top = np.argsort(-predictions, axis=1, kind="stable")[:, :TOP_BRANDS]
         return [
-            brands.gather(top[:, 0]).alias(task),
-            list_column(f"{task}__top", brands.gather(top.ravel()), top.shape),
+            brands.gather(top[:, 0]).alias(task.name),
+            list_column(f"{task.name}__top", brands.gather(top.ravel()), top.shape),
         ]
 
-    def own_columns(self) -> dict[str, str]:
+    def own_columns(self, task: Mapping[str, Any]) -> dict[str, str]:
         return {"top": "brands, most likely first"}

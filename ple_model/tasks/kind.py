@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import polars as pl
@@ -57,6 +57,7 @@ class Kind(BoostedKind):
         standardised: whether networks predict standardised labels and hold their scale.
         retrieves: whether networks hold a table of candidates for the task.
         is_probability: whether the raw output is one logit, of which a complement and a chain rule make sense.
+        exclusive: whether exactly one of several classes applies, so that one of them may say "none".
         meaning_of_value: what the score column named as the task holds, for people.
         explained_in: unit in which reasons of a prediction add up, for people.
     """
@@ -66,6 +67,7 @@ class Kind(BoostedKind):
     standardised: ClassVar[bool] = False
     retrieves: ClassVar[bool] = False
     is_probability: ClassVar[bool] = False
+    exclusive: ClassVar[bool] = False
     meaning_of_value: ClassVar[str]
     explained_in: ClassVar[str] = "the label's unit"
 
@@ -75,6 +77,8 @@ class Kind(BoostedKind):
         if task.loss not in self.losses:
             fitting = " or ".join(self.losses)
             raise ValueError(f"task {task.name!r}: loss {task.loss!r} does not fit kind {self.name!r}; use {fitting}")
+        if task.none_class is not None and not self.exclusive:
+            raise ValueError(f"task {task.name!r}: kind {self.name!r} has no classes of which one could be none_class")
 
     def with_classes(self, count: int) -> dict[str, int]:
         """Settings of a task that follow from the number of classes, brands or outputs of a data set."""
@@ -165,10 +169,14 @@ class Kind(BoostedKind):
         """
         return label.long(), mask
 
+    def metric_title(self, metric: str, names: Sequence[str]) -> str:
+        """A metric's name for people; `names` of classes, brands or outputs."""
+        return metric
+
     # --- explanations -----------------------------------------------------------------------------------------
-    def chosen(self, predictions: Floats) -> Ints | None:
-        """[R] the place of each row that an explanation is of, the likeliest class or brand; None for kinds whose
-        prediction is explained as a whole."""
+    def chosen(self, task: TaskConfig, predictions: Floats, names: Sequence[str]) -> Ints | None:
+        """[R] the place of each row that an explanation is of: the likeliest brand, or class that says that something
+        happens; None for kinds whose prediction is explained as a whole. `names` of classes, brands or outputs."""
         return None
 
     def explained(self, predictions: Floats, chosen: Ints | None) -> Floats:
@@ -184,24 +192,37 @@ class Kind(BoostedKind):
         return predictions
 
     @abstractmethod
-    def score_columns(self, task: str, predictions: Floats, names: Sequence[str]) -> list[pl.Series]:
-        """Columns of the score table from predictions [R, *shape]; `names` of classes, brands or outputs."""
-
-    def own_columns(self) -> dict[str, str]:
-        """Suffix → meaning of the columns of `score_columns` beside the first."""
-        return {}
-
-    def score_meanings(self, task: Mapping[str, str]) -> dict[str, str]:
-        """Column → meaning for people, of all columns that a task has in the score table.
+    def score_columns(
+        self, task: TaskConfig, predictions: Floats, names: Sequence[str], base: Sequence[float]
+    ) -> list[pl.Series]:
+        """Columns of the score table.
 
         Args:
-            task: its `name`, and if they are known its `meaning` and `unit`, as `tasks.json` has them.
+            task: the task.
+            predictions: [R, *shape].
+            names: of classes, brands or outputs.
+            base: base rate of each of them among the training rows.
+        """
+
+    def own_columns(self, task: Mapping[str, Any]) -> dict[str, str]:
+        """Suffix → meaning of the columns of `score_columns` beside the first; `task` as for `score_meanings`."""
+        return {}
+
+    def score_meanings(self, task: Mapping[str, Any]) -> dict[str, str]:
+        """Column → meaning for people, of all columns that the model gives a task in the score table.
+
+        Args:
+            task: its `name`, and if they are known its `meaning`, `unit`, `natural_unit`, `none_class` and `classes`;
+                as in `tasks.json`.
         """
         name = task["name"]
         unit = f" in {task['unit']}" if task.get("unit") else ""
+        own = self.own_columns(task)
+        if task.get("natural_unit"):
+            own["value"] = f"expected value in {task['natural_unit']}; values of many customers add up to their total"
         return {
             name: f"{self.meaning_of_value}{unit}: {task.get('meaning') or name}",
-            **{f"{name}__{suffix}": meaning for suffix, meaning in self.own_columns().items()},
+            **{f"{name}__{suffix}": meaning for suffix, meaning in own.items()},
             f"{name}__u": "uncertainty by the task's evidential head, 0 (certain) to 1 (knows nothing)",
             f"{name}__fallback": "true where the prediction was too uncertain: the cluster's base rate stands in",
         }
@@ -223,6 +244,12 @@ def finite_numbers(column: pl.Series, task: str) -> pl.Series:
     numbers = column.cast(pl.Float64)
     refuse(numbers.filter(numbers.is_not_null() & ~numbers.is_finite()), task, "finite numbers")
     return numbers
+
+
+def in_order(task: Mapping[str, Any]) -> str:
+    """In words, the classes or outputs that the places of a list column stand for; `task` as in tasks.json."""
+    names = task.get("classes") or []
+    return f" ({', '.join(map(str, names))})" if names else ", in the order of the bundle's classes"
 
 
 def list_column(name: str, flat: pl.Series, shape: tuple[int, ...]) -> pl.Series:

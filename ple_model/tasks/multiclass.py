@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ from ple_model.evaluation.bootstrap import f1_statistic, mean_statistic
 from ple_model.evaluation.calibration import Calibrator, MulticlassCalibrator
 from ple_model.evaluation.constant import smoothed_counts
 from ple_model.evaluation.kind import EPSILON, Bools, Floats, Headline, Ints, Statistic
-from ple_model.tasks.kind import Kind, Units, labelled, list_column, refuse
+from ple_model.tasks.kind import Kind, Units, in_order, labelled, list_column, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +35,7 @@ class Multiclass(Kind):
         "log_loss", "log loss", -1, 0.01, "a share: losses of 4 and of 28 classes have other sizes", relative=True
     )
     resampled: ClassVar[tuple[str, ...]] = ("log_loss", "brier", "accuracy", "macro_f1")
+    exclusive: ClassVar[bool] = True
     meaning_of_value: ClassVar[str] = "most likely class"
     explained_in: ClassVar[str] = "log probability of the class"
 
@@ -142,19 +143,43 @@ class Multiclass(Kind):
         """The probability of the most likely class against whether it is the label."""
         return predictions.max(axis=1), (predictions.argmax(axis=1) == labels).astype(np.float64)
 
-    def chosen(self, predictions: Floats) -> Ints | None:
-        return np.asarray(predictions.argmax(axis=1))
+    def chosen(self, task: TaskConfig, predictions: Floats, names: Sequence[str]) -> Ints | None:
+        some = np.array([name != task.none_class for name in names])
+        return np.asarray(np.where(some, predictions, -1.0).argmax(axis=1))
 
     def in_range(self, predictions: Floats) -> Floats:
         return shares(predictions)
 
-    def score_columns(self, task: str, predictions: Floats, names: Sequence[str]) -> list[pl.Series]:
-        named = pl.Series(names, dtype=pl.String)
-        probabilities = list_column(f"{task}__p", pl.Series(predictions.ravel()), predictions.shape)
-        return [named.gather(predictions.argmax(axis=1)).alias(task), probabilities]
+    def score_columns(
+        self, task: TaskConfig, predictions: Floats, names: Sequence[str], base: Sequence[float]
+    ) -> list[pl.Series]:
+        """The likeliest class, the probabilities of all, and its own; where a class says that nothing happens, the
+        likeliest of the others and its probability over its base rate."""
+        named, likeliest = pl.Series(names, dtype=pl.String), predictions.argmax(axis=1)
+        columns = [
+            named.gather(likeliest).alias(task.name),
+            list_column(f"{task.name}__p", pl.Series(predictions.ravel()), predictions.shape),
+            pl.Series(f"{task.name}__probability", predictions.max(axis=1, initial=0.0), dtype=pl.Float64),
+        ]
+        if task.none_class is not None:
+            rates = np.asarray(base, dtype=np.float64)
+            some = np.array([name != task.none_class for name in names])
+            seen = some & (rates > 0) if (some & (rates > 0)).any() else some  # no lift over a rate of 0
+            following = np.where(seen, predictions, -1.0).argmax(axis=1)
+            rate = np.maximum(rates[following], EPSILON)
+            lift = np.take_along_axis(predictions, following[:, None], axis=1)[:, 0] / rate
+            columns += [named.gather(following).alias(f"{task.name}__next"), pl.Series(f"{task.name}__lift", lift)]
+        return columns
 
-    def own_columns(self) -> dict[str, str]:
-        return {"p": "calibrated probability of each class, in the order of the bundle's classes; sums to 1"}
+    def own_columns(self, task: Mapping[str, Any]) -> dict[str, str]:
+        own = {
+            "p": f"calibrated probability of each class{in_order(task)}; sums to 1",
+            "probability": "calibrated probability of the most likely class",
+        }
+        if task.get("none_class"):
+            own["next"] = f"most likely class other than {task['none_class']!r}"
+            own["lift"] = "probability of that class over its base rate among the training rows"
+        return own
 
 
 def shares(predictions: Floats) -> Floats:

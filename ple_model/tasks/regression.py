@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -14,7 +14,7 @@ from ple_model.evaluation import values
 from ple_model.evaluation.bootstrap import mean_statistic, r2_statistic
 from ple_model.evaluation.calibration import Calibrator, OutputsCalibrator, RegressionCalibrator
 from ple_model.evaluation.kind import Bools, Floats, Headline, Ints, Statistic
-from ple_model.tasks.kind import Kind, Units, finite_numbers, labelled, list_column, refuse
+from ple_model.tasks.kind import Kind, Units, finite_numbers, in_order, labelled, list_column, refuse
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,12 +148,14 @@ class Regression(Kind):
     def boosted_models(self, budget: BoostingBudget, width: int) -> int:
         return width
 
-    def score_columns(self, task: str, predictions: Floats, names: Sequence[str]) -> list[pl.Series]:
+    def score_columns(
+        self, task: TaskConfig, predictions: Floats, names: Sequence[str], base: Sequence[float]
+    ) -> list[pl.Series]:
         """The value; for several outputs their sum, and beside it each of them."""
         if predictions.ndim == 1:
-            return [pl.Series(task, predictions, dtype=pl.Float64)]
-        each = list_column(f"{task}__each", pl.Series(predictions.ravel()), predictions.shape)
-        return [pl.Series(task, predictions.sum(axis=1), dtype=pl.Float64), each]
+            return [pl.Series(task.name, predictions, dtype=pl.Float64)]
+        each = list_column(f"{task.name}__each", pl.Series(predictions.ravel()), predictions.shape)
+        return [pl.Series(task.name, predictions.sum(axis=1), dtype=pl.Float64), each]
 
-    def own_columns(self) -> dict[str, str]:
-        return {"each": "value of each output, in the order of the bundle's classes; they add up to the task's value"}
+    def own_columns(self, task: Mapping[str, Any]) -> dict[str, str]:
+        return {"each": f"value of each output{in_order(task)}; they add up to the task's value"}

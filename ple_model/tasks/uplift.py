@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from numpy.typing import NDArray
@@ -50,6 +51,10 @@ class Uplift(Regression):
     def metric_names(self, width: int = 1) -> tuple[str, ...]:
         by_output = [f"{metric}_{i}" for i in range(width) for metric in self.resampled] if width > 1 else []
         return (*_METRICS, *by_output)
+
+    def metric_title(self, metric: str, names: Sequence[str]) -> str:
+        measure, _, place = metric.rpartition("_")
+        return f"{measure} {names[int(place)]}" if measure in self.resampled and names else metric
 
     def statistic(self, name: str, x: Floats, y: NDArray, cluster: Ints, clusters: int) -> Statistic:
         return uplift.area_statistic(_total(x), _total(y), cluster, line=0.5 if name == "qini" else 0.0)

@@ -8,6 +8,7 @@ from ple_model.boosting.boosted import Boosted
 from ple_model.epochs import Network
 from ple_model.evaluation.blending import Halves
 from ple_model.evaluation.calibration import fit_calibrator
+from ple_model.evaluation.calibration.natural import Inverse, fit_natural
 from ple_model.evaluation.kind import Floats
 from ple_model.evaluation.uncertainty import COVERAGE, fit_uncertainty
 from ple_model.serving.blend import blend, tree_predictions
@@ -25,13 +26,16 @@ def calibrate(
     seed: int = 0,
     trees: Mapping[str, Boosted] | None = None,
     blended: bool = True,
+    inverses: Mapping[str, Inverse] | None = None,
 ) -> dict[str, TaskCalibration]:
-    """Blend weights, calibrators and thresholds from validation rows, base rates from training rows.
+    """Blend weights, calibrators, thresholds and maps to natural units from validation rows, base rates from training
+    rows.
 
     With `trees` a task is a blend of network and trees with the weight that validation rows give; without `blended`
     every task is left to the network, and the trees are calibrated beside it.
 
-    The threshold is set over all validation rows, labelled or not, since every customer is scored.
+    The threshold is set over all validation rows, labelled or not, since every customer is scored. `inverses`: task →
+    the inverse of its label's scale, where that is not the natural one.
 
     Raises:
         ValueError: a task without a single training label.
@@ -56,7 +60,11 @@ def calibrate(
             coverage,
             raw.signals[task.name].get(EVIDENCE),
         )
-        fitted[task.name] = TaskCalibration(calibrator, uncertainty, halves.get(task.name))
+        natural = None
+        if task.name in (inverses or {}):
+            own = train.targets.values[task.name].numpy()[train.targets.mask[task.name].numpy()]
+            natural = fit_natural(calibrator.apply(outputs[mask]), labels[mask], (inverses or {})[task.name], own)
+        fitted[task.name] = TaskCalibration(calibrator, uncertainty, halves.get(task.name), natural)
     return fitted
 
 
@@ -101,7 +109,8 @@ def finish(
     described: Mapping[str, Mapping[str, Any]] | None = None,
     trees: Mapping[str, Boosted] | None = None,
     blended: bool = True,
+    inverses: Mapping[str, Inverse] | None = None,
 ) -> str:
     """Calibrate a trained model and write its bundle; the bundle's digest. Arguments as `calibrate`, `save_bundle`."""
-    calibration = calibrate(model, train, valid, trees=trees, blended=blended)
+    calibration = calibrate(model, train, valid, trees=trees, blended=blended, inverses=inverses)
     return save_bundle(directory, model, calibration, classes, meta, described, trees)

@@ -5,6 +5,7 @@
 - Each phase has its own optimizer, schedule, scaler and early stopping, and counts its own epochs. It ends with the
   weights of its best epoch; phase 2 keeps those it started from unless it finds better ones.
 - With `best_epoch: task` the weights of every epoch are kept that has the least validation loss of some task.
+- With `average` a moving average of the weights is validated and kept in their place.
 - A step whose loss or gradient is not finite is skipped, counted by task, and too many stop the run.
 - Out of memory cuts batches in two, once. `accumulate` cuts them from the start. Losses are means over the labels of
   the whole batch either way.
@@ -205,14 +206,15 @@ class _Run:
         trained = time.perf_counter() - started
         losses = means.losses()
         self.loss.weighting.epoch(torch.tensor([losses.get(task, 0.0) for task in self.model.task_names]))
-        valid_loss, gates = self._validate()
-        skill = skills(valid_loss, self.constant)
-        reached = score(skill) if skill else 0.0
-        better = state.best_score is None or reached > state.best_score or self.valid is None
-        state.waited = 0 if better else state.waited + 1
-        if better:
-            state.best_score, state.best, self.best = reached, (state.phase, state.epoch), self._weights()
-        self._keep(valid_loss)
+        with self.stepper.average.applied():
+            valid_loss, gates = self._validate()
+            skill = skills(valid_loss, self.constant)
+            reached = score(skill) if skill else 0.0
+            better = state.best_score is None or reached > state.best_score or self.valid is None
+            state.waited = 0 if better else state.waited + 1
+            if better:
+                state.best_score, state.best, self.best = reached, (state.phase, state.epoch), self._weights()
+            self._keep(valid_loss)
         skipped, adatt = state.skipped_steps - skipped, self.loss.adatt
         return EpochReport(
             phase=state.phase,
@@ -292,8 +294,10 @@ class _Run:
             self.world.wait()
             return
         self.state.scaler = self.stepper.scaler.state_dict()
+        self.state.averaged = self.stepper.average.steps
         tensors = {f"now/{name}": value for name, value in self.modules.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        tensors |= {f"average/{name}": value for name, value in self.stepper.average.average.items()}
         for (phase, epoch), weights in self.kept.items():
             tensors |= {f"kept/{phase}/{epoch}/{name}": value for name, value in weights.items()}
         tensors |= {
@@ -315,6 +319,7 @@ class _Run:
         for name in (name for name in saved.tensors if name.startswith("kept/")):
             _, phase, epoch, key = name.split("/", 3)
             self.kept.setdefault((int(phase), int(epoch)), {})[key] = saved.tensors[name].to(self.device)
+        self.stepper.average.load(_under("average/", saved.tensors), state.averaged)
         load_optimizer_tensors(self.modules, self.stepper.optimizer, _under("optimizer/", saved.tensors))
         self.stepper.scaler.load_state_dict(state.scaler)
         log.info("resumed after epoch %d of phase %d", state.epoch, state.phase)

@@ -39,7 +39,7 @@ def settings_of(home: Path) -> Settings:
         {
             "home": home,
             "bootstrap_resamples": 20,
-            "network": {"experts": [{"name": "deepfm"}], "adatt": {"enabled": False}},
+            "network": {"experts": [{"name": "deepfm"}], "autoencoder": {"enabled": True}},
             "training": {"phase1_epochs": 1, "phase2_epochs": 1, "warmup_epochs": 0, "phase2_warmup_epochs": 0},
             "columns": "all",
             "boosting": {"single": tree, "multiclass": tree, "brand": tree, "brands": 1},

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -16,6 +17,7 @@ import polars as pl
 import pytest
 
 from feature_assets.labels import every_task
+from feature_assets.labels.constants import STAGES
 from tests.pipeline.running import EARLIER, LAST, PLE, MakeHome, night, score_file, start
 
 
@@ -41,10 +43,18 @@ def test_the_first_night_trains_registers_and_scores(first: tuple[Path, str], sm
     assert scores.height == scores["customer_id"].n_unique() == households(small_delivery)
     tasks = [task.name for task in every_task() if task.default and task.name != "balance_util"]
     assert set(tasks) <= set(scores.columns)
-    assert sum(scores.null_count().row(0)) == 0
+    withheld = [task.name for task in every_task() if task.eligibility.withheld]
+    for column in scores.iter_columns():
+        task, _, suffix = column.name.partition("__")
+        if task in withheld and suffix in ("", "u"):
+            assert column.is_not_null().equals(scores[f"{task}__eligible"].alias(column.name))
+            assert 0 < column.null_count() < scores.height
+        else:
+            assert column.null_count() == 0, column.name
     assert not scores["hindsight"].any()
     for task in tasks:
         assert scores[f"{task}__u"].is_between(0, 1).all()
+        assert scores[f"{task}__eligible"].any()
         if f"{task}__p" in scores.columns:
             assert ((scores[f"{task}__p"].list.sum() - 1).abs() < 1e-9).all()
     for word in (LAST, "LightGBM", "constant", "http://127.0.0.1", "Simulated", *tasks):
@@ -190,3 +200,39 @@ def test_a_sample_of_the_scores_can_be_shown(first: tuple[Path, str]) -> None:
     lines = {line.split()[0]: line for line in done.stdout.splitlines()}
     assert len(lines["customer_id"].split()) == 3
     assert {"churn", "life_stage__p", "brand_prediction__top", "top_experts", "run_id"} <= set(lines)
+    assert any(stage in lines["life_stage__p"] for stage in STAGES)  # names, not places in a list
+    top = subprocess.run(
+        [*PLE, "scores", "--rows", "3", "--top", "churn"], env=environment, capture_output=True, text=True
+    )
+    lines = {line.split()[0]: line.split()[1:] for line in top.stdout.splitlines()}
+    assert lines["churn__eligible"] == ["True"] * 3
+    assert lines["churn"] == sorted(lines["churn"], key=float, reverse=True)
+    wrong = subprocess.run([*PLE, "scores", "--top", "chrn"], env=environment, capture_output=True, text=True)
+    assert "no task 'chrn'" in wrong.stderr
+
+
+def test_the_night_publishes_who_is_eligible_by_what_was_known(first: tuple[Path, str], small_delivery: Path) -> None:
+    """Equal to a plain look at the delivery: purchases of the last 56 local days, campaigns that run."""
+    scores = pl.read_parquet(score_file(first[0], LAST), hive_partitioning=False)
+    lines = pl.read_parquet(small_delivery / "transactions.parquet", columns=["household_id", "transaction_timestamp"])
+    local = pl.col("transaction_timestamp").dt.replace_time_zone("UTC").dt.convert_time_zone("America/New_York")
+    bought = lines.filter(local.dt.date() >= date.fromisoformat(LAST) - timedelta(days=56))
+    ids = set(bought["household_id"].cast(pl.String))
+    assert set(scores.filter("churn__eligible")["customer_id"]) == ids
+    assert set(scores.filter("channel__eligible")["customer_id"]) == ids
+    described = pl.read_parquet(small_delivery / "campaign_descriptions.parquet")
+    day = pl.lit(date.fromisoformat(LAST))
+    running = described.filter(pl.col("start_date") < day, pl.col("end_date") >= day)
+    members = pl.read_parquet(small_delivery / "campaigns.parquet").join(running, on="campaign_id")
+    assert set(scores.filter("cvr__eligible")["customer_id"]) == set(members["household_id"].cast(pl.String))
+    assert scores["ltv__eligible"].all()
+
+
+def test_the_night_publishes_natural_values_and_what_comes_next(first: tuple[Path, str]) -> None:
+    scores = pl.read_parquet(score_file(first[0], LAST), hive_partitioning=False)
+    ordered = scores.sort("ltv")["ltv__value"]
+    assert (ordered.diff().drop_nulls() >= 0).all()
+    assert (scores["nba__next"] != "none").all()
+    assert (scores["nba__lift"] > 0).all()
+    for task in ("life_stage", "nba", "timing"):
+        assert scores[f"{task}__probability"].equals(scores[f"{task}__p"].list.max().alias(f"{task}__probability"))

@@ -47,7 +47,7 @@ def test_a_plug_in_adds_a_promotion_rule_and_a_monitoring_asset(
     name = module(tmp_path, "my_monitoring", PLUGIN.format(group="monitoring"), monkeypatch)
     extensions = load_plugins((name,))
     assert extensions.files == [tmp_path / "my_monitoring.py"]
-    good = Evaluation([], [], {"constant": {"churn": "better"}}, {}, {})
+    good = Evaluation([], [], {"constant": {"churn": "ahead"}}, {}, {})
     assert judge(good).promote
     verdict = judge(good, (*RULES, *extensions.promotion_rules))
     assert (verdict.promote, verdict.reason) == (False, "never on a Friday")

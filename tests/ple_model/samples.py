@@ -29,6 +29,7 @@ COLUMNS = tuple(f"column_{i:02d}" for i in range(24))
 PRESENT = tuple(i for i in range(24) if i not in (3, 17))
 TASKS = ("churn", "retention", "engagement", "ltv", "life_stage", "brand_prediction")
 CLASSES = {"life_stage": [f"stage {i}" for i in range(6)], "brand_prediction": [f"brand {i}" for i in range(15)]}
+INVERSES = {"ltv": lambda label: np.expm1(label / 40), "engagement": np.exp}
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"name": "engagement", "group": "engagement", "kind": "regression", "loss": "mse", "weight": 0.8, "hmm": "journey"},
     {
@@ -56,6 +57,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
         "weight": 0.8,
         "hmm": "lifecycle",
         "out": 6,
+        "none_class": "stage 0",
     },
     {"name": "ltv", "group": "lifecycle", "kind": "regression", "loss": "huber", "weight": 1.5, "hmm": "lifecycle"},
     {

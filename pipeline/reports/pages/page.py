@@ -18,16 +18,28 @@ th { text-align: left } td.number { text-align: right; font-variant-numeric: tab
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, text (paragraphs are apart by an empty line), and a table; each but the heading may be empty."""
+    """A heading, text (paragraphs are apart by an empty line), and a table, each of which may be empty; `legend` is
+    text that says something of the table only."""
 
     heading: str
     text: str = ""
     table: pl.DataFrame | None = None
+    legend: str = ""
 
     @property
     def empty(self) -> bool:
         """Whether it says nothing."""
-        return not self.text and (self.table is None or self.table.is_empty())
+        return not self.text and not self.tabled
+
+    @property
+    def tabled(self) -> bool:
+        """Whether its table has a row."""
+        return self.table is not None and not self.table.is_empty()
+
+    @property
+    def words(self) -> str:
+        """Its text, and the legend of a table that has rows."""
+        return "\n\n".join(part for part in (self.text, self.legend if self.tabled else "") if part)
 
 
 @dataclass(frozen=True)
@@ -47,8 +59,8 @@ class Page:
         """The page as Markdown."""
         parts = [f"# {self.title}", self.lead]
         for section in self.sections:
-            parts += [f"## {section.heading}", section.text]
-            if section.table is not None and not section.table.is_empty():
+            parts += [f"## {section.heading}", section.words]
+            if section.table is not None and section.tabled:
                 parts.append(_markdown_table(section.table))
         return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -56,8 +68,8 @@ class Page:
         """The page as one HTML file that loads nothing."""
         parts = [f"<h1>{escape(self.title)}</h1>", _paragraphs(self.lead)]
         for section in self.sections:
-            parts += [f"<h2>{escape(section.heading)}</h2>", _paragraphs(section.text)]
-            if section.table is not None and not section.table.is_empty():
+            parts += [f"<h2>{escape(section.heading)}</h2>", _paragraphs(section.words)]
+            if section.table is not None and section.tabled:
                 parts.append(_html_table(section.table))
         body = "\n".join(part for part in parts if part)
         head = f'<meta charset="utf-8"><title>{escape(self.title)}</title><style>{_STYLE}</style>'
@@ -69,7 +81,7 @@ class Page:
             "title": self.title,
             "lead": self.lead,
             "sections": [
-                {"heading": s.heading, "text": s.text, "table": [] if s.table is None else s.table.to_dicts()}
+                {"heading": s.heading, "text": s.words, "table": [] if s.table is None else s.table.to_dicts()}
                 for s in self.sections
             ],
         }

@@ -32,15 +32,15 @@ def task_page(
         [
             Section("For whom", _for_whom(task)),
             Section("What predicts it", _predicted_by(task, epochs)),
-            Section("How well", _LEGEND, pl.DataFrame(beside, infer_schema_length=None).drop("task", strict=False)),
+            Section("How well", "", _without_task(beside), _LEGEND),
             Section("All metrics", "", _metrics(name, evaluation.get("metrics", []))),
             Section("By group of customers", "", _groups(name, evaluation.get("groups", []))),
             Section("Calibration", "", _calibration(evaluation.get("reliability", {}).get(name, []))),
             *_uncertainty(evaluation.get("uncertainty", {}).get(name)),
-            Section("Inputs that it needs", _SHUFFLED, _inputs(name, evaluation.get("inputs", []))),
+            Section("Inputs that it needs", "", _inputs(name, evaluation.get("inputs", [])), _SHUFFLED),
             *_reasons(name, evaluation.get("reasons", [])),
-            Section("Shares of the experts", _SHARES, _experts(name, evaluation.get("experts", []))),
-            Section("Examples", _EXAMPLES, _examples(name, evaluation.get("examples", []))),
+            Section("Shares of the experts", "", _experts(name, evaluation.get("experts", [])), _SHARES),
+            Section("Examples", "", _examples(name, evaluation.get("examples", [])), _EXAMPLES),
         ],
     )
 
@@ -185,8 +185,11 @@ def _direction(value: float | None) -> str:
 
 
 def _experts(task: str, rows: Rows) -> pl.DataFrame | None:
-    own = [{key: value for key, value in row.items() if key != "task"} for row in rows if row["task"] == task]
-    return pl.DataFrame(own) if own else None
+    return _without_task([row for row in rows if row["task"] == task])
+
+
+def _without_task(rows: Rows) -> pl.DataFrame | None:
+    return pl.DataFrame(rows, infer_schema_length=None).drop("task") if rows else None
 
 
 def _examples(task: str, rows: Rows) -> pl.DataFrame | None:

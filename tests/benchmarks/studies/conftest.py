@@ -11,10 +11,11 @@ import pytest
 from benchmarks.studies import cell, origin
 from benchmarks.studies.store import Store, save_arrays
 from benchmarks.studies.study import Comparison, Study, Variant
-from pipeline.training import baselines, model
+from pipeline.training import baselines
 from tests.pipeline.small_training import AS_OF, CUSTOMERS, fill, plan_of, settings_of
 
-SMALL = settings_of(Path("/nowhere")).model_dump(mode="json", include={"network", "training", "boosting"})
+CHANGED = {"losses", "network", "training", "columns", "boosting", "tuned_trees"}
+SMALL = settings_of(Path("/nowhere")).model_dump(mode="json", include=CHANGED)
 STUDY = Study(
     name="small",
     title="A small study",
@@ -24,15 +25,15 @@ STUDY = Study(
     seeds=(1, 2),
     variants=(
         Variant("default"),
-        Variant("fixed weights", {"network.weighting.strategy": "fixed"}, why="weights that stay"),
-        Variant("baselines", run="baselines"),
+        Variant("learned weights", {"network.weighting.strategy": "uncertainty"}, why="weights that move"),
+        Variant("trees", run="trees"),
         Variant("training dates", stopping="training dates"),
     ),
     comparisons=(
-        Comparison("default/network", ("fixed weights/network", "baselines/own past"), "The network"),
+        Comparison("default/network", ("learned weights/network", "default/own past"), "The network"),
         Comparison(
             "default/network",
-            ("fixed weights/network", "baselines/constant", "baselines/LightGBM", "training dates/network"),
+            ("learned weights/network", "default/constant", "trees/LightGBM", "training dates/network"),
             "A matrix",
         ),
     ),
@@ -51,15 +52,14 @@ def make(root: Path, study: Study = STUDY) -> Store:
     store = Store(root)
     files = store.origin(study, str(AS_OF))
     made = fill(files.folder)
-    settings = study.origin_settings(root)
-    config = model.model_config(settings.network, made.state, made.label_state, made.plan)
+    tasks = origin.tasks_of(files.workspace, made.plan)
     rows = {"train": 3 * CUSTOMERS}
     for role in origin.roles_of(study):
-        keys, judged = origin.save_judged(files, role, config)
+        keys, judged = origin.save_judged(files, role, tasks)
         rows[role] = len(keys)
         past = np.tile(np.float32([3, 0, 0]), (int(judged.mask["brand_prediction"].sum()), 1))
         save_arrays(files.extra(role, baselines.OWN_PAST), {"brand_prediction": past})
-    files.finish(origin.about(config, made.plan, rows, len(made.state.present), 1.0))
+    files.finish(origin.about(tasks, made.plan, rows, len(made.state.present), 1.0))
     return store
 
 

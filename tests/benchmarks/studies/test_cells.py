@@ -15,7 +15,7 @@ from benchmarks.studies import cell, store
 from benchmarks.studies.run import cells_of, run
 from benchmarks.studies.store import Judged, Store
 from benchmarks.studies.study import Variant
-from pipeline.training import baselines, model
+from pipeline.training import baselines, columns, model
 from pipeline.training.workspace import Workspace
 from ple_model.serving.bundle import load_bundle
 from ple_model.serving.scorer import Scorer
@@ -31,18 +31,19 @@ def test_predictions_are_those_of_the_bundle_on_labelled_rows(finished: Path, tm
     origin = Store(finished).origin(STUDY, str(AS_OF))
     work = origin.workspace.for_another_model(tmp_path / "work")
     settings = STUDY.settings_of(STUDY.variant("default"), 1, finished)
+    columns.choose(work, plan_of(), settings, lambda _: None)
     model.train(work, plan_of(), settings.load_dataset(), settings, lambda _: None, lambda _: None)
     scorer = Scorer(load_bundle(work.bundle))
     predicted = scorer.predict(model.tensors(work, "test", scorer.config).inputs)
     stored, judged = cell_of(finished, "default").load("test"), Judged.load(origin.judged("test"))
     for task in WINDOWS:
         mask = judged.mask[task]
-        assert stored[f"network|{task}"] == pytest.approx(predicted.predictions[task][mask], abs=1e-6)
-        assert stored[f"network|{task}|u"] == pytest.approx(predicted.u[task][mask], abs=1e-6)
-    assert "network|engagement|half_width" in stored
+        assert stored[f"model|{task}"] == pytest.approx(predicted.predictions[task][mask], abs=1e-6)
+        assert stored[f"network|{task}"] == pytest.approx(predicted.network[task][mask], abs=1e-6)
+        assert stored[f"model|{task}|u"] == pytest.approx(predicted.u[task][mask], abs=1e-6)
     about = cell_of(finished, "default").about()
     assert about is not None
-    assert about.best.startswith("epoch")
+    assert about.best.startswith("1.")
     assert about.code == store.model_code()
     assert not cell_of(finished, "default").work.exists()
 
@@ -50,13 +51,17 @@ def test_predictions_are_those_of_the_bundle_on_labelled_rows(finished: Path, tm
 def test_seeds_and_variants_differ_and_the_baselines_are_there(finished: Path) -> None:
     churn = {
         (variant, seed): cell_of(finished, variant, seed).load("test")["network|churn"]
-        for variant in ("default", "fixed weights")
+        for variant in ("default", "learned weights")
         for seed in (1, 2)
     }
     values = [tuple(v.tolist()) for v in churn.values()]
     assert len(set(values)) == 4
-    told = cell_of(finished, "baselines").load("validation")
+    told = cell_of(finished, "trees").load("validation")
     assert {key.split("|")[0] for key in told} == {baselines.CONSTANT, baselines.BOOSTING, baselines.OWN_PAST}
+    same = cell_of(finished, "default").load("validation")
+    for key in told:  # the same trees, grown once, and the same calibration
+        assert same[key] == pytest.approx(told[key], abs=1e-6)
+    assert same.keys() - told.keys() == {key for key in same if key.startswith(("model|", "network|"))}
     assert (told["own past|brand_prediction"].argmax(axis=1) == 0).all()
     assert len(told["LightGBM|churn"]) == len(
         Judged.load(Store(finished).origin(STUDY, str(AS_OF)).judged("validation")).customers
@@ -90,7 +95,7 @@ def test_what_is_finished_is_not_computed_again(tmp_path: Path, monkeypatch: pyt
 
     def compute(task: cell.Task, *_: Any) -> store.CellAbout:
         computed.append(task.title)
-        if task.variant.name == "baselines" and task.seed == 2:
+        if task.variant.name == "trees" and task.seed == 2:
             raise RuntimeError("out of luck")
         about = store.CellAbout("small", str(task.origin), task.variant.name, task.seed, store.model_code(), "", 1, 1)
         task.files.finish(about)
@@ -100,7 +105,7 @@ def test_what_is_finished_is_not_computed_again(tmp_path: Path, monkeypatch: pyt
     said: list[str] = []
     failed = run(STUDY, tmp_path, said.append, threads=1, alone=here)
     assert len(computed) == 8
-    assert failed == [f"{AS_OF} · baselines · seed 2: RuntimeError: out of luck"]
+    assert failed == [f"{AS_OF} · trees · seed 2: RuntimeError: out of luck"]
     assert any("left" in line for line in said)
     computed.clear()
     assert run(STUDY, tmp_path, said.append, threads=1, alone=here) == failed

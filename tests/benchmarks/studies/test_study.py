@@ -19,19 +19,22 @@ SETTINGS = Settings(home=Path("/nowhere"))
 
 def test_a_path_leads_to_a_setting_or_to_a_named_item_of_a_list() -> None:
     assert changed(SETTINGS, {"training.phase2_epochs": 0}).training.phase2_epochs == 0
-    without = changed(SETTINGS, {"network.experts.deepfm": None}).network.experts
-    assert {e.name for e in SETTINGS.network.experts} - {e.name for e in without} == {"deepfm"}
+    without = changed(SETTINGS, {"network.experts.lightgcn": None}).network.experts
+    assert {e.name for e in SETTINGS.network.experts} - {e.name for e in without} == {"lightgcn"}
     assert changed(SETTINGS, {}) == SETTINGS
-    given = {"training": {"phase1_epochs": 2}, "training.patience": 3}
-    assert changed(SETTINGS, given).training.patience == 3
-    assert given == {"training": {"phase1_epochs": 2}, "training.patience": 3}
+    training = SETTINGS.training.to_dict()
+    assert changed(SETTINGS, {"training": training, "training.patience": 3}).training.patience == 3
+    assert training == SETTINGS.training.to_dict()
+    trunk = changed(SETTINGS, {"preset": "trunk", "network.members": 2})
+    assert [expert.name for expert in trunk.network.experts] == ["wide"]
+    assert trunk.network.members == 2
 
 
 @pytest.mark.parametrize(
     ("path", "value", "hint"),
     [
         ("training.phase2_epoch", 0, "did you mean 'phase2_epochs'"),
-        ("network.experts.deepfn", None, "did you mean 'deepfm'"),
+        ("network.experts.lihgtgcn", None, "did you mean 'lightgcn'"),
         ("trainig.phase2_epochs", 0, "did you mean 'training'"),
         ("training.phase2_epochs", -1, "greater than or equal"),
         ("seed.more", 1, "no setting 'more'"),
@@ -49,8 +52,8 @@ def test_a_study_refuses_what_it_cannot_mean() -> None:
         replace(STUDY, comparisons=(Comparison("defalt/network", (), ""),))
     with pytest.raises(ValueError, match="later"):
         replace(STUDY, role="later")
-    with pytest.raises(ValueError, match="did you mean 'baselines'"):
-        STUDY.variant("baseline")
+    with pytest.raises(ValueError, match="did you mean 'trees'"):
+        STUDY.variant("tree")
 
 
 @pytest.mark.parametrize("name", STUDIES)

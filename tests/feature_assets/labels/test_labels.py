@@ -305,14 +305,15 @@ def test_base_rates_of_the_embedded_data(tables: Tables, embedded_state: LabelSt
     t = date(2017, 10, 1)
     labels = compute_labels(tables, t, embedded_state, UNTIL)
     assert labels.height == 2_446
-    rates = {row["task"]: row for row in base_rates(labels).iter_rows(named=True)}
+    rates = {row["task"]: row for row in base_rates(labels, embedded_state).iter_rows(named=True)}
     assert len(rates) == 15
-    assert (rates["churn"]["eligible"], round(rates["churn"]["positive_rate"], 5)) == (2_203, 0.12619)
-    assert (rates["retention"]["eligible"], round(rates["retention"]["positive_rate"], 4)) == (2_203, 0.7508)
-    assert (rates["ctr"]["eligible"], round(rates["ctr"]["positive_rate"], 3)) == (434, 0.482)
-    assert (rates["cvr"]["eligible"], round(rates["cvr"]["positive_rate"], 3)) == (1_180, 0.150)
+    assert (rates["churn"]["labelled"], round(rates["churn"]["positive_rate"], 5)) == (2_203, 0.12619)
+    assert (rates["retention"]["labelled"], round(rates["retention"]["positive_rate"], 4)) == (2_203, 0.7508)
+    assert (rates["ctr"]["labelled"], round(rates["ctr"]["positive_rate"], 3)) == (434, 0.482)
+    assert (rates["cvr"]["labelled"], round(rates["cvr"]["positive_rate"], 3)) == (1_180, 0.150)
     assert rates["timing"]["classes_present"] == 28
-    assert all(row["eligible"] > 400 for row in rates.values())
+    assert rates["life_stage"]["note"].split(" (")[0] in {f"most frequent: {stage}" for stage in STAGES}
+    assert all(row["labelled"] > 400 for row in rates.values())
     for task in ("life_stage", "channel", "nba", "spending_category", "consumption_cycle"):
         assert rates[task]["classes_present"] == len(embedded_state.classes[task]), task
     every, clickable = exposure_rates(tables, t).iter_rows(named=True)
@@ -349,3 +350,27 @@ def test_the_leak_check_says_nothing_about_a_single_class(small: Tables, state: 
     row = leak_check(labels.select("customer_id", "as_of", x=pl.lit(1.0)), labels).filter(task="churn")
     assert row["score"][0] is None
     assert not row["leaks"][0]
+
+
+def test_natural_units_are_the_inverse_of_the_labels_scale(small: Tables, state: LabelState) -> None:
+    t = date(2017, 6, 5)
+    labels = compute_labels(small, t, state, UNTIL)
+    lines = plain_view.every_line(small).with_columns(offset=(pl.col("day") - pl.lit(t)).dt.total_days())
+
+    def spent(days: int) -> np.ndarray:
+        window = lines.filter(pl.col("offset").is_between(0, days - 1))
+        sums = window.group_by("customer_id").agg(pl.col("amount").sum())
+        return labels.join(sums, on="customer_id", how="left", maintain_order="left")["amount"].fill_null(0).to_numpy()
+
+    for name, truth in (
+        ("ltv", spent(84)),
+        ("spending_bucket", np.minimum(spent(28), np.expm1(state.spend_knots[-1]))),
+    ):
+        natural = get_task(name).natural
+        assert natural is not None
+        assert natural.inverse(labels[name].to_numpy(), state) == pytest.approx(truth, rel=1e-9, abs=1e-9)
+    natural = get_task("engagement").natural
+    assert natural is not None
+    days = natural.inverse(labels["engagement"].drop_nulls().to_numpy(), state)
+    assert days == pytest.approx(days.round())
+    assert days.max() > 3

@@ -185,7 +185,7 @@ def test_an_unknown_share_of_controls_is_an_error(tables: Tables, state: LabelSt
 
 def test_rates_and_the_leak_check_read_both_labels(tables: Tables, state: LabelState) -> None:
     labels = compute_labels(tables, T, state, UNTIL)
-    rates = {row["task"]: row for row in base_rates(labels).iter_rows(named=True)}
+    rates = {row["task"]: row for row in base_rates(labels, state).iter_rows(named=True)}
     assert rates["uplift"]["mean"] == pytest.approx(labels["uplift"].mean())
     assert rates["category_uplift"]["mean"] == pytest.approx(labels["category_uplift"].list.sum().mean())
     features = labels.select("customer_id", "as_of", x=pl.lit(1.0))

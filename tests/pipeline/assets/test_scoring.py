@@ -1,39 +1,184 @@
-"""What must never be published."""
+"""What must never be published, and what the pipeline adds to a model's scores."""
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
 import polars as pl
 import pytest
 
-from pipeline.assets.scoring import find_problems
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.events.view import View
+from feature_assets.labels import eligible
+from pipeline.assets import scoring
+from pipeline.scores import distribution, find_problems, highest, score_meanings, top_lists, with_eligibility
+from tests.deliveries import synthetic
 
-GOOD = pl.DataFrame(
+TASKS: list[dict[str, Any]] = [
+    {"name": "cvr", "kind": "binary", "eligibility": "members of a campaign", "withheld": True},
+    {"name": "churn", "kind": "binary", "eligibility": "customers with a purchase", "withheld": False},
+    {"name": "nba", "kind": "multiclass", "classes": ["pears", "none"], "none_class": "none"},
+    {"name": "ltv", "kind": "regression", "unit": "log1p of the currency", "natural_unit": "currency"},
+]
+SCORED = pl.DataFrame(
     {
-        "customer_id": ["a", "b"],
-        "churn": [0.2, 0.7],
-        "churn__u": [0.5, 0.8],
-        "life_stage": ["new", "steady"],
-        "life_stage__p": [[0.25, 0.75], [0.5, 0.5]],
+        "customer_id": ["a", "b", "c"],
+        "cvr": [0.1, 0.2, 0.3],
+        "cvr__u": [0.5, 0.6, 0.7],
+        "cvr__fallback": [True, False, True],
+        "churn": [0.2, 0.7, 0.9],
+        "churn__u": [0.5, 0.8, 0.1],
+        "churn__fallback": [False, False, True],
+        "nba": ["none", "pears", "none"],
+        "nba__p": [[0.25, 0.75], [0.5, 0.5], [0.1, 0.9]],
+        "nba__probability": [0.75, 0.5, 0.9],
+        "nba__next": ["pears", "pears", "pears"],
+        "nba__lift": [1.0, 2.0, 0.4],
+        "nba__u": [0.5, 0.8, 0.1],
+        "nba__fallback": [False, False, False],
+        "ltv": [1.0, 3.0, 2.0],
+        "ltv__value": [2.5, 30.0, 9.0],
+        "ltv__u": [0.5, 0.8, 0.1],
+        "ltv__fallback": [False, False, False],
+        "top_experts": [["deepfm"]] * 3,
     }
 )
-KNOWN = pl.Series(["a", "b"])
+ELIGIBLE = pl.DataFrame(
+    {
+        "customer_id": ["c", "a", "b"],
+        "cvr": [False, True, False],
+        "churn": [False, True, True],
+        "nba": [True] * 3,
+        "ltv": [True] * 3,
+    }
+)
+GOOD = with_eligibility(SCORED, ELIGIBLE, TASKS)
+KNOWN = pl.Series(["a", "b", "c"])
+
+
+def test_eligibility_stands_behind_the_fallback_of_each_task() -> None:
+    names = [name for name in GOOD.columns if not name.endswith("__eligible")]
+    assert names == SCORED.columns
+    for task in ("cvr", "churn", "nba", "ltv"):
+        assert GOOD.columns.index(f"{task}__eligible") == GOOD.columns.index(f"{task}__fallback") + 1
+    assert GOOD.columns[-1] == "top_experts"
+    assert GOOD["churn__eligible"].to_list() == [True, True, False]
+
+
+def test_a_prediction_is_withheld_only_where_the_task_says_so() -> None:
+    assert GOOD["cvr"].to_list() == [0.1, None, None]
+    assert GOOD["cvr__u"].to_list() == [0.5, None, None]
+    assert GOOD["cvr__fallback"].to_list() == [True, False, False]
+    same = [name for name in SCORED.columns if not name.startswith("cvr")]
+    assert GOOD.select(same).equals(SCORED.select(same))
 
 
 def test_a_sound_table_has_no_problem() -> None:
-    assert find_problems(GOOD, KNOWN) == []
+    assert find_problems(GOOD, KNOWN, TASKS) == []
+
+
+def test_an_uncertainty_that_ranks_nothing_is_null_as_a_whole() -> None:
+    nothing = pl.lit(None, pl.Float64)
+    unranked = GOOD.with_columns(churn__u=nothing, cvr__u=nothing)
+    assert find_problems(unranked, KNOWN, TASKS) == []
+    partly = GOOD.with_columns(churn__u=pl.Series([0.1, None, 0.2]))
+    assert find_problems(partly, KNOWN, TASKS) == ["churn__u has 1 nulls"]
+    shown = {row["task"]: row for row in distribution(unranked, ["churn", "cvr"]).to_dicts()}
+    assert shown["churn"]["mean uncertainty"] is None
 
 
 @pytest.mark.parametrize(
     ("broken", "word"),
     [
-        (GOOD.with_columns(churn=pl.Series([0.2, None])), "churn has 1 nulls"),
-        (GOOD.with_columns(churn=pl.Series([0.2, float("inf")])), "not finite"),
-        (GOOD.with_columns(churn__u=pl.Series([0.2, 1.2])), "leaves"),
-        (GOOD.with_columns(life_stage__p=pl.Series([[0.25, 0.7], [0.5, 0.5]])), "does not sum to 1"),
+        (GOOD.with_columns(churn=pl.Series([0.2, None, 0.1])), "churn has 1 nulls"),
+        (GOOD.with_columns(churn=pl.Series([0.2, float("inf"), 0.1])), "churn has values that are not finite"),
+        (GOOD.with_columns(churn__u=pl.Series([0.2, 1.2, 0.1])), "churn__u leaves"),
+        (GOOD.with_columns(nba__p=pl.Series([[0.25, 0.7], [0.5, 0.5], [0.1, 0.9]])), "nba__p does not sum to 1"),
+        (GOOD.with_columns(nba__probability=pl.Series([0.5, 1.5, 0.1])), "nba__probability leaves"),
+        (GOOD.with_columns(nba__lift=pl.Series([0.5, -1.5, 0.1])), "nba__lift is negative"),
+        (GOOD.with_columns(ltv__value=pl.Series([0.5, None, 0.1])), "ltv__value has 1 nulls"),
+        (GOOD.with_columns(cvr=pl.Series([None, None, None], dtype=pl.Float64)), "cvr has 1 nulls"),
+        (GOOD.with_columns(cvr=pl.Series([0.1, 0.2, None])), "cvr has 1 values for customers who are not eligible"),
+        (GOOD.with_columns(cvr__fallback=pl.Series([True, None, None])), "cvr__fallback has 2 nulls"),
+        (GOOD.with_columns(churn__eligible=pl.Series([True, None, True])), "churn__eligible has 1 nulls"),
+        (GOOD.drop("churn__eligible"), "churn__eligible is missing"),
         (GOOD.head(1), "missing or unknown"),
         (pl.concat([GOOD, GOOD.head(1)]), "more than one row"),
     ],
 )
 def test_what_is_wrong_is_named(broken: pl.DataFrame, word: str) -> None:
-    problems = find_problems(broken, KNOWN)
+    problems = find_problems(broken, KNOWN, TASKS)
     assert any(word in problem for problem in problems), problems
+
+
+def test_lists_of_the_highest_hold_eligible_customers_only() -> None:
+    assert highest(GOOD, "churn", 3)["customer_id"].to_list() == ["b", "a"]  # c has the highest churn
+    assert highest(GOOD, "cvr", 3)["customer_id"].to_list() == ["a"]
+    assert highest(GOOD, "nba", 2)["customer_id"].to_list() == ["b", "a"]  # by lift
+    assert highest(GOOD, "ltv", 1)["customer_id"].to_list() == ["b"]
+    with pytest.raises(ValueError, match="no task 'chrn' in these scores: they have cvr, churn, nba, ltv"):
+        highest(GOOD, "chrn", 1)
+    shown = dict(top_lists(GOOD, ["cvr", "churn", "nba", "ltv"]).iter_rows())
+    assert shown == {"cvr": "a (0.1)", "churn": "b (0.7), a (0.2)", "ltv": "b (30), c (9), a (2.5)"}
+
+
+def test_distributions_are_those_of_eligible_customers() -> None:
+    shown = {row["task"]: row for row in distribution(GOOD, ["cvr", "churn", "nba"]).to_dicts()}
+    assert shown["churn"]["eligible"] == pytest.approx(2 / 3)
+    assert shown["churn"]["median"] == pytest.approx(0.45)
+    assert shown["churn"]["fallback share"] == 0.0
+    assert shown["cvr"]["median"] == 0.1
+    assert shown["nba"]["most common"] == "none (67%)"
+    nobody = with_eligibility(SCORED, ELIGIBLE.with_columns(cvr=False, nba=False), TASKS)
+    assert find_problems(nobody, KNOWN, TASKS) == []
+    assert distribution(nobody, ["cvr", "nba"])["eligible"].to_list() == [0.0, 0.0]
+
+
+def test_every_column_has_a_meaning() -> None:
+    meanings = score_meanings(TASKS)
+    assert set(GOOD.columns) <= set(meanings)
+    assert meanings["cvr__eligible"] == (
+        "true for members of a campaign, by what is known before the as-of date; for others the prediction is null"
+    )
+    assert "in currency" in meanings["ltv__value"]
+    assert list(meanings)[-1] == "run_id"
+
+
+class Champion(SimpleNamespace):
+    """A registered version and everything that the asset asks of the tracking server about it."""
+
+    def champion(self) -> Champion:
+        return self
+
+    def read_json(self, _: object, name: str) -> Any:
+        return {"schema.json": {"digest": "d"}, "tasks.json": TASKS}[name]
+
+
+def test_the_asset_publishes_eligibility_by_its_view(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: DatasetConfig
+) -> None:
+    tables = synthetic.tables(3, seed=3)
+    day = date(2017, 5, 1)
+    view = View(tables, day)
+    ids = view.customers["customer_id"]
+    champion = Champion(version="7", run_id="r", as_of=day, state_version="s", dataset="x", folder=tmp_path)
+    lake = SimpleNamespace(view=lambda _: view, partition=lambda *_: tmp_path)
+    monkeypatch.setattr(scoring, "champion_state", lambda _: (None, SimpleNamespace(present=[])))
+    monkeypatch.setattr(scoring.registry, "digest", lambda _: "d")
+    monkeypatch.setattr(scoring, "score_matrix", lambda *_: SCORED.with_columns(ids.head(3)))
+    matrix = pl.DataFrame({"customer_id": ids, scoring.STATE_VERSION: ["s"] * len(ids)})
+    [asset] = scoring.scoring_assets(dataset, dg.DailyPartitionsDefinition("2017-01-01"))
+    context = SimpleNamespace(partition_key=day.isoformat(), run_id="now", log_event=lambda _: None)
+    output, check = list(asset.node_def.compute_fn.decorated_fn(context, matrix, lake, champion))  # type: ignore[union-attr]
+    assert check.passed
+    frame = output.value
+    found = eligible(view, ["cvr", "churn"])
+    assert frame["churn__eligible"].equals(found["churn"].alias("churn__eligible"))
+    assert frame["cvr"].is_not_null().equals(found["cvr"])
+    assert frame.columns[-5:] == ["top_experts", "hindsight", "model_version", "state_version", "run_id"]
+    shown = output.metadata["highest predictions of eligible customers"].md_str
+    assert "churn" in shown

@@ -59,19 +59,19 @@ def last_step(home: Path, **verdicts: str) -> dg.ExecuteInProcessResult:
 
 
 def test_a_candidate_that_passes_takes_over(tmp_path: Path) -> None:
-    result = last_step(tmp_path, churn="better")
+    result = last_step(tmp_path, churn="ahead")
     assert result.success
     assert (tmp_path / "champion").read_text() == "7"
     metadata = result.asset_materializations_for_node("training__champion")[0].metadata
     assert metadata["version"].value == "7"
-    assert "better than the constant on 1 of 1" in str(metadata["promotion"].value)
+    assert "ahead of the constant on 1 of 1" in str(metadata["promotion"].value)
 
 
 @pytest.mark.parametrize("standing", [True, False])
 def test_a_candidate_that_is_refused_fails_the_training_and_leaves_the_champion(standing: bool, tmp_path: Path) -> None:
     if standing:
         (tmp_path / "champion").write_text("6")
-    result = last_step(tmp_path, churn="worse")
+    result = last_step(tmp_path, churn="behind")
     assert not result.success
     error = result.failure_data_for_node("training__champion").error
     assert error is not None

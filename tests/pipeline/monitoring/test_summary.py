@@ -15,19 +15,27 @@ from pipeline.resources.tracking import RegisteredVersion
 from tests.pipeline.small_training import some_evaluation
 
 SCORES = pl.DataFrame(
-    {"customer_id": ["a", "b"], "churn": [0.1, 0.2], "churn__u": [0.2, 0.4], "churn__fallback": [True, False]}
+    {
+        "customer_id": ["a", "b", "c"],
+        "churn": [0.1, 0.2, 0.9],
+        "churn__u": [0.2, 0.4, 0.9],
+        "churn__fallback": [True, False, True],
+        "churn__eligible": [True, True, False],
+    }
 )
 
 
 @pytest.mark.parametrize(("trained", "hindsight"), [("2017-12-01", False), ("2018-02-01", True)])
 def test_facts_of_a_night(trained: str, hindsight: bool, tmp_path: Path, dataset: DatasetConfig) -> None:
     champion = RegisteredVersion("2", "r", date.fromisoformat(trained), "s1", dataset.name, tmp_path)
-    arguments = ("2018-01-01", SCORES, champion, some_evaluation(churn="better"), Lake(root=str(tmp_path)), dataset)
+    arguments = ("2018-01-01", SCORES, champion, some_evaluation(churn="ahead"), Lake(root=str(tmp_path)), dataset)
     summary = summarise(*arguments)
     assert summary["tasks"][0]["mean u"] == "0.30"
     assert summary["tasks"][0]["fallback"] == "50.0%"
     assert summary["facts"]["model version"] == f"2, trained as of {trained}"
     assert ("hindsight" in summary["facts"]["as-of date"]) is hindsight
     assert TRAINING_FAILED not in summary["facts"]
+    unranked = summarise(arguments[0], SCORES.with_columns(churn__u=pl.lit(None, pl.Float64)), *arguments[2:])
+    assert unranked["tasks"][0]["mean u"] == "–"
     failed = summarise(*arguments, training_failure="no label")["facts"][TRAINING_FAILED]
     assert failed == "no label (version 2 goes on scoring)"

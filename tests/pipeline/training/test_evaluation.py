@@ -42,6 +42,18 @@ def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables
     assert {row["task"] for row in result.inputs} == set(WINDOWS)
     models = {row["model"] for row in result.metrics if row["task"] == "churn"}
     assert models == {evaluation.MODEL, baselines.CONSTANT, baselines.NETWORK, baselines.BOOSTING}
+    assert [(row["task"], row["unit"]) for row in result.totals] == [("engagement", "days")]
+    assert result.totals[0]["rows"] == len(trained.workspace.labels().filter(role="test"))
+    assert "totals in natural units" in evaluation_metadata(result)
+    concepts = " ".join(row["tasks"] for row in result.concepts)
+    assert "channel[shelf]" in concepts
+    assert "channel[0]" not in concepts
+    assert {(row["by"], row["group"]) for row in result.experts} >= {("all", "all"), ("cluster", "cluster 1")}
+    assert {row["deepfm"] for row in result.experts} == {1.0}
+    assert {row["task"] for row in result.reasons} == {row["task"] for row in result.examples} == set(WINDOWS)
+    unexplained = [row for row in result.reasons if not row["source"]]
+    assert len(unexplained) == len(WINDOWS)
+    assert {row["class"] for row in result.examples if row["task"] == "channel"} <= {"mailer", "display", "shelf"}
     assert Evaluation.load(trained.workspace.evaluation) == result
     shown = evaluation_metadata(result)
     assert {"comparison", "verdict", "reliability", "gates", "inputs", "by tenure", "by cluster"} <= set(shown)
@@ -59,11 +71,11 @@ def test_the_headline_metric_is_broken_down_by_groups(trained: Material, tables:
 
 
 def test_the_summary_counts_verdicts_and_names_losses() -> None:
-    text = some_evaluation(churn="better", ltv="worse", nba="level").summary()
-    assert text == "- against constant: better on 1, level on 1, worse on 1 of 3 tasks (worse: ltv)"
+    text = some_evaluation(churn="ahead", ltv="behind", nba="level").summary()
+    assert text == "- against constant: ahead on 1, level on 1, behind on 1, open on 0 of 3 tasks (behind: ltv)"
 
 
 def test_an_evaluation_is_loaded_as_it_was_saved(tmp_path: Any) -> None:
-    saved = some_evaluation(churn="better")
+    saved = some_evaluation(churn="ahead")
     saved.save(tmp_path / "evaluation.json")
     assert Evaluation.load(tmp_path / "evaluation.json") == saved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import polars as pl
@@ -99,8 +100,16 @@ def test_a_training_logs_epochs_parameters_and_data(made: Material, dataset: Dat
 
 def test_an_evaluation_is_logged_with_its_figures() -> None:
     runs = Runs()
-    log.log_evaluation(some_evaluation(churn="better"), cast("Tracking", runs), "r")
+    log.log_evaluation(some_evaluation(churn="ahead"), cast("Tracking", runs), "r")
     assert runs.metrics == {0: {"test/churn/auc": 0.7}}
+    runs, totals = Runs(), [{"task": "ltv", "unit": "currency", "ratio": 1.02}]
+    metrics = [{"task": "category_uplift", "model": "model", "metric": "qini food & home", "value": 2.0}]
+    given = replace(some_evaluation(churn="better"), metrics=metrics, totals=totals)
+    log.log_evaluation(given, cast("Tracking", runs), "r")
+    assert runs.metrics[0] == {
+        "test/category_uplift/qini food _ home": 2.0,
+        "test/ltv/total_predicted_over_observed": 1.02,
+    }
     assert runs.artifacts == ["evaluation.json", "plots/calibration.png", "plots/gates.png"]
 
 

@@ -12,10 +12,10 @@ from tests.pipeline.small_training import some_evaluation
 @pytest.mark.parametrize(
     ("verdicts", "promote", "word"),
     [
-        ({"churn": "better", "ltv": "level"}, True, "better than the constant on 1 of 2 tasks, worse on 0"),
-        ({"churn": "better", "ltv": "worse"}, False, "(ltv)"),
+        ({"churn": "ahead", "ltv": "level"}, True, "ahead of the constant on 1 of 2 tasks, behind on 0"),
+        ({"churn": "ahead", "ltv": "behind"}, False, "(ltv)"),
         ({"churn": "level"}, False, "on 0 of 1"),
-        ({"churn": "better", "ltv": "better", "nba": "worse"}, True, "worse on 1 (nba)"),
+        ({"churn": "ahead", "ltv": "ahead", "nba": "behind"}, True, "behind on 1 (nba)"),
     ],
 )
 def test_better_than_the_constant_on_more_tasks_than_worse(verdicts: dict[str, str], promote: bool, word: str) -> None:
@@ -28,5 +28,5 @@ def test_one_rule_that_refuses_is_enough_and_says_why() -> None:
     def never(_: Evaluation) -> Verdict:
         return Verdict(False, "never on a Friday")
 
-    verdict = judge(some_evaluation(churn="better"), (*RULES, never))
+    verdict = judge(some_evaluation(churn="ahead"), (*RULES, never))
     assert verdict == Verdict(False, "never on a Friday")

@@ -50,7 +50,7 @@ class Registry:
 
 def test_a_candidate_is_registered_once(trained: Material, dataset: DatasetConfig) -> None:
     registry = Registry()
-    evaluation = some_evaluation(churn="better")
+    evaluation = some_evaluation(churn="ahead")
     evaluation.save(trained.workspace.evaluation)
     for _ in range(2):
         version = register(trained.workspace, cast("Tracking", registry), "r1", dataset, AS_OF)

@@ -112,4 +112,4 @@ def test_tables_for_people(made: Material) -> None:
     table = training_set.label_table(labels, made.plan)
     assert table["task"].to_list() == list(WINDOWS)
     assert table["train"].to_list() == [3 * CUSTOMERS] * len(WINDOWS)
-    assert set(training_set.training_base_rates(labels)["task"]) >= {"churn", *CLASSES}
+    assert set(training_set.training_base_rates(labels, made.label_state)["task"]) >= {"churn", *CLASSES}

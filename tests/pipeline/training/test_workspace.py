@@ -64,3 +64,17 @@ def test_cleaning_up_keeps_labels_and_bundle(made: Material) -> None:
     made.workspace.clean_up()
     assert {"labels.parquet", "state"} <= names(made.workspace)
     assert not names(made.workspace) & {"snapshots", "checkpoints"}
+
+
+def test_another_model_reads_the_training_set_through_links_and_writes_its_own(made: Material, tmp_path: Path) -> None:
+    work = made.workspace
+    other = work.for_another_model(tmp_path / "other")
+    assert other.labels().equals(work.labels())
+    assert other.state().version == work.state().version
+    assert other.columns() == work.columns()
+    assert not other.has_trees()
+    before = work.labels()
+    other.save_labels(before.head(3))
+    assert other.labels().height == 3
+    assert work.labels().equals(before)
+    assert work.for_another_model(tmp_path / "other").labels().height == 3

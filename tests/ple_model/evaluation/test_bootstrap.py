@@ -154,9 +154,9 @@ def test_a_comparison_names_the_winner_in_the_metric_s_own_direction(kind: str) 
     models = {"model": predictions, "constant": constant, "twin": predictions}
     ids = np.arange(600) // 3
     got = compare("t", KINDS[kind], models, labels, None, ids)
-    assert {name: b.verdict for name, b in got.baselines.items()} == {"constant": "better", "twin": "level"}
+    assert {name: b.verdict for name, b in got.baselines.items()} == {"constant": "ahead", "twin": "level"}
     turned = compare("t", KINDS[kind], models, labels, None, ids, subject="constant")
-    assert turned.baselines["model"].verdict == "worse"
+    assert turned.baselines["model"].verdict == "behind"
     empty = compare("t", KINDS[kind], models, labels, np.zeros(600, dtype=bool), ids)
     assert empty.baselines["constant"].verdict == "unknown"
     json.dumps([got.to_dict(), empty.to_dict()], allow_nan=False)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from ple_model.evaluation.bootstrap import Interval, draw_counts, resample
+from ple_model.evaluation.kind import Headline
 from ple_model.evaluation.metrics import evaluate
-from ple_model.evaluation.pooled import OriginRows, pool, pooled_calibration, seed_mean, standing
+from ple_model.evaluation.pooled import OriginRows, pool, pooled_calibration, seed_mean
+from ple_model.evaluation.verdict import verdict
 from ple_model.tasks import KINDS
 from tests.ple_model.evaluation.test_metrics import sample
 
@@ -108,7 +110,8 @@ def test_seeds_are_averaged_in_probabilities() -> None:
     ],
 )
 def test_verdicts(low: float | None, estimate: float, high: float | None, better: int, expected: str) -> None:
-    assert standing(Interval(estimate, low, high), better, 0.01) == expected
+    headline = Headline("auc", "AUC", 1 if better > 0 else -1, 0.01, "")
+    assert verdict(Interval(estimate, low, high), headline, 0.5) == expected
 
 
 def test_every_kind_has_a_margin_with_a_reason() -> None:
@@ -129,7 +132,7 @@ def test_an_origin_without_the_metric_is_left_out_and_named() -> None:
     assert list(got.by_origin["a"]) == ["0"]
     assert got.rows == good.mask.sum()
     nothing = pool(KINDS["binary"], [empty], "a", resamples=50)
-    assert nothing.differences["b"].standing == "unknown"
+    assert nothing.differences["b"].verdict == "unknown"
     assert nothing.values["a"].reason
     with pytest.raises(ValueError, match="models"):
         pool(KINDS["binary"], [good, replace(flat, predictions={"a": flat.predictions["a"]})], "a")

@@ -102,10 +102,10 @@ def test_a_good_order_beats_a_constant_beyond_the_interval_and_noise_does_not() 
     models = {"model": told, "constant": constant, "noise": noise}
     got = compare("uplift", UPLIFT, models, z, None, np.arange(len(z)))
     assert (got.metric, got.title, got.better) == ("auuc", "AUUC", 1)
-    assert got.baselines["constant"].verdict == "better"
+    assert got.baselines["constant"].verdict == "ahead"
     assert got.baselines["constant"].headline.estimate == pytest.approx(z.mean() / 2)
     turned = compare("uplift", UPLIFT, models, z, None, np.arange(len(z)), subject="noise")
-    assert turned.baselines["constant"].verdict == "level"
+    assert turned.baselines["constant"].verdict in ("level", "open"), "not beyond the interval"
     drawn = resample(UPLIFT, {"model": told}, z, None, np.arange(len(z)), subject="model", metrics=["qini"])
     assert drawn.metrics["model"]["qini"].estimate == pytest.approx(uplift.qini(told, z))
 

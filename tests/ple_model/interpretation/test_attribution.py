@@ -74,7 +74,7 @@ def test_they_add_up_to_the_prediction_in_its_unit(
         np.testing.assert_allclose(own.base + own.contributions.sum(axis=1) + own.unexplained, own.explained)
         final = predicted.predictions[task.name]
         kept = ~predicted.fallback[task.name]
-        places = kind.chosen(final)
+        places = kind.chosen(task, final, samples.CLASSES.get(task.name, ()))
         np.testing.assert_allclose(own.explained[kept], kind.explained(final, places)[kept], rtol=1e-5, atol=1e-5)
         assert own.unit == kind.explained_in
         if places is None:
@@ -108,7 +108,8 @@ def test_a_blend_has_w_of_the_networks_and_the_rest_of_the_trees(
         own, network, kind = found[task.name], networks[task.name], kind_of(task)
         weight, halves = bundle.calibration[task.name].weight, bundle.calibration[task.name].halves
         assert halves is not None
-        places = kind.chosen(bundle.calibration[task.name].calibrator.apply(_mixed(bundle, rows[0], task.name)))
+        final = bundle.calibration[task.name].calibrator.apply(_mixed(bundle, rows[0], task.name))
+        places = kind.chosen(task, final, samples.CLASSES.get(task.name, ()))
         trees = tree_contributions(bundle, task, features, places)
         of_trees = kind.explained(
             halves.trees.apply(kind.outputs_of(bundle.trees[task.name].predict(features))), places

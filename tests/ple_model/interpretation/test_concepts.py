@@ -13,6 +13,7 @@ from ple_model.interpretation.concepts import ConceptReport
 CONFIG = InputConfig(columns=("a__x", "a__y", "b__z", "c__w", "c__raw"), present=(0, 1, 2, 4), normalised=4, sides=())
 PRESENT = (0, 1, 2, 4)
 ROWS, LATENTS = 60, 7
+STAGES = ("new", "steady", "dormant")
 
 
 def _data() -> tuple[torch.Tensor, Inputs, dict[str, torch.Tensor], list[str]]:
@@ -32,7 +33,7 @@ def _data() -> tuple[torch.Tensor, Inputs, dict[str, torch.Tensor], list[str]]:
 def _report(batch: int, **changes: int) -> ConceptReport:
     torch.manual_seed(0)
     latents, inputs, tasks, customers = _data()
-    report = ConceptReport(CONFIG, **changes)
+    report = ConceptReport(CONFIG, **changes, classes={"life_stage": STAGES})
     for rows in torch.arange(ROWS).split(batch):
         report.add(
             latents[rows],
@@ -51,7 +52,7 @@ def test_correlations_are_numpys_over_rows_that_have_the_column(batch: int) -> N
     columns = {CONFIG.columns[i]: inputs.features[:, i] for i in PRESENT}
     raw = columns["c__raw"]
     columns["c__raw"] = raw.sign() * raw.abs().log1p()
-    outputs = {"churn": tasks["churn"]} | {f"life_stage[{k}]": tasks["life_stage"][:, k] for k in range(3)}
+    outputs = {"churn": tasks["churn"]} | {f"life_stage[{k}]": tasks["life_stage"][:, i] for i, k in enumerate(STAGES)}
     for row in frame.iter_rows(named=True):
         z = latents[:, row["latent"]].double().numpy()
         for given, found in ((columns, row["features"]), (outputs, row["tasks"])):

@@ -22,7 +22,7 @@ META = {"as_of": "2017-10-01"}
 @pytest.fixture(scope="module")
 def made() -> Made:
     model, train, valid = samples.ready(200)
-    return model, calibrate(model, train, valid)
+    return model, calibrate(model, train, valid, inverses=samples.INVERSES)
 
 
 @pytest.fixture
@@ -47,7 +47,10 @@ def test_what_was_saved_is_loaded(folder: Path, made: Made) -> None:
     assert bundle.calibration == made[1]
     assert (bundle.classes, bundle.meta) == (samples.CLASSES, META)
     assert bundle.described["ltv"]["unit"] == "USD"
-    assert set(bundle.described["churn"]) == {"name", "kind", "unit", "meaning", "classes", "predicted_by"}
+    more = {"classes", "none_class", "predicted_by"}
+    assert set(bundle.described["churn"]) == {"name", "kind", "unit", "meaning", *more}
+    assert bundle.described["life_stage"]["none_class"] == "stage 0"
+    assert {name for name, task in bundle.calibration.items() if task.natural} == set(samples.INVERSES)
     assert not bundle.model.training
 
 
@@ -106,6 +109,8 @@ def test_classes_and_calibration_must_fit_the_tasks(made: Made, tmp_path: Path) 
     model, calibration = made
     with pytest.raises(BundleError, match="life_stage has 6 outputs and 5 names"):
         save_bundle(tmp_path, model, calibration, {**samples.CLASSES, "life_stage": ["a"] * 5}, META)
+    with pytest.raises(BundleError, match="none_class 'stage 0' is none of its classes"):
+        save_bundle(tmp_path, model, calibration, {**samples.CLASSES, "life_stage": list("abcdef")}, META)
     with pytest.raises(BundleError, match="ltv has no calibration"):
         save_bundle(tmp_path, model, {k: v for k, v in calibration.items() if k != "ltv"}, samples.CLASSES, META)
     with pytest.raises(BundleError, match="ltv is regression, its calibrator is for binary"):

@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served") / "bundle"
     model, train, valid = samples.ready()
     fit(model, train, valid, samples.training(phase1_epochs=2, phase2_epochs=0), None, progress=False)
-    finish(model, train, valid, folder, samples.CLASSES, {"as_of": "2017-10-01"})
+    finish(model, train, valid, folder, samples.CLASSES, {"as_of": "2017-10-01"}, inverses=samples.INVERSES)
     return folder
 
 
@@ -62,6 +62,45 @@ def test_one_row_a_customer_with_every_task_in_its_form(scores: pl.DataFrame, fr
     for task in samples.TASKS:
         assert scores[f"{task}__u"].is_between(0, 1).all()
         assert scores.schema[f"{task}__fallback"] == pl.Boolean
+
+
+def test_columns_stand_task_by_task_in_one_order(scores: pl.DataFrame) -> None:
+    of_kind = {
+        "life_stage": ["p", "probability", "next", "lift"],
+        "brand_prediction": ["top"],
+        "ltv": ["value"],
+        "engagement": ["value"],
+    }
+    order = [t for t in samples.TASKS if t not in ("engagement", "ltv", "life_stage")]
+    tasks = ["engagement", *order[:2], "life_stage", "ltv", *order[2:]]
+    own = [[task, *(f"{task}__{s}" for s in [*of_kind.get(task, []), "u", "fallback"])] for task in tasks]
+    assert scores.columns == ["customer_id", "as_of", *(name for names in own for name in names), "top_experts"]
+
+
+def test_a_class_has_its_probability_and_the_likeliest_other_its_lift(bundle: Bundle, scores: pl.DataFrame) -> None:
+    classes = bundle.classes["life_stage"]
+    base = bundle.calibration["life_stage"].uncertainty.population
+    for row in scores.select(pl.col("^life_stage.*$")).head(100).iter_rows(named=True):
+        p = dict(zip(classes, row["life_stage__p"], strict=True))
+        assert row["life_stage__probability"] == p[row["life_stage"]] == max(p.values())
+        del p["stage 0"]
+        assert row["life_stage__next"] == max(p, key=lambda name: p[name])
+        lift = p[row["life_stage__next"]] / base[classes.index(row["life_stage__next"])]
+        assert row["life_stage__lift"] == pytest.approx(lift)
+
+
+def test_values_in_natural_units_are_increasing_in_the_prediction_and_add_up(
+    bundle: Bundle, scores: pl.DataFrame
+) -> None:
+    _, _, valid = samples.ready()
+    found = Scorer(bundle).predict(valid.inputs)
+    for task, inverse in samples.INVERSES.items():
+        ordered = scores.sort(task)[f"{task}__value"].to_numpy()
+        assert (np.diff(ordered) >= 0).all()
+        given = valid.targets.mask[task].numpy() & ~found.fallback[task]
+        observed = inverse(valid.targets.values[task].numpy().astype(np.float64))
+        assert found.natural[task][given].sum() == pytest.approx(observed[given].sum(), rel=0.05)
+    assert found.natural.keys() == samples.INVERSES.keys()
 
 
 def test_experts_without_input_are_not_among_the_top(scores: pl.DataFrame, frame: pl.DataFrame) -> None:

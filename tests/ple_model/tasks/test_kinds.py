@@ -76,11 +76,48 @@ def test_predictions_labels_and_score_columns_have_one_width(kind: str) -> None:
     assert asked.headline.metric in asked.resampled
     assert isinstance(fit_calibrator(asked, predictions, labels), asked.calibrator(predictions))
     names = [f"name {i}" for i in range(asked.width(settings))]
-    columns = asked.score_columns("task", asked.in_range(predictions), names)
+    base = asked.base_values(labels, asked.width(settings)).mean(axis=0)
+    columns = asked.score_columns(settings, asked.in_range(predictions), names, base)
     meanings = asked.score_meanings({"name": "task", "meaning": "spend next month", "unit": "USD"})
     assert {column.name for column in columns} <= meanings.keys()
     assert meanings["task"] == f"{asked.meaning_of_value} in USD: spend next month"
     assert [len(column) for column in columns] == [200] * len(columns)
+
+
+def test_a_class_comes_with_its_probability_and_none_with_the_likeliest_other() -> None:
+    kind, names = KINDS["multiclass"], ["apples", "pears", "none"]
+    settings = TaskConfig(name="task", group="g", kind="multiclass", loss="nll", out=3, none_class="none")
+    p = np.array([[0.2, 0.1, 0.7], [0.1, 0.6, 0.3], [0.5, 0.5, 0.0]])
+    frame = pl.DataFrame(kind.score_columns(settings, p, names, [0.4, 0.2, 0.4]))
+    assert frame.columns == ["task", "task__p", "task__probability", "task__next", "task__lift"]
+    assert frame["task"].to_list() == ["none", "pears", "apples"]
+    assert frame["task__probability"].to_list() == [0.7, 0.6, 0.5]
+    assert frame["task__next"].to_list() == ["apples", "pears", "apples"]
+    assert frame["task__lift"].to_list() == pytest.approx([0.5, 3.0, 1.25])
+    never = pl.DataFrame(kind.score_columns(settings, p, names, [0.0, 0.2, 0.8]))  # no lift over a rate of 0
+    assert never["task__next"].to_list() == ["pears"] * 3
+    meanings = kind.score_meanings({"name": "task", "classes": names, "none_class": "none"})
+    assert set(frame.columns) == set(meanings) - {"task__u", "task__fallback"}
+    assert "(apples, pears, none)" in meanings["task__p"]
+    assert "other than 'none'" in meanings["task__next"]
+    without = settings.model_copy(update={"none_class": None})
+    assert pl.DataFrame(kind.score_columns(without, p, names, [0.4, 0.2, 0.4])).columns == frame.columns[:3]
+
+
+@pytest.mark.parametrize("kind", set(KINDS) - {"multiclass"})
+def test_only_exclusive_classes_can_mean_that_nothing_happens(kind: str) -> None:
+    with pytest.raises(ValueError, match="no classes of which one could be none_class"):
+        TaskConfig(name="task", group="g", kind=kind, none_class="none", **SETTINGS[kind])
+
+
+def test_outputs_have_names_in_the_titles_of_their_metrics() -> None:
+    names = ["food", "home"]
+    assert [KINDS["uplift"].metric_title(m, names) for m in ("auuc", "qini_1", "top_uplift")] == [
+        "auuc",
+        "qini home",
+        "top_uplift",
+    ]
+    assert KINDS["contrastive"].metric_title("recall_at_1", names) == "recall_at_1"
 
 
 def test_reliability_curves_are_for_probabilities() -> None:
