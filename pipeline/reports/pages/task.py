@@ -28,7 +28,7 @@ def task_page(
     beside = [row for row in evaluation.get("table", []) if row["task"] == name]
     return Page.of(
         f"Task {name}",
-        f"{task.get('meaning') or name}. {version}",
+        f"{(task.get('meaning') or name).removesuffix('.')}. {version}",
         [
             Section("For whom", _for_whom(task)),
             Section("What predicts it", _predicted_by(task, epochs)),

@@ -17,6 +17,12 @@ def test_sections_without_anything_are_left_out() -> None:
     assert Page.of("t", "", [Section("empty table", "", TABLE.clear())]).sections == ()
 
 
+def test_a_legend_is_said_of_a_table_only() -> None:
+    assert Section("a", "", TABLE.clear(), legend="of the table").empty
+    assert Section("a", "text", TABLE.clear(), legend="of the table").words == "text"
+    assert Section("a", "text", TABLE, legend="of the table").words == "text\n\nof the table"
+
+
 def test_markdown_holds_tables_whose_cells_cannot_break_them() -> None:
     assert PAGE.markdown() == (
         "# One & two\n\nLead.\n\n## First\n\nText.\n\nMore.\n\n"

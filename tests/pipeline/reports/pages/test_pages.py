@@ -33,26 +33,11 @@ EVALUATION: dict[str, Any] = {
         {"task": "churn", "model": "constant", "metric": "auc", "value": 0.5},
     ],
     "groups": [
-        {
-            "task": "churn",
-            "by": "segment",
-            "group": "warm",
-            "rows": 90,
-            "value": 0.8,
-            "low": 0.7,
-            "high": 0.9,
-            "note": "",
-        },
-        {
-            "task": "churn",
-            "by": "segment",
-            "group": "new",
-            "rows": 2,
-            "value": None,
-            "low": None,
-            "high": None,
-            "note": "2",
-        },
+        {"task": "churn", "by": "segment", **row}
+        for row in (
+            {"group": "warm", "rows": 90, "value": 0.8, "low": 0.7, "high": 0.9, "note": ""},
+            {"group": "new", "rows": 2, "value": None, "low": None, "high": None, "note": "2"},
+        )
     ],
     "reliability": {"churn": [[0.1, 0.12, 100], [0.6, 0.55, 50]]},
     "inputs": [
@@ -148,21 +133,12 @@ def test_the_page_of_a_customer_names_classes_and_reasons() -> None:
         "model_version": "3",
         "hindsight": False,
     }
+    left = {"unexplained": -0.02, "rest": 0.3}
+    own = [{"source": COLUMN, "contribution": 1.6, "error": 0.1}]
     reasons = [
-        {
-            "task": "churn",
-            "unit": "log odds",
-            **{k: EVALUATION["examples"][0][k] for k in ("explained", "base", "class")},
-        }
-        | {"unexplained": -0.02, "rest": 0.3, "reasons": [{"source": COLUMN, "contribution": 1.6, "error": 0.1}]},
-        {
-            "task": "life_stage",
-            "unit": "log probability of the class",
-            "class": "dormant",
-            "explained": -0.5,
-            "base": -1.0,
-        }
-        | {"unexplained": 0.0, "rest": 0.5, "reasons": []},
+        {"task": "churn", "unit": "log odds", "explained": 1.5, "base": -0.4, "class": "", "reasons": own, **left},
+        {"task": "life_stage", "unit": "log probability", "explained": -0.5, "base": -1, "class": "dormant", **left}
+        | {"reasons": []},
     ]
     page = customer_page(scores, [CHURN, STAGE], reasons, {COLUMN: 12.5}, {"churn": "probability"}, compared=16)
     tables = _tables(page)
