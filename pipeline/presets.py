@@ -39,7 +39,7 @@ _LEAN: Values = {
         "tower": {"hidden": [], "dropout": 0.0},
         "weighting": {"strategy": "fixed"},
         "evidential": {"enabled": False},
-        "autoencoder": {"enabled": False},
+        "autoencoder": {"enabled": False, "active": 32},
         "repeat": {"enabled": True},
         "adatt": {"enabled": False},
     },
