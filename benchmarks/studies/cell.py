@@ -32,7 +32,7 @@ from benchmarks.studies.store import (
 )
 from benchmarks.studies.study import DATA_SEED, Study, Variant
 from feature_assets.snapshots import SnapshotPlan
-from pipeline.training import baselines, columns, model, trees
+from pipeline.training import baselines, columns, model, refit, trees
 from pipeline.training.columns import ColumnChoice
 from pipeline.training.evaluation import MODEL, side_by_side
 from pipeline.training.workspace import Workspace
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 Arrays = dict[str, NDArray]
-REFIT = "refit"
+REFIT, REFIT_NETWORK = "refit", "refit network"
+"""Sources: a version that was fitted again, and its network alone."""
 SHARED = (baselines.BOOSTING, baselines.CONSTANT, baselines.OWN_PAST)
 """Sources that the network's settings do not decide: cells of several variants have the same."""
 STOPPING_DATES = 4
@@ -158,27 +159,21 @@ class Job:
         return self.by_role(config, predict), "", None
 
     def refit(self) -> tuple[dict[str, Arrays], str, float]:
-        """A version as a night makes it; and its network fitted again on every label that had matured by the origin, to
-        the epochs that the first fit chose, with its calibration."""
-        from ple_model.epochs import at_epochs
+        """A version as a night makes it, and as a night with `refit: on` registers it: fitted again on every label that
+        had matured by the origin, with the calibration of the first fit."""
+        from ple_model.serving.bundle import load_bundle
         from ple_model.serving.scorer import Scorer
-        from ple_model.training.initial import build
-        from ple_model.training.trainer import fit
 
         scorer, result, work = self.version()
-        again = work.for_another_model(work.folder / REFIT)
-        again.save_labels(pl.read_parquet(self.origin.refit_labels))
-        rows = model.tensors(again, "train", scorer.config)
-        network = build(scorer.config, rows, seed=self.settings.seed)
-        epochs = {task: (phase, max(epoch, 1)) for task, (phase, epoch) in result.epochs.items()}
-        settings = self.settings.training.model_copy(update={"seed": self.settings.seed})
-        again_result = fit(network, rows, None, settings, again.checkpoints, epochs=epochs)
-        fresh = at_epochs(network, again_result.epochs, again_result.weights)
-        found = self.of_version(scorer, work)
-        renewed = self.of_version(Scorer(replace(scorer.bundle, model=fresh)), work)
+        refit.fit_again(work, self.settings, self.log)
+        found, renewed = self.of_version(scorer, work), self.of_version(Scorer(load_bundle(work.candidate)), work)
         for role, arrays in renewed.items():
-            prefix = f"{baselines.NETWORK}|"
-            found[role] |= {key.replace(prefix, f"{REFIT}|"): v for key, v in arrays.items() if key.startswith(prefix)}
+            for source, told in ((MODEL, REFIT), (baselines.NETWORK, REFIT_NETWORK)):
+                found[role] |= {
+                    key.replace(f"{source}|", f"{told}|", 1): values
+                    for key, values in arrays.items()
+                    if key.startswith(f"{source}|")
+                }
         return found, *_about(result)
 
     # --- steps --------------------------------------------------------------------------------------------------

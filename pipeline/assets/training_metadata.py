@@ -31,6 +31,20 @@ def training_metadata(result: "FitResult", rows: int) -> dict[str, Any]:
     }
 
 
+def refit_metadata(result: "FitResult", rows: int) -> dict[str, Any]:
+    """Epochs, speed and time of a refit on so many rows."""
+    phase, epoch = result.resumed_from or (0, 0)
+    return {
+        "epochs": len(result.history),
+        "epochs of": "the evaluation fit, task by task; no validation row takes part",
+        "resumed after": f"epoch {epoch} of phase {phase}" if result.resumed_from else "not resumed",
+        "rows": rows,
+        "rows per second": round(max(report.rows_per_second for report in result.history)),
+        "seconds of the network": round(sum(report.seconds for report in result.history)),
+        "device": f"{result.device}, {result.precision}",
+    }
+
+
 def _transfer(result: "FitResult") -> dict[str, Any]:
     """Picture and conflicts of adaTT at the end of phase 1, where it is on."""
     reports = [report.adatt for report in result.history if report.adatt is not None]
@@ -77,6 +91,7 @@ def group_tables(evaluation: Evaluation) -> dict[str, pl.DataFrame]:
 def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
     """The comparison with the baselines, reliability, totals in natural units, gates, inputs and concepts."""
     shown: dict[str, Any] = {
+        "figures": "of the evaluation fit, which saw no test row",
         "comparison": markdown(pl.DataFrame(evaluation.table)),
         "verdict": dg.MetadataValue.md(evaluation.summary()),
         "all metrics": markdown(pl.DataFrame(evaluation.metrics, infer_schema_length=None), rows=500),

@@ -49,7 +49,14 @@ class Binary(Kind):
         return numbers.fill_null(0.0).to_numpy().astype(np.float32), labelled(column)
 
     def row_losses(
-        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+        self,
+        task: TaskConfig,
+        raw: Tensor,
+        label: Tensor,
+        mask: Tensor,
+        units: Units,
+        training: bool,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         from ple_model.tasks.row_losses import focal, log_loss
 
@@ -65,10 +72,10 @@ class Binary(Kind):
             return class_entropy(labels.long(), 2)
         return least_focal(labels, task.focal_gamma or 0.0, task.focal_alpha or 0.5)
 
-    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         return raw.float().squeeze(-1).sigmoid()
 
-    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         return raw.float().squeeze(-1)
 
     def average(self, raw: Tensor) -> Tensor:

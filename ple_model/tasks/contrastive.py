@@ -58,11 +58,18 @@ class Contrastive(Kind):
         return padded, padded[:, 0] >= 0
 
     def row_losses(
-        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+        self,
+        task: TaskConfig,
+        raw: Tensor,
+        label: Tensor,
+        mask: Tensor,
+        units: Units,
+        training: bool,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         safe = label.where(mask.unsqueeze(-1), -1)
         negatives = task.negatives or 0 if training else 0
-        return units.table(task.name).loss(raw, safe, negatives), mask & (safe >= 0).any(1)
+        return units.table(task.name).loss(raw, safe, negatives, beside), mask & (safe >= 0).any(1)
 
     def constant_loss(self, task: TaskConfig, labels: Tensor, units: Units) -> float:
         from ple_model.tasks.row_losses import popularity_loss
@@ -72,9 +79,9 @@ class Contrastive(Kind):
     def fit_units(self, task: TaskConfig, labels: Tensor, units: Units) -> None:
         units.table(task.name).set_frequency(labels[labels >= 0].bincount(minlength=self.width(task)))
 
-    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         """Scores [B, candidates] over the table."""
-        return units.table(task.name).scores(raw)
+        return units.table(task.name).scores(raw, beside)
 
     def average(self, raw: Tensor) -> Tensor:
         """The mean direction of the queries: it ranks candidates as the mean of the members' cosines does."""

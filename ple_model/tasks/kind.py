@@ -31,9 +31,9 @@ class Scale(Protocol):
 class Table(Protocol):
     """The learnt candidates of a task."""
 
-    def scores(self, query: Tensor) -> Tensor: ...
+    def scores(self, query: Tensor, beside: Tensor | None = None) -> Tensor: ...
 
-    def loss(self, query: Tensor, labels: Tensor, negatives: int) -> Tensor: ...
+    def loss(self, query: Tensor, labels: Tensor, negatives: int, beside: Tensor | None = None) -> Tensor: ...
 
     def set_frequency(self, counts: Tensor) -> None: ...
 
@@ -101,7 +101,14 @@ class Kind(BoostedKind):
 
     @abstractmethod
     def row_losses(
-        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+        self,
+        task: TaskConfig,
+        raw: Tensor,
+        label: Tensor,
+        mask: Tensor,
+        units: Units,
+        training: bool,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Unweighted loss of each row [B], arbitrary but finite where masked, and the mask of rows that count [B].
 
@@ -112,6 +119,7 @@ class Kind(BoostedKind):
             mask: [B] bool, True = labelled.
             units: of the network.
             training: False compares a contrastive query with the whole table.
+            beside: [B, candidates] to add to a contrastive task's scores, or None (`Outputs.beside`).
         """
 
     @abstractmethod
@@ -123,12 +131,13 @@ class Kind(BoostedKind):
 
     # --- predictions (torch) ----------------------------------------------------------------------------------
     @abstractmethod
-    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
-        """Raw outputs [B, out] → predictions in final units before calibration, [B, *shape]."""
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
+        """Raw outputs [B, out] → predictions in final units before calibration, [B, *shape]. beside: as in
+        `row_losses`."""
 
-    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         """Raw outputs [B, out] → what a calibrator reads, [B, *shape]: logits, values or scores."""
-        return self.to_units(task, raw, units)
+        return self.to_units(task, raw, units, beside)
 
     @abstractmethod
     def average(self, raw: Tensor) -> Tensor:

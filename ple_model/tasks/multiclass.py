@@ -55,7 +55,14 @@ class Multiclass(Kind):
         return indices.fill_null(0).to_numpy().copy(), labelled(column)
 
     def row_losses(
-        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+        self,
+        task: TaskConfig,
+        raw: Tensor,
+        label: Tensor,
+        mask: Tensor,
+        units: Units,
+        training: bool,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         from torch.nn.functional import cross_entropy
 
@@ -66,10 +73,10 @@ class Multiclass(Kind):
 
         return class_entropy(labels, task.out)
 
-    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         return raw.float().softmax(-1)
 
-    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         return raw.float()
 
     def average(self, raw: Tensor) -> Tensor:

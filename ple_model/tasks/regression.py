@@ -57,7 +57,14 @@ class Regression(Kind):
         return values, given
 
     def row_losses(
-        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+        self,
+        task: TaskConfig,
+        raw: Tensor,
+        label: Tensor,
+        mask: Tensor,
+        units: Units,
+        training: bool,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         from ple_model.tasks.row_losses import value_losses
 
@@ -75,7 +82,7 @@ class Regression(Kind):
             std = labels.double().std(0, correction=0)
             units.set_target_scale(task.name, labels.double().mean(0), std.where(std > 0, 1.0))
 
-    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         value = units.scale(task.name).restore(raw)
         return value.squeeze(-1) if value.shape[-1] == 1 else value
 

@@ -8,6 +8,7 @@ trainer      `fit`: two phases, early stopping, resumable
 step, state  one optimizer step; the state that a checkpoint keeps
 skill        the validation score that picks epochs
 validate     losses and gates over validation rows
+averaging    the moving average of the weights
 affinity     gradients of tasks, measured while training
 checkpoint   the state of a run on disk
 finish       calibration and the bundle

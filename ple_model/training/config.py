@@ -35,6 +35,7 @@ class TrainingConfig(ClosedModel):
     best_epoch: Literal["network", "task"] = Field(
         "network", description="whose validation decides the weights: one epoch for the network, or one for each task"
     )
+    average: float = Field(0.0, ge=0, lt=1, description="decay of a moving average of the weights; 0 takes none")
     patience: int = Field(7, ge=1, description="epochs without a better validation score that end a phase")
     batch_size_gpu: int = Field(16_384, ge=2)
     batch_size_cpu: int = Field(1_024, ge=2)

@@ -14,6 +14,7 @@ class RunState:
     best: tuple[int, int] = (1, 0)
     by_task: dict[str, list[float]] = field(default_factory=dict)  # task → least validation loss, its phase and epoch
     waited: int = 0
+    averaged: int = 0  # steps in the moving average of the weights
     micro_batches: int = 1
     skipped_steps: int = 0
     culprits: dict[str, int] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from ple_model.inputs import Inputs
 from ple_model.losses.multitask import LossResult, MultiTaskLoss, Part
 from ple_model.multitask import MultiTaskNetwork, Outputs
 from ple_model.training.affinity import AffinityMeter
+from ple_model.training.averaging import WeightAverage
 from ple_model.training.config import TrainingConfig
 from ple_model.training.data import TensorTable
 from ple_model.training.distributed import World
@@ -55,12 +56,14 @@ class Stepper:
         self.train, self.config, self.steps = train, config, steps
         self.device, self.precision, self.world = device, precision, World.current()
         self.meter = AffinityMeter(model, loss, self.world)
+        self.average = WeightAverage(modules, config.average)
         self.forward: Callable[[Inputs], Outputs] = torch.compile(model) if config.compile else model
         self.state = RunState()
 
     def begin(self, phase: int) -> None:
         """Freeze what the phase freezes and start optimizer, scaler and early stopping afresh."""
         self.state.phase, self.state.epoch, self.state.waited = phase, 0, 0
+        self.average.restart()
         self.model.freeze_shared(phase == 2)
         self.modules.zero_grad(set_to_none=True)  # frozen parameters must not count in the norm that clips the rest
         self.optimizer = build_optimizer(
@@ -100,6 +103,7 @@ class Stepper:
             if self.scaler.is_enabled() or math.isfinite(norm.item()):
                 self.scaler.step(self.optimizer)  # a scaler leaves out the steps that overflow, and lowers its scale
                 self.scaler.update()
+                self.average.step()
                 for result in results:
                     means.add(result)
                 return total

@@ -84,6 +84,20 @@ def test_other_dates_choose_the_epoch_and_the_holdout_calibrates() -> None:
     assert set(moved.filter(pl.col("role") == "unused")["as_of"]) == set(plan.holdout)
 
 
+def test_a_version_that_was_fitted_again_stands_beside_itself(tmp_path: Path) -> None:
+    study = replace(STUDY, variants=(Variant("default", run="refit"),), seeds=(1,), comparisons=())
+    work = make(tmp_path, study).origin(study, str(AS_OF)).workspace
+    work.save_refit_labels(work.labels().with_columns(role=pl.lit("refit")))
+    (task,) = cells_of(study, tmp_path, threads=1)
+    cell.compute(task, lambda _: None)
+    told = task.files.load("test")
+    for name in WINDOWS:
+        for source, again in (("model", "refit"), ("network", "refit network")):
+            assert told[f"{again}|{name}"].shape == told[f"{source}|{name}"].shape
+            assert not np.array_equal(told[f"{again}|{name}"], told[f"{source}|{name}"])
+    assert "refit|churn|fallback" in told
+
+
 def test_another_way_of_stopping_gives_another_network(finished: Path) -> None:
     one, other = (cell_of(finished, name).load("test") for name in ("default", "training dates"))
     assert not np.array_equal(one["network|churn"], other["network|churn"])
