@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Generator, Tensor
 
-from ple_model.config import InputConfig, SideConfig, TaskConfig
+from ple_model.config import HISTORIES, InputConfig, SideConfig, TaskConfig
 from ple_model.inputs import Inputs, Targets
 
-BRANDS = 4  # of a row of a contrastive label, at most
+BRANDS = 4  # of a row of a contrastive label, at most, and in the vocabulary of a history
 
 
 def inputs(config: InputConfig, rows: int, missing: float = 0.2, seed: int = 1) -> Inputs:
@@ -56,6 +56,9 @@ def _side(side: SideConfig, rows: int, generator: Generator) -> Tensor:
         dimensions = 3 if side.name == "tda_long" else 2
         dimension = torch.randint(0, dimensions, birth.shape, generator=generator)
         return torch.stack([birth, birth + values[..., 1].abs(), dimension.float()], dim=-1)
+    if side.name in HISTORIES:
+        values = values.abs()
+        values[..., 0] = torch.arange(side.shape[0]).remainder(BRANDS)
     return values
 
 

@@ -56,7 +56,7 @@ def main() -> int:
         tell(f"{task} {trial.number}: {trial.loss:.5f} on {trial.columns} columns, best {best.loss if best else 0:.5f}")
 
     found = search.search(found, rows, tasks, args.trials, args.minutes, args.workers, keep)
-    print(found.text())
+    print(found.text(), end="")
     return 0
 
 

@@ -2,6 +2,9 @@
 
 All dates lie a whole number of steps before the training date, so that they share its weekday. Training snapshots come
 first, then a purge as long as the longest window, then the holdout. Fitted states see training snapshots only.
+
+Once the holdout has done its work, a refit may learn from every date of the grid, with each label that had matured by
+the training date.
 Source: DATA §2.
 """
 
@@ -34,6 +37,8 @@ class SnapshotPlan:
         train: training snapshots, oldest first.
         holdout: later snapshots for early stopping, calibration and reported metrics, oldest first.
         holdout_start: s; no training label's window reaches past it.
+        gap: snapshots between both, whose labels all reach past s: they neither train nor are held out, but a refit
+            learns from them.
     """
 
     as_of: date
@@ -41,11 +46,21 @@ class SnapshotPlan:
     train: tuple[date, ...]
     holdout: tuple[date, ...]
     holdout_start: date
+    gap: tuple[date, ...] = ()
 
     @property
     def dates(self) -> tuple[date, ...]:
         """Training and holdout snapshots, oldest first."""
         return self.train + self.holdout
+
+    @property
+    def refit_dates(self) -> tuple[date, ...]:
+        """Snapshots on which some label has matured by the training date, oldest first."""
+        return self.train + self.gap + self.holdout
+
+    def matured(self, task: str, t: date) -> bool:
+        """Whether the window of `task` at snapshot t has ended by the training date: a refit may use its label."""
+        return t + timedelta(days=self.windows[task]) <= self.as_of
 
     def usable(self, task: str, t: date) -> bool:
         """Whether the label of `task` at snapshot t may be used in t's role."""
@@ -110,4 +125,5 @@ def plan(
         train=tuple(t for t in grid if t + window <= start),
         holdout=tuple(t for t in grid if t >= start and t + window <= as_of),
         holdout_start=start,
+        gap=tuple(t for t in grid if t < start < t + window),
     )

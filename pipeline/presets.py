@@ -40,6 +40,7 @@ _LEAN: Values = {
         "weighting": {"strategy": "fixed"},
         "evidential": {"enabled": False},
         "autoencoder": {"enabled": False, "active": 32},
+        "repeat": {"enabled": True},
         "adatt": {"enabled": False},
     },
     "training": {

@@ -9,6 +9,8 @@ from typing import Any
 
 import polars as pl
 
+#: Columns of a task that may be null in every row: it publishes no uncertainty, or has no region of stated coverage.
+WHOLE_OR_NULL = ("u", "low", "high", "set")
 TOP_ROWS = 5
 """Customers of a list of the highest predictions."""
 Described = Mapping[str, Any]
@@ -95,8 +97,8 @@ def find_problems(scores: pl.DataFrame, customers: pl.Series, tasks: Sequence[De
 def _of_column(column: pl.Series, suffix: str, given: pl.Series) -> list[str]:
     """Problems of one column, which must have a value exactly where `given` is true [R]."""
     name, some = column.name, column.drop_nulls()
-    unranked = suffix == "u" and not len(some)
-    if nulls := 0 if unranked else column.filter(given).null_count():
+    without = suffix in WHOLE_OR_NULL and not len(some)
+    if nulls := 0 if without else column.filter(given).null_count():
         return [f"{name} has {nulls} nulls"]
     if extra := column.filter(~given).is_not_null().sum():
         return [f"{name} has {extra} values for customers who are not eligible"]

@@ -72,11 +72,14 @@ class Settings(ClosedModel):
     blend: Literal["off", "auto"] = "auto"
     """Whether a task may be predicted by network and trees together, with the weight that validation rows give."""
 
-    @field_validator("blend", mode="before")
+    refit: Literal["off", "on"] = "off"
+    """Whether what gets registered is fitted again, after its evaluation, on every label that has matured."""
+
+    @field_validator("blend", "refit", mode="before")
     @classmethod
     def _off_is_no_boolean(cls, value: Any) -> Any:
-        """YAML reads a bare `off` as false."""
-        return "off" if value is False else value
+        """YAML reads a bare `off` as false and a bare `on` as true."""
+        return {False: "off", True: "on"}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="before")
     @classmethod

@@ -86,6 +86,11 @@ class TaskEpochs(MultiTaskNetwork):
             u=None if us[0] is None else torch.stack([us[i][:, t] for t, i in enumerate(which)], dim=1),
             interpretation=found[-1].interpretation,
             members=self.members,
+            beside={
+                task: found[i].beside[task]
+                for task, i in zip(self.task_names, which, strict=True)
+                if task in found[i].beside
+            },
         )
 
     def regularisation(self, outputs: Outputs) -> dict[str, Tensor]:  # noqa: ARG002

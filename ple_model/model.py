@@ -107,6 +107,7 @@ class PLEClusterAdaTT(MultiTaskNetwork):
                 f"{n}_{k}": v for n, r in zip(self.expert_names, results, strict=True) for k, v in r.losses.items()
             },
             interpretation={n: r.interpretation for n, r in zip(self.expert_names, results, strict=True) if interpret},
+            beside=self.beside(inputs),
             members=self.members,
         )
 

@@ -15,15 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from ple_model.closed import nearest
+from ple_model.config import HISTORIES
 from ple_model.inputs import Inputs
 from ple_model.layers.contrastive import CandidateTable
 from ple_model.layers.evidential import EvidentialHeads
 from ple_model.layers.members import by_member
+from ple_model.layers.repeat import RepeatTerm
 from ple_model.tasks import kind_of
 
 if TYPE_CHECKING:
     from ple_model.config import ModelConfig
     from ple_model.config.baselines import BaselineConfig
+    from ple_model.tasks.config import TaskConfig
 
 
 @dataclass
@@ -33,7 +36,8 @@ class Outputs:
     before the gates; mixed [M·B, T_group, H] of each group, the output of the first layer behind the gates
     (`BasketOutput.mixed`); evidence: as of `EvidentialHeads`, of B rows; u [B, T]: their uncertainty, outside of
     training; losses: terms of the experts by name, in training; interpretation: expert → name → tensor, when asked
-    for."""
+    for; beside: task → [B, candidates] that is added to its scores, the same for all members
+    (`CandidateTable.repeat`)."""
 
     predictions: dict[str, Tensor]
     gates: Tensor
@@ -43,6 +47,7 @@ class Outputs:
     u: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
     interpretation: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    beside: dict[str, Tensor] = field(default_factory=dict)
     members: int = 1
 
     @property
@@ -111,13 +116,25 @@ class MultiTaskNetwork(nn.Module):
         self.scales = nn.ModuleDict({t.name: TargetScale(t.out) for t in tasks if kind_of(t).standardised})
         self.tables = nn.ModuleDict(
             {
-                t.name: CandidateTable(kind_of(t).width(t), t.out, t.temperature or 1.0)
+                t.name: CandidateTable(kind_of(t).width(t), t.out, t.temperature or 1.0, self._repeat(t))
                 for t in tasks
                 if kind_of(t).retrieves
             }
         )
         self.register_buffer("shared_frozen", torch.tensor(False))
         self.register_load_state_dict_post_hook(_apply_frozen_flags)
+
+    def _repeat(self, task: TaskConfig) -> RepeatTerm | None:
+        """The repeat term of a task whose candidates the data set's history knows."""
+        settings, inputs = self.config.repeat, self.config.inputs
+        if not (settings.enabled and task.history and inputs.has(*HISTORIES)):
+            return None
+        return RepeatTerm(settings, inputs.side("brand_history"), task.history, kind_of(task).width(task))
+
+    def beside(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Task → [B, M] to add to its scores, of the tasks that have a repeat term: `Outputs.beside`."""
+        tables = {name: table for name, table in self.tables.items() if isinstance(table, CandidateTable)}
+        return {name: table.repeat(inputs) for name, table in tables.items() if table.repeat is not None}
 
     def forward(self, inputs: Inputs, interpret: bool = False) -> Outputs:
         raise NotImplementedError
@@ -159,7 +176,8 @@ class MultiTaskNetwork(nn.Module):
         """
         with evaluating(self):
             outputs = self(inputs)
-        return {name: self.to_units(name, raw) for name, raw in self.averaged(outputs).predictions.items()}
+        mean = self.averaged(outputs)
+        return {name: self.to_units(name, raw, mean.beside.get(name)) for name, raw in mean.predictions.items()}
 
     def averaged(self, outputs: Outputs) -> Outputs:
         """The outputs with the members' predictions averaged in the final unit of each task, [B, out]; of one member,
@@ -170,12 +188,16 @@ class MultiTaskNetwork(nn.Module):
         for task in self.config.tasks:
             raw = by_member(outputs.predictions[task.name], outputs.members)
             predictions[task.name] = kind_of(task).average(raw)
-        return replace(outputs, predictions=predictions, gates=outputs.row_gates, members=1)
+        # The table takes a mean query for a direction, so its cosines are the members' mean over the length of that.
+        lengths = {name: predictions[name].norm(dim=-1, keepdim=True).clamp(min=1e-6) for name in outputs.beside}
+        beside = {name: term / lengths[name] for name, term in outputs.beside.items()}
+        return replace(outputs, predictions=predictions, gates=outputs.row_gates, members=1, beside=beside)
 
-    def to_units(self, task: str, raw: Tensor) -> Tensor:
-        """A raw output [B, out] of `forward` in the final unit of its task: see `predict`."""
+    def to_units(self, task: str, raw: Tensor, beside: Tensor | None = None) -> Tensor:
+        """A raw output [B, out] of `forward`, and what it has beside it, in the final unit of its task: see
+        `predict`."""
         settings = self.config.task(task)
-        return kind_of(settings).to_units(settings, raw, self)
+        return kind_of(settings).to_units(settings, raw, self, beside)
 
     @torch.no_grad()
     def set_target_scale(self, task: str, mean: float | Tensor, std: float | Tensor) -> None:

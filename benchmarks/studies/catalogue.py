@@ -144,14 +144,17 @@ VALIDATION_DATES = Study(
 FRESHNESS = Study(
     name="freshness",
     title="Fresh models on the embedded data",
-    question="A version has seen no label of the last 91 days. What is it worth to fit its network again, with the "
-    "settings and epochs found and the calibration kept, on every label that had matured by the origin? Both score "
-    "the same later rows, four dates from the origin on.",
+    question="A version has seen no label of the last 91 days. What is it worth to fit it again, with the settings, "
+    "epochs and numbers of trees found and weights and calibration kept, on every label that had matured by the "
+    "origin? Both score the same later rows, four dates from the origin on.",
     dataset="completejourney",
     origins=(date(2017, 10, 2), date(2017, 10, 30), date(2017, 11, 27)),
     seeds=(1, 2, 3),
     variants=(Variant(DEFAULT, run="refit"),),
-    comparisons=(Comparison(f"{DEFAULT}/refit", (f"{DEFAULT}/network",), "Fitted again against left as it is"),),
+    comparisons=(
+        Comparison(f"{DEFAULT}/refit", (f"{DEFAULT}/model",), "The version fitted again against the version as it is"),
+        Comparison(f"{DEFAULT}/refit network", (f"{DEFAULT}/network",), "Its network alone, again against as it is"),
+    ),
     role="later",
     later_weeks=4,
 )

@@ -32,9 +32,10 @@ from benchmarks.studies.store import (
 )
 from benchmarks.studies.study import DATA_SEED, Study, Variant
 from feature_assets.snapshots import SnapshotPlan
-from pipeline.training import baselines, columns, model, trees
+from pipeline.training import baselines, columns, model, refit, trees
 from pipeline.training.columns import ColumnChoice
 from pipeline.training.evaluation import MODEL, side_by_side
+from pipeline.training.training_set import customers_of
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 Arrays = dict[str, NDArray]
-REFIT = "refit"
+REFIT, REFIT_NETWORK = "refit", "refit network"
+"""Sources: a version that was fitted again, and its network alone."""
 SHARED = (baselines.BOOSTING, baselines.CONSTANT, baselines.OWN_PAST)
 """Sources that the network's settings do not decide: cells of several variants have the same."""
 STOPPING_DATES = 4
@@ -139,7 +141,6 @@ class Job:
                 kind_of(task).outputs_of(told[task.name]),
                 validation.targets.values[task.name].numpy(),
                 validation.targets.mask[task.name].numpy(),
-                self.settings.seed,
             )
             for task in config.tasks
         }
@@ -158,27 +159,21 @@ class Job:
         return self.by_role(config, predict), "", None
 
     def refit(self) -> tuple[dict[str, Arrays], str, float]:
-        """A version as a night makes it; and its network fitted again on every label that had matured by the origin, to
-        the epochs that the first fit chose, with its calibration."""
-        from ple_model.epochs import at_epochs
+        """A version as a night makes it, and as a night with `refit: on` registers it: fitted again on every label that
+        had matured by the origin, with the calibration of the first fit."""
+        from ple_model.serving.bundle import load_bundle
         from ple_model.serving.scorer import Scorer
-        from ple_model.training.initial import build
-        from ple_model.training.trainer import fit
 
         scorer, result, work = self.version()
-        again = work.for_another_model(work.folder / REFIT)
-        again.save_labels(pl.read_parquet(self.origin.refit_labels))
-        rows = model.tensors(again, "train", scorer.config)
-        network = build(scorer.config, rows, seed=self.settings.seed)
-        epochs = {task: (phase, max(epoch, 1)) for task, (phase, epoch) in result.epochs.items()}
-        settings = self.settings.training.model_copy(update={"seed": self.settings.seed})
-        again_result = fit(network, rows, None, settings, again.checkpoints, epochs=epochs)
-        fresh = at_epochs(network, again_result.epochs, again_result.weights)
-        found = self.of_version(scorer, work)
-        renewed = self.of_version(Scorer(replace(scorer.bundle, model=fresh)), work)
+        refit.fit_again(work, self.settings, self.log)
+        found, renewed = self.of_version(scorer, work), self.of_version(Scorer(load_bundle(work.candidate)), work)
         for role, arrays in renewed.items():
-            prefix = f"{baselines.NETWORK}|"
-            found[role] |= {key.replace(prefix, f"{REFIT}|"): v for key, v in arrays.items() if key.startswith(prefix)}
+            for source, told in ((MODEL, REFIT), (baselines.NETWORK, REFIT_NETWORK)):
+                found[role] |= {
+                    key.replace(f"{source}|", f"{told}|", 1): values
+                    for key, values in arrays.items()
+                    if key.startswith(f"{source}|")
+                }
         return found, *_about(result)
 
     # --- steps --------------------------------------------------------------------------------------------------
@@ -226,7 +221,10 @@ class Job:
         validation = model.tensors(self.origin.workspace, "validation", scorer.config)
         fitted = work.trees()
         blended = self.settings.blend == "auto"
-        calibration = calibrate(scorer.bundle.model, train, validation, trees=fitted, blended=blended)
+        customers = customers_of(self.origin.workspace, "validation")
+        calibration = calibrate(
+            scorer.bundle.model, train, validation, trees=fitted, blended=blended, customers=customers
+        )
         used = {name: fitted[name] for name, task in calibration.items() if task.weight < 1}
         return Scorer(replace(scorer.bundle, calibration=calibration, trees=used))
 
@@ -238,12 +236,12 @@ class Job:
         def predict(inputs: Inputs) -> Arrays:
             predicted, models = side_by_side(scorer, fitted, inputs)
             found = {f"{source}|{name}": told for name, of in models.items() for source, told in of.items()}
-            for name, values in predicted.predictions.items():
-                found[f"{MODEL}|{name}|u"] = predicted.u[name]
+            for name in predicted.predictions:
+                if name in predicted.u:
+                    found[f"{MODEL}|{name}|u"] = predicted.u[name]
                 found[f"{MODEL}|{name}|fallback"] = predicted.fallback[name]
-                half = getattr(scorer.bundle.calibration[name].calibrator, "half_width", None)
-                if half is not None:
-                    found[f"{MODEL}|{name}|half_width"] = half(values)
+                if name in predicted.regions:
+                    found[f"{MODEL}|{name}|region"] = predicted.regions[name]
             return found
 
         return self.by_role(scorer.config, predict)
@@ -293,15 +291,18 @@ def stop_on_training_dates(labels: pl.DataFrame, plan: SnapshotPlan) -> pl.DataF
 
 
 def _labelled(told: Arrays, judged: Judged) -> Arrays:
-    """The labelled rows, numbers as float32; a half-width as whether the interval holds the label (`|held`)."""
+    """The labelled rows, numbers as float32; a region as whether it holds the label (`|held`)."""
     found: Arrays = {}
     for key, values in told.items():
         source, name, *part = key.split("|")
         mask = judged.mask[name]
-        if part == ["half_width"]:
-            error = np.abs(judged.labels[name] - told[f"{source}|{name}"])
-            if np.isfinite(values).all():
-                found[f"{source}|{name}|held"] = (error <= values)[mask]
+        if part == ["region"]:
+            region, labels = values[mask], judged.labels[name][mask]
+            if region.dtype == np.bool_:  # classes
+                held = region[np.arange(len(labels)), labels.astype(np.int64)]
+            else:  # low and high end
+                held = (region[:, 0] <= labels) & (labels <= region[:, 1])
+            found[f"{source}|{name}|held"] = held
         else:
             kept = values[mask]
             found[key] = kept if kept.dtype == np.bool_ else kept.astype(np.float32)

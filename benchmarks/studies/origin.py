@@ -24,7 +24,6 @@ from feature_assets.labels import compute_labels, get_task
 from feature_assets.snapshots import STEP, SnapshotPlan
 from feature_assets.sources import load_tables
 from pipeline import deliveries
-from pipeline.resources.files import publish_frame
 from pipeline.settings import Settings
 from pipeline.training import baselines, fitting, material, training_set
 from pipeline.training.workspace import Workspace
@@ -66,7 +65,7 @@ def prepare(study: Study, as_of: date, store: Store, log: Log) -> OriginFiles:
     labels = training_set.build(work, tables, plan, settings.max_training_rows, log)
     if study.later_weeks:
         work.save_labels(pl.concat([labels, *_later(study, files, tables, plan)], how="vertical_relaxed"))
-        publish_frame(_matured(files, tables, plan), files.refit_labels)
+        training_set.build_refit(work, tables, plan, settings.max_training_rows, log)
     tasks = tasks_of(work, plan)
     rows = {}
     for role in roles_of(study):
@@ -124,19 +123,6 @@ def about(
         "columns": columns,
         "seconds": seconds,
     }
-
-
-def _matured(files: OriginFiles, tables: Tables, plan: SnapshotPlan) -> pl.DataFrame:
-    """Labels of the rows of training set and holdout, masked only where they had not matured by the origin."""
-    frames = []
-    for day in plan.dates:
-        customers = pl.read_parquet(files.workspace.snapshot(day), columns=["customer_id"])
-        labels = compute_labels(tables, day, files.workspace.label_state(), known_until=plan.as_of)
-        labels = labels.join(customers, on="customer_id", how="semi", maintain_order="left")
-        ended = {task: day + timedelta(days=window) <= plan.as_of for task, window in plan.windows.items()}
-        kept = [pl.when(ended[task]).then(pl.col(task)).alias(task) for task in plan.windows]
-        frames.append(labels.with_columns(role=pl.lit("train")).select("customer_id", "as_of", "role", *kept))
-    return pl.concat(frames, how="vertical_relaxed")
 
 
 def _later(study: Study, files: OriginFiles, tables: Tables, plan: SnapshotPlan) -> list[pl.DataFrame]:

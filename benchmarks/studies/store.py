@@ -35,7 +35,7 @@ from ple_model.serving.files import publishing
 
 MODEL_SETTINGS = (
     *("preset", "losses", "network", "training", "columns", "column_budget"),
-    *("boosting", "tuned_trees", "blend"),
+    *("boosting", "tuned_trees", "blend", "refit"),
 )
 """Settings that decide nothing about an origin's material."""
 JUDGING = ("bootstrap", "breakdown", "classes", "compare", "pooled", "ranking", "reliability", "values", "verdict")
@@ -101,11 +101,6 @@ class OriginFiles:
         """Folder of what several cells read, named by what decides it beside the code."""
         return self.folder / "shared" / _digest({**what, "code": model_code()})
 
-    @property
-    def refit_labels(self) -> Path:
-        """File of the labels of all snapshots that had matured by the origin, all of the role `train`."""
-        return self.folder / "judged" / "refit_labels.parquet"
-
     def extra(self, role: str, what: str) -> Path:
         """File of predictions that need no training: `own past`, `oracle`; task → [labelled rows, …]."""
         return self.folder / "judged" / f"{role}-{what.replace(' ', '-')}.npz"
@@ -150,7 +145,7 @@ class CellFiles:
 
     def save(self, role: str, arrays: Mapping[str, NDArray]) -> None:
         """Predictions of the labelled rows of a role: `<source>|<task>`; of what a version publishes beside them `|u`,
-        `|fallback`, and `|held`, whether its interval holds the label."""
+        `|fallback`, and `|held`, whether its interval or set holds the label."""
         save_arrays(self.folder / f"{role}.npz", arrays)
 
     def load(self, role: str) -> dict[str, NDArray]:
@@ -203,7 +198,7 @@ def model_code() -> str:
     models, training = Path(ple_model.__path__[0]), Path(pipeline.__path__[0]) / "training"
     left_out = {models / "evaluation" / f"{name}.py" for name in JUDGING}
     left_out |= set((models / "interpretation").rglob("*.py")) | set((models / "baselines").rglob("*.py"))
-    own = [*(training / f"{name}.py" for name in ("columns", "evaluation", "model", "trees"))]
+    own = [*(training / f"{name}.py" for name in ("columns", "evaluation", "model", "refit", "trees"))]
     own += [*(models.parent / "pipeline" / f"{name}.py" for name in ("presets", "settings"))]
     own += [*(models.parent / "data" / "trees").glob("*.yaml"), Path(__file__).with_name("cell.py")]
     return code_digest([*(file for file in models.rglob("*.py") if file not in left_out), *own])[:16]

@@ -27,6 +27,7 @@ MODULES: tuple[str, ...] = (
     "multi_source.overseas",
     "multi_source.other_channel",
     "sequences.session_seq",
+    "sequences.brand_history",
     "base.segment",
     "domain.tda",
     "domain.gmm",

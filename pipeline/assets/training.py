@@ -15,13 +15,25 @@ import polars as pl
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.assets.common import TRAINING, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
-from pipeline.assets.training_metadata import evaluation_metadata, parts_check, training_metadata
+from pipeline.assets.training_metadata import evaluation_metadata, parts_check, refit_metadata, training_metadata
 from pipeline.plugins import load_plugins
 from pipeline.reports.describe import markdown
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import CHAMPION, Tracking
 from pipeline.settings import Settings
-from pipeline.training import columns, fitting, log, material, model, promotion, registration, training_set, trees
+from pipeline.training import (
+    columns,
+    fits,
+    fitting,
+    log,
+    material,
+    model,
+    promotion,
+    refit,
+    registration,
+    training_set,
+    trees,
+)
 from pipeline.training.columns import ColumnChoice
 from pipeline.training.decision import decide
 from pipeline.training.evaluation import Evaluation, evaluate
@@ -158,6 +170,30 @@ def evaluation(context: Context, lake: Lake, tracking: Tracking, settings: Given
     )
 
 
+def fit_again(context: Context, lake: Lake, tracking: Tracking, settings: GivenSettings) -> dg.MaterializeResult:
+    """Fit what was evaluated again on all matured labels, where the settings ask for it."""
+    work = workspace(context, lake)
+    if settings.refit == "off":
+        context.log.info("refit: off. Nothing is fitted; the evaluation fit is what gets registered")
+        return dg.MaterializeResult(
+            metadata={"refit": "off", "fitted": "nothing: the evaluation fit is passed on as it is"}
+        )
+    tables = lake.tables(context.partition_key)
+    plan = material.training_plan(settings, tables.dataset, day_of(context))
+    result = refit.refit(work, tables, plan, settings, context.log.info)
+    labels = work.refit_labels()
+    run_id = log.open_run(work, tracking, day_of(context), {})
+    log.log_labels(work, tracking, run_id, labels, tables.dataset, training_set.REFIT)
+    return dg.MaterializeResult(
+        metadata={
+            "refit": "on",
+            **fits.notes(context.partition_key, labels),
+            **refit_metadata(result, labels.height),
+            "labels": markdown(fits.label_table(work.labels(), labels, plan), rows=100),
+        }
+    )
+
+
 def registered_version(context: Context, lake: Lake, tracking: Tracking) -> dg.MaterializeResult:
     """Register the bundle as a version, the challenger."""
     work, dataset = workspace(context, lake), lake.tables(context.partition_key).dataset
@@ -168,6 +204,7 @@ def registered_version(context: Context, lake: Lake, tracking: Tracking) -> dg.M
             "version": version.version,
             "mlflow run": version.run_id,
             "state version": version.state_version,
+            **registration.fits_of(work.candidate),
             "load it": f'mlflow.pyfunc.load_model("models:/ple/{version.version}")',
         }
     )
@@ -242,6 +279,14 @@ STEPS: Sequence[Step] = (
         "The calibrated model, its network alone, its trees alone and a constant on the same test rows, which are "
         "later than every training label.",
         ("lightgbm", "pytorch"),
+    ),
+    Step(
+        "refit",
+        fit_again,
+        "With `refit: on`, what was evaluated is fitted again on all matured labels, as many epochs; this fit scores, "
+        "and all figures stay those of the evaluation fit. With `refit: off` nothing is fitted.",
+        ("pytorch", "lightgbm"),
+        {"pool": "gpu"},
     ),
     Step(
         "registered_version",

@@ -1,5 +1,6 @@
 """Dagster metadata of the training assets: facts, tables and figures for the UI."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -28,6 +29,20 @@ def training_metadata(result: "FitResult", rows: int) -> dict[str, Any]:
         "device": f"{result.device}, {result.precision}",
         "validation score by epoch": plots.as_markdown(plots.learning_curve(result.history)),
         **_transfer(result),
+    }
+
+
+def refit_metadata(result: "FitResult", rows: int) -> dict[str, Any]:
+    """Epochs, speed and time of a refit on so many rows."""
+    phase, epoch = result.resumed_from or (0, 0)
+    return {
+        "epochs": len(result.history),
+        "epochs of": "the evaluation fit, task by task; no validation row takes part",
+        "resumed after": f"epoch {epoch} of phase {phase}" if result.resumed_from else "not resumed",
+        "rows": rows,
+        "rows per second": round(max(report.rows_per_second for report in result.history)),
+        "seconds of the network": round(sum(report.seconds for report in result.history)),
+        "device": f"{result.device}, {result.precision}",
     }
 
 
@@ -60,6 +75,37 @@ def parts_check(parts: "Parts") -> dg.AssetCheckResult:
     )
 
 
+def uncertainty_table(by_task: Mapping[str, Mapping[str, Any]]) -> pl.DataFrame:
+    """A row a task: its signal, whether it ranks errors among equal predictions, errors by quarter of u, the area under
+    the risk–coverage curve, the coverage of its regions, and its fallbacks, all on test rows."""
+
+    def interval(found: Mapping[str, Any] | None) -> str:
+        if found is None or found["estimate"] is None:
+            return "–"
+        if found["low"] is None:
+            return f"{found['estimate']:.3f}"
+        return f"{found['estimate']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+
+    rows = []
+    for task, told in by_task.items():
+        worth, held = told["selective"], told["coverage"]
+        area = "–" if worth is None else f"{worth['aurc']:.3f} ({worth['aurc_random']:.3f}, {worth['aurc_best']:.3f})"
+        rows.append(
+            {
+                "task": task,
+                "uncertainty": told["uncertainty"],
+                "ranks errors among equal predictions": "–" if worth is None else interval(worth["ranking"]),
+                "mean error by quarter of u": "–" if worth is None else " · ".join(f"{e:.3f}" for e in worth["error"]),
+                "area under risk and coverage (random, best)": area,
+                "stated": told["region_level"] or "–",
+                "held": "–" if held is None else interval(held["held"]),
+                "mean size": "–" if held is None else f"{held['size']:.3g}",
+                "fallback": f"{told['fallback_share']:.1%}: {told['fallback']}",
+            }
+        )
+    return pl.DataFrame(rows)
+
+
 def group_tables(evaluation: Evaluation) -> dict[str, pl.DataFrame]:
     """What rows are grouped by → a row a group: its rows, and each task's headline metric with its interval. A group
     with too few labels of a task shows how many it has."""
@@ -90,14 +136,20 @@ def reason_table(evaluation: Evaluation, shown: int = 5) -> pl.DataFrame:
 
 
 def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
-    """The comparison with the baselines, reliability, totals in natural units, gates, inputs, reasons and concepts."""
+    """The comparison with the baselines, reliability, totals in natural units, gates, uncertainty, inputs, reasons and
+    concepts."""
     shown: dict[str, Any] = {
+        "figures": "of the evaluation fit, which saw no test row",
         "comparison": markdown(pl.DataFrame(evaluation.table)),
         "verdict": dg.MetadataValue.md(evaluation.summary()),
         "all metrics": markdown(pl.DataFrame(evaluation.metrics, infer_schema_length=None), rows=500),
         "reliability": plots.as_markdown(plots.reliability(evaluation.reliability)),
         "gates": plots.as_markdown(plots.gate_heatmap(evaluation.gates)),
     }
+    if evaluation.uncertainty:
+        shown["uncertainty"] = markdown(uncertainty_table(evaluation.uncertainty))
+    if curves := plots.published(evaluation.uncertainty):
+        shown["risk and coverage"] = plots.as_markdown(plots.risk_coverage(curves))
     if evaluation.totals:
         shown["totals in natural units"] = markdown(pl.DataFrame(evaluation.totals, infer_schema_length=None))
     shown |= {f"by {by}": markdown(frame) for by, frame in group_tables(evaluation).items()}

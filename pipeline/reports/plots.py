@@ -1,4 +1,4 @@
-"""Figures of a training: learning curve, reliability, gates, inputs, task transfer.
+"""Figures of a training: learning curve, reliability, risk and coverage, gates, inputs, task transfer.
 
 For the Dagster UI (embedded) and MLflow (artifacts).
 """
@@ -81,6 +81,33 @@ def reliability(bins: Mapping[str, Sequence[Sequence[float]]]) -> "Figure":
         axis.set_title(task, fontsize=9)
         axis.tick_params(labelsize=7)
     for axis in axes[len(bins) :]:
+        axis.axis("off")
+    return figure
+
+
+def published(uncertainty: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Task → `Selective` as plain values, of the tasks that publish an uncertainty (`trust_of`, by task)."""
+    return {task: told["selective"] for task, told in uncertainty.items() if told["selective"] is not None}
+
+
+def risk_coverage(by_task: Mapping[str, Mapping[str, Any]]) -> "Figure":
+    """Mean error of the most certain rows against the share of rows kept, on test rows; dashed, an order that knows
+    nothing. Bars: mean error by quarter of u. `by_task`: as `published` gives it."""
+    columns = 4
+    rows = max(1, -(-len(by_task) // columns))
+    figure, axes = new_figure(columns * 2.6, rows * 2.5, rows, columns)
+    figure.suptitle("risk and coverage on test rows; bars: mean error by quarter of u")
+    for axis, (task, told) in zip(axes, by_task.items(), strict=False):
+        kept, risk = np.asarray(told["curve"], dtype=np.float64).T
+        quarters = np.asarray(told["error"])
+        middle = (np.arange(len(quarters)) + 0.5) / len(quarters)
+        axis.bar(middle, quarters, width=0.9 / len(quarters), color="tab:orange", alpha=0.3)
+        axis.plot(kept, risk, lw=1.5)
+        axis.axhline(told["aurc_random"], color="grey", lw=1, ls="--")
+        axis.set_ylim(0, max(float(quarters.max()), float(risk.max()), 1e-9) * 1.1)
+        axis.set_title(task, fontsize=9)
+        axis.tick_params(labelsize=7)
+    for axis in axes[len(by_task) :]:
         axis.axis("off")
     return figure
 

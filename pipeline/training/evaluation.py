@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ple_model.boosting.boosted import Boosted
     from ple_model.epochs import Network
     from ple_model.evaluation.compare import Comparison
+    from ple_model.evaluation.kind import EvaluatedKind
     from ple_model.inputs import Inputs
     from ple_model.serving.bundle import Bundle
     from ple_model.serving.scorer import Predicted, Scorer
@@ -53,9 +54,10 @@ class Evaluation:
     task → expert → mean weight. reliability: task → bins of (predicted, observed, rows). notes: task → a remark of
     LightGBM. inputs: the loss that shuffling an input adds to a task (`permutation_importance`). groups: the model's
     headline metric by segment, tenure and cluster. totals: task, unit and the `Totals` of the model's values in natural
-    units. experts: the shares of the experts in each task's gate by segment and cluster (`expert_shares`). reasons,
-    examples: what moves the predictions of each task over a sample of rows (`sample_reasons`). concepts: latents of
-    the autoencoder, most selective first, as text; concept_statistics: `Decomposition`; both empty without one.
+    units. uncertainty: task → what its u and its region are worth (`trust_of`). experts: the shares of the experts in
+    each task's gate by segment and cluster (`expert_shares`). reasons, examples: what moves the predictions of each
+    task over a sample of rows (`sample_reasons`). concepts: latents of the autoencoder, most selective first, as text;
+    concept_statistics: `Decomposition`; both empty without one.
     """
 
     table: list[dict[str, str]]
@@ -67,6 +69,7 @@ class Evaluation:
     inputs: list[dict[str, Any]] = field(default_factory=list)
     concepts: list[dict[str, Any]] = field(default_factory=list)
     concept_statistics: dict[str, float] = field(default_factory=dict)
+    uncertainty: dict[str, dict[str, Any]] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
     experts: list[dict[str, Any]] = field(default_factory=list)
     reasons: list[dict[str, Any]] = field(default_factory=list)
@@ -82,6 +85,7 @@ class Evaluation:
         notes: Mapping[str, str],
         inputs: Sequence[dict[str, Any]] = (),
         concepts: tuple[list[dict[str, Any]], dict[str, float]] = ([], {}),
+        uncertainty: Mapping[str, dict[str, Any]] | None = None,
         groups: Sequence[dict[str, Any]] = (),
         totals: Sequence[dict[str, Any]] = (),
         classes: Mapping[str, Sequence[str]] | None = None,
@@ -117,6 +121,7 @@ class Evaluation:
             inputs=list(inputs),
             concepts=concepts[0],
             concept_statistics=concepts[1],
+            uncertainty=dict(uncertainty or {}),
             groups=list(groups),
             totals=list(totals),
             **(explained or {}),
@@ -163,6 +168,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     grouped = row_groups(tables, rows, test)
     comparisons = []
     curves = {}
+    trust = {}
     groups = []
     for task in scorer.config.tasks:
         labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
@@ -182,6 +188,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
                 seed=settings.seed,
             )
         )
+        trust[task.name] = trust_of(kind, scorer, predicted, task.name, labels, mask, rows, settings)
         for by, (names, order) in grouped.items():
             found = breakdown(
                 kind,
@@ -212,13 +219,46 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
         notes,
         importance,
         latents,
-        groups,
+        uncertainty=trust,
+        groups=groups,
         totals=totals,
         classes=classes,
         explained=explained,
     )
     result.save(workspace.evaluation)
     return result
+
+
+def trust_of(
+    kind: "EvaluatedKind",
+    scorer: "Scorer",
+    predicted: "Predicted",
+    task: str,
+    labels: NDArray,
+    mask: NDArray,
+    rows: pl.DataFrame,
+    settings: Settings,
+) -> dict[str, Any]:
+    """What the u and the region of one task are worth on test rows: its `signal`, what it means in words
+    (`TaskUncertainty.meanings`), `fallback_share`, `selective` (`selective.Selective`, None where no u is published),
+    `coverage` (`selective.Coverage`, None without a region)."""
+    from ple_model.evaluation.selective import coverage, selective
+
+    fitted = scorer.bundle.calibration[task].uncertainty
+    customers = rows["customer_id"].to_numpy()
+    chance = {"resamples": settings.bootstrap_resamples, "seed": settings.seed}
+    u, found = predicted.u.get(task), predicted.regions.get(task)
+    worth = None if u is None else selective(kind, predicted.predictions[task], labels, mask, customers, u, **chance)
+    held = None
+    if found is not None and fitted.region is not None:
+        held = coverage(kind, fitted.region, found, labels, mask, customers, **chance)
+    return {
+        "signal": fitted.signal,
+        **fitted.meanings(),
+        "fallback_share": float(predicted.fallback[task].mean()),
+        "selective": None if worth is None else worth.to_dict(),
+        "coverage": None if held is None else held.to_dict(),
+    }
 
 
 def total_rows(

@@ -81,9 +81,16 @@ def log_training(
     tracking.log_params(run_id, parameters)
     rows = workspace.labels()
     for role in ROLES:
-        labels = rows.filter(pl.col("role") == role).drop("role").cast({"as_of": pl.Datetime("us")})
-        tracking.log_dataset(run_id, labels, f"{dataset.name}-{role}", f"{workspace.material()}-{role}", role)
+        log_labels(workspace, tracking, run_id, rows, dataset, role)
     tracking.log_figures(run_id, {"plots/learning_curve.png": plots.learning_curve(result.history)})
+
+
+def log_labels(
+    workspace: Workspace, tracking: Tracking, run_id: str, labels: pl.DataFrame, dataset: DatasetConfig, role: str
+) -> None:
+    """The rows of a role as an input of the run, with the digest of their material."""
+    rows = labels.filter(pl.col("role") == role).drop("role").cast({"as_of": pl.Datetime("us")})
+    tracking.log_dataset(run_id, rows, f"{dataset.name}-{role}", f"{workspace.material()}-{role}", role)
 
 
 def parameters_of(
@@ -100,6 +107,7 @@ def parameters_of(
         "state_version": state_version,
         "columns": settings.columns,
         "blend": settings.blend,
+        "refit": settings.refit,
         "seed": settings.seed,
         "training_snapshots": len(plan.train),
         "evaluation_snapshots": len(plan.holdout),
@@ -121,6 +129,8 @@ def log_evaluation(evaluation: Evaluation, tracking: Tracking, run_id: str) -> N
         "plots/calibration.png": plots.reliability(evaluation.reliability),
         "plots/gates.png": plots.gate_heatmap(evaluation.gates),
     }
+    if curves := plots.published(evaluation.uncertainty):
+        figures["plots/risk_coverage.png"] = plots.risk_coverage(curves)
     if evaluation.inputs:
         figures["plots/inputs.png"] = plots.input_heatmap(evaluation.inputs)
     tracking.log_figures(run_id, figures)

@@ -1,8 +1,9 @@
 """The network of a training: its configuration from the data set's inputs, its fit, its calibration, its bundle."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from feature_assets import registry
@@ -15,10 +16,10 @@ from feature_assets.snapshots import SnapshotPlan
 from feature_assets.state import FeatureState
 from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
-from pipeline.training import trees
+from pipeline.training import fits, trees
 from pipeline.training.columns import ColumnChoice
-from pipeline.training.training_set import rows_of
-from pipeline.training.workspace import Workspace
+from pipeline.training.training_set import customers_of, rows_of
+from pipeline.training.workspace import Found, Workspace
 
 if TYPE_CHECKING:
     from ple_model.config import InputConfig, ModelConfig, SideConfig
@@ -76,17 +77,39 @@ def model_config(
     from ple_model.config import ModelConfig
 
     counts = {task: len(names) for task, names in label_state.classes.items()}
-    values = network_for(settings, plan.windows, counts)
+    histories = {task: candidates_of(state, names) for task, names in label_state.classes.items()}
+    values = network_for(settings, plan.windows, counts, histories)
     return ModelConfig.from_dict({"inputs": input_config(state, choice), **values})
 
 
-def network_for(settings: Settings, tasks: Iterable[str], counts: Mapping[str, int]) -> dict[str, Any]:
+def candidates_of(state: FeatureState, candidates: Sequence[str]) -> tuple[int, ...]:
+    """For each brand in the vocabulary of the customers' history the candidate of the same name, −1 = none; empty where
+    the data set has no history of these candidates. Both are ordered by how often they occur, but in other days."""
+    group = state.groups.get("brand_history")
+    place = {name: i for i, name in enumerate(candidates)}
+    found = [place.get(name, -1) for name in ([] if group is None else group.meta["brands"])]
+    return tuple(found) if max(found, default=-1) >= 0 else ()
+
+
+def network_for(
+    settings: Settings,
+    tasks: Iterable[str],
+    counts: Mapping[str, int],
+    histories: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+) -> dict[str, Any]:
     """The network's settings and those of its tasks as plain values; without relations of its own, the network has
-    those declared with the tasks. counts: task → classes or candidates of the data set."""
-    from ple_model.tasks import TaskConfig
+    those declared with the tasks. counts: task → classes or candidates of the data set; histories: task →
+    `candidates_of`, read for tasks with candidates."""
+    from ple_model.tasks import TaskConfig, kind_of
 
     tasks = list(tasks)
     configured = [TaskConfig.from_dict(get_task(name).for_model(counts.get(name))) for name in tasks]
+    configured = [
+        TaskConfig.from_dict({**task.to_dict(), "history": histories[task.name]})
+        if kind_of(task).retrieves and task.name in histories
+        else task
+        for task in configured
+    ]
     values = settings.network.to_dict()
     values["tasks"] = [task.plain() if settings.losses == "plain" else task for task in configured]
     values["transfer"]["relations"] = values["transfer"]["relations"] or relations(tasks)
@@ -158,6 +181,7 @@ def train(
         on_epoch=on_epoch,
         progress=True,
     )
+    workspace.save_found(Found(result.epochs, result.phase2_from))
     grown = trees.grow(workspace, training, validation, config, settings, log)
     classes = {task.name: label_state.classes[task.name] for task in config.tasks if task.name in label_state.classes}
     meta = {
@@ -165,14 +189,27 @@ def train(
         "as_of": plan.as_of.isoformat(),
         "state_version": state.version,
         "seed": settings.seed,
+        **fits.notes(plan.as_of.isoformat()),
     }
 
     def write(folder: Path) -> None:
         described = {task["name"]: task for task in describe(dataset)}
+        for name, words in fits.trained_on(workspace.labels(), "train").items():
+            described[name] = {**described.get(name, {}), "trained_on": words}
         network = at_epochs(model, result.epochs, result.weights)
-        inverses = natural_inverses(label_state, (task.name for task in config.tasks))
-        blended = settings.blend == "auto"
-        finish(network, training, validation, folder, classes, meta, described, grown, blended, inverses)
+        finish(
+            network,
+            training,
+            validation,
+            folder,
+            classes,
+            meta,
+            described,
+            grown,
+            blended=settings.blend == "auto",
+            inverses=natural_inverses(label_state, (task.name for task in config.tasks)),
+            customers=customers_of(workspace, "validation"),
+        )
         complete_bundle(folder, state, label_state, dataset)
 
     workspace.save_bundle(write)

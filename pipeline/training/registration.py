@@ -1,13 +1,16 @@
 """The candidate as a version of the registered model: its bundle with the evaluation, logged once."""
 
+import json
 import shutil
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
 from pipeline.scores import score_matrix
+from pipeline.training import fits
 from pipeline.training.columns import ColumnChoice
 from pipeline.training.model import input_config, model_columns, predicted_by
 from pipeline.training.workspace import Workspace
@@ -24,21 +27,33 @@ def register(
     """
     version = tracking.version_of_run(run_id)
     if version is None:
-        shutil.copy(workspace.evaluation, workspace.bundle / "evaluation.json")
-        state = workspace.state()
+        bundle, state = workspace.candidate, workspace.state()
+        shutil.copy(workspace.evaluation, bundle / "evaluation.json")
         example = example_rows(workspace)
         version = tracking.register(
             run_id,
-            workspace.bundle,
+            bundle,
             example.drop("as_of"),
-            score_matrix(example, workspace.bundle),
+            score_matrix(example, bundle),
             tags={"as_of": as_of.isoformat(), "state_version": state.version, "dataset": dataset.name},
-            description="; ".join(f"{row['task']}: {row['predicted by']}" for row in predicted_by(workspace.bundle)),
+            description=description(bundle),
         )
         tracking.finish(run_id)
     workspace.save_version(version.version)
     tracking.set_alias(CHALLENGER, version.version)
     return version
+
+
+def description(bundle: Path) -> str:
+    """Which fit scores, which one the figures are of, and what predicts each task."""
+    which = [f"{name} {words}" for name, words in fits_of(bundle).items()]
+    return "; ".join([*which, *(f"{row['task']}: {row['predicted by']}" for row in predicted_by(bundle))])
+
+
+def fits_of(bundle: Path) -> dict[str, str]:
+    """The notes of a bundle on its fits (`fits.notes`)."""
+    notes = json.loads((bundle / "model.json").read_text())["meta"]
+    return {name: notes[name] for name in (fits.SCORES, fits.FIGURES)}
 
 
 def example_rows(workspace: Workspace) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 
 import polars as pl
+from numpy.typing import NDArray
 
 from feature_assets.build import assemble, compute_all
 from feature_assets.data.tables import Tables
@@ -13,6 +14,8 @@ from feature_assets.snapshots import SnapshotPlan
 from pipeline.training.workspace import Workspace
 
 ROLES = ("train", "validation", "test")
+REFIT = "refit"
+"""The rows of a refit: those of every role and of the dates between, with all labels that have matured."""
 LEAK_SNAPSHOTS = 8
 """About so many training snapshots are looked at for leaks, evenly spread."""
 
@@ -47,6 +50,33 @@ def build(
     return labels
 
 
+def build_refit(
+    workspace: Workspace, tables: Tables, plan: SnapshotPlan, max_rows: int, log: Callable[[str], None]
+) -> pl.DataFrame:
+    """Compute the snapshots that only a refit reads, and the labels of all its rows; one that had not matured by the
+    training date is null. Feature state and label state are those of `build`, whose snapshots are read again.
+
+    Returns:
+        The labels (`Workspace.refit_labels`), all of the role `REFIT`.
+    """
+    label_state, state = workspace.label_state(), workspace.state()
+    numbers = {day: number for number, day in enumerate((*plan.dates, *plan.gap), start=1)}
+    frames = []
+    for day in plan.refit_dates:
+        if not workspace.snapshot(day).exists():
+            view = View(tables, day, shard(numbers[day], day, tables, plan, max_rows))
+            workspace.save_snapshot(day, assemble(view, compute_all(view, state), state))
+        customers = pl.read_parquet(workspace.snapshot(day), columns=["customer_id"])
+        labels = compute_labels(tables, day, label_state, known_until=plan.as_of)
+        labels = labels.join(customers, on="customer_id", how="semi", maintain_order="left")
+        usable = [pl.when(plan.matured(task, day)).then(pl.col(task)).alias(task) for task in plan.windows]
+        frames.append(labels.with_columns(role=pl.lit(REFIT)).select("customer_id", "as_of", "role", *usable))
+    labels = pl.concat(frames, how="vertical_relaxed")
+    log(f"{labels.height:,} rows of {len(plan.refit_dates)} snapshots to fit again on")
+    workspace.save_refit_labels(labels)
+    return labels
+
+
 def shard(number: int, day: date, tables: Tables, plan: SnapshotPlan, max_rows: int) -> tuple[int, int] | None:
     """The shard of customers that snapshot `number` takes where all customers would be more than `max_rows` rows."""
     share = max_rows // len(plan.dates)
@@ -62,11 +92,17 @@ def rows_of(
 
     `columns` of the feature matrix; `customer_id` must be among them.
     """
-    for (day,), labels in workspace.labels().filter(pl.col("role") == role).group_by("as_of", maintain_order=True):
+    known = workspace.refit_labels() if role == REFIT else workspace.labels()
+    for (day,), labels in known.filter(pl.col("role") == role).group_by("as_of", maintain_order=True):
         assert isinstance(day, date)
         features = pl.read_parquet(workspace.snapshot(day), columns=columns)
         rows = labels.join(features.select("customer_id"), on="customer_id", how="inner", maintain_order="right")
         yield features.join(rows.select("customer_id"), on="customer_id", how="semi", maintain_order="left"), rows
+
+
+def customers_of(workspace: Workspace, role: str) -> NDArray:
+    """[R] customer of each row of a role, in the order of `rows_of`."""
+    return pl.concat([features for features, _ in rows_of(workspace, role, ["customer_id"])])["customer_id"].to_numpy()
 
 
 def check_leaks(workspace: Workspace, plan: SnapshotPlan) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 Grown once, on the columns that the network reads and on all training rows; validation rows end each fit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +50,37 @@ def grow(
 
     fitted = fit_all(matrix, tasks_of((train, validation), config), budget, settings.seed, report)
     workspace.save_trees(fitted)
+    return fitted
+
+
+def grow_again(
+    workspace: Workspace,
+    rows: "TensorTable",
+    config: "ModelConfig",
+    settings: Settings,
+    found: "Mapping[str, Boosted]",
+    log: Callable[[str], None],
+) -> "dict[str, Boosted]":
+    """Fit the trees of some tasks again on other rows, with the parameters and the numbers of rounds that an earlier
+    fit found, or load those that an interrupted refit left."""
+    from ple_model.boosting.fit import fit_all
+    from ple_model.boosting.matrix import BinnedMatrix
+    from ple_model.serving.blend import flat_matrix
+
+    if workspace.has_trees("refit"):
+        return workspace.trees("refit")
+    fitted: dict[str, Boosted] = {}
+    if found:
+        budget, features = budget_of(settings), flat_matrix(rows.inputs, config.inputs)
+        matrix = BinnedMatrix(features, np.arange(len(features)), max_bin=budget.max_bin)
+        del features
+
+        def report(name: str, boosted: "Boosted") -> None:
+            log(f"LightGBM {name}: {boosted.trees} trees again on {boosted.train_rows:,} rows")
+
+        tasks = {name: task for name, task in tasks_of((rows,), config).items() if name in found}
+        fitted = fit_all(matrix, tasks, budget, settings.seed, report, rounds=found)
+    workspace.save_trees(fitted, "refit")
     return fitted
 
 

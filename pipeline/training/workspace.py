@@ -4,9 +4,14 @@
     state/            fitted feature state            snapshots/<date>.parquet  feature matrix of a training date
     label_state.json  vocabularies and edges          labels.parquet            labels, roles and masks of all rows
     columns.json      columns that the model reads    trees/                    boosted trees of every task
-    checkpoints/      of the trainer                  bundle/                   the folder that is registered
+    checkpoints/      of the trainer                  bundle/                   the evaluation fit, what is measured
     run.json          MLflow run                      evaluation.json           the comparison with the baselines
-    registered.json   number of the version
+    found.json        epochs that the fit found       registered.json           number of the version
+
+and of a refit, beside what the evaluation reads:
+
+    refit_labels.parquet  all matured labels          refit_trees/   trees of the tasks that blend them in
+    refit_checkpoints/    of the trainer              refit_bundle/  both fits: the folder that is registered
 
 Nothing else about a training belongs here: the steps compute, this class stores.
 """
@@ -17,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -28,6 +33,21 @@ from pipeline.training.decision import Decision
 
 if TYPE_CHECKING:
     from ple_model.boosting.boosted import Boosted
+
+
+Fit = Literal["evaluation", "refit"]
+_TREES: dict[Fit, str] = {"evaluation": "trees", "refit": "refit_trees"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a refit takes over of the evaluation fit beside its bundle.
+
+    epochs: task → (phase, epoch) that answers it. phase2_from: the epoch of phase 1 that phase 2 went on from.
+    """
+
+    epochs: dict[str, tuple[int, int]]
+    phase2_from: int
 
 
 @dataclass(frozen=True)
@@ -110,11 +130,20 @@ class Workspace:
         """Labels of all rows: customer_id, as_of, role, one column a task (null = masked)."""
         return pl.read_parquet(self.folder / "labels.parquet")
 
+    def save_refit_labels(self, labels: pl.DataFrame) -> None:
+        """Write the labels of the rows of a refit."""
+        publish_frame(labels, self.folder / "refit_labels.parquet")
+
+    def refit_labels(self) -> pl.DataFrame:
+        """Labels of the rows of a refit, in the form of `labels`."""
+        return pl.read_parquet(self.folder / "refit_labels.parquet")
+
     def for_another_model(self, folder: Path) -> "Workspace":
         """A workspace in `folder` that reads this one's states, training set, columns and trees through links: several
         models are trained on them. Files that it has already stay; what it writes stays its own."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("state", "label_state.json", "snapshots", "labels.parquet", "columns.json", "trees"):
+        given = ("state", "label_state.json", "snapshots", "labels.parquet", "refit_labels.parquet")
+        for name in (*given, "columns.json", "trees"):
             if (self.folder / name).exists() and not (folder / name).exists():
                 (folder / name).symlink_to((self.folder / name).resolve())
         return Workspace(folder)
@@ -132,21 +161,21 @@ class Workspace:
         """The columns that the model reads, as `ColumnChoice.to_dict` gives them."""
         return dict(json.loads((self.folder / "columns.json").read_text()))
 
-    def has_trees(self) -> bool:
+    def has_trees(self, fit: Fit = "evaluation") -> bool:
         """Whether the boosted trees are grown."""
-        return (self.folder / "trees").is_dir()
+        return (self.folder / _TREES[fit]).is_dir()
 
-    def save_trees(self, fitted: "Mapping[str, Boosted]") -> None:
-        """Write the boosted trees of every task."""
+    def save_trees(self, fitted: "Mapping[str, Boosted]", fit: Fit = "evaluation") -> None:
+        """Write the boosted trees: of every task, or those of a refit."""
         from ple_model.boosting.files import save_trees
 
-        self._publish_folder("trees", lambda folder: save_trees(folder, fitted))
+        self._publish_folder(_TREES[fit], lambda folder: save_trees(folder, fitted))
 
-    def trees(self) -> "dict[str, Boosted]":
-        """The boosted trees of every task; their texts are verified against their digests."""
+    def trees(self, fit: Fit = "evaluation") -> "dict[str, Boosted]":
+        """What `save_trees` wrote; their texts are verified against their digests."""
         from ple_model.boosting.files import load_trees
 
-        return load_trees(self.folder / "trees")
+        return load_trees(self.folder / _TREES[fit])
 
     @property
     def checkpoints(self) -> Path:
@@ -154,13 +183,38 @@ class Workspace:
         return self.folder / "checkpoints"
 
     @property
+    def refit_checkpoints(self) -> Path:
+        """Folder of the checkpoints of a refit."""
+        return self.folder / "refit_checkpoints"
+
+    def save_found(self, found: Found) -> None:
+        """Write the epochs that the evaluation fit found."""
+        publish_json(asdict(found), self.folder / "found.json")
+
+    def found(self) -> Found:
+        """The epochs that the evaluation fit found."""
+        content = json.loads((self.folder / "found.json").read_text())
+        epochs = {task: (int(phase), int(epoch)) for task, (phase, epoch) in content["epochs"].items()}
+        return Found(epochs, int(content["phase2_from"]))
+
+    @property
     def bundle(self) -> Path:
-        """The bundle: weights, configuration, calibration, schema, fitted state."""
+        """The bundle of the evaluation fit: weights, configuration, calibration, schema, fitted state."""
         return self.folder / "bundle"
 
     def save_bundle(self, write: Callable[[Path], Any]) -> None:
-        """Let `write` fill an empty folder and publish it as the bundle."""
+        """Let `write` fill an empty folder and publish it as the bundle of the evaluation fit."""
         self._publish_folder("bundle", write)
+
+    def save_refit_bundle(self, write: Callable[[Path], Any]) -> None:
+        """Let `write` fill an empty folder and publish it as the bundle of both fits."""
+        self._publish_folder("refit_bundle", write)
+
+    @property
+    def candidate(self) -> Path:
+        """The bundle that is registered: that of both fits where there was a refit, else that of the evaluation."""
+        refit = self.folder / "refit_bundle"
+        return refit if refit.is_dir() else self.bundle
 
     @property
     def evaluation(self) -> Path:
@@ -186,7 +240,7 @@ class Workspace:
 
     def clean_up(self) -> None:
         """Delete what can be computed again; labels, bundle and evaluation stay."""
-        for name in ("snapshots", "checkpoints"):
+        for name in ("snapshots", "checkpoints", "refit_checkpoints"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _publish_folder(self, name: str, write: Callable[[Path], Any]) -> None:

@@ -54,6 +54,7 @@ class Baseline(MultiTaskNetwork):
             gates=mixed.gates,
             shared=x,
             interpretation={"network": {"gates": mixed.gates.detach()}} if interpret else {},
+            beside=self.beside(inputs),
         )
 
     def regularisation(self, outputs: Outputs) -> dict[str, Tensor]:  # noqa: ARG002

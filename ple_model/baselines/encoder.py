@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ple_model.config import InputConfig, SideConfig
+from ple_model.config import HISTORIES, InputConfig, SideConfig
 from ple_model.config.baselines import InputEncoderConfig
 from ple_model.experts.base import spread_rows
 from ple_model.experts.numeric import PiecewiseLinearEncoding, quantile_edges
@@ -72,7 +72,7 @@ class InputEncoder(nn.Module):
         self.weight = nn.Parameter(torch.empty(fields, stack * k, config.bins))
         self.bias = nn.Parameter(torch.empty(fields, stack * k, 1))
         self.missing = nn.Parameter(torch.empty(fields, stack * k, 1))
-        self.sides = nn.ModuleList(FlatSide(side, config.patch) for side in inputs.sides)
+        self.sides = nn.ModuleList(FlatSide(side, config.patch) for side in inputs.sides if side.name not in HISTORIES)
         flat = sum(side.width for side in self._sides())
         self.register_buffer("mean", torch.zeros(flat))
         self.register_buffer("std", torch.ones(flat))

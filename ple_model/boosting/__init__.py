@@ -12,4 +12,5 @@ files    fitted tasks as a folder of texts with digests
 choice   which columns the trees of any task gain most from
 search   settings drawn at random, and the best of them by validation loss
 tuned    searched settings as a file, and a night's budget made from them
+candidates   one model over pairs of a row and a candidate, for a task whose rows have a history
 """

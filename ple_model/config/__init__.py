@@ -25,7 +25,7 @@ from ple_model.config.experts import (
     UnifiedHGCNConfig,
     WideConfig,
 )
-from ple_model.config.inputs import DEFAULT_SIDES, InputConfig, SideConfig, SideName
+from ple_model.config.inputs import DEFAULT_SIDES, HISTORIES, InputConfig, SideConfig, SideName
 from ple_model.config.network import (
     AdaTTConfig,
     AutoencoderConfig,
@@ -33,6 +33,7 @@ from ple_model.config.network import (
     BasketConfig,
     EvidentialConfig,
     GateConfig,
+    RepeatConfig,
     RoutingConfig,
     TowerConfig,
     TransferConfig,
@@ -45,6 +46,7 @@ from ple_model.tasks.relations import active_relations, topological_levels
 __all__ = [
     "DEFAULT_EXPERTS",
     "DEFAULT_SIDES",
+    "HISTORIES",
     "AdaTTConfig",
     "AutoencoderConfig",
     "AuxiliaryConfig",
@@ -66,6 +68,7 @@ __all__ = [
     "PersLayConfig",
     "RawScaleConfig",
     "Relation",
+    "RepeatConfig",
     "RoutingConfig",
     "SideConfig",
     "SideName",
@@ -91,6 +94,7 @@ class NetworkConfig(ClosedModel):
     basket: BasketConfig = BasketConfig()
     transfer: TransferConfig = TransferConfig()
     tower: TowerConfig = TowerConfig()
+    repeat: RepeatConfig = RepeatConfig()
     evidential: EvidentialConfig = EvidentialConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     auxiliary: AuxiliaryConfig = AuxiliaryConfig()

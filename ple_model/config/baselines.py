@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from ple_model.closed import ClosedModel
 from ple_model.config._types import Dropout, Width
 from ple_model.config.inputs import InputConfig
-from ple_model.config.network import AdaTTConfig, TowerConfig, WeightingConfig
+from ple_model.config.network import AdaTTConfig, RepeatConfig, TowerConfig, WeightingConfig
 from ple_model.config.pool import check_preferences
 from ple_model.tasks.config import Relation, TaskConfig, named_once, task_of
 from ple_model.tasks.relations import active_relations
@@ -163,6 +163,7 @@ class BaselineConfig(ClosedModel):
     tasks: tuple[TaskConfig, ...] = Field(min_length=1)
     encoder: InputEncoderConfig = InputEncoderConfig()
     tower: TowerConfig = TowerConfig()
+    repeat: RepeatConfig = RepeatConfig(enabled=True)
     weighting: WeightingConfig = WeightingConfig()
     adatt: AdaTTConfig = AdaTTConfig(enabled=False)
 

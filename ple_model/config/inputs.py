@@ -22,6 +22,7 @@ SideName = Literal[
     "segment",
     "coldstart",
     "anonymous",
+    "brand_history",
 ]
 
 
@@ -69,8 +70,11 @@ DEFAULT_SIDES: tuple[SideConfig, ...] = (
     SideConfig(name="segment", shape=(1,)),
     SideConfig(name="coldstart", shape=(40,)),
     SideConfig(name="anonymous", shape=(15,)),
+    SideConfig(name="brand_history", shape=(64, 13), masked=True),
 )
-"""All side inputs of MODEL §1 in the shapes that it gives."""
+"""All side inputs of MODEL §1 in the shapes that it gives, and the history of own brands."""
+HISTORIES: tuple[SideName, ...] = ("brand_history",)
+"""Side inputs whose channel 0 is a number of a vocabulary: they are read by the repeat term alone."""
 
 
 class InputConfig(ClosedModel):

@@ -96,6 +96,15 @@ class AuxiliaryConfig(ClosedModel):
     hidden: tuple[Width, ...] = (32,)
 
 
+class RepeatConfig(ClosedModel):
+    """The repeat term of candidate tables: scores by what a customer bought before (`ple_model.layers.repeat`), which
+    MODEL does not have. It is built where the data set has the history of a task's candidates. hidden: of its network;
+    none = a linear one."""
+
+    enabled: bool = False
+    hidden: tuple[Width, ...] = (16, 16)
+
+
 class WeightingConfig(ClosedModel):
     """Weights of task losses (MODEL §9). The bounds are read by `uncertainty`, `restoring` (α of GradNorm) and `rate`
     (of its steps) by `gradnorm`, `temperature` by `dwa` (dynamic weight averaging). conflict: a gradient-conflict

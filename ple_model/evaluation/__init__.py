@@ -16,7 +16,9 @@ verdict      ahead, level, behind or open: what a difference says
 pooled       paired differences over several training dates, predictions averaged over seeds
 breakdown    the headline metric by groups of rows
 calibration  maps from raw model outputs to predictions, fitted on validation rows
-uncertainty  u in [0, 1] of each row, and the fallback of the rows above the threshold
+conformal    intervals and sets that hold a label with a stated probability
+uncertainty  u in [0, 1] where it ranks errors among equal predictions, and the fallback
+selective    risk and coverage of an uncertainty, coverage of regions
 constant     predictions that use no features
 blending     the convex weight of two models' predictions
 compare      the model beside its baselines

@@ -56,7 +56,6 @@ class Halves:
         trees: Floats,
         labels: NDArray,
         mask: NDArray,
-        seed: int = 0,
         blend: bool = True,
     ) -> Self:
         """From validation rows.
@@ -67,11 +66,10 @@ class Halves:
             trees: predictions of the trees in final form, before calibration.
             labels: as for `metrics.evaluate`.
             mask: as for `metrics.evaluate`.
-            seed: of the calibrators.
             blend: False leaves the network alone: both calibrators, weight 1.
         """
-        network = fit_calibrator(kind, outputs, labels, mask, seed)
-        other = fit_calibrator(kind, kind.outputs_of(trees), labels, mask, seed)
+        network = fit_calibrator(kind, outputs, labels, mask)
+        other = fit_calibrator(kind, kind.outputs_of(trees), labels, mask)
         if not (blend and kind.blended):
             return cls(network, other, 1.0, 0)
         first, y = take_rows(kind, network.apply(outputs), labels, mask)

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ple_model.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, resample
+from ple_model.evaluation.intervals import PredictedIntervals
 from ple_model.evaluation.kind import EvaluatedKind
 from ple_model.evaluation.metrics import TaskMetrics, evaluate
 from ple_model.evaluation.verdict import SIGNS, Verdict, verdict
@@ -79,6 +80,7 @@ def compare(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
+    intervals: PredictedIntervals | None = None,
 ) -> Comparison:
     """Metrics of every model in `predictions`, and the subject's paired difference to each other one.
 
@@ -93,9 +95,12 @@ def compare(
         resamples: how many.
         level: coverage of the intervals.
         seed: of the draws.
+        intervals: of the subject, as for `metrics.evaluate`.
     """
     headline = kind.headline
-    metrics = {name: evaluate(kind, p, labels, mask) for name, p in predictions.items()}
+    metrics = {
+        name: evaluate(kind, p, labels, mask, intervals if name == subject else None) for name, p in predictions.items()
+    }
     drawn = resample(
         kind, predictions, labels, mask, customers, subject=subject, resamples=resamples, level=level, seed=seed
     )

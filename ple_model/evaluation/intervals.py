@@ -1,9 +1,8 @@
 """Metrics of predicted intervals: how often they cover, how wide they are, and the score of the distribution behind.
 
-An interval is a half-width around a prediction with the share of labels that it promises to cover. CRPS, ∫ (F(z) −
-1[y ≤ z])² dz, is in the label's unit and equals the absolute error where the distribution is a point (Gneiting and
-Raftery, "Strictly proper scoring rules, prediction, and estimation", 2007): of a normal distribution in closed form
-(ibid., §4.2), of quantiles as twice the mean of their pinball losses.
+CRPS, ∫ (F(z) − 1[y ≤ z])² dz, is in the label's unit and equals the absolute error where the distribution is a point
+(Gneiting and Raftery, "Strictly proper scoring rules, prediction, and estimation", 2007): of a normal distribution in
+closed form (ibid., §4.2), of quantiles as twice the mean of their pinball losses.
 """
 
 from collections.abc import Sequence
@@ -19,35 +18,38 @@ INTERVAL_METRICS = ("coverage", "width", "crps")
 
 
 @dataclass(frozen=True)
-class Intervals:
-    """prediction ± half_width, [n] or [n, O] in the label's unit, promised to hold a share `level` of the labels."""
+class PredictedIntervals:
+    """Low and high [n, 2] in the label's unit (of several outputs, of their sum), promised to hold a share `level` of
+    the labels."""
 
-    half_width: NDArray[np.float64]
+    bounds: NDArray[np.float64]
     level: float
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
             raise ValueError(f"level {self.level} is not between 0 and 1")
-        if (np.asarray(self.half_width) < 0).any():
-            raise ValueError("a half-width is below 0")
+        if self.bounds.ndim != 2 or self.bounds.shape[1] != 2 or (self.bounds[:, 0] > self.bounds[:, 1]).any():
+            raise ValueError(f"bounds {self.bounds.shape}: expected [n, 2], low first")
 
-    def at(self, rows: NDArray) -> "Intervals":
+    def at(self, rows: NDArray) -> "PredictedIntervals":
         """Those of some rows."""
-        return Intervals(np.asarray(self.half_width)[rows], self.level)
+        return PredictedIntervals(self.bounds[rows], self.level)
 
 
-def measure_intervals(predictions: Floats, labels: Floats, intervals: Intervals) -> dict[str, float | str]:
-    """Share of labels covered, mean width, and CRPS of the normal distribution that has these intervals."""
-    half = np.asarray(intervals.half_width, dtype=np.float64)
-    if half.shape != predictions.shape:
-        raise ValueError(f"half-widths {half.shape} for predictions {predictions.shape}")
-    if not np.isfinite(half).all():
-        return dict.fromkeys(INTERVAL_METRICS, f"{(~np.isfinite(half)).sum()} half-widths are infinite")
-    scale = half / norm.ppf((1 + intervals.level) / 2)
+def measure_intervals(labels: Floats, intervals: PredictedIntervals) -> dict[str, float | str]:
+    """Share of labels [n] or [n, O] covered, mean width, and CRPS of the normal distribution whose central interval of
+    that level this is."""
+    low, high = np.asarray(intervals.bounds, dtype=np.float64).T
+    y = labels if labels.ndim == 1 else labels.sum(axis=1)
+    if len(low) != len(y):
+        raise ValueError(f"{len(low)} intervals for {len(y)} labels")
+    if not np.isfinite(intervals.bounds).all():
+        return dict.fromkeys(INTERVAL_METRICS, "some bounds are infinite")
+    scale = (high - low) / (2 * norm.ppf((1 + intervals.level) / 2))
     return {
-        "coverage": float((np.abs(labels - predictions) <= half).mean()),
-        "width": float(2 * half.mean()),
-        "crps": float(crps_of_normal(predictions, scale, labels).mean()),
+        "coverage": float(((low <= y) & (y <= high)).mean()),
+        "width": float((high - low).mean()),
+        "crps": float(crps_of_normal((low + high) / 2, scale, y).mean()),
     }
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ple_model.evaluation.calibration import Calibrator
+    from ple_model.evaluation.conformal import Region
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer]
@@ -115,9 +116,23 @@ class EvaluatedKind(ABC):
     def base_values(self, labels: NDArray, width: int) -> Floats:
         """[n, w] values whose means are base rates; w is 1 where a prediction is a number."""
 
-    def label_range(self, labels: NDArray) -> float:
-        """Spread of the labels in their unit, which half-widths are measured against; 0 for kinds without one."""
-        return 0.0
+    # --- uncertainty ------------------------------------------------------------------------------------------
+    def errors(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        """[n] how far each prediction missed, 0 or more; None for kinds whose misses cannot be seen in a row."""
+        return None
+
+    def expected_errors(self, predictions: Floats) -> Floats:
+        """[n] the error that a calibrated prediction leads to expect; 0 where it leads to expect none in particular."""
+        return np.zeros(len(predictions))
+
+    def level(self, predictions: Floats) -> Floats:
+        """[n] one number a prediction: equal predictions have equal levels."""
+        return np.asarray(predictions, dtype=np.float64).reshape(len(predictions), -1).sum(axis=1)
+
+    def region(self, predictions: Floats, labels: NDArray, u: Floats | None, level: float) -> Region | None:
+        """What holds a row's label with probability `level`, from validation rows and their u where the task publishes
+        one; None for kinds without such a thing, or with too few rows."""
+        return None
 
     def curve(self, predictions: NDArray, labels: NDArray) -> tuple[Floats, Floats] | None:
         """(predicted probability [n], whether it happened [n]) for a reliability plot; None for kinds without one."""

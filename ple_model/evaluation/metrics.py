@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ple_model.evaluation.intervals import INTERVAL_METRICS, Intervals, measure_intervals
+from ple_model.evaluation.intervals import INTERVAL_METRICS, PredictedIntervals, measure_intervals
 from ple_model.evaluation.kind import EPSILON, EvaluatedKind, Floats, Ints
 
 
@@ -34,7 +34,7 @@ def evaluate(
     predictions: NDArray,
     labels: NDArray,
     mask: NDArray | None = None,
-    intervals: Intervals | None = None,
+    intervals: PredictedIntervals | None = None,
 ) -> TaskMetrics:
     """All metrics of a kind of task on the rows where `mask` [n] is True (all rows without one).
 
@@ -62,7 +62,7 @@ def evaluate(
     found = kind.measure(predictions, labels)
     if intervals is not None and measured_intervals:
         kept = intervals if mask is None else intervals.at(np.asarray(mask, dtype=bool))
-        found |= measure_intervals(predictions, labels, kept)
+        found |= measure_intervals(labels, kept)
     for name, value in found.items():
         values[name] = None if isinstance(value, str) else float(value)
         if isinstance(value, str):

@@ -3,7 +3,8 @@
 A query and the rows of the table are L2-normalised; a score is their cosine over the temperature τ. The loss of a row
 is the mean over its positives p of −log(exp s_p / (exp s_p + Σ_negatives exp s_n)); its other positives are no
 negatives. Negatives are the whole table, or a sample n_1…n_S drawn by frequency, whose scores are corrected by
-−log(S·q(n)): the sum over them then estimates the sum over the table without bias.
+−log(S·q(n)): the sum over them then estimates the sum over the table without bias. A table may have a repeat term
+(`repeat.py`), which is added to the scores.
 Source: MODEL §9; van den Oord et al. (2018); log-Q correction as in Bengio and Senécal (2008).
 """
 
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ple_model.layers.repeat import RepeatTerm
+
 
 class CandidateTable(nn.Module):
     """Learnt candidates and how often each occurs in the training labels.
@@ -21,9 +24,11 @@ class CandidateTable(nn.Module):
         candidates: n rows of the table.
         width: of a query and of a candidate.
         temperature: τ that divides the cosines.
+        repeat: scores of candidates by what a customer had before, or None.
 
     Shape:
-        `scores`: query [B, width] → [B, n]. `loss`: query [B, width], labels [B, M] → [B].
+        `beside`: inputs of B rows → [B, n]. `scores`: query [B, width] → [B, n]. `loss`: query [B, width], labels
+        [B, M] → [B].
 
     Source: MODEL §9.
 
@@ -35,9 +40,9 @@ class CandidateTable(nn.Module):
 
     frequency: Tensor
 
-    def __init__(self, candidates: int, width: int, temperature: float) -> None:
+    def __init__(self, candidates: int, width: int, temperature: float, repeat: RepeatTerm | None = None) -> None:
         super().__init__()
-        self.temperature = temperature
+        self.temperature, self.repeat = temperature, repeat
         self.weight = nn.Parameter(torch.randn(candidates, width) * width**-0.5)
         self.register_buffer("frequency", torch.full((candidates,), 1.0 / candidates))
 
@@ -47,22 +52,28 @@ class CandidateTable(nn.Module):
             raise ValueError(f"counts must be {len(self.frequency)} numbers of at least 0")
         smoothed = counts.to(self.frequency) + 1.0
         self.frequency.copy_(smoothed / smoothed.sum())
+        if self.repeat is not None:
+            self.repeat.set_popularity(self.frequency)
 
-    def scores(self, query: Tensor) -> Tensor:
-        """[B, width] → [B, n]."""
-        return self._cosine(query, self.weight)
+    def scores(self, query: Tensor, beside: Tensor | None = None) -> Tensor:
+        """[B, width] → [B, n]. beside [B, n]: the repeat term of these rows; None adds nothing."""
+        cosines = self._cosine(query, self.weight)
+        return cosines if beside is None else cosines + beside
 
-    def loss(self, query: Tensor, labels: Tensor, negatives: int) -> Tensor:
-        """InfoNCE of each row, [B]. labels [B, M] int64, −1 = padding; negatives: 0 = the whole table."""
+    def loss(self, query: Tensor, labels: Tensor, negatives: int, beside: Tensor | None = None) -> Tensor:
+        """InfoNCE of each row, [B]. labels [B, M] int64, −1 = padding; negatives: 0 = the whole table; beside: as in
+        `scores`."""
         labelled, safe = labels >= 0, labels.clamp(min=0)
         if negatives == 0:
-            scores = self.scores(query)
+            scores = self.scores(query, beside)
             hit = torch.zeros(len(scores), scores.shape[1] + 1, dtype=torch.bool, device=scores.device)
             hit.scatter_(1, torch.where(labelled, labels, scores.shape[1]), True)  # padding goes to the extra column
             return info_nce(scores.gather(1, safe), labelled, scores.masked_fill(hit[:, :-1], -torch.inf))
         sample = torch.multinomial(self.frequency, negatives, replacement=True)  # [S]
         positive = self._cosine(query.unsqueeze(1), self.weight[safe]).squeeze(1)
         negative = self._cosine(query, self.weight[sample]) - (negatives * self.frequency[sample]).log()
+        if beside is not None:
+            positive, negative = positive + beside.gather(1, safe), negative + beside[:, sample]
         hit = ((safe.unsqueeze(2) == sample) & labelled.unsqueeze(2)).any(1)  # [B, S]
         return info_nce(positive, labelled, negative.masked_fill(hit, -torch.inf))
 

@@ -125,7 +125,9 @@ class MultiTaskLoss(nn.Module):
             none = torch.zeros(len(raw) // members, dtype=torch.bool, device=raw.device)
             return by_member(raw.float().sum(1) * 0.0, members).mean(0), none
         label, mask = repeated(targets.values[task.name], members), repeated(targets.mask[task.name], members)
-        losses, mask = kind_of(task).row_losses(task, raw, label, mask, model, model.training)
+        beside = outputs.beside.get(task.name)
+        beside = None if beside is None else repeated(beside, members)
+        losses, mask = kind_of(task).row_losses(task, raw, label, mask, model, model.training, beside)
         return by_member(losses, members).mean(0), by_member(mask, members)[0]
 
 

@@ -2,18 +2,22 @@
 
     model.json           network settings, each task's epoch, versions, notes, digests of the other files
     weights.safetensors  parameters and buffers
-    tasks.json           each task's name, kind, unit, meaning and classes or brands, and more where it is described
-    calibration.json     each task's calibrators, blend weight, uncertainty threshold, base rates, map to natural units
+    tasks.json           each task's name, kind, unit, meaning, classes or brands, and what its uncertainty is; more
+                         where it is described
+    calibration.json     each task's calibrators, blend weight, uncertainty, base rates, region, map to natural units
     trees/               boosted trees of the tasks that blend them in, as text (`ple_model.boosting.files`)
+    evaluation_fit/      where the model was fitted again after its evaluation (`save_refit`): weights, calibration and
+                         trees of the fit that was evaluated; those above are of the fit that scores
 
 Other files beside them (feature schema, fitted state, vocabularies) belong to the pipeline.
 """
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import safetensors.torch
@@ -22,7 +26,7 @@ import torch
 from ple_model.boosting.boosted import Boosted
 from ple_model.boosting.files import load_trees, save_trees
 from ple_model.config import ModelConfig
-from ple_model.epochs import Network, TaskEpochs
+from ple_model.epochs import Epoch, Network, TaskEpochs
 from ple_model.evaluation import calibration as calibrators
 from ple_model.evaluation.blending import Halves, in_words
 from ple_model.evaluation.calibration import Calibrator
@@ -36,6 +40,10 @@ FORMAT = 2
 
 _MODEL, _WEIGHTS, _TASKS, _CALIBRATION = "model.json", "weights.safetensors", "tasks.json", "calibration.json"
 _TREES = "trees"
+EVALUATION_FIT = "evaluation_fit"
+
+Fit = Literal["registered", "evaluation"]
+"""The fit that scores, or the one whose figures stand in the evaluation. They are the same without a refit."""
 
 
 class BundleError(ValueError):
@@ -117,13 +125,13 @@ def save_bundle(
     _check_tasks(model.config, calibration, classes)
     _check_trees(model.config, calibration, read)
     directory.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    publish(directory / _WEIGHTS, safetensors.torch.save(weights))
+    _save_weights(model, directory / _WEIGHTS)
     tasks = [
         {
             "unit": "",
             "meaning": "",
             **(described or {}).get(task.name, {}),
+            **calibration[task.name].uncertainty.meanings(),
             "name": task.name,
             "kind": task.kind,
             "classes": list(classes.get(task.name, ())),
@@ -146,20 +154,66 @@ def save_bundle(
     names = [_WEIGHTS, _TASKS, _CALIBRATION]
     if read:
         names += [f"{_TREES}/{name}" for name in save_trees(directory / _TREES, read)]
-    content = {
-        "format": FORMAT,
-        "config": model.config.to_dict(),
-        "epochs": model.epochs if isinstance(model, TaskEpochs) else None,
-        "files": {name: sha256_of_file(directory / name) for name in names},
-    }
-    digest = digest_of_json(content)
-    versions = {"torch": torch.__version__, "safetensors": safetensors.__version__}
-    publish(directory / _MODEL, _json({**content, "digest": digest, "versions": versions, "meta": dict(meta)}))
-    return digest
+    return _save_described(directory, model, names, meta)
 
 
-def load_bundle(directory: Path) -> Bundle:
+def save_refit(
+    directory: Path,
+    evaluated: Path,
+    model: Network,
+    trees: Mapping[str, Boosted],
+    meta: Mapping[str, Any],
+    told: Mapping[str, Mapping[str, str]] | None = None,
+) -> str:
+    """Write a bundle of two fits: of one that was evaluated, and of the same settings fitted again, which scores.
+
+    Calibration, blend weights, classes and every other file are those of the evaluated bundle. The evaluated fit keeps
+    a calibration of its own in `evaluation_fit/`, so that the new fit may have another one some day.
+
+    Args:
+        directory: of the new bundle; created if needed.
+        evaluated: folder of the bundle that was evaluated.
+        model: the same network with other weights.
+        trees: of exactly the tasks that the evaluated bundle has trees of.
+        meta: notes in place of those of the evaluated bundle where they have one name.
+        told: task → entries in place of those of tasks.json.
+
+    Returns:
+        The digest, over both fits.
+
+    Raises:
+        BundleError: a model or trees of other settings, tasks or epochs; `evaluated` is no bundle or has two fits.
+    """
+    first = load_bundle(evaluated)
+    if (evaluated / EVALUATION_FIT).exists():
+        raise BundleError(f"{evaluated} holds two fits already; a refit starts from the one that was evaluated")
+    if model.config != first.model.config or _epochs(model) != _epochs(first.model):
+        raise BundleError("the model of a refit has other settings or epochs than the one that was evaluated")
+    if wrong := sorted(set(trees) ^ set(first.trees)):
+        raise BundleError(f"trees of a refit and of the evaluated fit differ: {', '.join(wrong)}")
+    _check_trees(model.config, first.calibration, trees)
+    shutil.copytree(evaluated, directory, dirs_exist_ok=True)
+    beside = directory / EVALUATION_FIT
+    beside.mkdir()
+    shutil.move(directory / _WEIGHTS, beside)
+    shutil.copy(directory / _CALIBRATION, beside)
+    names = [_WEIGHTS, _TASKS, _CALIBRATION]
+    _save_weights(model, directory / _WEIGHTS)
+    if trees:
+        shutil.move(directory / _TREES, beside)
+        names += [f"{_TREES}/{name}" for name in save_trees(directory / _TREES, trees)]
+    names += [str(file.relative_to(directory)) for file in sorted(beside.rglob("*")) if file.is_file()]
+    tasks = [{**task, **(told or {}).get(task["name"], {})} for task in first.described.values()]
+    publish(directory / _TASKS, _json(tasks))
+    return _save_described(directory, model, names, {**first.meta, **meta})
+
+
+def load_bundle(directory: Path, fit: Fit = "registered") -> Bundle:
     """Read a bundle onto the CPU, in eval mode.
+
+    Args:
+        directory: of the bundle.
+        fit: the one that scores, or the one whose figures stand in the evaluation; one and the same without a refit.
 
     Raises:
         BundleError: a file that is missing, altered or of another format; weights of other names or shapes than the
@@ -180,6 +234,9 @@ def load_bundle(directory: Path) -> Bundle:
         config = ModelConfig.from_dict(described["config"])
     except ValueError as error:
         raise BundleError(f"{directory / _MODEL}: settings that this code does not know: {error}") from error
+    own = directory
+    if fit == "evaluation" and f"{EVALUATION_FIT}/{_WEIGHTS}" in described["files"]:
+        own = directory / EVALUATION_FIT
     tasks = _read(directory / _TASKS)
     classes = {task["name"]: task["classes"] for task in tasks if task["classes"]}
     calibration = {
@@ -189,13 +246,13 @@ def load_bundle(directory: Path) -> Bundle:
             Halves.from_dict(fitted["halves"]) if fitted["halves"] else None,
             NaturalMap.from_dict(fitted["natural"]) if fitted.get("natural") else None,
         )
-        for name, fitted in _read(directory / _CALIBRATION).items()
+        for name, fitted in _read(own / _CALIBRATION).items()
     }
-    trees = load_trees(directory / _TREES) if any(name.startswith(f"{_TREES}/") for name in described["files"]) else {}
+    trees = load_trees(own / _TREES) if any(name.startswith(f"{_TREES}/") for name in described["files"]) else {}
     _check_tasks(config, calibration, classes)
     _check_trees(config, calibration, trees)
     return Bundle(
-        model=_load_model(config, described["epochs"], directory / _WEIGHTS),
+        model=_load_model(config, described["epochs"], own / _WEIGHTS),
         calibration=calibration,
         trees=trees,
         classes=classes,
@@ -203,6 +260,30 @@ def load_bundle(directory: Path) -> Bundle:
         meta=described["meta"],
         digest=described["digest"],
     )
+
+
+def _save_weights(model: Network, path: Path) -> None:
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    publish(path, safetensors.torch.save(weights))
+
+
+def _save_described(directory: Path, model: Network, files: Sequence[str], meta: Mapping[str, Any]) -> str:
+    """Write model.json over these files; the digest."""
+    content = {
+        "format": FORMAT,
+        "config": model.config.to_dict(),
+        "epochs": _epochs(model),
+        "files": {name: sha256_of_file(directory / name) for name in files},
+    }
+    digest = digest_of_json(content)
+    versions = {"torch": torch.__version__, "safetensors": safetensors.__version__}
+    publish(directory / _MODEL, _json({**content, "digest": digest, "versions": versions, "meta": dict(meta)}))
+    return digest
+
+
+def _epochs(model: Network) -> dict[str, Epoch] | None:
+    """Task → its epoch; None where all tasks share one."""
+    return model.epochs if isinstance(model, TaskEpochs) else None
 
 
 def _load_model(config: ModelConfig, epochs: Mapping[str, Sequence[int]] | None, path: Path) -> Network:

@@ -71,7 +71,9 @@ def _block(model: Network, inputs: Inputs, start: int, device: torch.device) -> 
     outputs = model(part)
     mean = model.averaged(outputs)
     found = {
-        f"task/{task.name}": kind_of(task).uncalibrated(task, mean.predictions[task.name], model).cpu()
+        f"task/{task.name}": kind_of(task)
+        .uncalibrated(task, mean.predictions[task.name], model, mean.beside.get(task.name))
+        .cpu()
         for task in model.config.tasks
     }
     found["gates"] = mean.gates.float().cpu()

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from ple_model.inputs import Inputs
 from ple_model.serving.blend import blend, tree_predictions
 from ple_model.serving.bundle import Bundle, load_bundle
+from ple_model.serving.columns import MISSING, error_columns, missing_share
 from ple_model.serving.frames import inputs_from_frame, side_columns
-from ple_model.serving.inference import BLOCK, EVIDENCE, raw_outputs
+from ple_model.serving.inference import BLOCK, raw_outputs
 from ple_model.tasks import kind_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ _CHUNK = 16 * BLOCK  # rows whose inputs are held at once
 class Predicted:
     """Final predictions of R rows by task: binary [R], multiclass [R, K], regression [R] or [R, O] in the label's unit,
     contrastive [R, M] shares; rows in `fallback` [R] carry a base rate. natural [R]: expected values in the natural
-    unit, of tasks whose label's unit is another one. u [R] in [0, 1]. row_gates [R, T, N]. network: predictions of the
+    unit, of tasks whose label's unit is another one. u [R] in [0, 1] of the tasks that publish one, regions as
+    `conformal.Region.of` gives them of the tasks that have one. row_gates [R, T, N]. network: predictions of the
     network alone, none of them replaced."""
 
     predictions: dict[str, NDArray[np.float64]]
@@ -42,6 +44,7 @@ class Predicted:
     network: dict[str, NDArray[np.float64]]
     u: dict[str, NDArray[np.float64]]
     fallback: dict[str, NDArray[np.bool_]]
+    regions: dict[str, NDArray]
     row_gates: NDArray[np.float32]
     tasks: tuple[str, ...]
     experts: tuple[str, ...]
@@ -72,10 +75,13 @@ class Scorer:
             brand; `<task>__p`, the class probabilities in the order of the bundle's classes, `<task>__probability`,
             that of the likeliest one, and where a class says that nothing happens `<task>__next`, the likeliest other,
             and `<task>__lift`, its probability over its base rate (multiclass); `<task>__each`, the values of several
-            outputs; `<task>__top`, brands, likeliest first (contrastive). Then `<task>__value`, the expected value in
-            the natural unit where the label's is another one; `<task>__u` in [0, 1]; `<task>__fallback`, true where a
-            base rate stands in. Last `top_experts`, the experts with most weight over the tasks, heaviest first,
-            without those the row gives no weight.
+            outputs; `<task>__top`, brands, likeliest first (contrastive). Then the columns of its region
+            (`Kind.region_columns`): `<task>__low` and `<task>__high` of the interval that holds the value (regression),
+            `<task>__set`, the classes that hold the right one (multiclass), null where there were too few validation
+            rows. Then `<task>__value`, the expected value in the natural unit where the label's is another one;
+            `<task>__u` in [0, 1], null where the task publishes none; `<task>__fallback`, true where a base rate stands
+            in. Last `top_experts`, the experts with most weight over the tasks, heaviest first, without those the row
+            gives no weight.
 
         Raises:
             ValueError: as `inputs_from_frame`, no `customer_id`, or a prediction that is not finite.
@@ -102,11 +108,14 @@ class Scorer:
         trees = tree_predictions(self.bundle.trees, inputs, self.config.inputs)
         raw = blend(alone, halves, trees, self.config.tasks)
         posterior = inputs.cluster_probs.numpy()
-        predictions, natural, network, u, fallback = {}, {}, {}, {}, {}
+        columns = error_columns(inputs, self.config.inputs)
+        missing = missing_share(inputs, self.config.inputs)
+        predictions, natural, network, u, fallback, regions = {}, {}, {}, {}, {}, {}
         for task in self.config.tasks:
             fitted = self.bundle.calibration[task.name]
-            own = raw.signals[task.name].get(EVIDENCE)
-            judged = fitted.uncertainty.judge(fitted.calibrator, raw.outputs[task.name], posterior, own)
+            calibrated = fitted.calibrator.apply(raw.outputs[task.name])
+            signals: dict[str, NDArray] = {**raw.signals[task.name], MISSING: missing}
+            judged = fitted.uncertainty.judge(calibrated, posterior, signals, columns)
             finite = np.isfinite(judged.predictions).all(axis=tuple(range(1, judged.predictions.ndim)))
             if not finite.all():
                 raise ValueError(f"{task.name}: predictions of rows {np.flatnonzero(~finite)[:5]} are not finite")
@@ -115,20 +124,28 @@ class Scorer:
                 natural[task.name] = fitted.natural.apply(predictions[task.name])
             own_half = fitted.halves.network if fitted.halves is not None else fitted.calibrator
             network[task.name] = kind_of(task).in_range(own_half.apply(alone.outputs[task.name]))
-            u[task.name], fallback[task.name] = judged.u, judged.fallback
+            fallback[task.name] = judged.fallback
+            if judged.u is not None:
+                u[task.name] = judged.u
+            if judged.region is not None:
+                regions[task.name] = judged.region
         model = self.bundle.model
-        return Predicted(predictions, natural, network, u, fallback, raw.gates, model.task_names, model.expert_names)
+        names, experts = model.task_names, model.expert_names
+        return Predicted(predictions, natural, network, u, fallback, regions, raw.gates, names, experts)
 
     def _score_chunk(self, frame: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
         found = self.predict(inputs_from_frame(frame, self.config.inputs))
         columns: list[pl.Series] = [frame[name] for name in ids]
         for task in self.config.tasks:
             names = self.bundle.classes.get(task.name, ())
-            base = self.bundle.calibration[task.name].uncertainty.population
-            columns += kind_of(task).score_columns(task, found.predictions[task.name], names, base)
+            kind, predictions, u = kind_of(task), found.predictions[task.name], found.u.get(task.name)
+            base = self.bundle.calibration[task.name].uncertainty.base_rates.population
+            columns += kind.score_columns(task, predictions, names, base)
+            columns += kind.region_columns(task.name, predictions, found.regions.get(task.name), names)
             if task.name in found.natural:
                 columns.append(pl.Series(f"{task.name}__value", found.natural[task.name], dtype=pl.Float64))
-            columns.append(pl.Series(f"{task.name}__u", found.u[task.name], dtype=pl.Float64))
+            shown = [None] * len(predictions) if u is None else u
+            columns.append(pl.Series(f"{task.name}__u", shown, dtype=pl.Float64))
             columns.append(pl.Series(f"{task.name}__fallback", found.fallback[task.name], dtype=pl.Boolean))
         return pl.DataFrame([*columns, _top_experts(found)])
 

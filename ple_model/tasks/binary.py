@@ -50,7 +50,14 @@ class Binary(Kind):
         return numbers.fill_null(0.0).to_numpy().astype(np.float32), labelled(column)
 
     def row_losses(
-        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+        self,
+        task: TaskConfig,
+        raw: Tensor,
+        label: Tensor,
+        mask: Tensor,
+        units: Units,
+        training: bool,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         from ple_model.tasks.row_losses import focal, log_loss
 
@@ -66,10 +73,10 @@ class Binary(Kind):
             return class_entropy(labels.long(), 2)
         return least_focal(labels, task.focal_gamma or 0.0, task.focal_alpha or 0.5)
 
-    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         return raw.float().squeeze(-1).sigmoid()
 
-    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         return raw.float().squeeze(-1)
 
     def average(self, raw: Tensor) -> Tensor:
@@ -125,6 +132,14 @@ class Binary(Kind):
 
     def base_values(self, labels: NDArray, width: int) -> Floats:
         return labels.astype(np.float64)[:, None]
+
+    def errors(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        """Squared error."""
+        return np.asarray((predictions - labels) ** 2)
+
+    def expected_errors(self, predictions: Floats) -> Floats:
+        """The variance p(1 − p)."""
+        return np.asarray(predictions * (1 - predictions))
 
     def boosting(self, budget: BoostingBudget, labels: NDArray, constant: Floats, width: int) -> BoostingPlan:
         return BoostingPlan(budget.single, {"objective": "binary", "metric": "binary_logloss"})

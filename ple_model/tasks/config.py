@@ -14,10 +14,10 @@ Loss = Literal["focal", "log_loss", "nll", "mse", "huber", "infonce"]
 Mode = Literal["journey", "lifecycle", "behavior"]
 
 #: Settings that only one loss reads, with their defaults (MODEL §9). Setting one for another loss is an error.
-_SETTINGS_OF_LOSS: dict[str, dict[str, float | int]] = {
+_SETTINGS_OF_LOSS: dict[str, dict[str, float | int | tuple[int, ...]]] = {
     "focal": {"focal_gamma": 2.0, "focal_alpha": 0.25},
     "huber": {"huber_delta": 1.0},
-    "infonce": {"temperature": 0.07, "candidates": 500, "negatives": 0},
+    "infonce": {"temperature": 0.07, "candidates": 500, "negatives": 0, "history": ()},
 }
 
 
@@ -27,8 +27,9 @@ class TaskConfig(ClosedModel):
     `kind` names one of `ple_model.tasks.KINDS`. `none_class` names the class that says that nothing happens; the scores
     name the likeliest other class, too. `experts` are preferred: their gate starts with the high bias; one that
     the model does not build waits for it. `hmm`: the mode of MODEL §5 that it reads. `focal_*`, `huber_delta`,
-    `temperature`, `candidates` (rows of the learnt table) and `negatives` (sampled for each step; 0 = the full table)
-    belong to one loss each and are None for the others. Source: MODEL §2, §9.
+    `temperature`, `candidates` (rows of the learnt table), `negatives` (sampled for each step; 0 = the full table) and
+    `history` (for each value in the vocabulary of the customers' history the candidate that it is, −1 = none; empty =
+    there is no history) belong to one loss each and are None for the others. Source: MODEL §2, §9.
     """
 
     name: str
@@ -46,6 +47,7 @@ class TaskConfig(ClosedModel):
     temperature: float | None = Field(default=None, gt=0)
     candidates: int | None = Field(default=None, ge=2)
     negatives: int | None = Field(default=None, ge=0)
+    history: tuple[int, ...] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -68,6 +70,9 @@ class TaskConfig(ClosedModel):
     @model_validator(mode="after")
     def _check(self) -> TaskConfig:
         kind_of(self).check(self)
+        known = [candidate for candidate in self.history or () if candidate != -1]
+        if len(set(known)) != len(known) or not all(0 <= candidate < (self.candidates or 0) for candidate in known):
+            raise ValueError(f"task {self.name!r}: history names candidates below {self.candidates}, each once, or −1")
         return self
 
     def plain(self) -> TaskConfig:

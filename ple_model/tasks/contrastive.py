@@ -16,7 +16,7 @@ from ple_model.evaluation.constant import own_past_brands, smoothed_counts
 from ple_model.evaluation.kind import EPSILON, Bools, Floats, Headline, Ints, Statistic
 from ple_model.evaluation.ranking import RANKING, ranking_parts
 from ple_model.tasks.kind import Kind, Units, list_column
-from ple_model.tasks.multiclass import shares
+from ple_model.tasks.multiclass import entropy, shares
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,11 +59,18 @@ class Contrastive(Kind):
         return padded, padded[:, 0] >= 0
 
     def row_losses(
-        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+        self,
+        task: TaskConfig,
+        raw: Tensor,
+        label: Tensor,
+        mask: Tensor,
+        units: Units,
+        training: bool,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         safe = label.where(mask.unsqueeze(-1), -1)
         negatives = task.negatives or 0 if training else 0
-        return units.table(task.name).loss(raw, safe, negatives), mask & (safe >= 0).any(1)
+        return units.table(task.name).loss(raw, safe, negatives, beside), mask & (safe >= 0).any(1)
 
     def constant_loss(self, task: TaskConfig, labels: Tensor, units: Units) -> float:
         from ple_model.tasks.row_losses import popularity_loss
@@ -73,9 +80,9 @@ class Contrastive(Kind):
     def fit_units(self, task: TaskConfig, labels: Tensor, units: Units) -> None:
         units.table(task.name).set_frequency(labels[labels >= 0].bincount(minlength=self.width(task)))
 
-    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         """Scores [B, candidates] over the table."""
-        return units.table(task.name).scores(raw)
+        return units.table(task.name).scores(raw, beside)
 
     def average(self, raw: Tensor) -> Tensor:
         """The mean direction of the queries: it ranks candidates as the mean of the members' cosines does."""
@@ -133,6 +140,14 @@ class Contrastive(Kind):
         row, column = np.nonzero(labels >= 0)
         values[row, labels[row, column]] = 1.0
         return values / np.maximum(values.sum(axis=1, keepdims=True), 1.0)
+
+    def errors(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        """1 − recall@10."""
+        return 1.0 - ranking_parts(predictions, labels)["recall_at_10"]
+
+    def level(self, predictions: Floats) -> Floats:
+        """The entropy of the shares: of equal entropy, equally sure."""
+        return entropy(predictions)
 
     def boosting(self, budget: BoostingBudget, labels: NDArray, constant: Floats, width: int) -> BoostingPlan:
         """A binary model for each of the most frequent brands."""

@@ -31,9 +31,9 @@ class Scale(Protocol):
 class Table(Protocol):
     """The learnt candidates of a task."""
 
-    def scores(self, query: Tensor) -> Tensor: ...
+    def scores(self, query: Tensor, beside: Tensor | None = None) -> Tensor: ...
 
-    def loss(self, query: Tensor, labels: Tensor, negatives: int) -> Tensor: ...
+    def loss(self, query: Tensor, labels: Tensor, negatives: int, beside: Tensor | None = None) -> Tensor: ...
 
     def set_frequency(self, counts: Tensor) -> None: ...
 
@@ -103,7 +103,14 @@ class Kind(BoostedKind):
 
     @abstractmethod
     def row_losses(
-        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+        self,
+        task: TaskConfig,
+        raw: Tensor,
+        label: Tensor,
+        mask: Tensor,
+        units: Units,
+        training: bool,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Unweighted loss of each row [B], arbitrary but finite where masked, and the mask of rows that count [B].
 
@@ -114,6 +121,7 @@ class Kind(BoostedKind):
             mask: [B] bool, True = labelled.
             units: of the network.
             training: False compares a contrastive query with the whole table.
+            beside: [B, candidates] to add to a contrastive task's scores, or None (`Outputs.beside`).
         """
 
     @abstractmethod
@@ -125,12 +133,13 @@ class Kind(BoostedKind):
 
     # --- predictions (torch) ----------------------------------------------------------------------------------
     @abstractmethod
-    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
-        """Raw outputs [B, out] → predictions in final units before calibration, [B, *shape]."""
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
+        """Raw outputs [B, out] → predictions in final units before calibration, [B, *shape]. beside: as in
+        `row_losses`."""
 
-    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         """Raw outputs [B, out] → what a calibrator reads, [B, *shape]: logits, values or scores."""
-        return self.to_units(task, raw, units)
+        return self.to_units(task, raw, units, beside)
 
     @abstractmethod
     def average(self, raw: Tensor) -> Tensor:
@@ -208,12 +217,23 @@ class Kind(BoostedKind):
         """Suffix → meaning of the columns of `score_columns` beside the first; `task` as for `score_meanings`."""
         return {}
 
+    def region_columns(
+        self, task: str, predictions: Floats, region: NDArray | None, names: Sequence[str]
+    ) -> list[pl.Series]:
+        """Columns of the score table about the regions that hold the label (`conformal.Region`); `names` of classes.
+        A kind has the same columns whether a region was fitted or not."""
+        return []
+
+    def region_meanings(self) -> dict[str, str]:
+        """Suffix → meaning of the columns of `region_columns`; {level} stands for the stated coverage."""
+        return {}
+
     def score_meanings(self, task: Mapping[str, Any]) -> dict[str, str]:
         """Column → meaning for people, of all columns that the model gives a task in the score table.
 
         Args:
-            task: its `name`, and if they are known its `meaning`, `unit`, `natural_unit`, `none_class` and `classes`;
-                as in `tasks.json`.
+            task: its `name`, and if they are known its `meaning`, `unit`, `natural_unit`, `none_class` and `classes`,
+                and what its `uncertainty`, `fallback` and `region_level` are; as in `tasks.json`.
         """
         name = task["name"]
         unit = f" in {task['unit']}" if task.get("unit") else ""
@@ -222,9 +242,19 @@ class Kind(BoostedKind):
             own["value"] = f"expected value in {task['natural_unit']}; values of many customers add up to their total"
         return {
             name: f"{self.meaning_of_value}{unit}: {task.get('meaning') or name}",
+            **self._region_meanings(task),
             **{f"{name}__{suffix}": meaning for suffix, meaning in own.items()},
-            f"{name}__u": "uncertainty by the task's evidential head, 0 (certain) to 1 (knows nothing)",
-            f"{name}__fallback": "true where the prediction was too uncertain: the cluster's base rate stands in",
+            f"{name}__u": f"uncertainty, 0 to 1; {task.get('uncertainty') or 'null where none is published'}",
+            f"{name}__fallback": task.get("fallback") or "true where the cluster's base rate stands in",
+        }
+
+    def _region_meanings(self, task: Mapping[str, Any]) -> dict[str, str]:
+        level = task.get("region_level")
+        return {
+            f"{task['name']}__{suffix}": text.format(level=level or "a stated share")
+            if level != ""
+            else "null: too few validation rows for a stated coverage"
+            for suffix, text in self.region_meanings().items()
         }
 
 

@@ -14,6 +14,7 @@ from ple_model.boosting.kind import BoostingPlan
 from ple_model.evaluation import classes, metrics, reliability
 from ple_model.evaluation.bootstrap import f1_statistic, mean_statistic
 from ple_model.evaluation.calibration import Calibrator, MulticlassCalibrator
+from ple_model.evaluation.conformal import Region, Sets
 from ple_model.evaluation.constant import smoothed_counts
 from ple_model.evaluation.kind import EPSILON, Bools, Floats, Headline, Ints, Statistic
 from ple_model.tasks.kind import Kind, Units, in_order, labelled, list_column, refuse
@@ -56,7 +57,14 @@ class Multiclass(Kind):
         return indices.fill_null(0).to_numpy().copy(), labelled(column)
 
     def row_losses(
-        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+        self,
+        task: TaskConfig,
+        raw: Tensor,
+        label: Tensor,
+        mask: Tensor,
+        units: Units,
+        training: bool,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         from torch.nn.functional import cross_entropy
 
@@ -67,10 +75,10 @@ class Multiclass(Kind):
 
         return class_entropy(labels, task.out)
 
-    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         return raw.float().softmax(-1)
 
-    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def uncalibrated(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         return raw.float()
 
     def average(self, raw: Tensor) -> Tensor:
@@ -135,6 +143,21 @@ class Multiclass(Kind):
         values[np.arange(len(labels)), labels.astype(np.int64)] = 1.0
         return values
 
+    def errors(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        """Log loss."""
+        return metrics.multiclass_loss(predictions, labels)
+
+    def expected_errors(self, predictions: Floats) -> Floats:
+        """The entropy."""
+        return entropy(predictions)
+
+    def level(self, predictions: Floats) -> Floats:
+        """The entropy: of equal entropy, equally sure."""
+        return entropy(predictions)
+
+    def region(self, predictions: Floats, labels: NDArray, u: Floats | None, level: float) -> Region | None:
+        return Sets.fit(predictions, labels, level)
+
     def boosting(self, budget: BoostingBudget, labels: NDArray, constant: Floats, width: int) -> BoostingPlan:
         objective = {"objective": "multiclass", "metric": "multi_logloss", "num_class": width}
         return BoostingPlan(budget.multiclass, objective, trees_a_round=width)
@@ -180,6 +203,27 @@ class Multiclass(Kind):
             own["next"] = f"most likely class other than {task['none_class']!r}"
             own["lift"] = "probability of that class over its base rate among the training rows"
         return own
+
+    def region_columns(
+        self, task: str, predictions: Floats, region: NDArray | None, names: Sequence[str]
+    ) -> list[pl.Series]:
+        """Names of the classes inside, likeliest first; null without a region."""
+        if region is None:
+            return [pl.Series(f"{task}__set", [None] * len(predictions), dtype=pl.List(pl.String))]
+        order = np.argsort(-predictions, axis=1, kind="stable")
+        inside = np.take_along_axis(region, order, axis=1)
+        flat = pl.Series(names, dtype=pl.String).gather(order[inside])
+        rows = pl.Series(np.nonzero(inside)[0])
+        joined = pl.DataFrame({"row": rows, "name": flat}).group_by("row", maintain_order=True).agg("name")
+        return [joined["name"].alias(f"{task}__set").cast(pl.List(pl.String))]
+
+    def region_meanings(self) -> dict[str, str]:
+        return {"set": "classes that hold the right one in {level} of cases, likeliest first"}
+
+
+def entropy(probabilities: Floats) -> NDArray[np.float64]:
+    """[n] entropy of [n, K] in nats."""
+    return np.asarray(-(probabilities * np.log(np.where(probabilities > 0, probabilities, 1.0))).sum(axis=1))
 
 
 def shares(predictions: Floats) -> Floats:

@@ -13,6 +13,7 @@ from ple_model.boosting.kind import BoostingPlan
 from ple_model.evaluation import values
 from ple_model.evaluation.bootstrap import mean_statistic, r2_statistic
 from ple_model.evaluation.calibration import Calibrator, OutputsCalibrator, RegressionCalibrator
+from ple_model.evaluation.conformal import Intervals, Region
 from ple_model.evaluation.kind import Bools, Floats, Headline, Ints, Statistic
 from ple_model.tasks.kind import Kind, Units, finite_numbers, in_order, labelled, list_column, refuse
 
@@ -57,7 +58,14 @@ class Regression(Kind):
         return values, given
 
     def row_losses(
-        self, task: TaskConfig, raw: Tensor, label: Tensor, mask: Tensor, units: Units, training: bool
+        self,
+        task: TaskConfig,
+        raw: Tensor,
+        label: Tensor,
+        mask: Tensor,
+        units: Units,
+        training: bool,
+        beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         from ple_model.tasks.row_losses import value_losses
 
@@ -75,7 +83,7 @@ class Regression(Kind):
             std = labels.double().std(0, correction=0)
             units.set_target_scale(task.name, labels.double().mean(0), std.where(std > 0, 1.0))
 
-    def to_units(self, task: TaskConfig, raw: Tensor, units: Units) -> Tensor:
+    def to_units(self, task: TaskConfig, raw: Tensor, units: Units, beside: Tensor | None = None) -> Tensor:
         value = units.scale(task.name).restore(raw)
         return value.squeeze(-1) if value.shape[-1] == 1 else value
 
@@ -133,10 +141,13 @@ class Regression(Kind):
     def base_values(self, labels: NDArray, width: int) -> Floats:
         return labels.astype(np.float64).reshape(len(labels), width)
 
-    def label_range(self, labels: NDArray) -> float:
-        """From the 1 % to the 99 % quantile of the labels, all outputs together; their whole range where that is 0."""
-        low, high = np.quantile(labels.astype(np.float64), [0.01, 0.99])
-        return float(high - low) or float(np.ptp(labels))
+    def errors(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        """Absolute error, the mean over outputs."""
+        return np.abs(values.columns(predictions - labels)).mean(axis=0)
+
+    def region(self, predictions: Floats, labels: NDArray, u: Floats | None, level: float) -> Region | None:
+        """An interval of the value; for several outputs of their sum."""
+        return Intervals.fit(self.level(predictions), self.level(labels), u, level)
 
     def boosting(self, budget: BoostingBudget, labels: NDArray, constant: Floats, width: int) -> BoostingPlan:
         objective = {"objective": "regression", "metric": "l2"}
@@ -156,6 +167,23 @@ class Regression(Kind):
             return [pl.Series(task.name, predictions, dtype=pl.Float64)]
         each = list_column(f"{task.name}__each", pl.Series(predictions.ravel()), predictions.shape)
         return [pl.Series(task.name, predictions.sum(axis=1), dtype=pl.Float64), each]
+
+    def region_columns(
+        self, task: str, predictions: Floats, region: NDArray | None, names: Sequence[str]
+    ) -> list[pl.Series]:
+        """Low and high end of the interval; null without one."""
+        ends = [None] * 2 if region is None else list(region.T)
+        rows = len(predictions)
+        return [
+            pl.Series(f"{task}__{name}", [None] * rows if end is None else end, dtype=pl.Float64)
+            for name, end in zip(("low", "high"), ends, strict=True)
+        ]
+
+    def region_meanings(self) -> dict[str, str]:
+        return {
+            "low": "low end of the interval that holds the value in {level} of cases",
+            "high": "high end of the interval that holds the value in {level} of cases",
+        }
 
     def own_columns(self, task: Mapping[str, Any]) -> dict[str, str]:
         return {"each": f"value of each output{in_order(task)}; they add up to the task's value"}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import polars as pl
 from numpy.typing import NDArray
 
 from ple_model.evaluation import uplift
+from ple_model.evaluation.conformal import Region
 from ple_model.evaluation.kind import Floats, Headline, Ints, Statistic
 from ple_model.tasks.regression import Regression
 
@@ -33,6 +35,22 @@ class Uplift(Regression):
 
     def with_classes(self, count: int) -> dict[str, int]:
         return {"out": count}
+
+    def errors(self, predictions: Floats, labels: NDArray) -> Floats | None:
+        """None: a row shows its outcome under one treatment only, so nobody sees by how much its uplift was missed."""
+        return None
+
+    def region(self, predictions: Floats, labels: NDArray, u: Floats | None, level: float) -> Region | None:
+        """None: an interval of transformed outcomes says nothing of the effect."""
+        return None
+
+    def region_columns(
+        self, task: str, predictions: Floats, region: NDArray | None, names: Sequence[str]
+    ) -> list[pl.Series]:
+        return []
+
+    def region_meanings(self) -> dict[str, str]:
+        return {}
 
     def measure(self, predictions: Floats, labels: NDArray) -> dict[str, float | str]:
         x, z = _total(predictions), _total(labels)

@@ -1,7 +1,8 @@
 """Rows to train and validate on, held as tensors and cut into batches by index.
 
 Sampling row by row in Python caps at some 15 thousand rows a second; a permutation and `index_select` on contiguous
-tensors do not (PERFORMANCE §2). Daily sequences rest in float16, half the memory; `Inputs.read` gives float32.
+tensors do not (PERFORMANCE §2). Daily sequences and histories rest in float16, half the memory; `Inputs.read` gives
+float32.
 """
 
 import hashlib
@@ -17,12 +18,12 @@ from ple_model.inputs import Inputs, Targets
 from ple_model.tasks import kind_of
 
 _FLOAT16_MAX = 65_504.0
-_HALF = ("txn_seq", "session_seq")
+_HALF = ("txn_seq", "session_seq", "brand_history")
 
 
 @dataclass(frozen=True)
 class TensorTable:
-    """`inputs` and `targets` of the same R rows; daily sequences are float16 where their values fit."""
+    """`inputs` and `targets` of the same R rows; daily sequences and histories are float16 where their values fit."""
 
     inputs: Inputs
     targets: Targets

@@ -4,16 +4,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ple_model.boosting.boosted import Boosted
 from ple_model.epochs import Network
 from ple_model.evaluation.blending import Halves
+from ple_model.evaluation.bootstrap import RESAMPLES
 from ple_model.evaluation.calibration import fit_calibrator
 from ple_model.evaluation.calibration.natural import Inverse, fit_natural
 from ple_model.evaluation.kind import Floats
-from ple_model.evaluation.uncertainty import COVERAGE, fit_uncertainty
+from ple_model.evaluation.uncertainty import COVERAGE, BaseRates, Validation, fit_uncertainty
 from ple_model.serving.blend import blend, tree_predictions
 from ple_model.serving.bundle import TaskCalibration, save_bundle
-from ple_model.serving.inference import EVIDENCE, RawOutputs, raw_outputs
+from ple_model.serving.columns import MISSING, error_columns, missing_share
+from ple_model.serving.inference import RawOutputs, raw_outputs
 from ple_model.tasks import kind_of
 from ple_model.training.data import TensorTable
 
@@ -22,47 +27,61 @@ def calibrate(
     model: Network,
     train: TensorTable,
     valid: TensorTable,
-    coverage: float = COVERAGE,
-    seed: int = 0,
+    *,
     trees: Mapping[str, Boosted] | None = None,
     blended: bool = True,
     inverses: Mapping[str, Inverse] | None = None,
+    customers: NDArray | Sequence[Any] | None = None,
+    coverage: float = COVERAGE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> dict[str, TaskCalibration]:
-    """Blend weights, calibrators, thresholds and maps to natural units from validation rows, base rates from training
-    rows.
+    """Blend weights, calibrators, uncertainties, regions and maps to natural units from validation rows, base rates
+    from training rows.
 
-    With `trees` a task is a blend of network and trees with the weight that validation rows give; without `blended`
-    every task is left to the network, and the trees are calibrated beside it.
-
-    The threshold is set over all validation rows, labelled or not, since every customer is scored. `inverses`: task →
-    the inverse of its label's scale, where that is not the natural one.
+    Args:
+        model: trained.
+        train: training rows.
+        valid: validation rows.
+        trees: with them a task is a blend of network and trees with the weight that validation rows give.
+        blended: False leaves every task to the network; the trees are calibrated beside it.
+        inverses: task → the inverse of its label's scale, where that is not the natural one.
+        customers: [R] ids of the validation rows; without them each row counts as a customer of its own.
+        coverage: least share of validation rows that keep their own prediction; it is set over all of them, labelled or
+            not, since every customer is scored.
+        resamples: of the intervals.
+        seed: splits the validation customers and draws the resamples.
 
     Raises:
         ValueError: a task without a single training label.
     """
     alone, grown = raw_outputs(model, valid.inputs), tree_predictions(trees or {}, valid.inputs, model.config.inputs)
-    halves = fit_halves(model, alone, trees or {}, grown, valid, seed, blended)
+    halves = fit_halves(model, alone, trees or {}, grown, valid, blended)
     raw = blend(alone, halves, grown, model.config.tasks)
     posterior = train.inputs.cluster_probs.numpy()
+    columns = error_columns(valid.inputs, model.config.inputs)
+    missing = missing_share(valid.inputs, model.config.inputs)
+    whose = np.arange(len(valid)) if customers is None else np.asarray(customers)
     fitted = {}
     for task in model.config.tasks:
         labels, mask = valid.targets.values[task.name].numpy(), valid.targets.mask[task.name].numpy()
         kind, outputs = kind_of(task), raw.outputs[task.name]
-        calibrator = fit_calibrator(kind, outputs, labels, mask, seed=seed)
-        uncertainty = fit_uncertainty(
-            kind,
-            calibrator,
-            outputs,
-            train.targets.values[task.name].numpy(),
-            train.targets.mask[task.name].numpy(),
-            posterior,
-            kind.width(task),
-            coverage,
-            raw.signals[task.name].get(EVIDENCE),
+        calibrator = fit_calibrator(kind, outputs, labels, mask)
+        known = train.targets.values[task.name].numpy(), train.targets.mask[task.name].numpy()
+        rates = BaseRates.fit(kind, *known, posterior, kind.width(task))
+        validation = Validation(
+            predictions=calibrator.apply(outputs),
+            labels=labels,
+            mask=mask,
+            customers=whose,
+            cluster_probs=valid.inputs.cluster_probs.numpy(),
+            signals={**raw.signals[task.name], MISSING: missing},
+            columns=columns,
         )
+        uncertainty = fit_uncertainty(kind, validation, rates, coverage=coverage, resamples=resamples, seed=seed)
         natural = None
         if task.name in (inverses or {}):
-            own = train.targets.values[task.name].numpy()[train.targets.mask[task.name].numpy()]
+            own = known[0][known[1]]
             natural = fit_natural(calibrator.apply(outputs[mask]), labels[mask], (inverses or {})[task.name], own)
         fitted[task.name] = TaskCalibration(calibrator, uncertainty, halves.get(task.name), natural)
     return fitted
@@ -74,7 +93,6 @@ def fit_halves(
     trees: Mapping[str, Boosted],
     grown: Mapping[str, Floats],
     valid: TensorTable,
-    seed: int,
     blended: bool,
 ) -> dict[str, Halves]:
     """Calibrators of both halves and the weight of their blend, of each task that has trees.
@@ -85,7 +103,6 @@ def fit_halves(
         trees: by task; a task that they predict by its constant is left to the network.
         grown: their predictions of the validation rows.
         valid: the validation rows.
-        seed: of the calibrators.
         blended: False leaves every task to the network.
     """
     fitted = {}
@@ -93,9 +110,7 @@ def fit_halves(
         if task.name in trees:
             labels, mask = valid.targets.values[task.name].numpy(), valid.targets.mask[task.name].numpy()
             worth = blended and len(trees[task.name].models) > 0
-            fitted[task.name] = Halves.fit(
-                kind_of(task), raw.outputs[task.name], grown[task.name], labels, mask, seed, worth
-            )
+            fitted[task.name] = Halves.fit(kind_of(task), raw.outputs[task.name], grown[task.name], labels, mask, worth)
     return fitted
 
 
@@ -110,7 +125,8 @@ def finish(
     trees: Mapping[str, Boosted] | None = None,
     blended: bool = True,
     inverses: Mapping[str, Inverse] | None = None,
+    customers: NDArray | Sequence[Any] | None = None,
 ) -> str:
     """Calibrate a trained model and write its bundle; the bundle's digest. Arguments as `calibrate`, `save_bundle`."""
-    calibration = calibrate(model, train, valid, trees=trees, blended=blended, inverses=inverses)
+    calibration = calibrate(model, train, valid, trees=trees, blended=blended, inverses=inverses, customers=customers)
     return save_bundle(directory, model, calibration, classes, meta, described, trees)

@@ -64,6 +64,11 @@ class FitResult:
     batch_size: int
     skipped: dict[str, int]
 
+    @property
+    def phase2_from(self) -> int:
+        """The epoch of phase 1 that phase 2 went on from, or would have: the best one."""
+        return max(report.epoch for report in self.history if report.phase == 1 and report.best)
+
 
 def fit(
     model: MultiTaskNetwork,
@@ -74,6 +79,7 @@ def fit(
     on_epoch: Callable[[EpochReport], None] | None = None,
     progress: bool = True,
     epochs: Mapping[str, Epoch] | None = None,
+    phase2_from: int | None = None,
 ) -> FitResult:
     """Train `model` in place; it ends on the CPU, in eval mode, with the weights of the best epoch.
 
@@ -86,17 +92,18 @@ def fit(
         on_epoch: called after every epoch of this process, once its checkpoint is safe. Epochs before a resume are in
             `FitResult.history`.
         progress: show a bar or lines on stderr.
-        epochs: task → epoch that is to answer it, chosen by an earlier run; all epochs of `config` are then trained.
+        epochs: task → epoch that is to answer it, chosen by an earlier run; none behind the last of them is trained.
+        phase2_from: with `epochs`: the epoch of phase 1 that phase 2 goes on from; without it the last of `config`.
 
     Raises:
         ValueError: no training rows, no label among the validation rows, an unknown expert or device in `config`;
-            `epochs` that `config` does not train, or validation rows beside them.
+            `epochs` or `phase2_from` that `config` does not train, or validation rows beside them.
         NonFiniteLoss: more than `config.max_nonfinite_steps` steps were skipped.
         torch.OutOfMemoryError: a second time, with halved batches.
 
     Source: MODEL §13.
     """
-    run = _Run(model, train, valid, config, checkpoint_dir, epochs)
+    run = _Run(model, train, valid, config, checkpoint_dir, epochs, phase2_from)
     with reproducible(config, run.device):
         try:
             return run.run(on_epoch, progress)
@@ -114,6 +121,7 @@ class _Run:
         config: TrainingConfig,
         checkpoint_dir: Path | None,
         epochs: Mapping[str, Epoch] | None,
+        phase2_from: int | None,
     ) -> None:
         if not len(train):
             raise ValueError("the training table has no rows")
@@ -123,8 +131,11 @@ class _Run:
         if valid is not None and not self.constant:
             raise ValueError("no task has varying labels among the validation rows, so no epoch can be called best")
         self.given = None if epochs is None else dict(epochs)
+        self.last = {1: config.phase1_epochs, 2: config.phase2_epochs}
+        self.phase2_from = phase2_from or config.phase1_epochs
         if self.given is not None:
-            _check_given(self.given, model, config)
+            _check_given(self.given, self.phase2_from, model, config)
+            self.last = _last_epochs(self.given, self.phase2_from)
         self.model, self.train, self.valid, self.config, self.directory = model, train, valid, config, checkpoint_dir
         self.device = choose_device(config.device)
         self.precision = choose_precision(config, self.device)
@@ -148,7 +159,7 @@ class _Run:
     def run(self, on_epoch: Callable[[EpochReport], None] | None, progress: bool) -> FitResult:
         resumed_from = self._resume()
         stopped_by: dict[int, str] = {}
-        for phase, epochs in ((1, self.config.phase1_epochs), (2, self.config.phase2_epochs)):
+        for phase, epochs in self.last.items():
             if self.state.phase < phase:
                 self.stepper.begin(phase)
             if self.state.phase == phase and epochs:
@@ -210,8 +221,10 @@ class _Run:
             valid_loss, gates = self._validate()
             skill = skills(valid_loss, self.constant)
             reached = score(skill) if skill else 0.0
-            better = state.best_score is None or reached > state.best_score or self.valid is None
-            state.waited = 0 if better else state.waited + 1
+            better = state.best_score is None or reached > state.best_score
+            if self.given is not None:  # no score: the weights to go on with are known beforehand
+                better = state.phase == 2 or state.epoch <= self.phase2_from
+            state.waited = 0 if better or self.given is not None else state.waited + 1
             if better:
                 state.best_score, state.best, self.best = reached, (state.phase, state.epoch), self._weights()
             self._keep(valid_loss)
@@ -283,7 +296,7 @@ class _Run:
             "initial weights": digest_of_tensors(self.modules.state_dict()),
             "training data": self.train.digest(),
             "validation data": "none" if self.valid is None else self.valid.digest(),
-            "epochs": digest_of_json(self.given),
+            "epochs": digest_of_json([self.given, self.phase2_from if self.given else None]),
             "device": f"{self.device} {self.precision}",
         }
 
@@ -338,8 +351,18 @@ def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.cpu() for name, value in weights.items()}
 
 
-def _check_given(epochs: Mapping[str, Epoch], model: MultiTaskNetwork, config: TrainingConfig) -> None:
+def _last_epochs(epochs: Mapping[str, Epoch], phase2_from: int) -> dict[int, int]:
+    """Phase → its last epoch that these tasks need."""
+    last = {of: max((epoch for phase, epoch in epochs.values() if phase == of), default=0) for of in (1, 2)}
+    return {1: max(last[1], phase2_from) if last[2] else last[1], 2: last[2]}
+
+
+def _check_given(
+    epochs: Mapping[str, Epoch], phase2_from: int, model: MultiTaskNetwork, config: TrainingConfig
+) -> None:
     """Raises ValueError unless every task has an epoch that `config` trains."""
+    if not 1 <= phase2_from <= config.phase1_epochs:
+        raise ValueError(f"phase 2 is to go on from epoch {phase2_from}, which these settings do not train")
     if wrong := sorted(set(epochs) ^ set(model.task_names)):
         raise ValueError(f"epochs and tasks differ: {', '.join(wrong)}")
     last = {1: config.phase1_epochs, 2: config.phase2_epochs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import date, timedelta
 
 import polars as pl
@@ -22,6 +23,7 @@ def test_the_plan_of_the_embedded_data(dataset: DatasetConfig) -> None:
     assert made.holdout_start == date(2017, 10, 2)
     assert (len(made.train), made.train[0], made.train[-1]) == (28, date(2017, 2, 27), date(2017, 9, 4))
     assert (len(made.holdout), made.holdout[0], made.holdout[-1]) == (10, date(2017, 10, 2), date(2017, 12, 4))
+    assert made.gap == (date(2017, 9, 11), date(2017, 9, 18), date(2017, 9, 25))
     assert made.usable("ltv", date(2017, 7, 10))
     assert not made.usable("ltv", date(2017, 7, 17))
     assert [t for t in made.holdout if made.usable("ltv", t)] == [date(2017, 10, 2), date(2017, 10, 9)]
@@ -58,6 +60,16 @@ def test_labels_are_purged_and_dates_share_their_weekday(
         assert all(t + timedelta(days=window) <= s for t in trained)
         assert all(s <= t and t + timedelta(days=window) <= as_of for t in held_out)
     assert all(any(made.usable(task, t) for task in wanted) for t in made.dates)
+    dates = made.refit_dates
+    assert list(dates) == sorted(set(dates))
+    assert set(dates) == set(made.dates) | set(made.gap)
+    assert all(b - a == timedelta(days=step) for a, b in itertools.pairwise(dates)), "the grid has no hole"
+    assert dates[-1] + timedelta(days=step + min(wanted.values())) > as_of, "no matured date is left out"
+    for t, (task, window) in itertools.product(dates, wanted.items()):
+        assert made.matured(task, t) is (t + timedelta(days=window) <= as_of)
+        assert made.matured(task, t) or t not in made.dates or not made.usable(task, t)
+    assert all(any(made.matured(task, t) for task in wanted) for t in dates)
+    assert not any(made.usable(task, t) for task in wanted for t in made.gap)
 
 
 def test_roles_split_the_holdout_by_customer() -> None:

@@ -92,6 +92,12 @@ def test_no_other_module_reads_a_setting_from_the_environment() -> None:
         assert "envvar" not in {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}, file
 
 
+@pytest.mark.parametrize(("text", "found"), [("off", "off"), ("on", "on"), ("'on'", "on")])
+def test_a_refit_is_switched_by_bare_words(home: Path, text: str, found: str) -> None:
+    (home / "settings.yaml").write_text(f"refit: {text}\n")
+    assert load_settings().refit == found
+
+
 def test_a_bare_off_switches_the_blend_off(home: Path) -> None:
     assert load_settings().blend == "auto"
     (home / "settings.yaml").write_text("blend: off\n")

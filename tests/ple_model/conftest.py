@@ -20,6 +20,7 @@ from ple_model.config import (
     OptimalTransportConfig,
     PersLayConfig,
     RawScaleConfig,
+    RepeatConfig,
     SideConfig,
     TaskConfig,
     TemporalConfig,
@@ -55,6 +56,7 @@ SIDES = (
     SideConfig(name="segment", shape=(1,)),
     SideConfig(name="coldstart", shape=(5,)),
     SideConfig(name="anonymous", shape=(4,)),
+    SideConfig(name="brand_history", shape=(3, 4), masked=True),
 )
 COLUMNS = (
     *("base__a", "base__b", "merchant__a", "epidemic__contact_rate", "tda_long__a", "tda_short__a"),
@@ -71,15 +73,18 @@ def input_config() -> InputConfig:
 
 @pytest.fixture
 def model_config(input_config: InputConfig) -> ModelConfig:
-    """All 16 default tasks, 20 brands, all nine experts, smaller than they are by default; adaTT without warm-up."""
+    """All 16 default tasks, 20 brands with a history, all nine experts, smaller than they are by default; adaTT
+    without warm-up."""
     branches = (
         MambaBranchConfig(model_width=16, layers=1, state=8),
         LiquidBranchConfig(model_width=16, backbone=16),
         TransformerBranchConfig(model_width=16, layers=1, feedforward=16),
     )
+    tasks = select([t.name for t in default_tasks()], {"brand_prediction": 20})
+    history = {"history": (7, -1, 19, 0)}
     return ModelConfig(
         inputs=input_config,
-        tasks=select([t.name for t in default_tasks()], {"brand_prediction": 20}),
+        tasks=[task.model_copy(update=history) if task.name == "brand_prediction" else task for task in tasks],
         experts=(
             UnifiedHGCNConfig(width=32, hidden=(16,)),
             PersLayConfig(width=16, points=8, hidden=(16,)),
@@ -92,6 +97,7 @@ def model_config(input_config: InputConfig) -> ModelConfig:
             WideConfig(width=16, hidden=(16,), flags=4),
         ),
         transfer=TransferConfig(relations=RELATIONS),
+        repeat=RepeatConfig(enabled=True),
         adatt=AdaTTConfig(warmup_epochs=0, freeze_epoch=5),
     )
 

@@ -75,12 +75,37 @@ def test_given_epochs_are_trained_without_validation_rows(fitted: tuple[PLEClust
     _, result = fitted
     model, train, _ = samples.ready()
     config = samples.training(best_epoch="task", learning_rate=0.02, phase1_epochs=5)
-    again = fit(model, train, None, config, epochs=result.epochs, progress=False)
+    again = fit(model, train, None, config, epochs=result.epochs, phase2_from=result.phase2_from, progress=False)
     assert again.epochs == result.epochs
-    in_phase_1 = [epoch for epoch in result.weights if epoch[0] == 1]
-    assert in_phase_1
-    for epoch in in_phase_1:  # phase 2 starts at another epoch where no validation chose one
-        assert all(torch.equal(again.weights[epoch][name], value) for name, value in result.weights[epoch].items())
+    assert again.phase2_from == result.phase2_from
+    for epoch, weights in result.weights.items():
+        assert all(torch.equal(again.weights[epoch][name], value) for name, value in weights.items())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "phase2_from", "trained"),
+    [
+        ({"churn": (1, 2)}, None, [(1, 1), (1, 2)]),
+        ({"churn": (1, 3), "ltv": (2, 1)}, 2, [(1, 1), (1, 2), (1, 3), (2, 1)]),
+        ({"churn": (2, 1)}, None, [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1)]),
+    ],
+)
+def test_no_epoch_behind_the_last_given_one_is_trained(
+    epochs: dict[str, Epoch], phase2_from: int | None, trained: list[Epoch]
+) -> None:
+    model, train, _ = samples.ready(128)
+    given = {task: epochs.get(task, next(iter(epochs.values()))) for task in samples.TASKS}
+    config = samples.training(phase1_epochs=4, phase2_epochs=2, patience=1)
+    result = fit(model, train, None, config, epochs=given, phase2_from=phase2_from, progress=False)
+    assert [(report.phase, report.epoch) for report in result.history] == trained
+    assert set(result.weights) == set(given.values())
+
+
+def test_phase_2_from_an_epoch_that_is_not_trained_is_refused() -> None:
+    model, train, _ = samples.ready(128)
+    given: dict[str, Epoch] = dict.fromkeys(samples.TASKS, (1, 1))
+    with pytest.raises(ValueError, match="phase 2 is to go on from epoch 9"):
+        fit(model, train, None, samples.training(), epochs=given, phase2_from=9, progress=False)
 
 
 @pytest.mark.parametrize("epochs", [{"churn": (1, 1)}, dict.fromkeys(samples.TASKS, (1, 9)), None])

@@ -37,7 +37,8 @@ def test_the_mean_of_the_predictions_is_predicted(config: ModelConfig, make_inpu
     model, inputs = PLEClusterAdaTT(config).eval(), make_inputs()
     outputs, predicted = model(inputs), model.predict(inputs)
     for task in config.tasks:
-        each = [model.to_units(task.name, raw) for raw in by_member(outputs.predictions[task.name], MEMBERS)]
+        beside = outputs.beside.get(task.name)
+        each = [model.to_units(task.name, raw, beside) for raw in by_member(outputs.predictions[task.name], MEMBERS)]
         mean = torch.stack(each).mean(0)
         if task.kind == "contrastive":  # ranks as the mean of the cosines does
             assert torch.equal(predicted[task.name].argsort(1)[:, -3:], mean.argsort(1)[:, -3:])
@@ -55,7 +56,7 @@ def test_the_mean_of_the_losses_is_trained(config: ModelConfig, make_inputs: Mak
     for t, task in enumerate(config.tasks):
         label, given = targets.values[task.name], targets.mask[task.name]
         each = [
-            kind_of(task).row_losses(task, raw, label, given, model, False)[0]
+            kind_of(task).row_losses(task, raw, label, given, model, False, outputs.beside.get(task.name))[0]
             for raw in by_member(outputs.predictions[task.name], MEMBERS)
         ]
         want = torch.stack(each).mean(0).where(mask[t], 0.0)

@@ -90,7 +90,7 @@ def test_first_gates_are_the_prior(model_config: ModelConfig, make_inputs: Make)
 
 SIDE_NAMES = (
     *("hierarchy", "tda_short", "tda_long", "tda_global", "hmm_journey", "hmm_lifecycle", "hmm_behavior"),
-    *("txn_seq", "session_seq", "collaborative", "segment", "coldstart", "anonymous"),
+    *("txn_seq", "session_seq", "collaborative", "segment", "coldstart", "anonymous", "brand_history"),
 )
 INPUT_NAMES = ("all columns", "normalised", "raw", *SIDE_NAMES, "all side inputs")
 
@@ -229,6 +229,7 @@ SWITCHES: dict[str, Any] = {
     "tasks.temperature": {"brand_prediction": {"temperature": 0.2}},
     "tasks.candidates": {"brand_prediction": {"candidates": 25}},
     "tasks.negatives": {"brand_prediction": {"negatives": 6}},
+    "tasks.history": {"brand_prediction": {"history": [7, -1, 2, 0]}},
     "tasks.out": {"brand_prediction": {"out": 64}},
     "experts.order": ["raw_scale", "deepfm", "temporal"],
     "experts.unified_hgcn.width": 48,
@@ -327,6 +328,8 @@ SWITCHES: dict[str, Any] = {
     "transfer.strength": 1.0,
     "transfer.relations": [{"source": "ctr", "target": "cvr", "kind": "sequential"}],
     "transfer.relations.kind": [{**r.to_dict(), "kind": "feature"} for r in RELATIONS],
+    "repeat.enabled": False,
+    "repeat.hidden": [8],
     "tower.hidden": [32],
     "tower.dropout": 0.5,
     "weighting.strategy": "fixed",
@@ -377,6 +380,7 @@ BESIDE: dict[str, tuple[str, Any]] = {
 # What a single step cannot show: names and sizes that the inputs fix, and settings with a test of their own.
 FIXED = {
     *("inputs.columns", "inputs.clusters", "tasks.name"),
+    "tasks.none_class",  # of the scores: test_kinds.py
     "inputs.bounds",  # of the way from a frame to inputs: test_blend.py
     "experts.causal.edge",  # of the report: test_causal.py
     "experts.causal.dual_rate",  # of the next step: test_causal.py

@@ -4,16 +4,17 @@
 |--------------------|------------------|------------------------------------------------|----------------------|
 | binary             | [n] logit        | Platt: σ(a·x + b), a > 0                       | [n] probability      |
 | multiclass         | [n, K] logits    | softmax(a·x + b), a > 0, b ∈ R^K               | [n, K] probabilities |
-| regression, uplift | [n] label's unit | a·x + b, a > 0, clipped; conformal half-width  | [n] label's unit     |
+| regression, uplift | [n] label's unit | a·x + b, a > 0, clipped                        | [n] label's unit     |
 | the same           | [n, O]           | the same for each output                       | [n, O] label's unit  |
 | contrastive        | [n, M] scores    | softmax(a·x), a > 0                            | [n, M] brand shares  |
 
 A calibrator keeps the order of a row's classes (binary, contrastive) and of rows (binary, regression), since a > 0.
-With too few rows, or where the fit would be worse than none on its own rows, it is the identity and `note` says why.
+With few rows it stays near the identity; with too few, or where the fit would be worse than none on its own rows, it is
+the identity and `note` says why.
 `apply` works row by row: a row's prediction has the same bytes whatever batch it comes in.
 
 Sources: Platt (1999) with the target smoothing of his §2.2; Guo et al., "On Calibration of Modern Neural Networks"
-(ICML 2017) §4.2; Vovk, "Conditional validity of inductive conformal predictors" (2012), for the Mondrian conformal set.
+(ICML 2017) §4.2.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 
 from ple_model.evaluation.calibration.base import MIN_ROWS, Calibrator
 from ple_model.evaluation.calibration.probability import BinaryCalibrator, ContrastiveCalibrator, MulticlassCalibrator
-from ple_model.evaluation.calibration.regression import OutputsCalibrator, RegressionCalibrator, conformal_quantile
+from ple_model.evaluation.calibration.regression import OutputsCalibrator, RegressionCalibrator
 from ple_model.evaluation.kind import EvaluatedKind
 from ple_model.evaluation.metrics import take_rows
 
@@ -35,7 +36,6 @@ __all__ = [
     "MulticlassCalibrator",
     "OutputsCalibrator",
     "RegressionCalibrator",
-    "conformal_quantile",
     "fit_calibrator",
     "from_dict",
 ]
@@ -52,9 +52,7 @@ _CLASSES: dict[str, type[Calibrator]] = {
 }
 
 
-def fit_calibrator(
-    kind: EvaluatedKind, outputs: NDArray, labels: NDArray, mask: NDArray | None = None, seed: int = 0
-) -> Calibrator:
+def fit_calibrator(kind: EvaluatedKind, outputs: NDArray, labels: NDArray, mask: NDArray | None = None) -> Calibrator:
     """Fit on validation rows.
 
     Args:
@@ -62,7 +60,6 @@ def fit_calibrator(
         outputs: raw outputs of the table above.
         labels: as for `metrics.evaluate`.
         mask: as for `metrics.evaluate`.
-        seed: splits the rows of a regression in two; the other kinds use no chance.
 
     Raises:
         ValueError: as `metrics.evaluate`, or outputs that are not finite.
@@ -74,7 +71,7 @@ def fit_calibrator(
     calibrator = kind.calibrator(x)
     if len(y) < MIN_ROWS:
         return calibrator.identity(len(y), f"identity: {len(y)} validation rows, {MIN_ROWS} are needed")
-    return calibrator.fit(x, y, seed)
+    return calibrator.fit(x, y)
 
 
 def from_dict(data: Mapping[str, Any]) -> Calibrator:

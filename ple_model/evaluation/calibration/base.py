@@ -32,16 +32,12 @@ class Calibrator(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, x: Floats, y: NDArray, seed: int) -> Calibrator:
+    def fit(cls, x: Floats, y: NDArray) -> Calibrator:
         """From raw outputs and labels of at least `MIN_ROWS` validation rows."""
 
     @abstractmethod
     def apply(self, outputs: NDArray) -> NDArray[np.float64]:
         """Raw outputs → predictions, row by row."""
-
-    @abstractmethod
-    def uncertainty(self, predictions: Floats, label_range: float) -> NDArray[np.float64]:
-        """[n] u in [0, 1] of calibrated predictions; `label_range` (label's unit) is read for regression only."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -65,10 +61,3 @@ def minimise(loss: Callable[[NDArray], tuple[float, NDArray]], size: int) -> NDA
     bounds = [SLOPES] + [(None, None)] * (size - 1)
     options = {"ftol": 1e-12, "gtol": 1e-8, "maxiter": 500}
     return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-
-
-def normalised_entropy(probabilities: Floats) -> NDArray[np.float64]:
-    """[n, K] → [n] entropy / log K, in [0, 1]."""
-    p = probabilities
-    entropy = -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1)
-    return np.clip(entropy / np.log(p.shape[1]), 0.0, 1.0)

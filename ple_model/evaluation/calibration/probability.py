@@ -10,15 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, softmax
 
-from ple_model.evaluation.calibration.base import Calibrator, minimise, normalised_entropy
+from ple_model.evaluation.calibration.base import Calibrator, minimise
 from ple_model.evaluation.kind import EPSILON, Floats, Ints
 
 MIN_CLASS_ROWS = 10  # binary: fewer rows of the rarer class: identity
+#: Prior of Platt scaling: the standard deviation of log-slope and intercept around the identity. A customer's rows say
+#: much the same, so the likelihood is surer than it should be; on a tenth of the embedded data's validation customers
+#: this prior has the lower log loss on test rows for identity, half and shifted logits alike, on all of them it costs
+#: nothing. Beta calibration was level with it, isotonic regression worse everywhere.
+PLATT_SPREAD = 0.5
 
 
 class _Probabilities(Calibrator):
     @classmethod
-    def fit(cls, x: Floats, y: NDArray, seed: int) -> Calibrator:
+    def fit(cls, x: Floats, y: NDArray) -> Calibrator:
         fitted = cls.likeliest(x, y)
         if fitted.loss(x, y) > cls.identity().loss(x, y):
             return cls.identity(len(y), "identity: the fitted map has a higher validation log loss")
@@ -32,9 +37,6 @@ class _Probabilities(Calibrator):
     @abstractmethod
     def loss(self, x: Floats, y: NDArray) -> float:
         """Mean log loss of raw outputs."""
-
-    def uncertainty(self, predictions: Floats, label_range: float) -> NDArray[np.float64]:
-        return normalised_entropy(np.ascontiguousarray(predictions, dtype=np.float64))
 
     def _clipped(self, x: Floats) -> Floats:
         return np.clip(self.apply(x), EPSILON, 1 - EPSILON)
@@ -51,22 +53,27 @@ class BinaryCalibrator(_Probabilities):
     note: str = ""
 
     @classmethod
-    def fit(cls, x: Floats, y: NDArray, seed: int) -> Calibrator:
+    def fit(cls, x: Floats, y: NDArray) -> Calibrator:
         rarer = int(min(y.sum(), len(y) - y.sum()))
         if rarer < MIN_CLASS_ROWS:
             return cls.identity(len(y), f"identity: {rarer} rows of the rarer class, {MIN_CLASS_ROWS} are needed")
-        return super().fit(x, y, seed)
+        return super().fit(x, y)
 
     @classmethod
     def likeliest(cls, x: Floats, y: NDArray) -> Self:
+        """Most likely slope and intercept under a normal prior of `PLATT_SPREAD` around the identity."""
         positives = y.sum()
+        weight = 1 / (PLATT_SPREAD**2 * len(y))
         target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
 
         def loss(theta: NDArray) -> tuple[float, NDArray]:
             z = theta[0] * x + theta[1]
             error = expit(z) - target
+            slope, intercept = np.log(theta[0]), theta[1]
             value = -(target * log_expit(z) + (1 - target) * log_expit(-z)).mean()
-            return float(value), np.array([(error * x).mean(), error.mean()])
+            prior = weight * (slope**2 + intercept**2) / 2
+            of_slope = (error * x).mean() + weight * slope / theta[0]
+            return float(value + prior), np.array([of_slope, error.mean() + weight * intercept])
 
         slope, intercept = minimise(loss, 2)
         return cls(float(slope), float(intercept), len(y))
@@ -77,9 +84,6 @@ class BinaryCalibrator(_Probabilities):
 
     def apply(self, outputs: NDArray) -> NDArray[np.float64]:
         return expit(self.slope * np.asarray(outputs, dtype=np.float64) + self.intercept)
-
-    def uncertainty(self, predictions: Floats, label_range: float) -> NDArray[np.float64]:
-        return super().uncertainty(np.stack([predictions, 1 - predictions], axis=1), label_range)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,10 @@ def test_predictions_are_those_of_the_bundle_on_labelled_rows(finished: Path, tm
         mask = judged.mask[task]
         assert stored[f"model|{task}"] == pytest.approx(predicted.predictions[task][mask], abs=1e-6)
         assert stored[f"network|{task}"] == pytest.approx(predicted.network[task][mask], abs=1e-6)
-        assert stored[f"model|{task}|u"] == pytest.approx(predicted.u[task][mask], abs=1e-6)
+        assert (f"model|{task}|u" in stored) is (task in predicted.u)
+        if task in predicted.u:
+            assert stored[f"model|{task}|u"] == pytest.approx(predicted.u[task][mask], abs=1e-6)
+        assert (f"model|{task}|held" in stored) is (task in predicted.regions)
     about = cell_of(finished, "default").about()
     assert about is not None
     assert about.best.startswith("1.")
@@ -82,6 +85,20 @@ def test_other_dates_choose_the_epoch_and_the_holdout_calibrates() -> None:
     assert not held & set(moved.filter(pl.col("role") == "train")["customer_id"])  # three dates only: all are late
     assert moved.filter(pl.col("role") == "test").equals(labels.filter(pl.col("role") == "test"))
     assert set(moved.filter(pl.col("role") == "unused")["as_of"]) == set(plan.holdout)
+
+
+def test_a_version_that_was_fitted_again_stands_beside_itself(tmp_path: Path) -> None:
+    study = replace(STUDY, variants=(Variant("default", run="refit"),), seeds=(1,), comparisons=())
+    work = make(tmp_path, study).origin(study, str(AS_OF)).workspace
+    work.save_refit_labels(work.labels().with_columns(role=pl.lit("refit")))
+    (task,) = cells_of(study, tmp_path, threads=1)
+    cell.compute(task, lambda _: None)
+    told = task.files.load("test")
+    for name in WINDOWS:
+        for source, again in (("model", "refit"), ("network", "refit network")):
+            assert told[f"{again}|{name}"].shape == told[f"{source}|{name}"].shape
+            assert not np.array_equal(told[f"{again}|{name}"], told[f"{source}|{name}"])
+    assert "refit|churn|fallback" in told
 
 
 def test_another_way_of_stopping_gives_another_network(finished: Path) -> None:

@@ -15,12 +15,13 @@ from pipeline.settings import Settings
 from tests.benchmarks.studies.conftest import STUDY
 
 SETTINGS = Settings(home=Path("/nowhere"))
+REFERENCE = Settings(home=Path("/nowhere"), preset="reference")
 
 
 def test_a_path_leads_to_a_setting_or_to_a_named_item_of_a_list() -> None:
     assert changed(SETTINGS, {"training.phase2_epochs": 0}).training.phase2_epochs == 0
-    without = changed(SETTINGS, {"network.experts.lightgcn": None}).network.experts
-    assert {e.name for e in SETTINGS.network.experts} - {e.name for e in without} == {"lightgcn"}
+    without = changed(REFERENCE, {"network.experts.temporal": None}).network.experts
+    assert {e.name for e in REFERENCE.network.experts} - {e.name for e in without} == {"temporal"}
     assert changed(SETTINGS, {}) == SETTINGS
     training = SETTINGS.training.to_dict()
     assert changed(SETTINGS, {"training": training, "training.patience": 3}).training.patience == 3
@@ -42,7 +43,7 @@ def test_a_path_leads_to_a_setting_or_to_a_named_item_of_a_list() -> None:
 )
 def test_a_setting_that_does_not_exist_is_an_error_that_names_the_nearest(path: str, value: object, hint: str) -> None:
     with pytest.raises(ValueError, match=hint):
-        changed(SETTINGS, {path: value})
+        changed(REFERENCE, {path: value})
 
 
 def test_a_study_refuses_what_it_cannot_mean() -> None:

@@ -79,6 +79,20 @@ def test_a_candidate_that_is_refused_fails_the_training_and_leaves_the_champion(
     assert (tmp_path / "champion").exists() is standing
 
 
+def test_without_a_refit_its_step_says_that_nothing_was_fitted(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    dataset = settings.load_dataset()
+    lake = Lake(root=str(tmp_path / "lake"))
+    tracking = Registry(uri="", artifacts="", dataset=dataset.name, folder=str(tmp_path))
+    resources = {"lake": lake, "tracking": tracking, "settings": settings}
+    step = next(a for a in training_assets(dataset, as_of_partitions(dataset)) if a.key.path[-1] == "refit")
+    result = dg.materialize([step], partition_key=DAY, resources=resources)
+    metadata = result.asset_materializations_for_node("training__refit")[0].metadata
+    assert metadata["refit"].value == "off"
+    assert metadata["fitted"].value == "nothing: the evaluation fit is passed on as it is"
+    assert not Path(lake.training(DAY)).exists()
+
+
 @pytest.mark.parametrize(("trained", "word"), [("2018-02-01", "hindsight"), ("2018-01-01", "delivery.json")])
 def test_a_date_whose_future_the_champion_knows_is_refused(trained: str, word: str, tmp_path: Path) -> None:
     """A date that is merely not due goes on to the tables, which nobody has ingested here."""

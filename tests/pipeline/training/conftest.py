@@ -43,6 +43,7 @@ def trained(_trained: Path, tmp_path: Path) -> Material:
     material = fill(tmp_path / "training")
     for name in ("bundle", "trees"):
         shutil.copytree(_trained / name, material.workspace.folder / name)
+    shutil.copy(_trained / "found.json", material.workspace.folder)
     return material
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 
 from feature_assets.data.tables import Tables
-from pipeline.assets.training_metadata import evaluation_metadata, group_tables
+from pipeline.assets.training_metadata import evaluation_metadata, group_tables, uncertainty_table
 from pipeline.training import baselines, evaluation
 from pipeline.training.evaluation import Evaluation
 from tests.pipeline.small_training import WINDOWS, Material, some_evaluation
@@ -42,6 +43,7 @@ def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables
     assert {row["task"] for row in result.inputs} == set(WINDOWS)
     models = {row["model"] for row in result.metrics if row["task"] == "churn"}
     assert models == {evaluation.MODEL, baselines.CONSTANT, baselines.NETWORK, baselines.BOOSTING}
+    assert set(result.uncertainty) == set(WINDOWS)
     assert [(row["task"], row["unit"]) for row in result.totals] == [("engagement", "days")]
     assert result.totals[0]["rows"] == len(trained.workspace.labels().filter(role="test"))
     assert "totals in natural units" in evaluation_metadata(result)
@@ -68,6 +70,26 @@ def test_the_headline_metric_is_broken_down_by_groups(trained: Material, tables:
     assert tested == sum(row["rows"] for (by, _), row in churn.items() if by == "cluster")
     clusters = group_tables(result)["cluster"]
     assert "labels, 50 are needed" in clusters["churn"][0]  # some three rows each
+
+
+def test_what_an_uncertainty_is_worth_is_shown_where_one_is_published() -> None:
+    told = {"uncertainty": "by the spread", "fallback": "always false: none", "fallback_share": 0.0}
+    worth = {
+        "ranking": {"estimate": 0.2, "low": 0.1, "high": 0.3, "reason": ""},
+        **{"aurc": 0.3, "aurc_random": 0.5, "aurc_best": 0.1, "error": [0.1, 0.2, 0.3, 0.9]},
+        "curve": [[0.5, 0.2], [1.0, 0.5]],
+    }
+    held = {"held": {"estimate": 0.9, "low": None, "high": None, "reason": ""}, "size": 2.0}
+    with_u = {**told, "signal": "spread", "region_level": "90%", "selective": worth, "coverage": held}
+    without = {**told, "signal": None, "region_level": "", "selective": None, "coverage": None}
+    shown = replace(some_evaluation(churn="better"), uncertainty={"ltv": with_u, "churn": without})
+    ltv, churn = uncertainty_table(shown.uncertainty).to_dicts()
+    assert ltv["ranks errors among equal predictions"] == "0.200 [0.100, 0.300]"
+    assert ltv["mean error by quarter of u"] == "0.100 · 0.200 · 0.300 · 0.900"
+    assert ltv["held"] == "0.900"
+    assert churn["held"] == churn["area under risk and coverage (random, best)"] == "–"
+    assert "risk and coverage" in evaluation_metadata(shown)
+    assert "risk and coverage" not in evaluation_metadata(replace(shown, uncertainty={"churn": without}))
 
 
 def test_the_summary_counts_verdicts_and_names_losses() -> None:

@@ -40,6 +40,28 @@ def test_tasks_are_those_of_the_plan_with_the_classes_of_the_data_set(made: Mate
     assert tasks["brand_prediction"].candidates == 3
 
 
+def test_the_history_names_candidates_by_name_whatever_the_order_of_both(made: Material) -> None:
+    from ple_model.config import ModelConfig
+
+    def config(*brands: str) -> ModelConfig:
+        group = GroupState(meta={"brands": list(brands)})
+        state = FeatureState({**made.state.groups, "brand_history": group}, made.state.present)
+        return model.model_config(made.settings, state, made.label_state, made.plan, made.columns)
+
+    names = made.label_state.classes["brand_prediction"]
+    assert len(names) == 3
+    for order in ((2, 0, 1), (1, 2, 0), (0, 1, 2)):
+        brands = ["never a candidate", *(names[i] for i in order), "nor this"]
+        task = config(*brands).task("brand_prediction")
+        assert task.history == (-1, *order, -1)
+        assert [names[i] for i in task.history if i >= 0] == [brand for brand in brands if brand in names]
+    assert config(names[1]).task("brand_prediction").history == (1,)
+    assert config("none of them").task("brand_prediction").history == ()
+    assert [side.name for side in config(*names).inputs.sides] == ["brand_history"]
+    made_without = model.model_config(made.settings, made.state, made.label_state, made.plan, made.columns)
+    assert made_without.task("brand_prediction").history == ()
+
+
 def test_tensors_hold_the_rows_of_a_role(made: Material) -> None:
     config = model.model_config(made.settings, made.state, made.label_state, made.plan, made.columns)
     table = model.tensors(made.workspace, "train", config)

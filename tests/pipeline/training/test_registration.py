@@ -63,5 +63,7 @@ def test_a_candidate_is_registered_once(trained: Material, dataset: DatasetConfi
     assert "churn" in outputs.columns
     assert tags == {"as_of": "2017-10-01", "state_version": trained.state.version, "dataset": dataset.name}
     assert "churn: network alone; " in registry.description
+    same = "the evaluation fit, which saw no test row"
+    assert registry.description.startswith(f"scores by {same}; figures of {same}; ")
     assert registry.aliases == {CHALLENGER: "5"}
     assert registry.finished == ["r1"]

@@ -74,6 +74,39 @@ def test_labels_are_masked_by_their_purge_line_and_snapshots_taken_up(
     assert said == ["4 of 4 snapshots ready"]
 
 
+def test_a_refit_has_every_date_and_no_label_that_had_not_matured(
+    made: Material, computed: list[date], said: list[str]
+) -> None:
+    train = tuple(AS_OF - timedelta(days=28 * k) for k in (5, 4, 3))
+    gap = (AS_OF - timedelta(days=28 * 2),)
+    start = made.plan.holdout_start
+    plan = SnapshotPlan(AS_OF, WINDOWS | {"engagement": 57}, train, made.plan.holdout, start, gap)
+    evaluated = made.workspace.labels()
+    labels = training_set.build_refit(made.workspace, TABLES, plan, 10_000, said.append)
+    assert computed == list(gap), "other snapshots are those of the evaluation fit"
+    assert labels.equals(made.workspace.refit_labels())
+    assert made.workspace.labels().equals(evaluated), "the rows of the evaluation fit stay as they are"
+    assert set(labels["role"]) == {training_set.REFIT}
+    assert labels["as_of"].unique().sort().to_list() == list(plan.refit_dates)
+    used = labels.group_by("as_of").agg(pl.col("churn", "engagement").is_not_null().all()).sort("as_of")
+    assert used["churn"].to_list() == [True] * 5
+    assert used["engagement"].to_list() == [True, True, True, False, False], "their windows end after the as-of date"
+    assert said == ["600 rows of 5 snapshots to fit again on"]
+    rows = [features["as_of"][0] for features, _ in training_set.rows_of(made.workspace, training_set.REFIT)]
+    assert rows == list(plan.refit_dates)
+
+
+def test_a_date_between_training_and_holdout_takes_a_shard_as_the_others_do(
+    made: Material, computed: list[date]
+) -> None:
+    gap = (AS_OF - timedelta(days=28 * 2),)
+    plan = SnapshotPlan(AS_OF, WINDOWS, made.plan.train, made.plan.holdout, made.plan.holdout_start, gap)
+    labels = training_set.build_refit(made.workspace, TABLES, plan, 2 * CUSTOMERS, lambda _: None)
+    assert computed == list(gap)
+    taken = labels.filter(pl.col("as_of") == gap[0])["customer_id"]
+    assert taken.to_list() == IDS[1::2]
+
+
 def test_more_rows_than_allowed_are_sharded_another_shard_a_snapshot(made: Material) -> None:
     assert training_set.shard(1, AS_OF, TABLES, made.plan, 4 * CUSTOMERS) is None
     assert training_set.shard(1, AS_OF, TABLES, made.plan, 2 * CUSTOMERS) == (1, 2)

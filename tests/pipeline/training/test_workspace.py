@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.training.decision import Decision
-from pipeline.training.workspace import Workspace
+from pipeline.training.workspace import Found, Workspace
 from tests.pipeline.small_training import Material
 
 
@@ -42,9 +42,22 @@ def test_what_is_saved_is_loaded(made: Material) -> None:
     work = made.workspace
     assert work.state().version == made.state.version
     assert work.label_state() == made.label_state
+    work.save_found(Found({"churn": (1, 3), "ltv": (2, 1)}, 2))
+    assert work.found() == Found({"churn": (1, 3), "ltv": (2, 1)}, 2)
     work.save_run("r1")
     work.save_version("7")
     assert (work.run(), work.version()) == ("r1", "7")
+
+
+def test_the_bundle_of_a_refit_is_the_candidate(made: Material) -> None:
+    work = made.workspace
+    work.save_bundle(lambda folder: (folder / "fit").write_text("evaluation"))
+    assert work.candidate == work.bundle
+    work.save_refit_bundle(lambda folder: (folder / "fit").write_text("refit"))
+    assert (work.candidate / "fit").read_text() == "refit"
+    assert (work.bundle / "fit").read_text() == "evaluation"
+    assert not work.take_up("other")
+    assert work.candidate == work.bundle, "other material leaves no refit behind"
 
 
 def test_a_bundle_that_fails_to_be_written_leaves_the_old_one(made: Material) -> None:
@@ -61,9 +74,10 @@ def test_a_bundle_that_fails_to_be_written_leaves_the_old_one(made: Material) ->
 
 def test_cleaning_up_keeps_labels_and_bundle(made: Material) -> None:
     made.workspace.checkpoints.mkdir()
+    made.workspace.refit_checkpoints.mkdir()
     made.workspace.clean_up()
     assert {"labels.parquet", "state"} <= names(made.workspace)
-    assert not names(made.workspace) & {"snapshots", "checkpoints"}
+    assert not names(made.workspace) & {"snapshots", "checkpoints", "refit_checkpoints"}
 
 
 def test_another_model_reads_the_training_set_through_links_and_writes_its_own(made: Material, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from scipy import integrate, stats
 from sklearn import metrics as oracle
 
 from ple_model.evaluation.classes import top_k_accuracy
-from ple_model.evaluation.intervals import Intervals, crps_of_normal, crps_of_quantiles
+from ple_model.evaluation.intervals import PredictedIntervals, crps_of_normal, crps_of_quantiles
 from ple_model.evaluation.metrics import evaluate
 from ple_model.evaluation.ranking import positive_ranks, ranking_parts
 from ple_model.tasks import KINDS
@@ -147,29 +147,36 @@ def test_intervals_of_the_true_distribution_cover_what_they_promise() -> None:
     mean, scale = rng.normal(size=20_000), np.exp(rng.normal(size=20_000))
     y = mean + scale * rng.normal(size=20_000)
     mask = np.arange(20_000) % 5 > 0
-    true = Intervals(scale * stats.norm.ppf(0.95), 0.9)
-    got = evaluate(KINDS["regression"], mean, y, mask, true).values
+    half = scale * stats.norm.ppf(0.95)
+
+    def measured(half: np.ndarray) -> dict[str, float | None]:
+        stated = PredictedIntervals(np.stack([mean - half, mean + half], axis=1), 0.9)
+        return evaluate(KINDS["regression"], mean, y, mask, stated).values
+
+    got = measured(half)
     assert got["coverage"] == pytest.approx(0.9, abs=0.01)
-    assert got["width"] == pytest.approx(2 * true.half_width[mask].mean())
-    wide = evaluate(KINDS["regression"], mean, y, mask, Intervals(3 * true.half_width, 0.9)).values
-    assert wide["coverage"] > got["coverage"]
-    assert wide["crps"] > got["crps"]
-    point = evaluate(KINDS["regression"], mean, y, mask, Intervals(np.zeros(20_000), 0.9)).values
+    assert got["width"] == pytest.approx(2 * half[mask].mean())
+    assert got["crps"] == pytest.approx(crps_of_normal(mean, scale, y)[mask].mean())
+    assert (measured(3 * half)["coverage"] or 0) > 0.99
+    assert (measured(3 * half)["crps"] or 0) > (got["crps"] or 0)
+    point = measured(np.zeros(20_000))
     assert point["crps"] == pytest.approx(point["mae"])
-    none = evaluate(KINDS["regression"], mean, y, mask, Intervals(np.full(20_000, np.inf), 0.9))
+
+
+def test_intervals_of_several_outputs_hold_their_sum_and_other_kinds_have_none() -> None:
+    y = np.array([[1.0, 2.0], [0.0, 1.0]])
+    stated = PredictedIntervals(np.array([[2.0, 4.0], [2.0, 4.0]]), 0.9)
+    got = evaluate(KINDS["regression"], y + 1, y, None, stated).values
+    assert (got["coverage"], got["width"]) == (0.5, 2.0)
+    assert "crps" not in evaluate(KINDS["uplift"], y[:, 0], y[:, 0], None, stated).values
+    endless = PredictedIntervals(np.array([[-np.inf, np.inf], [2.0, 4.0]]), 0.9)
+    none = evaluate(KINDS["regression"], y, y, None, endless)
     assert none.values["crps"] is None
     assert none.reasons["coverage"]
-    both = evaluate(
-        KINDS["regression"],
-        np.stack([mean, mean], 1),
-        np.stack([y, y], 1),
-        mask,
-        Intervals(np.stack([true.half_width] * 2, 1), 0.9),
-    )
-    assert both.values["coverage"] == got["coverage"]
-    assert "crps" not in evaluate(KINDS["uplift"], mean, y, mask, true).values
     with pytest.raises(ValueError, match="level"):
-        Intervals(np.ones(2), 1.0)
+        PredictedIntervals(np.zeros((2, 2)), 1.0)
+    with pytest.raises(ValueError, match="low first"):
+        PredictedIntervals(np.array([[1.0, 0.0]]), 0.9)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -20,7 +20,7 @@ from ple_model.evaluation.calibration import OutputsCalibrator, fit_calibrator, 
 from ple_model.evaluation.compare import compare
 from ple_model.evaluation.constant import constant_prediction, repeat
 from ple_model.evaluation.metrics import evaluate
-from ple_model.evaluation.uncertainty import TaskUncertainty, fit_uncertainty
+from ple_model.evaluation.uncertainty import BaseRates, TaskUncertainty, Validation, fit_uncertainty
 from ple_model.serving.bundle import load_bundle
 from ple_model.serving.frames import inputs_from_frame
 from ple_model.serving.scorer import Scorer
@@ -141,12 +141,15 @@ def test_calibration_and_uncertainty_of_several_outputs() -> None:
     few = fit_calibrator(UPLIFT, x[:20], z[:20])
     assert np.array_equal(few.apply(x), x)
     assert from_dict(json.loads(json.dumps(few.to_dict()))) == few
-    posterior = np.full((800, 4), 0.25)
-    state = fit_uncertainty(UPLIFT, fitted, x, z, np.ones(800, dtype=bool), posterior, 2, coverage=0.5)
-    assert state.population == pytest.approx(z.mean(axis=0))
-    judged = state.judge(fitted, x, posterior)
-    assert ((judged.u >= 0) & (judged.u <= 1)).all()
-    assert judged.predictions.shape == (800, 2)
+    posterior, mask = np.full((800, 4), 0.25), np.ones(800, dtype=bool)
+    rates = BaseRates.fit(UPLIFT, z, mask, posterior, 2)
+    assert rates.population == pytest.approx(z.mean(axis=0))
+    rows = Validation(fitted.apply(x), z, mask, np.arange(800), posterior, {"spread": np.abs(x).sum(axis=1)})
+    state = fit_uncertainty(UPLIFT, rows, rates)
+    judged = state.judge(fitted.apply(x), posterior, rows.signals)
+    assert judged.u is None  # nobody sees by how much an effect was missed
+    assert judged.region is None
+    assert np.array_equal(judged.predictions, fitted.apply(x))
     assert TaskUncertainty.from_dict(json.loads(json.dumps(state.to_dict()))) == state
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from ple_model.boosting.boosted import Boosted
 from ple_model.boosting.budget import BoostingBudget, TreeBudget
@@ -16,7 +17,7 @@ from ple_model.boosting.fit import BoostingTask, fit_all
 from ple_model.boosting.matrix import BinnedMatrix
 from ple_model.model import PLEClusterAdaTT
 from ple_model.serving.blend import HALVES, blend, flat_matrix, tree_predictions
-from ple_model.serving.bundle import Bundle, BundleError, load_bundle, save_bundle
+from ple_model.serving.bundle import Bundle, BundleError, load_bundle, save_bundle, save_refit
 from ple_model.serving.inference import BLOCK, raw_outputs
 from ple_model.serving.scorer import Scorer, inputs_from_frame
 from ple_model.tasks import kind_of
@@ -60,6 +61,66 @@ def folder(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bundle(folder: Path) -> Bundle:
     return load_bundle(folder)
+
+
+@pytest.fixture
+def two_fits(folder: Path, tmp_path: Path) -> Path:
+    """The bundle beside other weights and the same tasks' trees, swapped."""
+    model, trees = samples.ready(300)[0], load_bundle(folder).trees
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    swapped = trees | {"churn": trees["retention"], "retention": trees["churn"]}
+    told = {"churn": {"trained_on": "9 labels"}}
+    save_refit(tmp_path / "two", folder, model, swapped, {"scores": "by the refit"}, told)
+    return tmp_path / "two"
+
+
+def test_a_bundle_of_two_fits_scores_with_the_new_one_and_keeps_the_evaluated_one(
+    two_fits: Path, bundle: Bundle, made: Made
+) -> None:
+    new, old = load_bundle(two_fits), load_bundle(two_fits, "evaluation")
+    assert new.digest == old.digest != bundle.digest
+    assert new.calibration == old.calibration == bundle.calibration
+    assert new.trees["churn"] == old.trees["retention"] == bundle.trees["retention"]
+    assert old.trees == bundle.trees
+    assert new.meta["scores"] == "by the refit"
+    assert new.described["churn"]["trained_on"] == "9 labels"
+    found = {name: Scorer(b).predict(made[2].inputs).predictions for name, b in (("new", new), ("old", old))}
+    for task, values in Scorer(bundle).predict(made[2].inputs).predictions.items():
+        np.testing.assert_array_equal(found["old"][task], values)
+        assert not np.array_equal(found["new"][task], values), task
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "weights.safetensors",
+        "evaluation_fit/weights.safetensors",
+        "evaluation_fit/calibration.json",
+        "evaluation_fit/trees/churn.txt",
+    ],
+)
+def test_the_digest_covers_both_fits(two_fits: Path, name: str) -> None:
+    (two_fits / name).write_bytes((two_fits / name).read_bytes() + b" ")
+    for fit in ("registered", "evaluation"):
+        with pytest.raises(BundleError, match=f"{name} is not the file that was saved"):
+            load_bundle(two_fits, fit)  # type: ignore[arg-type]
+
+
+def test_a_bundle_of_one_fit_scores_with_what_was_evaluated(folder: Path, bundle: Bundle) -> None:
+    assert load_bundle(folder, "evaluation").digest == bundle.digest
+
+
+def test_a_refit_of_something_else_is_refused(two_fits: Path, folder: Path, made: Made, tmp_path: Path) -> None:
+    trees = load_bundle(folder).trees
+    with pytest.raises(BundleError, match="holds two fits already"):
+        save_refit(tmp_path / "three", two_fits, made[0], trees, {})
+    with pytest.raises(BundleError, match="trees of a refit and of the evaluated fit differ: churn"):
+        save_refit(tmp_path / "three", folder, made[0], {k: v for k, v in trees.items() if k != "churn"}, {})
+    other = samples.without_dropout(100)[0]
+    with pytest.raises(BundleError, match="other settings or epochs"):
+        save_refit(tmp_path / "three", folder, other, trees, {})
 
 
 def test_trees_that_know_more_get_most_of_the_weight(bundle: Bundle) -> None:

@@ -47,8 +47,9 @@ def test_what_was_saved_is_loaded(folder: Path, made: Made) -> None:
     assert bundle.calibration == made[1]
     assert (bundle.classes, bundle.meta) == (samples.CLASSES, META)
     assert bundle.described["ltv"]["unit"] == "USD"
+    told = {"uncertainty", "fallback", "region_level"}
     more = {"classes", "none_class", "predicted_by"}
-    assert set(bundle.described["churn"]) == {"name", "kind", "unit", "meaning", *more}
+    assert set(bundle.described["churn"]) == {"name", "kind", "unit", "meaning", *more, *told}
     assert bundle.described["life_stage"]["none_class"] == "stage 0"
     assert {name for name, task in bundle.calibration.items() if task.natural} == set(samples.INVERSES)
     assert not bundle.model.training
@@ -62,8 +63,9 @@ def test_equal_content_gives_equal_bytes_and_other_content_another_digest(
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
     assert digest == load_bundle(folder).digest
     calibration = dict(made[1])
+    rates = replace(calibration["ltv"].uncertainty.base_rates, population=(0.123,))
     calibration["ltv"] = replace(
-        calibration["ltv"], uncertainty=replace(calibration["ltv"].uncertainty, threshold=0.123)
+        calibration["ltv"], uncertainty=replace(calibration["ltv"].uncertainty, base_rates=rates)
     )
     assert save_bundle(tmp_path / "other", made[0], calibration, samples.CLASSES, META) != digest
 

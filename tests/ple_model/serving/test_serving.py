@@ -10,8 +10,10 @@ import polars as pl
 import pytest
 
 import ple_model
+from ple_model.evaluation.uncertainty import Choice, Fallback
+from ple_model.evaluation.uncertainty.scale import Scale
 from ple_model.serving.bundle import Bundle, load_bundle
-from ple_model.serving.inference import BLOCK
+from ple_model.serving.inference import BLOCK, EVIDENCE, raw_outputs
 from ple_model.serving.scorer import Scorer, inputs_from_frame
 from ple_model.training.finish import finish
 from ple_model.training.trainer import fit
@@ -47,7 +49,8 @@ def scores(bundle: Bundle, frame: pl.DataFrame) -> pl.DataFrame:
 def test_one_row_a_customer_with_every_task_in_its_form(scores: pl.DataFrame, frame: pl.DataFrame) -> None:
     assert scores["customer_id"].equals(frame["customer_id"])
     assert scores["as_of"].equals(frame["as_of"])
-    assert sum(scores.null_count().row(0)) == 0
+    missing = [name for name in scores.columns if scores[name].null_count()]
+    assert all(name.endswith("__u") and scores[name].null_count() == ROWS for name in missing)
     assert scores["churn"].is_between(0, 1, closed="none").all()
     assert scores.select("ltv", "engagement").to_numpy().dtype == np.float64
     assert np.isfinite(scores.select("ltv", "engagement").to_numpy()).all()
@@ -60,8 +63,17 @@ def test_one_row_a_customer_with_every_task_in_its_form(scores: pl.DataFrame, fr
         assert len(set(top)) == 10
         assert set(top) <= set(samples.CLASSES["brand_prediction"])
     for task in samples.TASKS:
-        assert scores[f"{task}__u"].is_between(0, 1).all()
+        assert scores[f"{task}__u"].drop_nulls().is_between(0, 1).all()
+        assert scores.schema[f"{task}__u"] == pl.Float64
         assert scores.schema[f"{task}__fallback"] == pl.Boolean
+    for task in ("ltv", "engagement"):
+        at = scores.columns.index(task)
+        assert scores.columns[at : at + 4] == [task, f"{task}__low", f"{task}__high", f"{task}__u"]
+        assert (scores[f"{task}__low"] <= scores[task]).all()
+        assert (scores[task] <= scores[f"{task}__high"]).all()
+    for best, inside, p in zip(scores["life_stage"], scores["life_stage__set"].to_list(), probabilities, strict=True):
+        assert inside[0] == best
+        assert inside == [classes[i] for i in np.argsort(-p, kind="stable")[: len(inside)]]
 
 
 def test_columns_stand_task_by_task_in_one_order(scores: pl.DataFrame) -> None:
@@ -79,7 +91,7 @@ def test_columns_stand_task_by_task_in_one_order(scores: pl.DataFrame) -> None:
 
 def test_a_class_has_its_probability_and_the_likeliest_other_its_lift(bundle: Bundle, scores: pl.DataFrame) -> None:
     classes = bundle.classes["life_stage"]
-    base = bundle.calibration["life_stage"].uncertainty.population
+    base = bundle.calibration["life_stage"].uncertainty.base_rates.population
     for row in scores.select(pl.col("^life_stage.*$")).head(100).iter_rows(named=True):
         p = dict(zip(classes, row["life_stage__p"], strict=True))
         assert row["life_stage__probability"] == p[row["life_stage"]] == max(p.values())
@@ -121,16 +133,44 @@ def test_a_rows_scores_depend_on_that_row_alone(
         assert Scorer(bundle).score(frame[rows]).equals(scores[rows])
 
 
-def test_a_fallback_row_carries_the_base_rate_of_its_clusters(bundle: Bundle, frame: pl.DataFrame) -> None:
+def with_evidence(bundle: Bundle, threshold: float) -> Bundle:
+    """The bundle as if every task published the evidential head's u, with fallbacks above a threshold."""
     calibration = {
-        name: replace(task, uncertainty=replace(task.uncertainty, threshold=-1.0))
+        name: replace(
+            task,
+            uncertainty=replace(
+                task.uncertainty,
+                choice=Choice(EVIDENCE),
+                scale=Scale((0.0, 1.0), (0.0, 1.0)),
+                fallback=Fallback(threshold, 0.98),
+                region=None,
+            ),
+        )
         for name, task in bundle.calibration.items()
     }
+    return replace(bundle, calibration=calibration)
+
+
+def test_the_signal_that_a_task_publishes_is_its_u(bundle: Bundle, frame: pl.DataFrame) -> None:
+    inputs = inputs_from_frame(frame, bundle.model.config.inputs)
+    signals = raw_outputs(bundle.model, inputs).signals
+    found = Scorer(with_evidence(bundle, 2.0)).predict(inputs)
+    for task in samples.TASKS:
+        assert found.u[task] == pytest.approx(signals[task][EVIDENCE])
+        assert not found.fallback[task].any()
+    scores = Scorer(with_evidence(bundle, 2.0)).score(frame)
+    assert scores["churn__u"].to_numpy() == pytest.approx(found.u["churn"])
+    assert scores["ltv__low"].null_count() == scores["life_stage__set"].null_count() == ROWS
+
+
+def test_a_fallback_row_carries_the_base_rate_of_its_clusters(bundle: Bundle, frame: pl.DataFrame) -> None:
+    with_fallbacks = with_evidence(bundle, -1.0)
+    calibration = with_fallbacks.calibration
     posterior = inputs_from_frame(frame, bundle.model.config.inputs).cluster_probs.numpy()
-    scores = Scorer(replace(bundle, calibration=calibration)).score(frame)
+    scores = Scorer(with_fallbacks).score(frame)
     for task in ("churn", "ltv"):
         assert scores[f"{task}__fallback"].all()
-        expected = calibration[task].uncertainty.base_rate(posterior)
+        expected = calibration[task].uncertainty.base_rates.of(posterior)
         assert scores[task].to_numpy() == pytest.approx(expected, rel=1e-12)
     assert scores["life_stage__p"].list.sum().to_numpy() == pytest.approx(np.ones(ROWS), abs=1e-12)
 
@@ -214,6 +254,7 @@ def test_a_logged_model_loads_and_scores_without_the_pipeline(
     assert found["customer_id"].equals(scores["customer_id"])
     for name, dtype in scores.schema.items():
         if dtype == pl.Float64:
-            assert found[name].to_numpy() == pytest.approx(scores[name].to_numpy(), rel=1e-4, abs=1e-6)
+            expected = pytest.approx(scores[name].to_numpy(), rel=1e-4, abs=1e-6, nan_ok=True)
+            assert found[name].to_numpy() == expected
     shares = [np.array(table["life_stage__p"].to_list()) for table in (found, scores)]
     assert shares[0] == pytest.approx(shares[1], abs=1e-6)

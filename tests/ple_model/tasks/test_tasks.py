@@ -30,6 +30,15 @@ def test_impossible_tasks_are_refused(change: dict, message: str) -> None:
         TaskConfig.from_dict({**task, **change})
 
 
+@pytest.mark.parametrize("history", [(0, 3), (1, 1), (-2, 0)])
+def test_a_history_names_candidates_once(history: tuple[int, ...]) -> None:
+    task = {"name": "x", "group": "g", "kind": "contrastive", "loss": "infonce", "out": 4, "candidates": 3}
+    assert TaskConfig.from_dict({**task, "history": (-1, 2, 0, -1)}).history == (-1, 2, 0, -1)
+    assert TaskConfig.from_dict(task).history == ()
+    with pytest.raises(ValidationError, match="history names candidates below 3, each once"):
+        TaskConfig.from_dict({**task, "history": history})
+
+
 def test_a_preferred_expert_must_be_one_of_the_pool(model_config: ModelConfig) -> None:
     data = model_config.to_dict()
     data["tasks"][0]["experts"] = ["temproal"]

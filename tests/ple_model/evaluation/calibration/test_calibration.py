@@ -1,4 +1,4 @@
-"""Calibrators find planted faults, never hurt, keep their promise of coverage, and survive JSON."""
+"""Calibrators find planted faults, never hurt, and survive JSON."""
 
 import json
 
@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, log_softmax, softmax
+from sklearn.linear_model import LogisticRegression
 
 from ple_model.evaluation.calibration import (
     BinaryCalibrator,
@@ -14,7 +15,6 @@ from ple_model.evaluation.calibration import (
     ContrastiveCalibrator,
     MulticlassCalibrator,
     RegressionCalibrator,
-    conformal_quantile,
     fit_calibrator,
     from_dict,
 )
@@ -59,10 +59,34 @@ def test_recovers_planted_miscalibration() -> None:
     line = fit_calibrator(KINDS["regression"], *planted("regression", 20_000))
     assert isinstance(line, RegressionCalibrator)
     assert (line.slope, line.intercept) == pytest.approx((0.5, 2.0), abs=0.05)
-    assert list(line.half_widths) == sorted(line.half_widths)
+    x, y = planted("regression", 500)
+    line = fit_calibrator(KINDS["regression"], x, y)
+    assert isinstance(line, RegressionCalibrator)
+    assert (line.slope, line.intercept) == pytest.approx(tuple(np.polyfit(x, y, 1)))
     brands = fit_calibrator(KINDS["contrastive"], *planted("contrastive", 5_000))
     assert isinstance(brands, ContrastiveCalibrator)
     assert brands.slope == pytest.approx(3, abs=0.15)
+
+
+def test_few_rows_stay_nearer_to_the_identity_and_predict_better_for_it() -> None:
+    """Against plain maximum likelihood on 120 rows of a network that is calibrated as it is."""
+    fresh = np.random.default_rng(0).normal(0, 1.5, 20_000)
+    truth = expit(fresh)
+
+    def loss(p: np.ndarray) -> float:
+        return float(-(truth * np.log(p) + (1 - truth) * np.log1p(-p)).mean())
+
+    losses = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(0, 1.5, 120)
+        y = (rng.random(120) < expit(x)).astype(np.float64)
+        fitted = fit_calibrator(KINDS["binary"], x, y)
+        plain = LogisticRegression(C=np.inf).fit(x[:, None], y)
+        assert isinstance(fitted, BinaryCalibrator)
+        losses.append((loss(fitted.apply(fresh)), loss(plain.predict_proba(fresh[:, None])[:, 1])))
+    ours, maximum = np.mean(losses, axis=0) - loss(truth)
+    assert ours < 0.75 * maximum
 
 
 def test_calibrated_probabilities_have_a_small_calibration_error_on_other_rows() -> None:
@@ -106,50 +130,6 @@ def test_order_is_kept_even_where_the_model_is_upside_down() -> None:
     assert evaluate(KINDS["binary"], calibrated, y).values["auc"] == evaluate(KINDS["binary"], x, y).values["auc"]
     x, y = planted("regression", 2_000)
     assert (np.diff(fit_calibrator(KINDS["regression"], x, -y).apply(np.sort(x))) >= 0).all()
-
-
-def test_half_widths_cover_in_every_bin_on_exchangeable_rows() -> None:
-    """Mean over draws of the coverage on fresh rows: at least nominal in each quintile, and not far above it."""
-    inside = np.zeros(5)
-    total = np.zeros(5)
-    for seed in range(20):
-        fitted = fit_calibrator(KINDS["regression"], *planted("regression", 1_000, seed), seed=seed)
-        assert isinstance(fitted, RegressionCalibrator)
-        x, y = planted("regression", 2_000, seed=1_000 + seed)
-        predictions = fitted.apply(x)
-        hit = np.abs(y - predictions) <= fitted.half_width(predictions)
-        which = np.searchsorted(fitted.edges, predictions, side="left")
-        inside += np.bincount(which, weights=hit, minlength=5)
-        total += np.bincount(which, minlength=5)
-    coverage = inside / total
-    assert (coverage > 0.9 - 0.015).all()
-    assert (coverage < 0.95).all()
-
-
-@given(st.integers(9, 400), st.integers(0, 100))
-@settings(max_examples=30, deadline=None)
-def test_conformal_quantile_is_the_finite_sample_one(n: int, seed: int) -> None:
-    residuals = np.random.default_rng(seed).random(n)
-    q = conformal_quantile(residuals, 0.9)
-    assert (residuals <= q).sum() >= 0.9 * (n + 1) - 1e-9
-    assert (residuals < q).sum() < 0.9 * (n + 1)
-
-
-def test_too_few_residuals_have_no_quantile() -> None:
-    with pytest.raises(ValueError, match="8 residuals"):
-        conformal_quantile(np.arange(8.0), 0.9)
-
-
-@pytest.mark.parametrize("case", ["constant", "two values", "many zeros"])
-def test_tied_predictions_share_their_bins(case: str) -> None:
-    rng = np.random.default_rng(0)
-    x = {"constant": np.ones(500), "two values": rng.integers(0, 2, 500), "many zeros": rng.random(500).round() * 3}[
-        case
-    ]
-    fitted = fit_calibrator(KINDS["regression"], x.astype(np.float64), x + rng.normal(size=500))
-    assert isinstance(fitted, RegressionCalibrator)
-    assert len(fitted.half_widths) == len(fitted.edges) + 1
-    assert np.isfinite(fitted.half_width(fitted.apply(x))).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
