@@ -28,7 +28,7 @@ def task_page(
     beside = [row for row in evaluation.get("table", []) if row["task"] == name]
     return Page.of(
         f"Task {name}",
-        f"{(task.get('meaning') or name).removesuffix('.')}. {version}",
+        f"{(task.get('meaning') or name).removesuffix('.')}. {version} All figures are of the fit that was evaluated.",
         [
             Section("For whom", _for_whom(task)),
             Section("What predicts it", _predicted_by(task, epochs)),
@@ -113,19 +113,24 @@ def _calibration(bins: Sequence[Sequence[float]]) -> pl.DataFrame | None:
 
 
 def _uncertainty(found: Mapping[str, Any] | None) -> list[Section]:
-    """What its uncertainty is and is worth, where the version says so."""
+    """What its uncertainty is and is worth on test rows."""
     if not found:
         return []
-    words = [str(found[key]) for key in ("u", "region") if found.get(key)] or [
-        f"signal: {found.get('signal') or 'none'}"
-    ]
-    share = found.get("fallback_share")
-    words += [f"{share:.1%} of the test rows carry a base rate."] if isinstance(share, float) else []
-    held = found.get("coverage") or {}
-    rows = [{"measure": f"coverage: {key}", "value": value} for key, value in held.items() if isinstance(value, float)]
-    worth = found.get("selective") or {}
-    rows += [{"measure": key, "value": value} for key, value in worth.items() if isinstance(value, float)]
-    return [Section("Uncertainty", "\n\n".join(words), pl.DataFrame(rows) if rows else None)]
+    words = f"u: {found['uncertainty']}. Fallback: {found['fallback']}; {found['fallback_share']:.1%} of the test rows."
+    held, worth, rows = found.get("coverage"), found.get("selective"), []
+    if held:
+        region = f"{_interval(held['held'])}, mean size {held['size']:.3g}"
+        rows.append({"measure": f"share of rows whose {held['stated']:.0%} region holds the label", "value": region})
+    if worth:
+        ranked = _interval(worth["ranking"])
+        rows.append({"measure": "rank correlation of u with the error among equal predictions", "value": ranked})
+        quarters = ", ".join(f"{value:.3g}" for value in worth["error"])
+        rows.append({"measure": "mean error by quarter of u, the most certain rows first", "value": quarters})
+    return [Section("Uncertainty", words, pl.DataFrame(rows) if rows else None)]
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 
 def _inputs(task: str, rows: Rows) -> pl.DataFrame | None:

@@ -69,6 +69,16 @@ EVALUATION: dict[str, Any] = {
             "share": None,
         },
     ],
+    "uncertainty": {
+        "churn": {
+            "signal": "spread",
+            "uncertainty": "share of rows that are less uncertain",
+            "fallback": "none",
+            "fallback_share": 0.02,
+            "coverage": {"stated": 0.9, "held": {"value": 0.91, "low": 0.88, "high": 0.93}, "size": 1.4, "rows": 90},
+            "selective": {"ranking": {"value": 0.2, "low": 0.1, "high": 0.3}, "error": [0.1, 0.2, 0.3, 0.4]},
+        }
+    },
     "examples": [
         {
             "task": "churn",
@@ -92,7 +102,7 @@ def _tables(page: Page) -> dict[str, list[dict[str, Any]]]:
 def test_the_page_of_a_task_tells_what_its_version_measured() -> None:
     page = task_page(CHURN, EVALUATION, {"churn": (1, 4), "life_stage": (1, 2)}, "Version 3.")
     tables, text = _tables(page), page.markdown()
-    assert page.lead == "No purchase in the next 28 days. Version 3."
+    assert page.lead == "No purchase in the next 28 days. Version 3. All figures are of the fit that was evaluated."
     assert "For customers who bought in the last 56 days. The next 28 days." in text
     assert "40% network, 60% boosted trees. The network answers with the weights of epoch 4 of phase 1" in text
     assert tables["How well"] == [{"metric": "AUC ↑", "model": ".84 [.83, .85]", "LightGBM": ".83 ▲"}]
@@ -108,7 +118,10 @@ def test_the_page_of_a_task_tells_what_its_version_measured() -> None:
     assert "On average 0.03 of a prediction is left unexplained" in text
     assert tables["Shares of the experts"][0]["wide"] == 0.7
     assert tables["Examples"][0]["strongest reasons"] == f"{COLUMN} +1.2"
-    assert "Uncertainty" not in tables
+    assert [row["value"] for row in tables["Uncertainty"]] == [
+        *("0.910 [0.880, 0.930], mean size 1.4", "0.200 [0.100, 0.300]", "0.1, 0.2, 0.3, 0.4"),
+    ]
+    assert "u: share of rows that are less uncertain. Fallback: none; 2.0% of the test rows." in text
 
 
 def test_what_a_version_did_not_measure_has_no_section() -> None:
