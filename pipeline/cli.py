@@ -3,6 +3,7 @@
 import click
 
 from pipeline.commands.base_rates import base_rates
+from pipeline.commands.explain import explain
 from pipeline.commands.features import features
 from pipeline.commands.model import model
 from pipeline.commands.nightly import nightly
@@ -19,7 +20,7 @@ def main() -> None:
     """
 
 
-for verb in (nightly, train, ui, scores, base_rates, model, features):
+for verb in (nightly, train, ui, scores, explain, base_rates, model, features):
     main.add_command(verb)
 
 

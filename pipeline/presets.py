@@ -39,7 +39,7 @@ _LEAN: Values = {
         "tower": {"hidden": [], "dropout": 0.0},
         "weighting": {"strategy": "fixed"},
         "evidential": {"enabled": False},
-        "autoencoder": {"enabled": False},
+        "autoencoder": {"enabled": False, "active": 32},
         "repeat": {"enabled": True},
         "adatt": {"enabled": False},
     },
@@ -53,6 +53,7 @@ _LEAN: Values = {
         "weight_decay": 3e-4,
         "clip_norm": 1.0,
         "best_epoch": "task",
+        "average": 0.99,
     },
 }
 _REFERENCE: Values = {

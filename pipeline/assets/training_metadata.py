@@ -120,9 +120,24 @@ def group_tables(evaluation: Evaluation) -> dict[str, pl.DataFrame]:
     }
 
 
+def reason_table(evaluation: Evaluation, shown: int = 5) -> pl.DataFrame:
+    """A row a task: unit, the columns and inputs that move it most with their mean absolute contribution, and what is
+    left unexplained on average."""
+    tasks: dict[str, dict[str, str]] = {}
+    for row in evaluation.reasons:
+        own = tasks.setdefault(
+            row["task"], {"task": row["task"], "unit": row["unit"], "moved by": "", "unexplained": ""}
+        )
+        if not row["source"]:
+            own["unexplained"] = f"{row['strength']:.2g}"
+        elif own["moved by"].count(",") < shown - 1:
+            own["moved by"] += f"{', ' if own['moved by'] else ''}{row['source']} {row['strength']:.2g}"
+    return pl.DataFrame(list(tasks.values()))
+
+
 def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
-    """The comparison with the baselines, reliability, totals in natural units, gates, uncertainty, inputs and
-    concepts."""
+    """The comparison with the baselines, reliability, totals in natural units, gates, uncertainty, inputs, reasons and
+    concepts, as far as they are there."""
     shown: dict[str, Any] = {
         "figures": "of the evaluation fit, which saw no test row",
         "comparison": markdown(pl.DataFrame(evaluation.table)),
@@ -138,6 +153,10 @@ def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
     if evaluation.totals:
         shown["totals in natural units"] = markdown(pl.DataFrame(evaluation.totals, infer_schema_length=None))
     shown |= {f"by {by}": markdown(frame) for by, frame in group_tables(evaluation).items()}
+    if evaluation.experts:
+        shown["experts by segment and cluster"] = plots.as_markdown(plots.expert_heatmap(evaluation.experts))
+    if evaluation.reasons:
+        shown["columns that move each task"] = markdown(reason_table(evaluation), rows=500)
     if evaluation.inputs:
         shown["inputs"] = plots.as_markdown(plots.input_heatmap(evaluation.inputs))
     if evaluation.concepts:

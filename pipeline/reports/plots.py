@@ -130,6 +130,28 @@ def gate_heatmap(gates: Mapping[str, Mapping[str, float]]) -> "Figure":
     return figure
 
 
+def expert_heatmap(shares: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Mean gate weight of each expert (columns) for each task and group of customers (rows): all, then by segment."""
+    rows = [row for row in shares if row["by"] != "cluster"]
+    experts = [name for name in rows[0] if name not in ("task", "by", "group", "rows")]
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    by_cell = {(row["task"], row["group"]): row for row in rows}
+    ordered = [by_cell[task, group] for task in tasks for group in groups]
+    values = np.array([[row[expert] for expert in experts] for row in ordered])
+    figure, (axis,) = new_figure(3.4 + 1.0 * len(experts), 1.2 + 0.2 * len(ordered))
+    image = axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    axis.set_xticks(range(len(experts)), experts, rotation=30, ha="right", fontsize=8)
+    labels = [f"{row['task']}, {row['group']} ({row['rows']:,})" for row in ordered]
+    axis.set_yticks(range(len(ordered)), labels, fontsize=7)
+    for (row, column), value in np.ndenumerate(values):
+        colour = "white" if value < 0.6 else "black"
+        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color=colour)
+    axis.set_title("mean gate weight on test rows by segment", fontsize=9)
+    figure.colorbar(image, ax=axis)
+    return figure
+
+
 def input_heatmap(importance: Sequence[Mapping[str, Any]]) -> "Figure":
     """The loss that shuffling an input (rows) adds to a task (columns), as a share of its loss; numbers within two
     standard errors of 0 are grey."""

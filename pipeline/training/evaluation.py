@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from feature_assets.data.tables import Tables
 from feature_assets.labels import LabelState, get_task
+from pipeline.reasons import SAMPLE_ROWS, sample_reasons
 from pipeline.reports import plots
 from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
 from pipeline.training import baselines
 from pipeline.training.model import natural_inverses, tensors
-from pipeline.training.row_groups import row_groups
+from pipeline.training.row_groups import Groups, row_groups
 from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
 from ple_model.evaluation.verdict import Verdict
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from ple_model.boosting.boosted import Boosted
     from ple_model.epochs import Network
     from ple_model.evaluation.compare import Comparison
+    from ple_model.evaluation.intervals import PredictedIntervals
     from ple_model.evaluation.kind import EvaluatedKind
     from ple_model.inputs import Inputs
+    from ple_model.serving.bundle import Bundle
     from ple_model.serving.scorer import Predicted, Scorer
     from ple_model.training.data import TensorTable
 
@@ -52,8 +55,10 @@ class Evaluation:
     task → expert → mean weight. reliability: task → bins of (predicted, observed, rows). notes: task → a remark of
     LightGBM. inputs: the loss that shuffling an input adds to a task (`permutation_importance`). groups: the model's
     headline metric by segment, tenure and cluster. totals: task, unit and the `Totals` of the model's values in natural
-    units. uncertainty: task → what its u and its region are worth (`trust_of`). concepts: latents of the autoencoder,
-    most frequent first, as text; concept_statistics: `Decomposition`.
+    units. uncertainty: task → what its u and its region are worth (`trust_of`). experts: the shares of the experts in
+    each task's gate by segment and cluster (`expert_shares`). reasons, examples: what moves the predictions of each
+    task over a sample of rows (`sample_reasons`). concepts: latents of the autoencoder, most selective first, as text;
+    concept_statistics: `Decomposition`; both empty without one.
     """
 
     table: list[dict[str, str]]
@@ -67,6 +72,9 @@ class Evaluation:
     concept_statistics: dict[str, float] = field(default_factory=dict)
     uncertainty: dict[str, dict[str, Any]] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
+    experts: list[dict[str, Any]] = field(default_factory=list)
+    reasons: list[dict[str, Any]] = field(default_factory=list)
+    examples: list[dict[str, Any]] = field(default_factory=list)
     totals: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -82,8 +90,10 @@ class Evaluation:
         groups: Sequence[dict[str, Any]] = (),
         totals: Sequence[dict[str, Any]] = (),
         classes: Mapping[str, Sequence[str]] | None = None,
+        explained: Mapping[str, list[dict[str, Any]]] | None = None,
     ) -> Self:
-        """From the comparisons by task; `classes`: task → names of its classes, brands or outputs."""
+        """From the comparisons by task; `classes`: task → names of its classes, brands or outputs; `explained`:
+        experts, reasons and examples."""
         from ple_model.evaluation.compare import table
         from ple_model.tasks import kind_of
 
@@ -115,6 +125,7 @@ class Evaluation:
             uncertainty=dict(uncertainty or {}),
             groups=list(groups),
             totals=list(totals),
+            **(explained or {}),
         )
 
     def save(self, file: Path) -> None:
@@ -176,6 +187,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
                 rows["customer_id"].to_numpy(),
                 resamples=settings.bootstrap_resamples,
                 seed=settings.seed,
+                intervals=intervals_of(kind, scorer, predicted, task.name),
             )
         )
         trust[task.name] = trust_of(kind, scorer, predicted, task.name, labels, mask, rows, settings)
@@ -201,6 +213,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     classes = scorer.bundle.classes
     latents = concept_rows(model, test, rows, classes)
     totals = total_rows(predicted.natural, test, rows["customer_id"], workspace.label_state(), settings)
+    explained = explanations(scorer.bundle, predicted, test, rows, grouped, settings.seed, log)
     result = Evaluation.of(
         comparisons,
         predicted.gates,
@@ -212,9 +225,22 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
         groups=groups,
         totals=totals,
         classes=classes,
+        explained=explained,
     )
     result.save(workspace.evaluation)
     return result
+
+
+def intervals_of(
+    kind: "EvaluatedKind", scorer: "Scorer", predicted: "Predicted", task: str
+) -> "PredictedIntervals | None":
+    """The intervals of all rows of a task whose values have some."""
+    from ple_model.evaluation.intervals import PredictedIntervals
+
+    region = scorer.bundle.calibration[task].uncertainty.region
+    if not kind.has_intervals or region is None or task not in predicted.regions:
+        return None
+    return PredictedIntervals(predicted.regions[task], region.level)
 
 
 def trust_of(
@@ -313,10 +339,39 @@ def input_importance(
     return permutation_importance(model, test.inputs, test.targets, IMPORTANCE_ROWS, seed=seed).to_dicts()
 
 
+def explanations(
+    bundle: "Bundle",
+    predicted: "Predicted",
+    test: "TensorTable",
+    rows: pl.DataFrame,
+    grouped: Groups,
+    seed: int,
+    log: Callable[[str], None],
+) -> dict[str, list[dict[str, Any]]]:
+    """`experts`, `reasons` and `examples` of an evaluation; for the last two each customer at their last test date."""
+    import torch
+
+    from ple_model.interpretation.expert_shares import expert_shares
+
+    by: Groups = {name: group for name, group in grouped.items() if name in ("segment", "cluster")}
+    shares = expert_shares(predicted.row_gates, predicted.tasks, predicted.experts, by)
+    last = last_rows(rows)
+    log(f"explaining the predictions of at most {SAMPLE_ROWS} test rows")
+    inputs = test.inputs.index(torch.from_numpy(last["at"].to_numpy().astype(np.int64)))
+    reasons, examples = sample_reasons(bundle, inputs, last["customer_id"].to_list(), seed)
+    return {"experts": shares.to_dicts(), "reasons": reasons, "examples": examples}
+
+
+def last_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """customer_id and position (`at`) of each customer's last row."""
+    return rows.with_row_index("at").group_by("customer_id", maintain_order=True).agg(pl.col("at").last())
+
+
 def concept_rows(
     model: "Network", test: "TensorTable", rows: pl.DataFrame, classes: Mapping[str, Sequence[str]]
 ) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """The features and tasks behind the autoencoder's most frequent latents, each customer at their last test date."""
+    """The features and tasks behind the autoencoder's most selective latents, each customer at their last test date;
+    nothing of a model without one."""
     import torch
 
     from ple_model.experts.base import spread_rows
@@ -324,7 +379,7 @@ def concept_rows(
 
     if model.autoencoder is None:
         return [], {}
-    last = rows.with_row_index("at").group_by("customer_id", maintain_order=True).agg(pl.col("at").last())
+    last = last_rows(rows)
     chosen = last[spread_rows(len(last), CONCEPT_CUSTOMERS).tolist()]
     at = torch.from_numpy(chosen["at"].to_numpy().astype(np.int64))
     latents, statistics = concepts(model, test.inputs.index(at), chosen["customer_id"].to_list(), classes)
@@ -335,6 +390,7 @@ def concept_rows(
     table = [
         {
             "latent": row["latent"],
+            "selectivity": f"{row['selectivity']:.2f}",
             "customers": f"{row['frequency']:.1%}",
             "features": text(row["features"]),
             "tasks": text(row["tasks"]),

@@ -67,6 +67,29 @@ class Boosted:
         """The constant for so many rows."""
         return repeat(np.asarray(self.constant, dtype=np.float64), rows)
 
+    def contributions(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """[n, c] → [n, c + 1, K]: what each column adds to the K margins (log odds, logits of classes, values) of a
+        row, and last their mean over the training rows; the sum are the row's margins, which predictions follow from.
+
+        K is the number of classes or outputs, else 1; an output without a model stays at its constant. TreeSHAP, each
+        split weighted by its training rows.
+        Source: Lundberg et al., "From local explanations to global understanding with explainable AI for trees" (2020).
+
+        Raises:
+            ValueError: as `predict`; trees of brands.
+        """
+        if self.kind == "contrastive":
+            raise ValueError("trees of brands have no common margins")
+        if features.shape[1] != self.features:
+            raise ValueError(f"a matrix of {features.shape[1]} columns for trees on {self.features}")
+        if self.models and not self.columns:
+            return _contributions(self.boosters[0], features)
+        out = np.zeros((len(features), self.features + 1, np.size(self.constant)))
+        out[:, -1] = self.constant
+        for column, booster in zip(self.columns, self.boosters, strict=True):
+            out[:, :, column] = _contributions(booster, features)[:, :, 0]
+        return out
+
     def gains(self) -> NDArray[np.float64]:
         """[c] loss that the splits on each column save, over all models."""
         total = np.zeros(self.features)
@@ -80,3 +103,11 @@ def _predict(booster: lightgbm.Booster, features: NDArray[np.float32]) -> NDArra
         classes = booster.num_model_per_iteration()
         return np.zeros((0, classes) if classes > 1 else 0)
     return np.asarray(booster.predict(features, num_threads=1), dtype=np.float64)
+
+
+def _contributions(booster: lightgbm.Booster, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    classes, width = booster.num_model_per_iteration(), features.shape[1] + 1
+    if not len(features):
+        return np.zeros((0, width, classes))
+    found = booster.predict(features, pred_contrib=True, num_threads=1)
+    return np.asarray(found, dtype=np.float64).reshape(len(features), classes, width).transpose(0, 2, 1)

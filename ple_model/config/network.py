@@ -75,12 +75,16 @@ class EvidentialConfig(ClosedModel):
 
 
 class AutoencoderConfig(ClosedModel):
-    """Sparse autoencoder of h_shared (MODEL §10). expansion: its width over that of h_shared. share: of a batch's rows
-    that it learns from; a row costs it as much as the rest of the model behind the experts."""
+    """Sparse autoencoder of h_shared (MODEL §10). active: latents of a row that are kept, the largest ones; None keeps
+    every positive one, and `sparsity` (of L1, read there only) holds them down. expansion: its width over that of
+    h_shared. share: of a batch's rows that it learns from; a row costs it as much as the rest of the model behind the
+    experts. auxiliary: weight of the loss that revives latents which no row uses; read with `active` only."""
 
     enabled: bool = True
+    active: int | None = Field(default=None, ge=1)
     expansion: int = Field(default=4, ge=1)
     sparsity: float = Field(default=0.001, ge=0)
+    auxiliary: float = Field(default=1 / 32, ge=0)
     weight: float = Field(default=0.01, ge=0)
     share: float = Field(default=0.125, gt=0, le=1)
 
@@ -98,7 +102,7 @@ class RepeatConfig(ClosedModel):
     none = a linear one."""
 
     enabled: bool = False
-    hidden: tuple[Width, ...] = (16, 16)
+    hidden: tuple[Width, ...] = (32, 16)
 
 
 class WeightingConfig(ClosedModel):

@@ -1,8 +1,10 @@
 """Report of concepts: the meaning of each latent of the sparse autoencoder.
 
-For every latent that is ever active: how often, the features and tasks whose values it rises and falls with, and the
-customers in whom it is strongest. Rows come in batches and only sums are kept, so memory does not grow with customers.
-Source: MODEL §10.
+For every latent that is ever active: how selective it is, how often it is active, the features and tasks whose values
+it rises and falls with, and the customers in whom it is strongest. Rows come in batches and only sums are kept, so
+memory does not grow with customers.
+Source: MODEL §10; Vinje and Gallant, "Sparse coding and decorrelation in primary visual cortex during natural vision"
+(2000), selectivity.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from ple_model.inputs import Inputs
 from ple_model.multitask import evaluating
 from ple_model.serving.inference import BLOCK
 from ple_model.tasks import kind_of
+
+COMMON = 10
+"""Customers that a latent must be active in to stand among the selective ones: one of a few is a coincidence."""
 
 
 class _Correlations:
@@ -73,6 +78,7 @@ class ConceptReport:
         self.rows = 0
         self.active: Tensor | None = None
         self.total: Tensor | None = None
+        self.squares: Tensor | None = None
         self.top_values = torch.zeros(0, 0)
         self.top_rows = torch.zeros(0, 0, dtype=torch.int64)
         self.customers: dict[int, str] = {}
@@ -95,27 +101,33 @@ class ConceptReport:
         values = torch.where(raw, values.abs().log1p().copysign(values), values)
         self.features.add(latents, values, given)
         self._add_tasks(latents, tasks)
-        counts, totals = (latents > 0).sum(0), latents.double().sum(0)
+        counts, totals, squares = (latents > 0).sum(0), latents.double().sum(0), latents.double().square().sum(0)
         self.active = counts if self.active is None else self.active + counts
         self.total = totals if self.total is None else self.total + totals
+        self.squares = squares if self.squares is None else self.squares + squares
         self._add_top(latents, customers)
         self.rows += len(latents)
 
     def frame(self) -> pl.DataFrame:
-        """One row for each active latent, the most frequent first.
+        """One row for each active latent: first those that enough customers have (`COMMON`), the most selective first.
 
-        latent, frequency (share of customers), mean_activation (over active customers), features and tasks: lists of
-        {name, correlation}, strongest first; top_customers: list of {customer_id, activation}, highest first.
+        latent, selectivity (1 − mean² / mean of squares; 0: equal in all customers, 1: in one of many), frequency
+        (share of customers), mean_activation (over active customers), features and tasks: lists of {name,
+        correlation}, strongest first; top_customers: list of {customer_id, activation}, highest first.
         Raises ValueError before the first batch.
         """
-        if self.active is None or self.total is None:
+        if self.active is None or self.total is None or self.squares is None:
             raise ValueError("the report of concepts has no rows yet; add a batch first")
         alive = self.active.nonzero().squeeze(1)
-        alive = alive[self.active[alive].argsort(descending=True, stable=True)]
+        selectivity = 1.0 - self.total.square() / (self.rows * self.squares).clamp(min=1e-300)
+        alive = alive[selectivity[alive].argsort(descending=True, stable=True)]
+        rare = self.active[alive] < min(COMMON, self.rows)
+        alive = torch.cat([alive[~rare], alive[rare]])
         counts = self.active[alive]
         return pl.DataFrame(
             {
                 "latent": alive.numpy(),
+                "selectivity": selectivity[alive].clamp(0.0, 1.0).numpy(),
                 "frequency": (counts / self.rows).numpy().astype(np.float64),
                 "mean_activation": (self.total[alive] / counts).numpy(),
                 "features": self._strongest(self.features, alive),
@@ -124,6 +136,7 @@ class ConceptReport:
             },
             schema={
                 "latent": pl.Int64,
+                "selectivity": pl.Float64,
                 "frequency": pl.Float64,
                 "mean_activation": pl.Float64,
                 "features": pl.List(pl.Struct({"name": pl.String, "correlation": pl.Float64})),

@@ -1,7 +1,11 @@
 """Sparse autoencoder of h_shared: z = ReLU(W_e h + b_e), ĥ = W_eᵀ z + b_d, wider than h.
 
-It only observes: it reads h_shared.detach(), so its loss reaches no expert. Its latents feed the report of concepts.
-Source: MODEL §10; Cunningham et al., "Sparse Autoencoders Find Highly Interpretable Features" (2023).
+Two ways to few active latents: an L1 term in the loss, or the k largest of each row (TopK), which needs no term and has
+no more than k by construction. It only observes: it reads h_shared.detach(), so its loss reaches no expert. Its latents
+feed the report of concepts.
+Source: MODEL §10; Cunningham et al., "Sparse Autoencoders Find Highly Interpretable Features" (2023), the L1 form; Gao
+et al., "Scaling and evaluating sparse autoencoders" (2024), TopK and the loss of unused latents (§2.3, A.2), here with
+tied weights and "unused" read off the batch.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ class SparseAutoencoder(nn.Module):
 
     Args:
         width: D, of h_shared.
-        config: expansion, sparsity, weight and share.
+        config: its settings.
 
     Shape:
         h_shared [B, D] → `Decomposition` of r rows, latents [r, expansion·D].
@@ -61,8 +65,16 @@ class SparseAutoencoder(nn.Module):
 
     def encode(self, h: Tensor) -> Tensor:
         """z [B, expansion·D] ≥ 0, of h.detach(); float32 whatever the autocast."""
+        return self._kept(self._before(h))
+
+    def _before(self, h: Tensor) -> Tensor:
         with torch.autocast(h.device.type, enabled=False):
-            return F.relu(F.linear(h.detach().float(), self.weight, self.encoder_bias))
+            return F.linear(h.detach().float(), self.weight, self.encoder_bias)
+
+    def _kept(self, before: Tensor) -> Tensor:
+        if self.config.active is None:
+            return F.relu(before)
+        return largest(before, self.config.active)
 
     def decode(self, latents: Tensor) -> Tensor:
         """ĥ [B, D]."""
@@ -72,15 +84,35 @@ class SparseAutoencoder(nn.Module):
     def forward(self, h: Tensor) -> Decomposition:
         rows = math.ceil(self.config.share * len(h)) if self.training else len(h)
         h = h.detach().float()[:rows]
-        latents = self.encode(h)
-        error = (h - self.decode(latents)).square().sum(1)
-        loss = self.config.weight * (error.mean() + self.config.sparsity * latents.sum(1).mean())
-        latents = latents.detach()
-        active = latents > 0
+        before = self._before(h)
+        latents = self._kept(before)
+        left = h - self.decode(latents)
+        error = left.square().sum(1)
+        active = latents.detach() > 0
+        if self.config.active is None:
+            beside = self.config.sparsity * latents.sum(1).mean()
+        else:
+            beside = self.config.auxiliary * self._unused(before, active, left.detach())
+        loss = self.config.weight * (error.mean() + beside)
         spread = (h - h.mean(0)).square().sum().clamp(min=torch.finfo(h.dtype).tiny)
         statistics = {
             "dead": 1.0 - active.any(0).float().mean(),
             "l0": active.sum(1).float().mean(),
             "explained_variance": 1.0 - error.detach().sum() / spread,
         }
-        return Decomposition(loss, latents, statistics)
+        return Decomposition(loss, latents.detach(), statistics)
+
+    def _unused(self, before: Tensor, active: Tensor, left: Tensor) -> Tensor:
+        """Mean squared error of what is `left` [r, D] of h, from the D / 2 largest latents that no row uses."""
+        unused = ~active.any(0)
+        if not bool(unused.any()):
+            return before.new_zeros(())
+        latents = largest(before.masked_fill(~unused, -torch.inf), max(left.shape[1] // 2, 1))
+        with torch.autocast(left.device.type, enabled=False):
+            return (left - latents @ self.weight).square().sum(1).mean()
+
+
+def largest(values: Tensor, count: int) -> Tensor:
+    """[r, L] with all but the `count` largest positive values of each row at 0."""
+    kept, places = values.topk(min(count, values.shape[1]), dim=1)
+    return torch.zeros_like(values).scatter(1, places, F.relu(kept))

@@ -40,6 +40,7 @@ class Contrastive(Kind):
     retrieves: ClassVar[bool] = True
     blended: ClassVar[bool] = False  # scores of a few brands' trees and of a whole table do not compare
     meaning_of_value: ClassVar[str] = "most likely brand"
+    explained_in: ClassVar[str] = "log share of the brand"
 
     def with_classes(self, count: int) -> dict[str, int]:
         return {"candidates": count}
@@ -164,6 +165,9 @@ class Contrastive(Kind):
 
     def own_past(self, counts: Ints | Floats, constant: Floats) -> Floats | None:
         return own_past_brands(counts, constant)
+
+    def chosen(self, task: TaskConfig, predictions: Floats, names: Sequence[str]) -> Ints | None:
+        return np.asarray(predictions.argmax(axis=1))
 
     def in_range(self, predictions: Floats) -> Floats:
         return shares(predictions)

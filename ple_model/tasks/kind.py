@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ple_model.boosting.kind import BoostedKind
-from ple_model.evaluation.kind import Floats
+from ple_model.evaluation.kind import Floats, Ints
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +59,7 @@ class Kind(BoostedKind):
         is_probability: whether the raw output is one logit, of which a complement and a chain rule make sense.
         exclusive: whether exactly one of several classes applies, so that one of them may say "none".
         meaning_of_value: what the score column named as the task holds, for people.
+        explained_in: unit in which reasons of a prediction add up, for people.
     """
 
     losses: ClassVar[tuple[str, ...]]
@@ -68,6 +69,7 @@ class Kind(BoostedKind):
     is_probability: ClassVar[bool] = False
     exclusive: ClassVar[bool] = False
     meaning_of_value: ClassVar[str]
+    explained_in: ClassVar[str] = "the label's unit"
 
     # --- settings ---------------------------------------------------------------------------------------------
     def check(self, task: TaskConfig) -> None:
@@ -180,6 +182,19 @@ class Kind(BoostedKind):
         """A metric's name for people; `names` of classes, brands or outputs."""
         return metric
 
+    # --- explanations -----------------------------------------------------------------------------------------
+    def chosen(self, task: TaskConfig, predictions: Floats, names: Sequence[str]) -> Ints | None:
+        """[R] the place of each row that an explanation is of: the likeliest brand, or class that says that something
+        happens; None for kinds whose prediction is explained as a whole. `names` of classes, brands or outputs."""
+        return None
+
+    def explained(self, predictions: Floats, chosen: Ints | None) -> Floats:
+        """[R] predictions in the unit in which reasons add up; several outputs count as their sum."""
+        outputs = self.outputs_of(predictions)
+        if outputs.ndim == 1:
+            return outputs
+        return outputs.sum(axis=1) if chosen is None else outputs[np.arange(len(outputs)), chosen]
+
     # --- scores -----------------------------------------------------------------------------------------------
     def in_range(self, predictions: Floats) -> Floats:
         """Calibrated predictions, base rates included, brought into the range that the score table promises."""
@@ -222,9 +237,10 @@ class Kind(BoostedKind):
         """
         name = task["name"]
         unit = f" in {task['unit']}" if task.get("unit") else ""
-        own = {**self.own_columns(task), **self._region_meanings(task)}
+        own = dict(self.own_columns(task))
         if task.get("natural_unit"):
             own["value"] = f"expected value in {task['natural_unit']}; values of many customers add up to their total"
+        own |= self._region_meanings(task)
         return {
             name: f"{self.meaning_of_value}{unit}: {task.get('meaning') or name}",
             **{f"{name}__{suffix}": meaning for suffix, meaning in own.items()},

@@ -38,6 +38,7 @@ class Multiclass(Kind):
     resampled: ClassVar[tuple[str, ...]] = ("log_loss", "brier", "accuracy", "macro_f1")
     exclusive: ClassVar[bool] = True
     meaning_of_value: ClassVar[str] = "most likely class"
+    explained_in: ClassVar[str] = "log probability of the class"
 
     def check(self, task: TaskConfig) -> None:
         super().check(task)
@@ -164,6 +165,10 @@ class Multiclass(Kind):
     def curve(self, predictions: NDArray, labels: NDArray) -> tuple[Floats, Floats]:
         """The probability of the most likely class against whether it is the label."""
         return predictions.max(axis=1), (predictions.argmax(axis=1) == labels).astype(np.float64)
+
+    def chosen(self, task: TaskConfig, predictions: Floats, names: Sequence[str]) -> Ints | None:
+        some = np.array([name != task.none_class for name in names])
+        return np.asarray(np.where(some, predictions, -1.0).argmax(axis=1))
 
     def in_range(self, predictions: Floats) -> Floats:
         return shares(predictions)

@@ -347,6 +347,8 @@ SWITCHES: dict[str, Any] = {
     "evidential.buckets": 8,
     "autoencoder.enabled": False,
     "autoencoder.expansion": 2,
+    "autoencoder.active": 8,
+    "autoencoder.auxiliary": 0.5,
     "autoencoder.sparsity": 0.1,
     "autoencoder.weight": 0.1,
     "autoencoder.share": 0.5,
@@ -372,6 +374,7 @@ BESIDE: dict[str, tuple[str, Any]] = {
     "weighting.rate": ("weighting.strategy", "gradnorm"),
     "weighting.temperature": ("weighting.strategy", "dwa"),
     "weighting.cagrad_radius": ("weighting.conflict", "cagrad"),
+    "autoencoder.auxiliary": ("autoencoder.active", 8),
     "experts.unified_hgcn.max_norm": ("experts.unified_hgcn.curvature", 2.0),
 }
 # What a single step cannot show: names and sizes that the inputs fix, and settings with a test of their own.

@@ -50,6 +50,12 @@ def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables
     concepts = " ".join(row["tasks"] for row in result.concepts)
     assert "channel[shelf]" in concepts
     assert "channel[0]" not in concepts
+    assert {(row["by"], row["group"]) for row in result.experts} >= {("all", "all"), ("cluster", "cluster 1")}
+    assert {row["deepfm"] for row in result.experts} == {1.0}
+    assert {row["task"] for row in result.reasons} == {row["task"] for row in result.examples} == set(WINDOWS)
+    unexplained = [row for row in result.reasons if not row["source"]]
+    assert len(unexplained) == len(WINDOWS)
+    assert {row["class"] for row in result.examples if row["task"] == "channel"} <= {"mailer", "display", "shelf"}
     assert Evaluation.load(trained.workspace.evaluation) == result
     shown = evaluation_metadata(result)
     assert {"comparison", "verdict", "reliability", "gates", "inputs", "by tenure", "by cluster"} <= set(shown)

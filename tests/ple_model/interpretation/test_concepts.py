@@ -80,14 +80,31 @@ def test_frequency_activation_and_top_customers(batch: int) -> None:
     frame = _report(batch, customers=3).frame()
     torch.manual_seed(0)
     latents, _, _, _ = _data()
-    assert frame["frequency"].is_sorted(descending=True)
+    assert frame["selectivity"].is_sorted(descending=True)
     for row in frame.iter_rows(named=True):
         z = latents[:, row["latent"]]
+        want = 1.0 - z.double().mean() ** 2 / (z.double() ** 2).mean()
+        assert row["selectivity"] == pytest.approx(want.item(), rel=1e-6)
         assert row["frequency"] == pytest.approx((z > 0).float().mean().item())
         assert row["mean_activation"] == pytest.approx(z[z > 0].mean().item(), rel=1e-5)
         order = z.argsort(descending=True)[:3]
         assert [item["customer_id"] for item in row["top_customers"]] == [f"c{i}" for i in order.tolist()]
         assert [item["activation"] for item in row["top_customers"]] == pytest.approx(z[order].tolist())
+
+
+def test_the_most_selective_come_first_but_what_few_have_comes_last() -> None:
+    rows = 200
+    latents = torch.zeros(rows, 4)
+    latents[:, 0] = 1.0
+    latents[:100, 1] = 1.0
+    latents[:20, 2] = 3.0
+    latents[:2, 3] = 9.0
+    inputs = Inputs(torch.randn(rows, 5), torch.ones(rows, 5, dtype=torch.bool), torch.full((rows, 20), 0.05))
+    report = ConceptReport(CONFIG)
+    report.add(latents, inputs, {}, [str(i) for i in range(rows)])
+    frame = report.frame()
+    assert frame["latent"].to_list() == [2, 1, 0, 3]
+    assert frame["selectivity"].to_list() == pytest.approx([0.9, 0.5, 0.0, 0.99])
 
 
 def test_large_means_and_constants_do_not_make_a_correlation() -> None:

@@ -84,6 +84,59 @@ def test_learns_planted_concepts_and_sparsity_makes_it_sparser() -> None:
     assert counts[0.3] < 0.5 * counts[0.0]
 
 
+@torch.no_grad()
+def test_the_k_largest_latents_are_kept_as_they_are_and_no_other() -> None:
+    model, every = _model(width=16, active=5), _model(width=16)
+    every.load_state_dict(model.state_dict())
+    h = torch.randn(50, 16)
+    found, dense = model(h).latents, every.encode(h)
+    assert ((found > 0).sum(1) == 5).all()
+    assert model(h).statistics["l0"].item() == 5.0
+    assert every(h).statistics["l0"].item() > 20
+    for row, full in zip(found, dense, strict=True):
+        places = full.numpy().argsort()[-5:]
+        want = torch.zeros_like(full)
+        want[places] = full[places]
+        torch.testing.assert_close(row, want)
+
+
+@torch.no_grad()
+def test_a_row_with_fewer_positive_latents_has_fewer() -> None:
+    model = _model(active=5)
+    model.encoder_bias.fill_(-100.0)
+    model.encoder_bias[:2] = 100.0
+    assert ((model.encode(torch.randn(9, 6)) > 0).sum(1) == 2).all()
+
+
+@torch.no_grad()
+def test_the_loss_of_unused_latents_equals_the_formula_row_by_row() -> None:
+    model, h = _model(active=2, auxiliary=0.5, weight=1.0), torch.randn(3, 6)
+    found = model(h)
+    used = {int(i) for row in found.latents for i in row.nonzero()}
+    total = 0.0
+    for row in range(3):
+        left = h[row] - model.decoder_bias - sum(z * w for z, w in zip(found.latents[row], model.weight, strict=True))
+        before = [(float(model.weight[i] @ h[row] + model.encoder_bias[i]), i) for i in range(24) if i not in used]
+        best = sorted(before, reverse=True)[:3]  # half of six dimensions
+        again = left - sum(max(value, 0.0) * model.weight[i] for value, i in best)
+        total += float((left**2).sum()) + 0.5 * float((again**2).sum())
+    assert found.loss.item() == pytest.approx(total / 3, rel=1e-5)
+
+
+def test_unused_latents_learn_and_their_loss_can_be_switched_off() -> None:
+    gradients = {}
+    for auxiliary in (0.0, 1.0):
+        torch.manual_seed(0)
+        model, h = _model(active=1, auxiliary=auxiliary), torch.randn(2, 6)
+        found = model(h)
+        found.loss.backward()
+        idle = ~(found.latents > 0).any(0)
+        assert model.weight.grad is not None
+        gradients[auxiliary] = model.weight.grad[idle].abs().sum().item()
+    assert gradients[0.0] == 0.0
+    assert gradients[1.0] > 0.0
+
+
 def test_training_reads_a_share_of_the_rows_and_evaluation_all() -> None:
     model, h = _model(share=0.25), torch.randn(10, 6)
     trained = model.train()(h)

@@ -89,7 +89,10 @@ def test_a_bundle_of_two_fits_scores_with_the_new_one_and_keeps_the_evaluated_on
     found = {name: Scorer(b).predict(made[2].inputs).predictions for name, b in (("new", new), ("old", old))}
     for task, values in Scorer(bundle).predict(made[2].inputs).predictions.items():
         np.testing.assert_array_equal(found["old"][task], values)
-        assert not np.array_equal(found["new"][task], values), task
+        halves = bundle.calibration[task].halves
+        of_trees = halves is not None and halves.weight == 0  # the same trees in both, but those two
+        alike = of_trees and task not in ("churn", "retention")
+        assert np.array_equal(found["new"][task], values) == alike, task
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""The page of a customer: every task's prediction, and what moved each away from the average customer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from pipeline.reports.pages.meanings import meaning_of
+from pipeline.reports.pages.page import Page, Section, cell
+
+LIKELIEST = 3
+"""Classes of a list of probabilities that are shown."""
+Rows = Sequence[Mapping[str, Any]]
+
+
+def customer_page(
+    scores: Mapping[str, Any],
+    tasks: Rows,
+    reasons: Rows,
+    values: Mapping[str, Any],
+    meanings: Mapping[str, str],
+    compared: int,
+) -> Page:
+    """The page of one customer at one as-of date.
+
+    Args:
+        scores: the customer's row of the scores.
+        tasks: the bundle's tasks.json.
+        reasons: one a task, as `pipeline.reasons.customer_reasons` gives them.
+        values: column → the customer's value in its natural unit.
+        meanings: column of the scores → meaning (`pipeline.scores.score_meanings`).
+        compared: customers of the same night that the network's part is compared with.
+    """
+    by_task = {row["task"]: row for row in reasons}
+    lead = f"As of {scores['as_of']}, by version {scores['model_version']} of the model."
+    if scores.get("hindsight"):
+        lead += " The model was trained on later events: these predictions are hindsight."
+    sections = [Section("Predictions", "", pl.DataFrame([_prediction(scores, task) for task in tasks]))]
+    sections += [_reasons(task, by_task[task["name"]], values) for task in tasks if task["name"] in by_task]
+    own = {f"{task['name']}__": task["name"] for task in tasks}
+    kept = [n for n in scores if n in meanings and (n in by_task or any(n.startswith(p) for p in own))]
+    table = [{"column": n, "value": cell_of(scores[n]), "meaning": meanings[n]} for n in kept]
+    sections.append(Section("All columns of the scores", "", pl.DataFrame(table) if table else None))
+    lead += (
+        f" Reasons compare the customer with {compared} others of the same night (network) and with the training rows "
+        "(trees)."
+    )
+    return Page.of(f"Customer {scores['customer_id']}", lead, sections)
+
+
+def _prediction(scores: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, str]:
+    """One line of the table: a prediction, how far it can be trusted, and whom it is meant for."""
+    name, classes = task["name"], task.get("classes") or []
+    low, high = scores.get(f"{name}__low"), scores.get(f"{name}__high")
+    likeliest = ""
+    if scores.get(f"{name}__p") is not None:
+        pairs = sorted(zip(classes, scores[f"{name}__p"], strict=True), key=lambda pair: -pair[1])[:LIKELIEST]
+        likeliest = ", ".join(f"{label} {share:.0%}" for label, share in pairs)
+    elif scores.get(f"{name}__top") is not None:
+        likeliest = ", ".join(map(str, scores[f"{name}__top"][:LIKELIEST]))
+    elif low is not None and high is not None:
+        likeliest = f"{low:.4g} to {high:.4g}"
+    elif scores.get(f"{name}__value") is not None:
+        likeliest = f"expected {scores[f'{name}__value']:.4g} {task.get('natural_unit', '')}".rstrip()
+    eligible = scores.get(f"{name}__eligible")
+    return {
+        "task": name,
+        "prediction": cell(scores[name]),
+        "in full": likeliest,
+        "unit": task.get("unit", ""),
+        "uncertainty": cell(scores.get(f"{name}__u")),
+        "base rate stands in": _yes(scores.get(f"{name}__fallback")),
+        "eligible": "–" if eligible is None else _yes(eligible),
+        "meaning": task.get("meaning", ""),
+    }
+
+
+def _reasons(task: Mapping[str, Any], found: Mapping[str, Any], values: Mapping[str, Any]) -> Section:
+    of_class = f" of {found['class']!r}" if found["class"] else ""
+    text = (
+        f"The model's own prediction is {found['explained']:.3g} ({found['unit']}{of_class}), that of the average "
+        f"customer {found['base']:.3g}. Predicted by: {task.get('predicted_by') or 'network alone'}."
+    )
+    table = [
+        {
+            "reason": row["source"],
+            "moves by": f"{row['contribution']:+.3g}" + ("" if row["error"] is None else f" ± {row['error']:.1g}"),
+            "value": cell_of(values.get(row["source"])),
+            "meaning": meaning_of(row["source"]),
+        }
+        for row in found["reasons"]
+    ]
+    for words, key in (("all other columns and inputs", "rest"), ("left unexplained", "unexplained")):
+        table.append({"reason": words, "moves by": f"{found[key]:+.3g}", "value": "", "meaning": ""})
+    return Section(f"Why: {task['name']}", text, pl.DataFrame(table))
+
+
+def cell_of(value: object) -> str:
+    """A value for people; of a list its first items."""
+    if isinstance(value, (list, tuple)):
+        shown = [cell(item) for item in value[:5]]
+        return ", ".join(shown) + (f" … ({len(value)})" if len(value) > 5 else "")
+    return cell(value)
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "no"
