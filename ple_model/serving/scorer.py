@@ -75,13 +75,13 @@ class Scorer:
             brand; `<task>__p`, the class probabilities in the order of the bundle's classes, `<task>__probability`,
             that of the likeliest one, and where a class says that nothing happens `<task>__next`, the likeliest other,
             and `<task>__lift`, its probability over its base rate (multiclass); `<task>__each`, the values of several
-            outputs; `<task>__top`, brands, likeliest first (contrastive). Then the columns of its region
-            (`Kind.region_columns`): `<task>__low` and `<task>__high` of the interval that holds the value (regression),
+            outputs; `<task>__top`, brands, likeliest first (contrastive). Then `<task>__value`, the expected value in
+            the natural unit where the label's is another one, and the columns of its region (`Kind.region_columns`):
+            `<task>__low` and `<task>__high` of the interval that holds the value in the label's unit (regression),
             `<task>__set`, the classes that hold the right one (multiclass), null where there were too few validation
-            rows. Then `<task>__value`, the expected value in the natural unit where the label's is another one;
-            `<task>__u` in [0, 1], null where the task publishes none; `<task>__fallback`, true where a base rate stands
-            in. Last `top_experts`, the experts with most weight over the tasks, heaviest first, without those the row
-            gives no weight.
+            rows. Then `<task>__u` in [0, 1], null where the task publishes none; `<task>__fallback`, true where a base
+            rate stands in. Last `top_experts`, the experts with most weight over the tasks, heaviest first, without
+            those the row gives no weight.
 
         Raises:
             ValueError: as `inputs_from_frame`, no `customer_id`, or a prediction that is not finite.

@@ -237,12 +237,12 @@ class Kind(BoostedKind):
         """
         name = task["name"]
         unit = f" in {task['unit']}" if task.get("unit") else ""
-        own = self.own_columns(task)
+        own = dict(self.own_columns(task))
         if task.get("natural_unit"):
             own["value"] = f"expected value in {task['natural_unit']}; values of many customers add up to their total"
+        own |= self._region_meanings(task)
         return {
             name: f"{self.meaning_of_value}{unit}: {task.get('meaning') or name}",
-            **self._region_meanings(task),
             **{f"{name}__{suffix}": meaning for suffix, meaning in own.items()},
             f"{name}__u": f"uncertainty, 0 to 1; {task.get('uncertainty') or 'null where none is published'}",
             f"{name}__fallback": task.get("fallback") or "true where the cluster's base rate stands in",
@@ -251,7 +251,7 @@ class Kind(BoostedKind):
     def _region_meanings(self, task: Mapping[str, Any]) -> dict[str, str]:
         level = task.get("region_level")
         return {
-            f"{task['name']}__{suffix}": text.format(level=level or "a stated share")
+            suffix: text.format(level=level or "a stated share")
             if level != ""
             else "null: too few validation rows for a stated coverage"
             for suffix, text in self.region_meanings().items()
