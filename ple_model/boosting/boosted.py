@@ -76,10 +76,8 @@ class Boosted:
         Source: Lundberg et al., "From local explanations to global understanding with explainable AI for trees" (2020).
 
         Raises:
-            ValueError: as `predict`; trees of brands.
+            ValueError: as `predict`.
         """
-        if self.kind == "contrastive":
-            raise ValueError("trees of brands have no common margins")
         if features.shape[1] != self.features:
             raise ValueError(f"a matrix of {features.shape[1]} columns for trees on {self.features}")
         if self.models and not self.columns:

@@ -58,11 +58,8 @@ def test_outputs_have_margins_of_their_own_and_a_constant_without_a_model() -> N
     assert not found[:, :-1, 1].any()
 
 
-def test_another_width_and_brands_are_refused() -> None:
+def test_another_width_is_refused() -> None:
     x = np.random.default_rng(2).normal(size=(100, 2)).astype(np.float32)
     trees = _boosted("regression", x[:, 0].astype(np.float64), x, objective="regression")
     with pytest.raises(ValueError, match="3 columns for trees on 2"):
         trees.contributions(np.zeros((1, 3), dtype=np.float32))
-    brands = Boosted("contrastive", (0.5, 0.5), (), (), (), 2, 100, 0)
-    with pytest.raises(ValueError, match="no common margins"):
-        brands.contributions(x)
