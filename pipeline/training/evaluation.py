@@ -339,7 +339,7 @@ def explanations(
 
     from ple_model.interpretation.expert_shares import expert_shares
 
-    by = {name: grouped[name] for name in ("segment", "cluster") if name in grouped}
+    by: Groups = {name: grouped[name] for name in ("segment", "cluster") if name in grouped}
     shares = expert_shares(predicted.row_gates, predicted.tasks, predicted.experts, by)
     last = last_rows(rows)
     log(f"explaining the predictions of at most {SAMPLE_ROWS} test rows")

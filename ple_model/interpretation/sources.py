@@ -73,7 +73,7 @@ class Sources:
         count = len(self.present)
         columns = torch.zeros((len(taken), one.features.shape[1]), dtype=torch.bool)
         columns[:, list(self.present)] = taken[:, :count]
-        of_side = {name: taken[:, count + i] for i, name in enumerate(self.sides)}
+        of_side: dict[str, Tensor] = {name: taken[:, count + i] for i, name in enumerate(self.sides)}
 
         def of(first: Tensor, second: Tensor, chosen: Tensor) -> Tensor:
             return torch.cat([second, first]).index_select(0, chosen.long())
