@@ -53,6 +53,7 @@ _LEAN: Values = {
         "weight_decay": 3e-4,
         "clip_norm": 1.0,
         "best_epoch": "task",
+        "average": 0.99,
     },
 }
 _REFERENCE: Values = {

@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from benchmarks.studies.run import cells_of
 from benchmarks.studies.store import CellAbout, CellFiles, Judged, Store
 from benchmarks.studies.study import Comparison, Study, source_of, variant_of
+from pipeline.training.trees import stack_labels
+from ple_model.evaluation.bootstrap import Interval
 from ple_model.evaluation.metrics import evaluate
-from ple_model.evaluation.pooled import OriginRows, Pooled, pool, pooled_calibration, seed_mean
+from ple_model.evaluation.pooled import RESAMPLES, OriginRows, Pooled, pool, pooled_calibration, seed_mean
 from ple_model.evaluation.reliability import Calibration
+from ple_model.evaluation.selective import selective
 from ple_model.tasks import kind_of
 
 ORACLE = "oracle"
@@ -172,6 +175,35 @@ class Results:
                 inside += given
             if inside:
                 found[task] = Coverage(rows, float(np.concatenate(inside).mean()))
+        return found
+
+    def rankings(self, model: str) -> dict[str, tuple[Interval, int, int]]:
+        """Task → how well the published uncertainty ranks errors among equal predictions over all origins (a
+        correlation), the rows, and the cells that publish one. Predictions and u are averaged over seeds."""
+        found = {}
+        for task, kind in self.kinds.items():
+            rows, us, cells = [], [], 0
+            for origin in self.origin_rows(task, (model,)):
+                seeds = self.seeds(origin.origin, (model,))
+                told = [self.predictions(origin.origin, model, seed, task, "u") for seed in seeds]
+                given = [u for u in told if u is not None]
+                if given:
+                    rows.append(origin)
+                    us.append(seed_mean(given))
+                    cells += len(given)
+            if not rows:
+                continue
+            worth = selective(
+                kind_of(kind),
+                np.concatenate([part.predictions[model] for part in rows]),
+                stack_labels([part.labels for part in rows]),
+                None,
+                np.concatenate([part.customers for part in rows]),
+                np.concatenate(us),
+                resamples=RESAMPLES,
+            )
+            if worth is not None:
+                found[task] = worth.ranking, worth.rows, cells
         return found
 
     def faults(self) -> list[str]:

@@ -47,6 +47,7 @@ def text(results: Results) -> str:
                 parts += _list(comparison.subject, other, list(of_other))
         parts += _calibration(results, comparison.subject)
         parts += _coverage(results, comparison.subject)
+        parts += _rankings(results, comparison.subject)
     if study.oracle:
         for subject in dict.fromkeys(comparison.subject for comparison in study.comparisons):
             parts += _oracle(results, subject)
@@ -181,7 +182,22 @@ def _calibration(results: Results, model: str) -> list[str]:
 def _coverage(results: Results, model: str) -> list[str]:
     found = results.coverages(model)
     rows = [{"task": task, "rows": f"{c.rows:,}", "covered": f"{c.share:.1%}"} for task, c in found.items()]
-    return [f"### Coverage of the intervals of {model}", table(rows)] if rows else []
+    return [f"### Coverage of the intervals and sets of {model}", table(rows)] if rows else []
+
+
+def _rankings(results: Results, model: str) -> list[str]:
+    rows = [
+        {
+            "task": task,
+            "rows": f"{count:,}",
+            "cells with u": str(cells),
+            "correlation": _value(interval.estimate),
+            "interval": f"[{_value(interval.low)}, {_value(interval.high)}]",
+            "": "ranks errors" if interval.beyond_zero and (interval.estimate or 0) > 0 else "does not rank errors",
+        }
+        for task, (interval, count, cells) in results.rankings(model).items()
+    ]
+    return [f"### Published uncertainty of {model}: errors among equal predictions", table(rows)] if rows else []
 
 
 def _oracle(results: Results, subject: str) -> list[str]:

@@ -38,7 +38,10 @@ MODEL_SETTINGS = (
     *("boosting", "tuned_trees", "blend", "refit"),
 )
 """Settings that decide nothing about an origin's material."""
-JUDGING = ("bootstrap", "breakdown", "classes", "compare", "pooled", "ranking", "reliability", "values", "verdict")
+JUDGING = (
+    *("bootstrap", "breakdown", "classes", "compare", "intervals", "pooled", "ranking", "reliability", "selective"),
+    *("totals", "values", "verdict"),
+)
 """Modules of `ple_model.evaluation` that judge predictions and make none."""
 
 

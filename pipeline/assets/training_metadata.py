@@ -137,7 +137,7 @@ def reason_table(evaluation: Evaluation, shown: int = 5) -> pl.DataFrame:
 
 def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
     """The comparison with the baselines, reliability, totals in natural units, gates, uncertainty, inputs, reasons and
-    concepts."""
+    concepts, as far as they are there."""
     shown: dict[str, Any] = {
         "figures": "of the evaluation fit, which saw no test row",
         "comparison": markdown(pl.DataFrame(evaluation.table)),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ple_model.boosting.boosted import Boosted
     from ple_model.epochs import Network
     from ple_model.evaluation.compare import Comparison
+    from ple_model.evaluation.intervals import PredictedIntervals
     from ple_model.evaluation.kind import EvaluatedKind
     from ple_model.inputs import Inputs
     from ple_model.serving.bundle import Bundle
@@ -186,6 +187,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
                 rows["customer_id"].to_numpy(),
                 resamples=settings.bootstrap_resamples,
                 seed=settings.seed,
+                intervals=intervals_of(kind, scorer, predicted, task.name),
             )
         )
         trust[task.name] = trust_of(kind, scorer, predicted, task.name, labels, mask, rows, settings)
@@ -227,6 +229,18 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     )
     result.save(workspace.evaluation)
     return result
+
+
+def intervals_of(
+    kind: "EvaluatedKind", scorer: "Scorer", predicted: "Predicted", task: str
+) -> "PredictedIntervals | None":
+    """The intervals of all rows of a task whose values have some."""
+    from ple_model.evaluation.intervals import PredictedIntervals
+
+    region = scorer.bundle.calibration[task].uncertainty.region
+    if not kind.has_intervals or region is None or task not in predicted.regions:
+        return None
+    return PredictedIntervals(predicted.regions[task], region.level)
 
 
 def trust_of(
@@ -339,7 +353,7 @@ def explanations(
 
     from ple_model.interpretation.expert_shares import expert_shares
 
-    by: Groups = {name: grouped[name] for name in ("segment", "cluster") if name in grouped}
+    by: Groups = {name: group for name, group in grouped.items() if name in ("segment", "cluster")}
     shares = expert_shares(predicted.row_gates, predicted.tasks, predicted.experts, by)
     last = last_rows(rows)
     log(f"explaining the predictions of at most {SAMPLE_ROWS} test rows")

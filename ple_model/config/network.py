@@ -102,7 +102,7 @@ class RepeatConfig(ClosedModel):
     none = a linear one."""
 
     enabled: bool = False
-    hidden: tuple[Width, ...] = (16, 16)
+    hidden: tuple[Width, ...] = (32, 16)
 
 
 class WeightingConfig(ClosedModel):

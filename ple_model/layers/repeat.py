@@ -41,7 +41,7 @@ class RepeatTerm(nn.Module):
         >>> side = SideConfig(name="brand_history", shape=(64, 5), masked=True)
         >>> term = RepeatTerm(RepeatConfig(), side, history=(2, 0, -1), candidates=3)
         >>> sum(parameter.numel() for parameter in term.parameters())
-        388
+        740
     """
 
     candidate: Tensor

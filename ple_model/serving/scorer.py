@@ -141,9 +141,9 @@ class Scorer:
             kind, predictions, u = kind_of(task), found.predictions[task.name], found.u.get(task.name)
             base = self.bundle.calibration[task.name].uncertainty.base_rates.population
             columns += kind.score_columns(task, predictions, names, base)
-            columns += kind.region_columns(task.name, predictions, found.regions.get(task.name), names)
             if task.name in found.natural:
                 columns.append(pl.Series(f"{task.name}__value", found.natural[task.name], dtype=pl.Float64))
+            columns += kind.region_columns(task.name, predictions, found.regions.get(task.name), names)
             shown = [None] * len(predictions) if u is None else u
             columns.append(pl.Series(f"{task.name}__u", shown, dtype=pl.Float64))
             columns.append(pl.Series(f"{task.name}__fallback", found.fallback[task.name], dtype=pl.Boolean))

@@ -28,7 +28,7 @@ SPEC = {
 }
 """The reference columns."""
 
-DIGEST = "cf13cfe8c12a"
+DIGEST = "2ab120caf525"
 """Of the whole schema."""
 
 PLAIN = ("periods", "waits", "calendar", "departments", "repeats", "channel_counts", "exposure", "held")

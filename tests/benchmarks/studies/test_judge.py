@@ -97,7 +97,7 @@ def test_one_sided_truth_is_ahead(finished: Path, tmp_path: Path) -> None:
     assert finding.pooled.differences["learned weights/network"].verdict == "ahead"
     assert "ahead: engagement" in report.counts([finding])
     assert results.coverages("default/network")["engagement"].share == pytest.approx(0.68, abs=0.1)
-    assert "### Coverage of the intervals of default/network" in report.text(results)
+    assert "### Coverage of the intervals and sets of default/network" in report.text(results)
     mean, sd = finding.single["default/network"]
     assert mean > 0.99
     assert sd < 0.01

@@ -168,7 +168,7 @@ def test_in_the_network_it_is_counted_trained_and_switched_off(
     count = [sum(p.numel() for p in model.parameters()) for model in models]
     term = network.table("brand_prediction").repeat
     assert term is not None
-    assert count[0] - count[1] == sum(p.numel() for p in term.parameters()) == 20 + 4 * 16 + 16 + 16 * 17 + 17
+    assert count[0] - count[1] == sum(p.numel() for p in term.parameters()) == 20 + 5 * 32 + 33 * 16 + 17
     MultiTaskLoss(model_config)(network(inputs), targets, network).total.backward()
     for parameter in term.parameters():
         assert parameter.grad is not None

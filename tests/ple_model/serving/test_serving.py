@@ -68,7 +68,8 @@ def test_one_row_a_customer_with_every_task_in_its_form(scores: pl.DataFrame, fr
         assert scores.schema[f"{task}__fallback"] == pl.Boolean
     for task in ("ltv", "engagement"):
         at = scores.columns.index(task)
-        assert scores.columns[at : at + 4] == [task, f"{task}__low", f"{task}__high", f"{task}__u"]
+        own = [task, *(f"{task}__{suffix}" for suffix in ("value", "low", "high", "u"))]
+        assert scores.columns[at : at + 5] == own
         assert (scores[f"{task}__low"] <= scores[task]).all()
         assert (scores[task] <= scores[f"{task}__high"]).all()
     for best, inside, p in zip(scores["life_stage"], scores["life_stage__set"].to_list(), probabilities, strict=True):
@@ -78,10 +79,10 @@ def test_one_row_a_customer_with_every_task_in_its_form(scores: pl.DataFrame, fr
 
 def test_columns_stand_task_by_task_in_one_order(scores: pl.DataFrame) -> None:
     of_kind = {
-        "life_stage": ["p", "probability", "next", "lift"],
+        "life_stage": ["p", "probability", "next", "lift", "set"],
         "brand_prediction": ["top"],
-        "ltv": ["value"],
-        "engagement": ["value"],
+        "ltv": ["value", "low", "high"],
+        "engagement": ["value", "low", "high"],
     }
     order = [t for t in samples.TASKS if t not in ("engagement", "ltv", "life_stage")]
     tasks = ["engagement", *order[:2], "life_stage", "ltv", *order[2:]]
