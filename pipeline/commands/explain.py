@@ -74,9 +74,7 @@ def explain_customer(customer: str, as_of: str | None, form: str, output: Path |
     version = tracking.version(row["model_version"][0])
     matrix = pl.read_parquet(lake.partition("features/matrix", day) / "*.parquet", hive_partitioning=False)
     if matrix[STATE_VERSION][0] != version.state_version:
-        raise click.ClickException(
-            f"the features of {day} were computed anew since version {version.version} scored it"
-        )
+        raise click.ClickException(f"the features of {day} are not those that version {version.version} scored")
     tasks = tracking.read_json(version, "tasks.json")
     reasons = customer_reasons(matrix, version.folder, customer)
     named = {reason["source"] for found in reasons for reason in found["reasons"]}

@@ -130,7 +130,9 @@ def _uncertainty(found: Mapping[str, Any] | None) -> list[Section]:
 
 
 def _interval(found: Mapping[str, Any]) -> str:
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+    if found["estimate"] is None or found["low"] is None:
+        return str(found.get("reason") or "–")
+    return f"{found['estimate']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 
 def _inputs(task: str, rows: Rows) -> pl.DataFrame | None:

@@ -75,8 +75,8 @@ EVALUATION: dict[str, Any] = {
             "uncertainty": "share of rows that are less uncertain",
             "fallback": "none",
             "fallback_share": 0.02,
-            "coverage": {"stated": 0.9, "held": {"value": 0.91, "low": 0.88, "high": 0.93}, "size": 1.4, "rows": 90},
-            "selective": {"ranking": {"value": 0.2, "low": 0.1, "high": 0.3}, "error": [0.1, 0.2, 0.3, 0.4]},
+            "coverage": {"stated": 0.9, "held": {"estimate": 0.91, "low": 0.88, "high": 0.93}, "size": 1.4, "rows": 90},
+            "selective": {"ranking": {"estimate": 0.2, "low": 0.1, "high": 0.3}, "error": [0.1, 0.2, 0.3, 0.4]},
         }
     },
     "examples": [
