@@ -11,6 +11,7 @@ import sys
 import time
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -127,6 +128,26 @@ def test_an_earlier_date_is_hindsight(first: tuple[Path, str], small_delivery: P
     assert scores["hindsight"].all()
     assert "hindsight" in printed
     assert digest(score_file(home, LAST)) == before
+
+
+def test_a_task_and_a_customer_are_explained(first: tuple[Path, str], small_delivery: Path) -> None:
+    home, _ = first
+
+    def explain(*arguments: str) -> dict[str, Any]:
+        environment = os.environ | {"PLE_HOME": str(home), "DATA_DIR": str(small_delivery), "OMP_NUM_THREADS": "1"}
+        command = [*PLE, "explain", *arguments, "--form", "json"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return {section["heading"]: section["table"] for section in json.loads(done.stdout)["sections"]}
+
+    task = explain("task", "churn")
+    assert {"How well", "Calibration", "Columns that move it", "Shares of the experts", "Examples"} <= set(task)
+    assert all(row["meaning"] for row in task["Columns that move it"])
+    scores = pl.read_parquet(score_file(home, LAST), hive_partitioning=False)
+    customer = explain("customer", scores["customer_id"][0], "--as-of", LAST)
+    assert len(customer["Predictions"]) == len([name for name in scores.columns if name.endswith("__eligible")])
+    assert len([heading for heading in customer if heading.startswith("Why: ")]) == len(customer["Predictions"])
+    assert [row["reason"] for row in customer["Why: churn"]][-2:] == ["all other columns and inputs", "left unexplained"]
 
 
 @pytest.mark.trial

@@ -137,6 +137,22 @@ def test_unused_latents_learn_and_their_loss_can_be_switched_off() -> None:
     assert gradients[1.0] > 0.0
 
 
+def test_the_largest_latents_learn_planted_concepts() -> None:
+    """h is a sum of a few of 12 directions in 8 dimensions; four latents of a row suffice, and few are never used."""
+    directions = torch.nn.functional.normalize(torch.randn(12, 8))
+    model = _model(width=8, active=4, weight=1.0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    for _ in range(150):
+        h = (torch.rand(128, 12) * (torch.rand(128, 12) < 0.1)) @ directions * 3
+        optimizer.zero_grad()
+        found = model(h)
+        found.loss.backward()
+        optimizer.step()
+    assert found.statistics["explained_variance"].item() > 0.8
+    assert found.statistics["l0"].item() <= 4
+    assert found.statistics["dead"].item() < 0.5
+
+
 def test_training_reads_a_share_of_the_rows_and_evaluation_all() -> None:
     model, h = _model(share=0.25), torch.randn(10, 6)
     trained = model.train()(h)
