@@ -147,7 +147,10 @@ def test_a_task_and_a_customer_are_explained(first: tuple[Path, str], small_deli
     customer = explain("customer", scores["customer_id"][0], "--as-of", LAST)
     assert len(customer["Predictions"]) == len([name for name in scores.columns if name.endswith("__eligible")])
     assert len([heading for heading in customer if heading.startswith("Why: ")]) == len(customer["Predictions"])
-    assert [row["reason"] for row in customer["Why: churn"]][-2:] == ["all other columns and inputs", "left unexplained"]
+    assert [row["reason"] for row in customer["Why: churn"]][-2:] == [
+        "all other columns and inputs",
+        "left unexplained",
+    ]
 
 
 @pytest.mark.trial
