@@ -35,7 +35,7 @@ test: $(STAMP) lint  ## linters, types, import rules, tests
 	@$(BIN)/python -m pytest
 
 trials: $(STAMP)  ## long tests; a killed run goes on where it stopped (MINUTES=5: a sample)
-	@$(BIN)/python -m pytest -n 0 -vv --durations=0 --durations-min=1 --trials $(TRIALS) $(if $(MINUTES),--minutes $(MINUTES))
+	@$(BIN)/python -m pytest -n 0 -vv --durations=0 --durations-min=1 --trials=$(TRIALS) $(if $(MINUTES),--minutes=$(MINUTES))
 
 bench: $(STAMP)  ## time and memory of a first night and of a scoring night
 	@$(BIN)/python benchmarks/night.py
