@@ -20,3 +20,5 @@ def model() -> None:
     values = network_for(settings, [task.name for task in every_task() if task.default], {})
     config = ModelConfig.from_dict({"inputs": inputs, **values})
     click.echo(table(PLEClusterAdaTT(config)))
+    if settings.preset != "reference":
+        click.echo(f"preset {settings.preset}; the budgets are those of the preset reference")

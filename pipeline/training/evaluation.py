@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ple_model.training.data import TensorTable
 
 MODEL = "model"
-IMPORTANCE_ROWS = 6_000
+IMPORTANCE_ROWS = 2_000
 CONCEPT_CUSTOMERS, CONCEPTS_SHOWN = 1_000, 40
 
 Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
