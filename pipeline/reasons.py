@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ple_model.interpretation.sources import Sources
     from ple_model.serving.bundle import Bundle
 
-SAMPLE_ROWS, SAMPLE_BACKGROUND = 48, 2
+SAMPLE_ROWS, SAMPLE_BACKGROUND = 24, 2
 """Rows of an evaluation whose predictions are explained, and rows that the network's part compares each with."""
 BACKGROUND = 16
 """Customers that one customer is compared with."""

@@ -1,11 +1,12 @@
 """The page of a customer: every task's prediction, and what moved each away from the average customer."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from pipeline.reports.pages.meanings import meaning_of
+from pipeline.reports.pages.meanings import group_of, meaning_of
 from pipeline.reports.pages.page import Page, Section, cell
 
 LIKELIEST = 3
@@ -51,23 +52,22 @@ def customer_page(
 def _prediction(scores: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, str]:
     """One line of the table: a prediction, how far it can be trusted, and whom it is meant for."""
     name, classes = task["name"], task.get("classes") or []
-    low, high = scores.get(f"{name}__low"), scores.get(f"{name}__high")
-    likeliest = ""
+    low, high, value = (scores.get(f"{name}__{suffix}") for suffix in ("low", "high", "value"))
+    beside = ""
     if scores.get(f"{name}__p") is not None:
         pairs = sorted(zip(classes, scores[f"{name}__p"], strict=True), key=lambda pair: -pair[1])[:LIKELIEST]
-        likeliest = ", ".join(f"{label} {share:.0%}" for label, share in pairs)
+        beside = ", ".join(f"{label} {share:.0%}" for label, share in pairs)
     elif scores.get(f"{name}__top") is not None:
-        likeliest = ", ".join(map(str, scores[f"{name}__top"][:LIKELIEST]))
+        beside = ", ".join(map(str, scores[f"{name}__top"][:LIKELIEST]))
     elif low is not None and high is not None:
-        likeliest = f"{low:.4g} to {high:.4g}"
-    elif scores.get(f"{name}__value") is not None:
-        likeliest = f"expected {scores[f'{name}__value']:.4g} {task.get('natural_unit', '')}".rstrip()
+        beside = f"{low:.4g} to {high:.4g}"
     eligible = scores.get(f"{name}__eligible")
     return {
         "task": name,
         "prediction": cell(scores[name]),
-        "in full": likeliest,
+        "range or likeliest": beside,
         "unit": task.get("unit", ""),
+        "expected": "" if value is None else f"{value:.4g} {task.get('natural_unit', '')}".rstrip(),
         "uncertainty": cell(scores.get(f"{name}__u")),
         "base rate stands in": _yes(scores.get(f"{name}__fallback")),
         "eligible": "–" if eligible is None else _yes(eligible),
@@ -77,22 +77,33 @@ def _prediction(scores: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str,
 
 def _reasons(task: Mapping[str, Any], found: Mapping[str, Any], values: Mapping[str, Any]) -> Section:
     of_class = f" of {found['class']!r}" if found["class"] else ""
+    unit = found["unit"]
     text = (
-        f"The model's own prediction is {found['explained']:.3g} ({found['unit']}{of_class}), that of the average "
-        f"customer {found['base']:.3g}. Predicted by: {task.get('predicted_by') or 'network alone'}."
+        f"The model's own prediction is {_plain(found['explained'], unit)}{of_class}, that of the average customer "
+        f"{_plain(found['base'], unit)}; reasons add up in {unit}. Predicted by: "
+        f"{task.get('predicted_by') or 'network alone'}."
     )
     table = [
         {
             "reason": row["source"],
-            "moves by": f"{row['contribution']:+.3g}" + ("" if row["error"] is None else f" ± {row['error']:.1g}"),
+            "moves by": f"{row['contribution']:+.3g}" + (f" ± {row['error']:.1g}" if row["error"] else ""),
             "value": cell_of(values.get(row["source"])),
+            "group": group_of(row["source"]),
             "meaning": meaning_of(row["source"]),
         }
         for row in found["reasons"]
     ]
     for words, key in (("all other columns and inputs", "rest"), ("left unexplained", "unexplained")):
-        table.append({"reason": words, "moves by": f"{found[key]:+.3g}", "value": "", "meaning": ""})
+        table.append({"reason": words, "moves by": f"{found[key]:+.3g}", "value": "", "group": "", "meaning": ""})
     return Section(f"Why: {task['name']}", text, pl.DataFrame(table))
+
+
+def _plain(value: float, unit: str) -> str:
+    """A prediction for people: of log odds and log probabilities also the probability."""
+    if not unit.startswith("log "):
+        return f"{value:.3g}"
+    probability = 1 / (1 + math.exp(-value)) if unit == "log odds" else math.exp(value)
+    return f"{probability:.1%} ({value:.3g})"
 
 
 def cell_of(value: object) -> str:

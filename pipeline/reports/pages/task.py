@@ -46,8 +46,9 @@ def task_page(
 
 
 _LEGEND = (
-    "On test rows later than every training label, with 95 % intervals by customer. ▲ better, ▼ worse than the "
-    "baseline beyond the interval of the paired difference, = level. ↑ higher, ↓ lower is better."
+    "On test rows later than every training label, with 95 % intervals by customer. ▲ ahead of, ▼ behind the baseline "
+    "beyond the interval of the paired difference; else = level where the difference is within the task's margin, ○ "
+    "open where it is not. ↑ higher, ↓ lower is better."
 )
 _SHUFFLED = (
     "What shuffling an input among the test rows adds to the loss of the network, as a share of that loss. An input "

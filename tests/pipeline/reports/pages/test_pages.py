@@ -9,6 +9,8 @@ from pipeline.reports.pages.customer import customer_page
 from pipeline.reports.pages.meanings import group_of, meaning_of
 from pipeline.reports.pages.page import Page
 from pipeline.reports.pages.task import task_page
+from ple_model.config import InputConfig
+from ple_model.interpretation.permutation import input_sets
 
 COLUMN = registry.names()[0]
 SIDE = registry.side_inputs()[0]
@@ -158,18 +160,40 @@ def test_the_page_of_a_customer_names_classes_and_reasons() -> None:
     churn, stage = tables["Predictions"]
     shown = [churn[name] for name in ("prediction", "uncertainty", "eligible", "base rate stands in")]
     assert shown == ["0.8", "–", "yes", "no"]
-    assert (stage["prediction"], stage["in full"]) == ("dormant", "dormant 60%, steady 30%, new 10%")
+    assert (stage["prediction"], stage["range or likeliest"]) == ("dormant", "dormant 60%, steady 30%, new 10%")
     assert (stage["eligible"], stage["base rate stands in"]) == ("no", "yes")
     first, rest, unexplained = tables["Why: churn"]
-    assert first == {"reason": COLUMN, "moves by": "+1.6 ± 0.1", "value": "12.5", "meaning": meaning_of(COLUMN)}
+    assert {**first, "group": group_of(COLUMN), "meaning": meaning_of(COLUMN)} == first
+    assert (first["reason"], first["moves by"], first["value"]) == (COLUMN, "+1.6 ± 0.1", "12.5")
     assert (rest["moves by"], unexplained["moves by"]) == ("+0.3", "-0.02")
-    assert "of 'dormant'" in page.markdown()
+    text = page.markdown()
+    assert (
+        "own prediction is 81.8% (1.5), that of the average customer 40.1% (-0.4); reasons add up in log odds" in text
+    )
+    assert "own prediction is 60.7% (-0.5) of 'dormant', that of the average customer 36.8% (-1)" in text
     assert tables["All columns of the scores"] == [{"column": "churn", "value": "0.8", "meaning": "probability"}]
     assert "hindsight" not in page.lead
     assert "hindsight" in customer_page({**scores, "hindsight": True}, [CHURN], [], {}, {}, 16).lead
 
 
+def test_a_value_stands_beside_its_interval_and_its_natural_unit() -> None:
+    ltv = {**CHURN, "name": "ltv", "kind": "regression", "unit": "log1p of the currency", "natural_unit": "currency"}
+    scores = {"customer_id": "c7", "as_of": "2018-01-01", "model_version": "3", "ltv": 6.3}
+    scores |= {"ltv__low": 5.4, "ltv__high": 7.2, "ltv__value": 612.5}
+    reason = {"task": "ltv", "unit": "the label's unit", "explained": 6.3, "base": 4.2, "class": "", "reasons": []}
+    page = customer_page(scores, [ltv], [reason | {"rest": 2.1, "unexplained": 0.0}], {}, {}, 16)
+    (row,) = _tables(page)["Predictions"]
+    assert (row["prediction"], row["range or likeliest"], row["expected"]) == ("6.3", "5.4 to 7.2", "612.5 currency")
+    assert (
+        "own prediction is 6.3, that of the average customer 4.2; reasons add up in the label's unit" in page.markdown()
+    )
+
+
 def test_inputs_beside_the_columns_have_a_meaning_too() -> None:
     assert meaning_of(SIDE.name) == SIDE.meaning
     assert group_of(SIDE.name)
+    config = InputConfig(
+        columns=registry.names(), present=range(len(registry.names())), normalised=registry.normalised()
+    )
+    assert all(meaning_of(name) for name in input_sets(config))
     assert meaning_of("no_such_column") == group_of("no_such_column") == ""
