@@ -22,6 +22,8 @@ from ple_model.training.config import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FILE = "settings.yaml"
+ColumnSet = Literal["reference", "all", "chosen"]
+"""Columns that network and trees read."""
 
 
 class Settings(ClosedModel):
@@ -63,7 +65,7 @@ class Settings(ClosedModel):
     """`task`: each task's own loss and weight (MODEL §2). `plain`: log loss and squared error, all weights 1."""
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
-    columns: Literal["reference", "all", "chosen"] = "chosen"
+    columns: ColumnSet = "chosen"
     """Columns that network and trees read: those of the design, every one, or those that trees gain most from."""
     column_budget: ColumnBudget = ColumnBudget()
     boosting: BoostingBudget = BoostingBudget()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import resource
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -32,6 +32,7 @@ from benchmarks.studies.store import (
 )
 from benchmarks.studies.study import DATA_SEED, Study, Variant
 from feature_assets.snapshots import SnapshotPlan
+from pipeline.settings import ColumnSet
 from pipeline.training import baselines, columns, model, refit, trees
 from pipeline.training.columns import ColumnChoice
 from pipeline.training.evaluation import MODEL, side_by_side
@@ -127,13 +128,27 @@ class Job:
         return self.of_version(scorer, work), *_about(result)
 
     def trees_alone(self) -> tuple[dict[str, Arrays], str, None]:
-        """The boosted trees of the variant's settings, calibrated on validation rows."""
+        """The boosted trees of the variant's settings, calibrated on validation rows: each task's with the best
+        searched settings, on the columns that these read, all or the chosen ones."""
+        found: dict[str, Arrays] = {}
+        tuned, names = trees.searched(self.settings), list(self.plan.windows)
+        best = {name: tuned.best(name) if tuned is not None else None for name in names}
+        read = {name: trial.columns if trial is not None else self.settings.columns for name, trial in best.items()}
+        for given in sorted(set(read.values())):
+            told = self._trees_on(given, [name for name in names if read[name] == given])
+            for role, arrays in told.items():
+                found.setdefault(role, {}).update(arrays)
+        return found, "", None
+
+    def _trees_on(self, given: ColumnSet, names: Sequence[str]) -> dict[str, Arrays]:
+        """The boosted trees of some tasks on these columns."""
         from ple_model.evaluation.calibration import fit_calibrator
         from ple_model.serving.blend import tree_predictions
         from ple_model.tasks import kind_of
 
-        work, config = self.with_trees()
+        work, config = self.with_trees(given, names)
         fitted, validation = work.trees(), model.tensors(self.origin.workspace, "validation", config)
+        tasks = [task for task in config.tasks if task.name in fitted]
         told = tree_predictions(fitted, validation.inputs, config.inputs)
         calibrators = {
             task.name: fit_calibrator(
@@ -142,13 +157,13 @@ class Job:
                 validation.targets.values[task.name].numpy(),
                 validation.targets.mask[task.name].numpy(),
             )
-            for task in config.tasks
+            for task in tasks
         }
 
         def predict(inputs: Inputs) -> Arrays:
             grown = tree_predictions(fitted, inputs, config.inputs)
             found = {}
-            for task in config.tasks:
+            for task in tasks:
                 kind, raw = kind_of(task), grown[task.name]
                 found[f"{baselines.BOOSTING}|{task.name}"] = kind.in_range(
                     calibrators[task.name].apply(kind.outputs_of(raw))
@@ -156,7 +171,7 @@ class Job:
                 found[f"{baselines.CONSTANT}|{task.name}"] = fitted[task.name].constants(len(raw))
             return found
 
-        return self.by_role(config, predict), "", None
+        return self.by_role(config, predict)
 
     def refit(self) -> tuple[dict[str, Arrays], str, float]:
         """A version as a night makes it, and as a night with `refit: on` registers it: fitted again on every label that
@@ -193,18 +208,25 @@ class Job:
             scorer = self.calibrated_on_the_holdout(scorer, work)
         return scorer, result, work
 
-    def with_trees(self) -> tuple[Workspace, ModelConfig]:
-        """A workspace whose columns are chosen and whose trees are grown, shared by all cells that want the same."""
-        settings = self.settings.model_copy(update={"seed": DATA_SEED})
+    def with_trees(
+        self, given: ColumnSet | None = None, only: Sequence[str] | None = None
+    ) -> tuple[Workspace, ModelConfig]:
+        """A workspace whose columns are chosen and whose trees are grown, shared by all cells that want the same.
+
+        given: columns in place of the settings'; only: the tasks that have trees, all without it.
+        """
+        own = self.settings.model_copy(update={"columns": given or self.settings.columns})
+        settings = own.model_copy(update={"seed": DATA_SEED})
         wanted = {"columns": settings.columns, "budget": settings.column_budget.model_dump(mode="json")}
         chosen = self.origin.workspace.for_another_model(self.origin.shared(wanted))
         choice = columns.choose(chosen, self.plan, settings, self.log)
         config = self.config(choice)
-        budget = trees.budget_of(self.settings).model_dump(mode="json")
-        grown = chosen.for_another_model(self.origin.shared({**wanted, "trees": budget, "seed": self.settings.seed}))
+        budget = trees.budget_of(own).model_dump(mode="json")
+        of = {"trees": budget, "seed": own.seed} | ({"tasks": list(only)} if only is not None else {})
+        grown = chosen.for_another_model(self.origin.shared({**wanted, **of}))
         if not grown.has_trees():
             train, validation = (model.tensors(grown, role, config) for role in ("train", "validation"))
-            trees.grow(grown, train, validation, config, self.settings, self.log)
+            trees.grow(grown, train, validation, config, own, self.log, only)
         return grown, config
 
     def config(self, choice: ColumnChoice) -> ModelConfig:

@@ -28,7 +28,7 @@ from pipeline.training.workspace import Workspace
 from ple_model.evaluation.verdict import Verdict
 
 if TYPE_CHECKING:
-    from ple_model.boosting.boosted import Boosted
+    from ple_model.boosting.files import Trees
     from ple_model.epochs import Network
     from ple_model.evaluation.compare import Comparison
     from ple_model.evaluation.intervals import PredictedIntervals
@@ -302,7 +302,7 @@ def total_rows(
 
 
 def side_by_side(
-    scorer: "Scorer", trees: "Mapping[str, Boosted]", inputs: "Inputs"
+    scorer: "Scorer", trees: "Mapping[str, Trees]", inputs: "Inputs"
 ) -> "tuple[Predicted, dict[str, dict[str, NDArray]]]":
     """What the scorer predicts; and task → model → predictions, of the registered version (`MODEL`) and of its parts:
     network alone, trees alone, the constant of the training rows.

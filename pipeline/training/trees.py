@@ -3,8 +3,8 @@
 Grown once, on the columns that the network reads and on all training rows; validation rows end each fit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -16,7 +16,10 @@ from pipeline.training.workspace import Workspace
 if TYPE_CHECKING:
     from ple_model.boosting.boosted import Boosted
     from ple_model.boosting.budget import BoostingBudget
+    from ple_model.boosting.candidates import CandidateTrees
+    from ple_model.boosting.files import Trees
     from ple_model.boosting.fit import BoostingTask
+    from ple_model.boosting.tuned import Tuned
     from ple_model.config import ModelConfig
     from ple_model.training.data import TensorTable
 
@@ -31,8 +34,13 @@ def grow(
     config: "ModelConfig",
     settings: Settings,
     log: Callable[[str], None],
-) -> "dict[str, Boosted]":
-    """Fit the trees of every task, or load those that an interrupted training left."""
+    only: Collection[str] | None = None,
+) -> "dict[str, Trees]":
+    """Fit the trees of every task, or of `only` these, or load those that an interrupted training left.
+
+    Brands of customers whose history is known have one model over pairs of a row and a brand, which reads what the
+    network's repeat term reads; all others are grown on the flat columns.
+    """
     from ple_model.boosting.fit import fit_all
     from ple_model.boosting.matrix import BinnedMatrix
     from ple_model.serving.blend import flat_matrix
@@ -45,12 +53,57 @@ def grow(
     matrix = BinnedMatrix(features, is_train, ~is_train, budget.max_bin)
     del features
 
-    def report(name: str, boosted: "Boosted") -> None:
-        log(f"LightGBM {name}: {boosted.trees} trees on {boosted.train_rows:,} rows")
+    def report(name: str, grown: "Trees") -> None:
+        log(f"LightGBM {name}: {grown.trees} trees on {grown.train_rows:,} rows")
 
-    fitted = fit_all(matrix, tasks_of((train, validation), config), budget, settings.seed, report)
-    workspace.save_trees(fitted)
-    return fitted
+    tasks = tasks_of((train, validation), config)
+    wanted = [name for name in tasks if only is None or name in only]
+    fitted: dict[str, Trees] = {}
+    for name in wanted:
+        over_pairs = _over_pairs(name, train, validation, config, settings)
+        if over_pairs is not None:
+            fitted[name] = over_pairs
+            report(name, over_pairs)
+    flat = {name: tasks[name] for name in wanted if name not in fitted}
+    fitted |= fit_all(matrix, flat, budget, settings.seed, report)
+    workspace.save_trees({name: fitted[name] for name in wanted})
+    return workspace.trees()
+
+
+def _over_pairs(
+    name: str, train: "TensorTable", validation: "TensorTable", config: "ModelConfig", settings: Settings
+) -> "CandidateTrees | None":
+    """The model over pairs of a task whose candidates the customers' history knows; None for any other, and where
+    labelled rows are too few for trees."""
+    from ple_model.boosting.candidates import fit_candidates
+    from ple_model.boosting.fit import MIN_ROWS
+    from ple_model.config import HISTORIES
+    from ple_model.serving.blend import histories_of
+    from ple_model.tasks import kind_of
+
+    task = config.task(name)
+    if not (task.history and config.inputs.has(*HISTORIES)):
+        return None
+    parts: list[Any] = []
+    for table in (train, validation):
+        labelled = np.flatnonzero(table.targets.mask[name].numpy())
+        if len(labelled) < MIN_ROWS:
+            return None
+        histories = histories_of(table.inputs, config.inputs, task.history).take(labelled)
+        parts += [histories, table.targets.values[name].numpy()[labelled]]
+    candidates = kind_of(task).width(task)
+    train_rows, labels, validation_rows, validation_labels = parts
+    return fit_candidates(
+        train_rows,
+        labels,
+        validation_rows,
+        validation_labels,
+        candidates,
+        settings.boosting.candidates,
+        settings.seed,
+        task.history,
+        task.kind,
+    )
 
 
 def grow_again(
@@ -60,7 +113,7 @@ def grow_again(
     settings: Settings,
     found: "Mapping[str, Boosted]",
     log: Callable[[str], None],
-) -> "dict[str, Boosted]":
+) -> "dict[str, Trees]":
     """Fit the trees of some tasks again on other rows, with the parameters and the numbers of rounds that an earlier
     fit found, or load those that an interrupted refit left."""
     from ple_model.boosting.fit import fit_all
@@ -69,7 +122,7 @@ def grow_again(
 
     if workspace.has_trees("refit"):
         return workspace.trees("refit")
-    fitted: dict[str, Boosted] = {}
+    fitted: dict[str, Trees] = {}
     if found:
         budget, features = budget_of(settings), flat_matrix(rows.inputs, config.inputs)
         matrix = BinnedMatrix(features, np.arange(len(features)), max_bin=budget.max_bin)
@@ -79,19 +132,27 @@ def grow_again(
             log(f"LightGBM {name}: {boosted.trees} trees again on {boosted.train_rows:,} rows")
 
         tasks = {name: task for name, task in tasks_of((rows,), config).items() if name in found}
-        fitted = fit_all(matrix, tasks, budget, settings.seed, report, rounds=found)
+        fitted |= fit_all(matrix, tasks, budget, settings.seed, report, rounds=found)
     workspace.save_trees(fitted, "refit")
     return fitted
 
 
 def budget_of(settings: Settings) -> "BoostingBudget":
     """The settings' budget; a task without one of its own there takes the searched one of its data set, if it has."""
+    tuned = searched(settings)
+    if tuned is None:
+        return settings.boosting
+    return tuned.within(settings.boosting, "all" if settings.columns == "all" else "chosen")
+
+
+def searched(settings: Settings) -> "Tuned | None":
+    """The search of the data set; None where there is none, or `tuned_trees` is off."""
     from ple_model.boosting.tuned import Tuned
 
     file = FOLDER / f"{settings.load_dataset().name}.yaml"
     if not settings.tuned_trees or not file.is_file():
-        return settings.boosting
-    return Tuned.from_dict(yaml.safe_load(file.read_text(encoding="utf-8"))).within(settings.boosting)
+        return None
+    return Tuned.from_dict(yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
 def tasks_of(tables: "Sequence[TensorTable]", config: "ModelConfig") -> "dict[str, BoostingTask]":

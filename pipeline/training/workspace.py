@@ -32,7 +32,7 @@ from pipeline.resources.files import empty_beside, publish_folder, publish_frame
 from pipeline.training.decision import Decision
 
 if TYPE_CHECKING:
-    from ple_model.boosting.boosted import Boosted
+    from ple_model.boosting.files import Trees
 
 
 Fit = Literal["evaluation", "refit"]
@@ -165,13 +165,13 @@ class Workspace:
         """Whether the boosted trees are grown."""
         return (self.folder / _TREES[fit]).is_dir()
 
-    def save_trees(self, fitted: "Mapping[str, Boosted]", fit: Fit = "evaluation") -> None:
+    def save_trees(self, fitted: "Mapping[str, Trees]", fit: Fit = "evaluation") -> None:
         """Write the boosted trees: of every task, or those of a refit."""
         from ple_model.boosting.files import save_trees
 
         self._publish_folder(_TREES[fit], lambda folder: save_trees(folder, fitted))
 
-    def trees(self, fit: Fit = "evaluation") -> "dict[str, Boosted]":
+    def trees(self, fit: Fit = "evaluation") -> "dict[str, Trees]":
         """What `save_trees` wrote; their texts are verified against their digests."""
         from ple_model.boosting.files import load_trees
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from ple_model.boosting.candidates import CandidateBudget
 from ple_model.closed import ClosedModel
 
 
@@ -35,8 +36,12 @@ class BoostingBudget(ClosedModel):
     multiclass: TreeBudget = Field(
         default=TreeBudget(leaves=15), description="one tree a class and round: `max_trees` bounds the rounds"
     )
+    candidates: CandidateBudget = Field(
+        default=CandidateBudget(), description="brands of customers whose history is known: one model over all of them"
+    )
     brand: TreeBudget = Field(
-        default=TreeBudget(rounds=60, early_stopping=8, learning_rate=0.1, leaves=15), description="each of the brands"
+        default=TreeBudget(rounds=60, early_stopping=8, learning_rate=0.1, leaves=15),
+        description="each of the brands, where no history is known",
     )
     tasks: Mapping[str, TreeBudget] = Field(default={}, description="task → its own budget in place of those above")
     brands: int = Field(default=20, ge=0, description="most frequent brands that get a model of their own")

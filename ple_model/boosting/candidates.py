@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ple_model.closed import ClosedModel
-from ple_model.evaluation.constant import SMOOTHING, smoothed_counts
+from ple_model.evaluation.constant import SMOOTHING, repeat, smoothed_counts
 
 if TYPE_CHECKING:
     import lightgbm
@@ -78,16 +78,31 @@ class CandidateTrees:
     """A fitted model over pairs.
 
     Attributes:
+        kind: of the task.
         model: LightGBM's own text of it, cut at the best round.
         popularity: share of training rows that contain each candidate, [M].
-        rounds: trees that were kept.
+        history: for each value of the history's vocabulary the candidate that it is, −1 = none.
+        trees: that were kept.
+        train_rows: training rows that pairs were made of.
         pairs: training pairs.
     """
 
+    kind: str
     model: str
     popularity: tuple[float, ...]
-    rounds: int
+    history: tuple[int, ...]
+    trees: int
+    train_rows: int
     pairs: int
+
+    @property
+    def note(self) -> str:
+        """A remark for tables."""
+        return f"one model over {self.pairs:,} pairs of a row and a candidate"
+
+    def constants(self, rows: int) -> NDArray[np.float64]:
+        """Popularity, for so many rows."""
+        return repeat(np.asarray(self.popularity, dtype=np.float64), rows)
 
     @cached_property
     def booster(self) -> lightgbm.Booster:
@@ -119,6 +134,8 @@ def fit_candidates(
     candidates: int,
     budget: CandidateBudget | None = None,
     seed: int = 0,
+    history: Sequence[int] = (),
+    kind: str = "contrastive",
 ) -> CandidateTrees:
     """Fit one model over pairs. Early stopping reads the validation rows; nothing else does.
 
@@ -130,6 +147,8 @@ def fit_candidates(
         candidates: M, number of candidates.
         budget: by default that of `CandidateBudget`.
         seed: of rows and candidates that are drawn.
+        history: kept with the trees, `CandidateTrees.history`.
+        kind: of the task.
 
     Raises:
         ValueError: no training or no validation row, or labels of another number of rows than histories.
@@ -165,7 +184,15 @@ def fit_candidates(
     stop = lightgbm.early_stopping(budget.early_stopping, verbose=False)
     booster = lightgbm.train(params, first, budget.rounds, valid_sets=[second], callbacks=[stop])
     text = booster.model_to_string(num_iteration=booster.best_iteration)
-    return CandidateTrees(text, tuple(popularity.tolist()), booster.best_iteration, len(made[0].bought))
+    return CandidateTrees(
+        kind,
+        text,
+        tuple(popularity.tolist()),
+        tuple(history),
+        booster.best_iteration,
+        min(len(train), budget.max_rows),
+        len(made[0].bought),
+    )
 
 
 @dataclass(frozen=True)

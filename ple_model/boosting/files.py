@@ -3,15 +3,22 @@
 trees.json              task → kind, constant, rows, rounds, note, and its files with their SHA-256
 <task>.txt              the one model of a task
 <task>.<column>.txt     the model of one brand or output
+
+The one model over pairs of a row and a candidate (`ple_model.boosting.candidates`) is kept as that of a task, with
+popularity and history in place of constant and columns.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ple_model.boosting.boosted import Boosted
+from ple_model.boosting.candidates import CandidateTrees
+
+Trees = Boosted | CandidateTrees
 
 INDEX = "trees.json"
 
@@ -20,7 +27,7 @@ class TreesError(ValueError):
     """A folder of trees that is not whole or was altered; the message names the file."""
 
 
-def save_trees(folder: Path, fitted: Mapping[str, Boosted]) -> list[str]:
+def save_trees(folder: Path, fitted: Mapping[str, Trees]) -> list[str]:
     """Write fitted tasks; equal trees give equal bytes.
 
     Args:
@@ -34,11 +41,14 @@ def save_trees(folder: Path, fitted: Mapping[str, Boosted]) -> list[str]:
     index: dict[str, dict[str, Any]] = {}
     for task, boosted in sorted(fitted.items()):
         files = {}
-        for i, text in enumerate(boosted.models):
-            name = f"{task}.{boosted.columns[i]}.txt" if boosted.columns else f"{task}.txt"
+        for name, text in _texts(task, boosted).items():
             data = text.encode()
             (folder / name).write_bytes(data)
             files[name] = hashlib.sha256(data).hexdigest()
+        if isinstance(boosted, CandidateTrees):
+            kept = {name: value for name, value in asdict(boosted).items() if name != "model"}
+            index[task] = {**kept, "files": files}
+            continue
         index[task] = {
             "kind": boosted.kind,
             "constant": boosted.constant,
@@ -54,13 +64,13 @@ def save_trees(folder: Path, fitted: Mapping[str, Boosted]) -> list[str]:
     return [INDEX, *(name for task in index.values() for name in task["files"])]
 
 
-def load_trees(folder: Path) -> dict[str, Boosted]:
+def load_trees(folder: Path) -> dict[str, Trees]:
     """Read what `save_trees` wrote.
 
     Raises:
         TreesError: a file is missing or is not the one that was saved.
     """
-    fitted = {}
+    fitted: dict[str, Trees] = {}
     for task, kept in _index(folder).items():
         texts = []
         for name in model_files(kept):
@@ -70,6 +80,17 @@ def load_trees(folder: Path) -> dict[str, Boosted]:
             if hashlib.sha256(data).hexdigest() != kept["files"][name]:
                 raise TreesError(f"{folder / name} is not the file that was saved; train again")
             texts.append(data.decode())
+        if "history" in kept:
+            fitted[task] = CandidateTrees(
+                kind=kept["kind"],
+                model=texts[0],
+                popularity=tuple(kept["popularity"]),
+                history=tuple(kept["history"]),
+                trees=kept["trees"],
+                train_rows=kept["train_rows"],
+                pairs=kept["pairs"],
+            )
+            continue
         fitted[task] = Boosted(
             kind=kept["kind"],
             constant=tuple(kept["constant"]) if isinstance(kept["constant"], list) else kept["constant"],
@@ -87,7 +108,15 @@ def load_trees(folder: Path) -> dict[str, Boosted]:
 def model_files(kept: Mapping[str, Any]) -> list[str]:
     """Files of one task of the index in the order of its models: JSON sorts names, and "10" before "9"."""
     by_column = {name.split(".")[-2]: name for name in kept["files"]}
-    return [by_column[str(column)] for column in kept["columns"]] if kept["columns"] else list(kept["files"])
+    return [by_column[str(column)] for column in kept["columns"]] if kept.get("columns") else list(kept["files"])
+
+
+def _texts(task: str, grown: Trees) -> dict[str, str]:
+    """File name → text of each model."""
+    if isinstance(grown, CandidateTrees):
+        return {f"{task}.txt": grown.model}
+    names = [f"{task}.{column}.txt" for column in grown.columns] or [f"{task}.txt"]
+    return dict(zip(names, grown.models, strict=False))
 
 
 def _index(folder: Path) -> dict[str, dict[str, Any]]:

@@ -54,15 +54,16 @@ class Tuned(ClosedModel):
         fitting = (trial for trial in self.tasks.get(task, ()) if columns in (None, trial.columns))
         return next(fitting, None)
 
-    def within(self, budget: BoostingBudget) -> BoostingBudget:
-        """A night's budget: each task's best settings on chosen columns within the limits of its kind.
+    def within(self, budget: BoostingBudget, columns: Columns = "chosen") -> BoostingBudget:
+        """A night's budget: each task's best settings on these columns (on others, where no trial
+        read these) within the limits of its kind.
 
         Settings whose trees are more than `max_trees` learn faster in the same measure, so that the product of rate
         and rounds stays what the search found. A task with settings of its own in `budget` keeps them.
         """
         tasks = dict(budget.tasks)
         for task in self.tasks:
-            trial = self.best(task, "chosen")
+            trial = self.best(task, columns) or self.best(task)
             if task not in tasks and trial is not None:
                 limits = budget.multiclass if trial.trees_a_round > 1 else budget.single
                 faster = max(1.0, trial.rounds * trial.trees_a_round / limits.max_trees)

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ple_model.boosting.boosted import Boosted
-from ple_model.config import InputConfig, TaskConfig
+from ple_model.boosting.candidates import CandidateTrees, Histories
+from ple_model.boosting.files import Trees
+from ple_model.config import HISTORIES, InputConfig, TaskConfig
 from ple_model.evaluation.blending import Halves, apart
 from ple_model.evaluation.kind import Floats
 from ple_model.inputs import Inputs
@@ -26,12 +27,24 @@ def flat_matrix(inputs: Inputs, config: InputConfig) -> NDArray[np.float32]:
     return features
 
 
-def tree_predictions(trees: Mapping[str, Boosted], inputs: Inputs, config: InputConfig) -> dict[str, Floats]:
+def histories_of(inputs: Inputs, config: InputConfig, candidates: Sequence[int]) -> Histories:
+    """The rows' histories; `candidates`: what each value of their vocabulary is (`TaskConfig.history`)."""
+    side = config.side(HISTORIES[0])
+    values, valid = inputs.read(side)
+    return Histories.of(values[..., list(side.present_channels)].numpy(), valid.numpy(), candidates)
+
+
+def tree_predictions(trees: Mapping[str, Trees], inputs: Inputs, config: InputConfig) -> dict[str, Floats]:
     """Task → predictions of its trees before calibration; every row by itself, in whatever company it comes."""
     if not trees:
         return {}
     features = flat_matrix(inputs, config)
-    return {task: boosted.predict(features) for task, boosted in trees.items()}
+    return {
+        task: grown.predict(histories_of(inputs, config, grown.history))
+        if isinstance(grown, CandidateTrees)
+        else grown.predict(features)
+        for task, grown in trees.items()
+    }
 
 
 def blend(

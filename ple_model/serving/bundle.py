@@ -24,7 +24,7 @@ import safetensors.torch
 import torch
 
 from ple_model.boosting.boosted import Boosted
-from ple_model.boosting.files import load_trees, save_trees
+from ple_model.boosting.files import Trees, load_trees, save_trees
 from ple_model.config import ModelConfig
 from ple_model.epochs import Epoch, Network, TaskEpochs
 from ple_model.evaluation import calibration as calibrators
@@ -102,7 +102,7 @@ def save_bundle(
     classes: Mapping[str, Sequence[str]],
     meta: Mapping[str, Any],
     described: Mapping[str, Mapping[str, Any]] | None = None,
-    trees: Mapping[str, Boosted] | None = None,
+    trees: Mapping[str, Trees] | None = None,
 ) -> str:
     """Write the files; equal content gives equal bytes.
 
@@ -161,7 +161,7 @@ def save_refit(
     directory: Path,
     evaluated: Path,
     model: Network,
-    trees: Mapping[str, Boosted],
+    trees: Mapping[str, Trees],
     meta: Mapping[str, Any],
     told: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
@@ -191,7 +191,7 @@ def save_refit(
         raise BundleError("the model of a refit has other settings or epochs than the one that was evaluated")
     if wrong := sorted(set(trees) ^ set(first.trees)):
         raise BundleError(f"trees of a refit and of the evaluated fit differ: {', '.join(wrong)}")
-    _check_trees(model.config, first.calibration, trees)
+    _check_trees(model.config, first.calibration, _trees_read(trees, first.calibration))
     shutil.copytree(evaluated, directory, dirs_exist_ok=True)
     beside = directory / EVALUATION_FIT
     beside.mkdir()
@@ -248,7 +248,8 @@ def load_bundle(directory: Path, fit: Fit = "registered") -> Bundle:
         )
         for name, fitted in _read(own / _CALIBRATION).items()
     }
-    trees = load_trees(own / _TREES) if any(name.startswith(f"{_TREES}/") for name in described["files"]) else {}
+    has_trees = any(name.startswith(f"{_TREES}/") for name in described["files"])
+    trees = _trees_read(load_trees(own / _TREES) if has_trees else {}, calibration)
     _check_tasks(config, calibration, classes)
     _check_trees(config, calibration, trees)
     return Bundle(
@@ -322,9 +323,13 @@ def _check_tasks(
             raise BundleError(f"task {task.name}: its none_class {task.none_class!r} is none of its classes")
 
 
-def _trees_read(trees: Mapping[str, Boosted], calibration: Mapping[str, TaskCalibration]) -> dict[str, Boosted]:
-    """The trees that have a share in a prediction."""
-    return {name: boosted for name, boosted in trees.items() if name in calibration and calibration[name].weight < 1}
+def _trees_read(trees: Mapping[str, Trees], calibration: Mapping[str, TaskCalibration]) -> dict[str, Boosted]:
+    """The trees that have a share in a prediction: of tasks whose kind is blended, on the flat columns."""
+    return {
+        name: grown
+        for name, grown in trees.items()
+        if name in calibration and calibration[name].weight < 1 and isinstance(grown, Boosted)
+    }
 
 
 def _check_trees(config: ModelConfig, calibration: Mapping[str, TaskCalibration], trees: Mapping[str, Boosted]) -> None:

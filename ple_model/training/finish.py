@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ple_model.boosting.boosted import Boosted
+from ple_model.boosting.files import Trees
 from ple_model.epochs import Network
 from ple_model.evaluation.blending import Halves
 from ple_model.evaluation.bootstrap import RESAMPLES
@@ -28,7 +28,7 @@ def calibrate(
     train: TensorTable,
     valid: TensorTable,
     *,
-    trees: Mapping[str, Boosted] | None = None,
+    trees: Mapping[str, Trees] | None = None,
     blended: bool = True,
     inverses: Mapping[str, Inverse] | None = None,
     customers: NDArray | Sequence[Any] | None = None,
@@ -90,7 +90,7 @@ def calibrate(
 def fit_halves(
     model: Network,
     raw: RawOutputs,
-    trees: Mapping[str, Boosted],
+    trees: Mapping[str, Trees],
     grown: Mapping[str, Floats],
     valid: TensorTable,
     blended: bool,
@@ -109,7 +109,7 @@ def fit_halves(
     for task in model.config.tasks:
         if task.name in trees:
             labels, mask = valid.targets.values[task.name].numpy(), valid.targets.mask[task.name].numpy()
-            worth = blended and len(trees[task.name].models) > 0
+            worth = blended and trees[task.name].trees > 0
             fitted[task.name] = Halves.fit(kind_of(task), raw.outputs[task.name], grown[task.name], labels, mask, worth)
     return fitted
 
@@ -122,7 +122,7 @@ def finish(
     classes: Mapping[str, Sequence[str]],
     meta: Mapping[str, Any],
     described: Mapping[str, Mapping[str, Any]] | None = None,
-    trees: Mapping[str, Boosted] | None = None,
+    trees: Mapping[str, Trees] | None = None,
     blended: bool = True,
     inverses: Mapping[str, Inverse] | None = None,
     customers: NDArray | Sequence[Any] | None = None,

@@ -52,7 +52,7 @@ def test_predictions_are_the_planted_chances(fitted: CandidateTrees) -> None:
     assert np.corrcoef(predicted[own], chance[own])[0, 1] > 0.97
     assert abs(predicted[own].mean() - chance[own].mean()) < 0.02
     assert abs(predicted[~own].mean() - NEVER) < 0.01
-    assert 1 < fitted.rounds <= BUDGET.rounds
+    assert 1 < fitted.trees <= BUDGET.rounds
 
 
 def test_a_row_is_predicted_by_itself_and_without_a_history_by_popularity(fitted: CandidateTrees) -> None:

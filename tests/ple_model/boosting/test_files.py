@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ple_model.boosting.boosted import Boosted
+from ple_model.boosting.candidates import CandidateTrees
 from ple_model.boosting.files import TreesError, load_trees, save_trees
 from ple_model.boosting.fit import fit_all
 from tests.ple_model.boosting.world import BUDGET, binned, world
@@ -57,3 +58,9 @@ def test_an_altered_or_missing_file_is_refused_by_name(fitted: dict[str, Boosted
     (tmp_path / "trees.json").unlink()
     with pytest.raises(TreesError, match="holds no trees"):
         load_trees(tmp_path)
+
+
+def test_a_model_over_pairs_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
+    pairs = CandidateTrees("contrastive", "tree\n", (0.25, 0.5), (1, -1, 0), trees=3, train_rows=7, pairs=20)
+    assert save_trees(tmp_path, {"brands": pairs}) == ["trees.json", "brands.txt"]
+    assert load_trees(tmp_path) == {"brands": pairs}
