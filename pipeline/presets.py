@@ -41,6 +41,7 @@ _LEAN: Values = {
         "evidential": {"enabled": False},
         "autoencoder": {"enabled": False, "active": 32},
         "repeat": {"enabled": True},
+        "linear": {"enabled": True},
         "adatt": {"enabled": False},
     },
     "training": {

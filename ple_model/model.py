@@ -4,7 +4,7 @@
 - Rows of customers without a history get their blocks from the auxiliary path.
 - All gates are one Linear; the first layer behind them uses the identity of MODEL §4.2.
 - Members begin inside the experts that have them and behind the others; all that follows sees M·B rows.
-- Towers of one topological level run as one batch.
+- Towers of one topological level run as one batch; the linear term goes past all that lies before them.
 - Raw outputs become label units as in every multi-task network (`multitask.py`).
 
 A part that is switched off is not built and costs nothing. Losses are in `ple_model.losses`, training in
@@ -13,11 +13,15 @@ A part that is switched off is not built and costs nothing. Losses are in `ple_m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from ple_model.config import ModelConfig, SideName
 from ple_model.experts import Expert, build_experts
+from ple_model.experts.base import ExpertOutput
+from ple_model.experts.wide import Wide
 from ple_model.inputs import Inputs
 from ple_model.layers.autoencoder import SparseAutoencoder
 from ple_model.layers.auxiliary import AuxiliaryPath
@@ -26,6 +30,7 @@ from ple_model.layers.cluster_basket import ClusterTaskExpertBasket
 from ple_model.layers.evidential import EvidentialHeads
 from ple_model.layers.gates import CGCAttention
 from ple_model.layers.hmm_routing import HMMRouting
+from ple_model.layers.linear_term import LinearTerm
 from ple_model.layers.logit_transfer import LogitTransfer
 from ple_model.layers.members import MemberScale, by_member, repeated
 from ple_model.layers.towers import TowerLevel
@@ -59,6 +64,7 @@ class PLEClusterAdaTT(MultiTaskNetwork):
             TowerLevel(config.tower, [config.task(name) for name in level], config.basket.width, config.members)
             for level in self.transfer.levels
         )
+        self.linear = self._linear()
         heads = config.evidential
         self.evidential = EvidentialHeads(heads, config.tasks, config.basket.width) if heads.enabled else None
         codes = config.autoencoder
@@ -67,6 +73,14 @@ class PLEClusterAdaTT(MultiTaskNetwork):
 
     def _experts(self) -> list[Expert]:
         return [expert for expert in self.experts.values() if isinstance(expert, Expert)]
+
+    def _linear(self) -> LinearTerm | None:
+        """The linear term over what the wide expert reads."""
+        if not self.config.linear.enabled:
+            return None
+        wide = self.experts[Wide.name]
+        assert isinstance(wide, Wide)
+        return LinearTerm(self.config.linear, self.config.tasks, len(wide.columns) + len(wide.flags))
 
     def _begin(self, expert: Expert) -> nn.Module:
         """Where members begin: inside the expert, or behind it by scales of its block."""
@@ -88,9 +102,11 @@ class PLEClusterAdaTT(MultiTaskNetwork):
         behind = self.basket(blocks, gates * self.gate.scales, modes, clusters)
         by_name = dict(zip(self.task_names, behind.by_task, strict=True))
         predictions: dict[str, Tensor] = {}
+        added = self._added(results)
         for level, tower in zip(self.transfer.levels, self.towers, strict=True):
             tower_in = self.transfer.level_inputs(level, [by_name[name] for name in level], predictions)
-            predictions.update(tower(tower_in))
+            raw = tower(tower_in)
+            predictions.update({name: raw[name] + added[name] if name in added else raw[name] for name in level})
         evidence: dict[str, Tensor] = {}
         u: Tensor | None = None
         if self.evidential is not None:
@@ -110,6 +126,13 @@ class PLEClusterAdaTT(MultiTaskNetwork):
             beside=self.beside(inputs),
             members=self.members,
         )
+
+    def _added(self, results: Sequence[ExpertOutput]) -> dict[str, Tensor]:
+        """Task → [M·B, out] of the linear term."""
+        encoded = next((result.encoded for result in results if result.encoded is not None), None)
+        if self.linear is None or encoded is None:
+            return {}
+        return {name: repeated(term, self.members) for name, term in self.linear(encoded).items()}
 
     def regularisation(self, outputs: Outputs) -> dict[str, Tensor]:
         """Terms to add to the loss, by name, while training: those of the experts, the autoencoder's, and the gates'

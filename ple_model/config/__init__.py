@@ -33,6 +33,7 @@ from ple_model.config.network import (
     BasketConfig,
     EvidentialConfig,
     GateConfig,
+    LinearTermConfig,
     RepeatConfig,
     RoutingConfig,
     TowerConfig,
@@ -60,6 +61,7 @@ __all__ = [
     "GateConfig",
     "InputConfig",
     "LightGCNConfig",
+    "LinearTermConfig",
     "LiquidBranchConfig",
     "MambaBranchConfig",
     "ModelConfig",
@@ -95,6 +97,7 @@ class NetworkConfig(ClosedModel):
     transfer: TransferConfig = TransferConfig()
     tower: TowerConfig = TowerConfig()
     repeat: RepeatConfig = RepeatConfig()
+    linear: LinearTermConfig = LinearTermConfig()
     evidential: EvidentialConfig = EvidentialConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     auxiliary: AuxiliaryConfig = AuxiliaryConfig()
@@ -113,6 +116,8 @@ class ModelConfig(NetworkConfig):
         named_once((task.name for task in self.tasks), "tasks")
         named_once((expert.name for expert in self.experts), "experts")
         check_preferences(self.tasks)
+        if self.linear.enabled and "wide" not in {expert.name for expert in self.experts}:
+            raise ValueError("linear: the term reads what the expert 'wide' reads; add that expert, or switch it off")
         kept, _ = active_relations(self.transfer.relations, self.tasks)
         topological_levels([task.name for task in self.tasks], kept)
         return self

@@ -220,7 +220,7 @@ class WideConfig(ExpertConfig):
     name: Literal["wide"] = "wide"
     width: Width = 192
     quantiles: int = Field(default=200, ge=2)
-    flags: int = Field(default=32, ge=1)
+    flags: int = Field(default=128, ge=1)
     fit_rows: int = Field(default=20_000, ge=1)
     hidden: tuple[Width, ...] = (256,)
     dropout: Dropout = 0.1

@@ -105,6 +105,14 @@ class RepeatConfig(ClosedModel):
     hidden: tuple[Width, ...] = (32, 16)
 
 
+class LinearTermConfig(ClosedModel):
+    """The linear term beside the towers (`ple_model.layers.linear_term`), which MODEL does not have. It reads what the
+    expert `wide` reads. rate: part of the learning rate."""
+
+    enabled: bool = False
+    rate: float = Field(default=0.5, gt=0, le=1)
+
+
 class WeightingConfig(ClosedModel):
     """Weights of task losses (MODEL §9). The bounds are read by `uncertainty`, `restoring` (α of GradNorm) and `rate`
     (of its steps) by `gradnorm`, `temperature` by `dwa` (dynamic weight averaging). conflict: a gradient-conflict

@@ -18,11 +18,13 @@ from ple_model.inputs import Inputs
 @dataclass
 class ExpertOutput:
     """output [B, width]; interpretation: name → detached tensor ([B, …], or one for all rows), empty unless asked for;
-    losses: name → weighted scalar term of the total loss, in training only."""
+    losses: name → weighted scalar term of the total loss, in training only; encoded: what the linear term reads [B, F],
+    of the expert `wide` alone."""
 
     output: Tensor
     interpretation: dict[str, Tensor] = field(default_factory=dict)
     losses: dict[str, Tensor] = field(default_factory=dict)
+    encoded: Tensor | None = None
 
 
 class Expert(nn.Module):

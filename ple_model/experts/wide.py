@@ -132,12 +132,17 @@ class Wide(Expert):
         for place, pattern in enumerate(chosen.tolist()):
             self.flags[place] = int((which == pattern).nonzero()[0])
 
-    def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
+    def encode(self, inputs: Inputs) -> Tensor:
+        """[B, F + flags]: normal quantiles, a learnt level where a value is missing, and flags of absence, 0 or 1."""
         x = inputs.features.index_select(1, self.columns).float()
         mask = inputs.features_mask.index_select(1, self.columns)
         z = torch.where(mask, self.quantiles(torch.where(mask, x, 0.0).T).T, self.missing)  # [B, F]
         absent = ~mask.index_select(1, self.flags.clamp(min=0)) & (self.flags >= 0)
-        hidden = torch.cat([z, absent.to(z.dtype)], dim=1)
+        return torch.cat([z, absent.to(z.dtype)], dim=1)
+
+    def forward(self, inputs: Inputs, interpret: bool = False) -> ExpertOutput:
+        encoded = hidden = self.encode(inputs)
         for layer in self.layers:
             hidden = self.dropout(F.relu(layer(hidden)))
-        return ExpertOutput(hidden.flatten(0, 1), {"column_quantile": z.detach()} if interpret else {})
+        explained = {"column_quantile": encoded[:, : len(self.columns)].detach()} if interpret else {}
+        return ExpertOutput(hidden.flatten(0, 1), explained, encoded=encoded)

@@ -14,6 +14,7 @@ from ple_model.config import (
     DeepFMConfig,
     InputConfig,
     LightGCNConfig,
+    LinearTermConfig,
     LiquidBranchConfig,
     MambaBranchConfig,
     ModelConfig,
@@ -98,6 +99,7 @@ def model_config(input_config: InputConfig) -> ModelConfig:
         ),
         transfer=TransferConfig(relations=RELATIONS),
         repeat=RepeatConfig(enabled=True),
+        linear=LinearTermConfig(enabled=True),
         adatt=AdaTTConfig(warmup_epochs=0, freeze_epoch=5),
     )
 

@@ -330,6 +330,8 @@ SWITCHES: dict[str, Any] = {
     "transfer.relations.kind": [{**r.to_dict(), "kind": "feature"} for r in RELATIONS],
     "repeat.enabled": False,
     "repeat.hidden": [8],
+    "linear.enabled": False,
+    "linear.rate": 0.25,
     "tower.hidden": [32],
     "tower.dropout": 0.5,
     "weighting.strategy": "fixed",
