@@ -76,10 +76,9 @@ class PLEClusterAdaTT(MultiTaskNetwork):
 
     def _linear(self) -> LinearTerm | None:
         """The linear term over what the wide expert reads."""
-        if not self.config.linear.enabled:
+        wide = dict(self.experts.items()).get(Wide.name)
+        if not self.config.linear.enabled or not isinstance(wide, Wide):
             return None
-        wide = self.experts[Wide.name]
-        assert isinstance(wide, Wide)
         return LinearTerm(self.config.linear, self.config.tasks, len(wide.columns) + len(wide.flags))
 
     def _begin(self, expert: Expert) -> nn.Module:

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from benchmarks.studies import peers
 from benchmarks.studies.study import Comparison, Study, Variant
 from pipeline.settings import Settings
 
@@ -49,7 +50,10 @@ def ablation_variants() -> Iterator[Variant]:
         "soft cluster routing": ("network.basket.routing", "hard"),
         "logit transfer": ("network.transfer.strength", 0.0),
         "auxiliary path": ("network.auxiliary.enabled", False),
+        "linear term": ("network.linear.enabled", False),
+        "repeat term": ("network.repeat.enabled", False),
         "an epoch a task": ("training.best_epoch", "network"),
+        "moving average": ("training.average", 0.0),
         "plain losses": ("losses", "task"),
     }
     for part, (path, value) in off.items():
@@ -167,4 +171,32 @@ FRESHNESS_BANK = replace(
     origins=(date(2024, 12, 10), date(2025, 4, 1)),
 )
 
-STUDIES = {study.name: study for study in (EMBEDDED, BANK, ABLATION, VALIDATION_DATES, FRESHNESS, FRESHNESS_BANK)}
+PEERS = Study(
+    name="peers",
+    title="Other models on the same rows",
+    question="How does a version stand beside other libraries' models, one a task, and beside the published multi-task "
+    "networks, trained by the same trainer for as many epochs?",
+    dataset="completejourney",
+    origins=EMBEDDED_ORIGINS,
+    seeds=(1, 2, 3),
+    variants=(
+        Variant(DEFAULT),
+        UNCAPPED,
+        *(Variant(name, run="peer", peer=name, why="on the columns of the version") for name in peers.LIBRARIES),
+        *(Variant(name, run="peer", peer=name, why="a published network") for name in peers.PUBLISHED),
+    ),
+    comparisons=(
+        *(
+            Comparison(
+                f"{DEFAULT}/{source}",
+                (f"{TUNED}/LightGBM", *(f"{name}/peer" for name in (*peers.LIBRARIES, *peers.PUBLISHED))),
+                title,
+            )
+            for source, title in (("model", "The registered version"), ("network", "The network alone"))
+        ),
+    ),
+)
+
+STUDIES = {
+    study.name: study for study in (EMBEDDED, BANK, ABLATION, VALIDATION_DATES, FRESHNESS, FRESHNESS_BANK, PEERS)
+}

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from benchmarks.studies import peers
 from benchmarks.studies.origin import plan_of, roles_of
 from benchmarks.studies.store import (
     CellAbout,
@@ -32,7 +33,7 @@ from benchmarks.studies.store import (
 )
 from benchmarks.studies.study import DATA_SEED, Study, Variant
 from feature_assets.snapshots import SnapshotPlan
-from pipeline.settings import ColumnSet
+from pipeline.settings import ColumnSet, Settings
 from pipeline.training import baselines, columns, model, refit, trees
 from pipeline.training.columns import ColumnChoice
 from pipeline.training.evaluation import MODEL, side_by_side
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
 
 Log = Callable[[str], None]
 Arrays = dict[str, NDArray]
-REFIT, REFIT_NETWORK = "refit", "refit network"
-"""Sources: a version that was fitted again, and its network alone."""
+REFIT, REFIT_NETWORK, PEER = "refit", "refit network", "peer"
+"""Sources: a version that was fitted again, its network alone, and a model of `peers`."""
 SHARED = (baselines.BOOSTING, baselines.CONSTANT, baselines.OWN_PAST)
 """Sources that the network's settings do not decide: cells of several variants have the same."""
 STOPPING_DATES = 4
@@ -88,7 +89,7 @@ def compute(task: Task, log: Log = print) -> CellAbout:
         shutil.rmtree(files.work)  # a checkpoint of other code
     files.folder.mkdir(parents=True, exist_ok=True)
     (files.folder / "code").write_text(model_code())
-    run = {"network": job.network, "trees": job.trees_alone, "refit": job.refit}[task.variant.run]
+    run = {"network": job.network, "trees": job.trees_alone, "refit": job.refit, "peer": job.peer}[task.variant.run]
     predictions, best, speed = run()
     own: Arrays = {}
     for role, arrays in predictions.items():
@@ -141,37 +142,46 @@ class Job:
         return found, "", None
 
     def _trees_on(self, given: ColumnSet, names: Sequence[str]) -> dict[str, Arrays]:
-        """The boosted trees of some tasks on these columns."""
-        from ple_model.evaluation.calibration import fit_calibrator
+        """The boosted trees of some tasks on these columns, and the constants."""
         from ple_model.serving.blend import tree_predictions
         from ple_model.tasks import kind_of
 
         work, config = self.with_trees(given, names)
-        fitted, validation = work.trees(), model.tensors(self.origin.workspace, "validation", config)
-        tasks = [task for task in config.tasks if task.name in fitted]
-        told = tree_predictions(fitted, validation.inputs, config.inputs)
-        calibrators = {
-            task.name: fit_calibrator(
-                kind_of(task),
-                kind_of(task).outputs_of(told[task.name]),
-                validation.targets.values[task.name].numpy(),
-                validation.targets.mask[task.name].numpy(),
-            )
-            for task in tasks
-        }
+        fitted = work.trees()
 
-        def predict(inputs: Inputs) -> Arrays:
+        def raw(inputs: Inputs) -> Arrays:
             grown = tree_predictions(fitted, inputs, config.inputs)
-            found = {}
-            for task in tasks:
-                kind, raw = kind_of(task), grown[task.name]
-                found[f"{baselines.BOOSTING}|{task.name}"] = kind.in_range(
-                    calibrators[task.name].apply(kind.outputs_of(raw))
-                )
-                found[f"{baselines.CONSTANT}|{task.name}"] = fitted[task.name].constants(len(raw))
-            return found
+            return {name: kind_of(config.task(name)).outputs_of(told) for name, told in grown.items()}
 
-        return self.by_role(config, predict)
+        found = self.calibrated(config, baselines.BOOSTING, raw)
+        for role, arrays in found.items():
+            mask = Judged.load(self.origin.judged(role)).mask
+            for name, grown in fitted.items():
+                arrays[f"{baselines.CONSTANT}|{name}"] = grown.constants(int(mask[name].sum())).astype(np.float32)
+        return found
+
+    def peer(self) -> tuple[dict[str, Arrays], str, None]:
+        """Another model on the rows and columns of the variant's settings (`peers`)."""
+        from ple_model.serving.blend import flat_matrix
+        from ple_model.tasks import kind_of
+
+        name = self.task.variant.peer
+        work = self.origin.workspace
+        _, choice, _ = self.with_columns(self.settings)
+        config = self.config(choice)
+        train, validation = (model.tensors(work, role, config) for role in ("train", "validation"))
+        if name in peers.LIBRARIES:
+            matrix = np.concatenate([flat_matrix(table.inputs, config.inputs) for table in (train, validation)])
+            is_train = np.arange(len(matrix)) < len(train)
+            tasks = trees.tasks_of((train, validation), config)
+            fitted = peers.library(name, matrix, is_train, tasks, self.settings.seed)
+
+            def raw(inputs: Inputs) -> Arrays:
+                rows = flat_matrix(inputs, config.inputs)
+                return {task: kind_of(config.task(task)).outputs_of(told(rows)) for task, told in fitted.items()}
+        else:
+            raw = peers.published(name, config, train, validation, self.settings.training, self.settings.seed)
+        return self.calibrated(config, PEER, raw), "", None
 
     def refit(self) -> tuple[dict[str, Arrays], str, float]:
         """A version as a night makes it, and as a night with `refit: on` registers it: fitted again on every label that
@@ -216,10 +226,7 @@ class Job:
         given: columns in place of the settings'; only: the tasks that have trees, all without it.
         """
         own = self.settings.model_copy(update={"columns": given or self.settings.columns})
-        settings = own.model_copy(update={"seed": DATA_SEED})
-        wanted = {"columns": settings.columns, "budget": settings.column_budget.model_dump(mode="json")}
-        chosen = self.origin.workspace.for_another_model(self.origin.shared(wanted))
-        choice = columns.choose(chosen, self.plan, settings, self.log)
+        chosen, choice, wanted = self.with_columns(own)
         config = self.config(choice)
         budget = trees.budget_of(own).model_dump(mode="json")
         of = {"trees": budget, "seed": own.seed} | ({"tasks": list(only)} if only is not None else {})
@@ -228,6 +235,13 @@ class Job:
             train, validation = (model.tensors(grown, role, config) for role in ("train", "validation"))
             trees.grow(grown, train, validation, config, own, self.log, only)
         return grown, config
+
+    def with_columns(self, own: Settings) -> tuple[Workspace, ColumnChoice, dict[str, Any]]:
+        """A workspace whose columns are chosen, with one seed for all cells; the choice, and what it depends on."""
+        settings = own.model_copy(update={"seed": DATA_SEED})
+        wanted = {"columns": settings.columns, "budget": settings.column_budget.model_dump(mode="json")}
+        chosen = self.origin.workspace.for_another_model(self.origin.shared(wanted))
+        return chosen, columns.choose(chosen, self.plan, settings, self.log), wanted
 
     def config(self, choice: ColumnChoice) -> ModelConfig:
         """The network's configuration."""
@@ -249,6 +263,28 @@ class Job:
         )
         used = {name: fitted[name] for name, task in calibration.items() if task.weight < 1}
         return Scorer(replace(scorer.bundle, calibration=calibration, trees=used))
+
+    def calibrated(self, config: ModelConfig, source: str, raw: Callable[[Inputs], Arrays]) -> dict[str, Arrays]:
+        """Predictions of the rows to judge by raw outputs (task → outputs of rows), calibrated on validation rows."""
+        from ple_model.evaluation.calibration import fit_calibrator
+        from ple_model.tasks import kind_of
+
+        validation = model.tensors(self.origin.workspace, "validation", config)
+        targets = validation.targets
+        calibrators = {
+            name: fit_calibrator(
+                kind_of(config.task(name)), outputs, targets.values[name].numpy(), targets.mask[name].numpy()
+            )
+            for name, outputs in raw(validation.inputs).items()
+        }
+
+        def predict(inputs: Inputs) -> Arrays:
+            return {
+                f"{source}|{name}": kind_of(config.task(name)).in_range(calibrators[name].apply(outputs))
+                for name, outputs in raw(inputs).items()
+            }
+
+        return self.by_role(config, predict)
 
     # --- predictions --------------------------------------------------------------------------------------------
     def of_version(self, scorer: Scorer, work: Workspace) -> dict[str, Arrays]:
@@ -287,7 +323,9 @@ class Job:
         found = {}
         kinds = self.origin.about()["tasks"]
         for name, counts in load_arrays(file).items():
-            constant = arrays[f"{baselines.CONSTANT}|{name}"]
+            constant = arrays.get(f"{baselines.CONSTANT}|{name}")
+            if constant is None:  # a peer, which has no constants
+                continue
             told = kind_of(kinds[name]).own_past(counts, constant[0]) if len(constant) else counts
             assert told is not None  # only tasks with such a baseline have counts
             found[f"{baselines.OWN_PAST}|{name}"] = told.astype(np.float32)

@@ -184,6 +184,7 @@ class Store:
             "settings": _content(study.settings_of(variant, seed, self.root)),
             "run": variant.run,
             "stopping": variant.stopping,
+            **({"peer": variant.peer} if variant.peer else {}),
         }
         return CellFiles(self.root / "cells" / _digest(content))
 

@@ -14,7 +14,7 @@ from pipeline.presets import PRESETS
 from pipeline.settings import Settings
 
 Role = Literal["validation", "test", "later"]
-Run = Literal["network", "trees", "refit"]
+Run = Literal["network", "trees", "refit", "peer"]
 Stopping = Literal["holdout", "training dates"]
 OF_PRESETS = {name for preset in PRESETS.values() for name in preset}
 DATA_SEED = 7
@@ -29,10 +29,11 @@ class Variant:
     Attributes:
         name: in tables and files.
         changes: path of a setting → its value, as `changed` reads them.
-        run: what is trained: a version as a night makes it, the boosted trees alone, or a version and after it its
-            network again on every label that had matured by the origin.
+        run: what is trained: a version as a night makes it, the boosted trees alone, a version and after it its
+            network again on every label that had matured by the origin, or another model.
         stopping: rows that choose the epoch: those of the holdout's validation customers, or the same customers' rows
             at the latest training dates, which then train nothing. Calibration reads the holdout's in any case.
+        peer: with run "peer", a library or a published network (`benchmarks.studies.peers`).
         why: what the variant asks, for the report.
     """
 
@@ -40,6 +41,7 @@ class Variant:
     changes: Mapping[str, Any] = field(default_factory=dict)
     run: Run = "network"
     stopping: Stopping = "holdout"
+    peer: str = ""
     why: str = ""
 
 

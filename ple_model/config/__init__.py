@@ -116,8 +116,6 @@ class ModelConfig(NetworkConfig):
         named_once((task.name for task in self.tasks), "tasks")
         named_once((expert.name for expert in self.experts), "experts")
         check_preferences(self.tasks)
-        if self.linear.enabled and "wide" not in {expert.name for expert in self.experts}:
-            raise ValueError("linear: the term reads what the expert 'wide' reads; add that expert, or switch it off")
         kept, _ = active_relations(self.transfer.relations, self.tasks)
         topological_levels([task.name for task in self.tasks], kept)
         return self

@@ -106,8 +106,8 @@ class RepeatConfig(ClosedModel):
 
 
 class LinearTermConfig(ClosedModel):
-    """The linear term beside the towers (`ple_model.layers.linear_term`), which MODEL does not have. It reads what the
-    expert `wide` reads. rate: part of the learning rate."""
+    """The linear term beside the towers (`ple_model.layers.linear_term`), which MODEL does not have. It is built
+    where the expert `wide` is, whose encoded columns it reads. rate: part of the learning rate."""
 
     enabled: bool = False
     rate: float = Field(default=0.5, gt=0, le=1)

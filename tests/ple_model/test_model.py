@@ -231,7 +231,7 @@ SWITCHES: dict[str, Any] = {
     "tasks.negatives": {"brand_prediction": {"negatives": 6}},
     "tasks.history": {"brand_prediction": {"history": [7, -1, 2, 0]}},
     "tasks.out": {"brand_prediction": {"out": 64}},
-    "experts.order": ["raw_scale", "deepfm", "temporal"],
+    "experts.order": ["wide", "raw_scale", "deepfm", "temporal"],
     "experts.unified_hgcn.width": 48,
     "experts.unified_hgcn.balls": [10, 10],
     "experts.unified_hgcn.covisit": [],

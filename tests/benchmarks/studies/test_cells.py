@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.studies import cell, store
+from benchmarks.studies import cell, peers, store
 from benchmarks.studies.run import cells_of, run
 from benchmarks.studies.store import Judged, Store
 from benchmarks.studies.study import Variant
 from pipeline.training import baselines, columns, model
 from pipeline.training.workspace import Workspace
+from ple_model.baselines import BASELINES
 from ple_model.serving.bundle import load_bundle
 from ple_model.serving.scorer import Scorer
 from tests.benchmarks.studies.conftest import STUDY, here, make, run_cells
@@ -175,3 +177,31 @@ def test_a_training_goes_on_only_with_the_code_that_began_it(tmp_path: Path, mon
     assert not task.files.done(any_code=True)
     shutil.rmtree(task.files.folder)
     assert Store(tmp_path).origin(STUDY, str(AS_OF)).workspace.labels().height == 4 * CUSTOMERS
+
+
+@pytest.mark.parametrize("name", ["shared_bottom", "xgboost"])
+def test_a_peer_is_calibrated_on_the_same_rows(tmp_path: Path, name: str) -> None:
+    if name in peers.LIBRARIES:
+        pytest.importorskip(name)
+    study = replace(STUDY, variants=(Variant(name, run="peer", peer=name),), seeds=(1,), comparisons=())
+    make(tmp_path, study)
+    (task,) = cells_of(study, tmp_path, threads=1)
+    cell.compute(task, lambda _: None)
+    judged = Judged.load(Store(tmp_path).origin(study, str(AS_OF)).judged("test"))
+    told = task.files.load("test")
+    wanted = {"churn", "engagement", "channel"} | ({"brand_prediction"} if name not in peers.LIBRARIES else set())
+    assert set(told) == {f"peer|{task}" for task in wanted}
+    for task_name in wanted:
+        assert len(told[f"peer|{task_name}"]) == judged.mask[task_name].sum()
+    assert told["peer|churn"].std() > 0
+    np.testing.assert_allclose(told["peer|channel"].sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_names_of_published_networks_are_those_of_the_package() -> None:
+    assert set(peers.PUBLISHED) == set(BASELINES)
+
+
+def test_a_library_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(peers.PeerError, match=r"xgboost is not installed: pip install .*\[studies\]"):
+        peers.xgboost("binary", (np.zeros((2, 1)),) * 2, (np.zeros(2),) * 2, 1, 0, 1)
