@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.labels import windows
 from feature_assets.snapshots import NotEnoughCustomers, NotEnoughHistory, plan, require_customers
 from feature_assets.sources import load_tables
@@ -108,6 +109,7 @@ def test_the_data_begin_with_the_first_transaction(tmp_path: Path) -> None:
     assert late <= begin < own.covers_until
     with pytest.raises(NotEnoughHistory, match=rf"data begin on {begin}.* earliest possible as-of date is 20\d\d"):
         plan(own.covers_until, begin, windows(tables.dataset))
+    assert View(tables, begin - timedelta(days=30)).history == 1, "there are no fewer days than none"
     whole = load_tables(own).dataset.covers_from
     assert plan(own.covers_until, whole, windows(tables.dataset)).train
 
