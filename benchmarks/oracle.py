@@ -124,7 +124,7 @@ def measure(folder: Path, dates: int, seed: int, workers: int) -> list[Bound]:
     dataset = load_dataset("bank_simulation", ROOT / "data")
     dataset = dataset.model_copy(update={"covers_until": date.fromisoformat(described["until"])})
     tables = _tell("reading", lambda: load_tables(dataset, folder))
-    made = plan(dataset.covers_until, dataset.covers_from, windows(tables.dataset))
+    made = plan(dataset.covers_until, tables.dataset.covers_from, windows(tables.dataset))
     train = _spread(made.train, dates)
     classes = json.loads((folder / "oracle" / "classes.json").read_text(encoding="utf-8"))
     tested = [date.fromisoformat(day) for day in classes["dates"]]

@@ -64,7 +64,7 @@ def prepare(folder: Path, settings: Settings, as_of: date) -> tuple[search.Mater
     """Rows and tasks of a search, and its file without any trial."""
     dataset = settings.load_dataset()
     tables = load_tables(dataset, data_folder(settings, tell))
-    work, plan = Workspace(folder), material.training_plan(settings, dataset, as_of)
+    work, plan = Workspace(folder), material.training_plan(settings, tables.dataset, as_of)
     work.take_up(material.material_digest(settings, "search", as_of))
     fitting.fit(work, tables, plan, settings.seed, tell)
     training_set.build(work, tables, plan, settings.max_training_rows, tell)

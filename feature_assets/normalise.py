@@ -72,7 +72,7 @@ def _knots(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     quantiles = np.quantile(values, PROBABILITIES)
     closest = max(1e-12 * (quantiles[-1] - quantiles[0]), 1e-290)  # nearer ones are tied: their slope would overflow
     first = np.flatnonzero(np.concatenate([[True], np.diff(quantiles) > closest]))
-    last = np.append(first[1:], len(quantiles)) - 1
+    last = np.append(first, len(quantiles))[1:] - 1
     quantiles, middle = quantiles[first], (PROBABILITIES[first] + PROBABILITIES[last]) / 2
     score = ndtri(np.clip(middle, _OUTERMOST, 1 - _OUTERMOST))
     rest = len(PROBABILITIES) - len(quantiles)  # the last knot is repeated to a fixed width

@@ -17,14 +17,23 @@ from datetime import date, timedelta
 import polars as pl
 
 from feature_assets.data.shards import stable_shard
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 
 STEP = 7  # days between snapshots: weekly
 MIN_HISTORY = 56  # days of data before the first snapshot: what churn and retention look back on
 HOLDOUT_WEEKS = 2  # holdout snapshots of the task with the longest window
 
 
+MIN_CUSTOMERS = 20  # with a purchase before the last training snapshot: as many as the mixture model has clusters
+
+
 class NotEnoughHistory(ValueError):
     """The as-of date is too early: some task would have no training snapshot. Names the earliest possible date."""
+
+
+class NotEnoughCustomers(ValueError):
+    """Too few customers to fit anything on, or to hold any out. Says how many there are and what to do."""
 
 
 @dataclass(frozen=True)
@@ -127,3 +136,18 @@ def plan(
         holdout_start=start,
         gap=tuple(t for t in grid if t < start < t + window),
     )
+
+
+def require_customers(made: SnapshotPlan, tables: Tables) -> None:
+    """Refuse to train on fewer than `MIN_CUSTOMERS` customers with a purchase before the last training snapshot.
+
+    Raises:
+        NotEnoughCustomers: names their number, the day and the remedy.
+    """
+    last = made.train[-1]
+    bought = int((View(tables, last).purchases.count() > 0).sum())
+    if bought < MIN_CUSTOMERS:
+        raise NotEnoughCustomers(
+            f"{bought} customers have a purchase before {last}, the last training snapshot of as-of date {made.as_of}; "
+            f"a training needs {MIN_CUSTOMERS}. Deliver the data of more customers, or take a later as-of date."
+        )

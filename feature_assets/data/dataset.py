@@ -5,15 +5,16 @@ The tables of a delivery belong to `sources/`, the contract tables to `contract.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 import yaml
 from pydantic import Field, field_validator, model_validator
 
 from feature_assets.closed import Closed, nearest
+from feature_assets.data.local_time import day_start
 
 DEFAULT_QUARANTINE_LIMIT = 0.02  # share of a delivered table's rows that may be dropped before the night stops
 
@@ -29,7 +30,7 @@ class DatasetConfig(Closed):
         folder: where its tables are when no other folder is given; relative paths start at the YAML file.
         generator: the generator that writes a delivery when none is given (`pipeline.simulation`).
         zone: IANA zone of the shops; days, weekdays and hours are computed in it.
-        covers_from: first local day of data.
+        covers_from: first local day of data; of validated tables the day of their first transaction.
         covers_until: first local day that is no longer covered; the default as-of date.
         channels: the three values of transactions.channel, the classes of the task `channel`.
         channel_label: the commonest channel of the window, or the one with the highest lift over the population.
@@ -93,12 +94,7 @@ class DatasetConfig(Closed):
 
     def instant(self, day: date) -> datetime:
         """Local midnight of `day` as a UTC instant. Source: DATA §2."""
-        return midnight(day, self.zone)
-
-
-def midnight(day: date, zone: str) -> datetime:
-    """Local midnight of `day` in `zone` as a UTC instant."""
-    return datetime.combine(day, time(), tzinfo=ZoneInfo(zone)).astimezone(UTC)
+        return day_start(day, self.zone)
 
 
 def load_dataset(name: str, data_root: Path) -> DatasetConfig:

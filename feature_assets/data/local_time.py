@@ -1,22 +1,74 @@
-"""Local days and times of day of instants, at the price of a division a row.
+"""Local time: from instants to the days and clocks of a zone, and from a zone's days to instants. The only such place.
 
-A zone's offset is looked up once a quarter of an hour and not once a row: since 1972-01-08 no zone has changed its
-offset at any other instant.
+One policy for the hours that a change of the clock removes or doubles: **a local time stands for the first instant at
+which the zone's clocks have reached it.** A midnight that is removed is the instant of the change, one that happens
+twice is the first of both, and a day that a zone left out altogether begins and ends in one instant. From instants to
+local times nothing is ambiguous.
 """
 
 from __future__ import annotations
+
+from bisect import bisect_left
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 
 _QUARTER = 15 * 60 * 1_000_000  # microseconds
+_LONGEST_GAP = 2 * 86_400  # seconds; zones at the date line have left out a whole day
+
+
+def instant_of(local: datetime, zone: str) -> datetime:
+    """UTC instant of a naive local time, by the policy above. At both ends of the calendar, where there is no room for
+    an offset, the same time in UTC."""
+    own = ZoneInfo(zone)
+
+    def shown(at: datetime) -> datetime:
+        return at.astimezone(own).replace(tzinfo=None)
+
+    try:
+        instant = local.replace(tzinfo=own).astimezone(UTC)  # of a doubled hour the first one: Python's default
+        if shown(instant) == local:
+            return instant
+        begin = instant.replace(microsecond=0) - timedelta(seconds=_LONGEST_GAP)
+        passed = range(_LONGEST_GAP)
+        after = bisect_left(passed, True, key=lambda second: shown(begin + timedelta(seconds=second)) >= local)
+        return begin + timedelta(seconds=after)
+    except OverflowError:
+        return local.replace(tzinfo=UTC)
+
+
+def day_start(day: date, zone: str) -> datetime:
+    """Local midnight of `day` as a UTC instant."""
+    return instant_of(datetime.combine(day, time()), zone)
+
+
+def day_starts(days: pl.Series, zone: str) -> pl.Series:
+    """`day_start` of each Date [N] as Datetime in microseconds and UTC; null stays null."""
+    different = days.drop_nulls().unique()
+    starts = pl.Series([day_start(day, zone) for day in different], dtype=pl.Datetime("us", "UTC"))
+    return days.replace_strict(different, starts, default=None, return_dtype=starts.dtype)
+
+
+def local_day(at: pl.Expr, zone: str) -> pl.Expr:
+    """Local day of instants in UTC, as Date."""
+    return at.dt.convert_time_zone(zone).dt.date()
+
+
+def today(zone: str, now: datetime) -> date:
+    """Local day of an instant with a zone of its own."""
+    return now.astimezone(ZoneInfo(zone)).date()
 
 
 def local_clock(at: pl.Series, zone: str) -> tuple[np.ndarray, np.ndarray]:
     """Local day as days since 1970-01-01, and whole seconds of wall-clock time since its midnight, int32 [N] each.
 
+    At the price of a division a row: the offset is looked up once a quarter of an hour. Only the rows of a quarter of
+    an hour at whose ends it differs are looked up one by one, since some zones change at a minute past midnight.
+
     Args:
-        at: instants from 1972-01-08 on, Datetime in microseconds and UTC, without nulls.
+        at: instants, Datetime in microseconds and UTC, without nulls.
         zone: name of the local time zone.
     """
     if not len(at):
@@ -24,9 +76,17 @@ def local_clock(at: pl.Series, zone: str) -> tuple[np.ndarray, np.ndarray]:
     instant = at.to_physical().to_numpy()
     quarter = instant // _QUARTER
     first, last = int(quarter.min()), int(quarter.max())
-    starts = np.arange(first, last + 1, dtype=np.int64) * _QUARTER
-    wall = pl.Series(starts).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone).dt.replace_time_zone(None)
-    offset = wall.to_physical().to_numpy() - starts
-    seconds = (instant + offset[quarter - first]) // 1_000_000
+    offsets = _offsets(np.arange(first, last + 2, dtype=np.int64) * _QUARTER, zone)
+    offset = offsets[quarter - first]
+    changing = np.flatnonzero(offset != offsets[quarter - first + 1])
+    offset[changing] = _offsets(instant[changing], zone)
+    seconds = (instant + offset) // 1_000_000
     day = seconds // 86_400
     return day.astype(np.int32), (seconds - day * 86_400).astype(np.int32)
+
+
+def _offsets(instants: np.ndarray, zone: str) -> np.ndarray:
+    """What a zone's clocks are ahead of UTC, in microseconds: int64 [N]."""
+    at = pl.Series(instants, dtype=pl.Int64).cast(pl.Datetime("us", "UTC"))
+    wall = at.dt.convert_time_zone(zone).dt.replace_time_zone(None)
+    return wall.to_physical().to_numpy() - instants

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import dataframely as dy
 import polars as pl
@@ -17,6 +16,7 @@ import polars as pl
 from feature_assets.data.coercion import NOT_CONVERTED, coerce, require_columns
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Reference, Table
+from feature_assets.data.local_time import today
 
 Fault = tuple[pl.Series, str, str]
 """Positions of rows in the delivered frame, reason, action."""
@@ -192,7 +192,7 @@ def _times(table: Table, rows: pl.DataFrame, dataset: DatasetConfig, now: dateti
     name = f"{table.name}.{table.instant}"
     column = pl.col(table.instant)
     if rows[table.instant].dtype == pl.Date:
-        tomorrow = now.astimezone(ZoneInfo(dataset.zone)).date() + timedelta(days=1)
+        tomorrow = today(dataset.zone, now) + timedelta(days=1)
         future = column >= min(dataset.covers_until, tomorrow)
         early = column < dataset.covers_from
     else:

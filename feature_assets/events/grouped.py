@@ -8,6 +8,7 @@ import numpy as np
 
 from feature_assets.data.lines import Pairs
 from feature_assets.events.columns import Population
+from feature_assets.events.numbers import sum_at
 
 
 class Grouped:
@@ -52,7 +53,7 @@ class Grouped:
 
     def _all_sums(self, weights: np.ndarray | None) -> np.ndarray:
         pairs = len(self._pairs.owner)
-        return np.bincount(self.number, weights, minlength=pairs + 1)[:pairs].astype(np.float64, copy=False)
+        return sum_at(self.number, weights, pairs + 1)[:pairs]
 
     def sums(self, weights: np.ndarray | None = None) -> np.ndarray:
         """Sum of `weights` [M] (or count) of the purchases of each group, float64 [G]."""

@@ -1,11 +1,12 @@
 """Arithmetic that measures of events share: ratios, moments, entropies, slopes. Arrays in, arrays out.
 
-Sums are `np.bincount`, which adds one item after the other, and matrices are added column by column: the same bits in
-any shard and with any number of threads.
+Sums are `sum_at`, which adds one item after the other, and matrices are added column by column: the same bits in any
+shard and with any number of threads.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,11 +33,22 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.where(positive, part / np.where(positive, whole, 1.0), np.nan)
 
 
+def sum_at(row: np.ndarray, values: np.ndarray | None, n: int) -> np.ndarray:
+    """Sum of `values` [M] (or count, where None) at each row, float64 [n]. The only place that calls `np.bincount` with
+    weights: of no items it makes whole numbers, which cannot hold the NaN or the fraction that a caller puts there."""
+    return np.bincount(row, values, minlength=n).astype(np.float64, copy=False)
+
+
+def flat_rows(values: np.ndarray) -> np.ndarray:
+    """[n, …] as [n, K], also where n is 0: a −1 in its shape has no meaning there, and numpy refuses it."""
+    return values.reshape(len(values), math.prod(values.shape[1:]))
+
+
 def moments(row: np.ndarray, values: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean (NaN without a value) and standard deviation (NaN with fewer than two) at each row, float64 [n] each."""
-    count = np.bincount(row, minlength=n).astype(np.float64)
-    mean = ratio(np.bincount(row, values, minlength=n), count)
-    square = np.bincount(row, (values - mean[row]) ** 2, minlength=n)
+    count = sum_at(row, None, n)
+    mean = ratio(sum_at(row, values, n), count)
+    square = sum_at(row, (values - mean[row]) ** 2, n)
     return mean, np.where(count >= 2, np.sqrt(ratio(square, count)), np.nan)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.ragged import Events, Runs
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def top_by_spend(views: Sequence[View], name: str, k: int) -> list[str]:
     for view in views:
         part = view.purchases
         codes, known = part.codes(name), part.names(name)
-        sums = np.bincount(codes + 1, part.values("amount"), minlength=len(known) + 1)[1:]
+        sums = sum_at(codes + 1, part.values("amount"), len(known) + 1)[1:]
         for value, amount in zip(known, sums.tolist(), strict=True):
             if amount > 0:
                 spend[value] = spend.get(value, 0.0) + amount

@@ -1,7 +1,7 @@
 """`Events`: the events of each customer before t, and the window operations that groups share.
 
 The one ragged type of the package: purchases, money flows, sessions, statements and days are views of it. Events stand
-customer by customer, oldest first (statements account by account, and those oldest first). Sums are `np.bincount`,
+customer by customer, oldest first (statements account by account, and those oldest first). Sums are `sum_at`,
 which adds one event after the other: the same bits in any shard, order of rows or number of threads.
 """
 
@@ -17,7 +17,7 @@ import polars as pl
 from feature_assets.data.lines import NEVER
 from feature_assets.events.columns import Columns, Population
 from feature_assets.events.grouped import Grouped
-from feature_assets.events.numbers import changes, maximum, moments, ratio
+from feature_assets.events.numbers import changes, maximum, moments, ratio, sum_at
 from feature_assets.events.windows import Windows
 
 
@@ -139,15 +139,14 @@ class Events:
     def count(self, days: int | None = None) -> np.ndarray:
         """Events (of the last `days` days) of each customer, float64 [n]."""
         row = self.row if days is None else self.row[self.days_ago <= days]
-        return np.bincount(row, minlength=self.customers).astype(np.float64)
+        return sum_at(row, None, self.customers)
 
     def total(self, weights: np.ndarray, days: int | None = None) -> np.ndarray:
         """Sum of `weights` [M] (of the last `days` days) of each customer, float64 [n]."""
         if days is None:
-            return np.bincount(self.row, weights, minlength=self.customers).astype(np.float64, copy=False)
+            return sum_at(self.row, weights, self.customers)
         inside = self.days_ago <= days
-        sums = np.bincount(self.row[inside], weights[inside], minlength=self.customers)
-        return sums.astype(np.float64, copy=False)
+        return sum_at(self.row[inside], weights[inside], self.customers)
 
     def sum_of(self, name: str, days: int | None = None) -> np.ndarray:
         """Sum of a numeric column."""
@@ -191,8 +190,8 @@ class Events:
 
     def table(self, code: np.ndarray, width: int, weights: np.ndarray | None = None) -> np.ndarray:
         """Count (or sum of `weights`) by customer and `code` [M] in [0, width), float64 [n, width]."""
-        flat = np.bincount(self.row * width + code, weights, minlength=self.customers * width)
-        return flat.astype(np.float64, copy=False).reshape(self.customers, width)
+        flat = sum_at(self.row * width + code, weights, self.customers * width)
+        return flat.reshape(self.customers, width)
 
     def windows(self, days: Sequence[int]) -> Windows:
         """Sums, maxima and distinct counts over several windows at once."""
@@ -228,4 +227,4 @@ class Runs(Events):
 
     def sums(self, weights: np.ndarray) -> np.ndarray:
         """Sum of `weights` [lines] of each run, float64 [M]."""
-        return np.bincount(self.run_of_line(), weights, minlength=len(self)).astype(np.float64, copy=False)
+        return sum_at(self.run_of_line(), weights, len(self))

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from feature_assets.data.contract import PRODUCT_FAMILIES
-from feature_assets.events.numbers import changes, ratio
+from feature_assets.events.numbers import changes, ratio, sum_at
 from feature_assets.events.ragged import Events
 
 STALE = 100  # days; statements are quarterly at the rarest
@@ -49,7 +49,7 @@ class Series:
 
     def latest(self, lag: int = 0) -> np.ndarray:
         """Row of each account that was its latest one at `lag`, int64 [A]; −1 where it had none."""
-        known = np.bincount(self.account, self.events.days_ago > lag, minlength=len(self.start)).astype(np.int64)
+        known = sum_at(self.account, self.events.days_ago > lag, len(self.start)).astype(np.int64)
         return np.where(known > 0, self.start + known - 1, -1)
 
 
@@ -95,7 +95,7 @@ class Statements(Series):
         without a live account."""
         chosen, latest = self._live(lag)
         values = self.balance if values is None else values
-        sums = np.bincount(self.row[chosen], values[latest], minlength=self.events.customers)
+        sums = sum_at(self.row[chosen], values[latest], self.events.customers)
         return np.where(self.accounts(lag) > 0, sums, np.nan)
 
     def levels(self, months: int) -> list[np.ndarray]:
@@ -178,7 +178,7 @@ class Holdings(Series):
         return np.bincount(self.row[chosen], minlength=self.customers).astype(np.float64)
 
     def total(self, values: np.ndarray) -> np.ndarray:
-        return np.bincount(self.row, values, minlength=self.customers).astype(np.float64)
+        return sum_at(self.row, values, self.customers)
 
     def mean(self, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """Mean of `values` over the holdings of `chosen`, float64 [customers], NaN without one."""

@@ -43,14 +43,14 @@ class View:
         dataset: the data set's description.
         as_of: t.
         day: t in days since 1970-01-01.
-        history: days before t from which on the data set covers what happened.
+        history: days before t from which on the data set covers what happened, at least 1.
         customers: those with joined_on < t (of the shard), sorted by customer_id; one row a customer.
     """
 
     def __init__(self, tables: Tables, as_of: date, shard: tuple[int, int] | None = None) -> None:
         self._tables = tables
         self.dataset, self.as_of, self.day = tables.dataset, as_of, day_number(as_of)
-        self.history = self.day - day_number(tables.dataset.covers_from)
+        self.history = max(self.day - day_number(tables.dataset.covers_from), 1)
         everyone = tables.frames["customers"].with_row_index("row")
         known = frame_before("customers", everyone, as_of)
         if shard is not None:

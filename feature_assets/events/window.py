@@ -17,6 +17,7 @@ from feature_assets.data.lines import NEVER
 from feature_assets.data.tables import Tables
 from feature_assets.events.barrier import day_number, frame_before, frame_between, rows_between
 from feature_assets.events.columns import DESCRIBED
+from feature_assets.events.numbers import sum_at
 
 
 class Window:
@@ -108,7 +109,7 @@ class Window:
     def net_spend(self) -> np.ndarray:
         """Purchases less refunds of each customer of the data set, float64 [customers]."""
         lines, index = self._tables.transactions, self._spend()
-        return np.bincount(lines.customer[index], lines.values("amount", index), minlength=self.customers)
+        return sum_at(lines.customer[index], lines.values("amount", index), self.customers)
 
     def _spend(self) -> np.ndarray:
         lines = self._tables.transactions

@@ -1,6 +1,6 @@
 """Sums, maxima and distinct counts over several windows at once, as plain arrays.
 
-Sums are `np.bincount`, which adds one item after the other: the same bits in any shard and with any number of threads.
+Sums are `sum_at`, which adds one item after the other: the same bits in any shard and with any number of threads.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
+from feature_assets.events.numbers import sum_at
 
 
 class Windows:
@@ -33,7 +35,7 @@ class Windows:
 
     def sums(self, weights: np.ndarray | None = None) -> np.ndarray:
         """Sum of `weights` [M] (or count) of the items of each window, float64 [rows, W]."""
-        flat = np.bincount(self._cell, weights, minlength=self._shape[0] * self._shape[1]).astype(np.float64)
+        flat = sum_at(self._cell, weights, self._shape[0] * self._shape[1])
         return np.cumsum(flat.reshape(self._shape)[:, :-1], axis=1)
 
     def maxima(self, values: np.ndarray) -> np.ndarray:

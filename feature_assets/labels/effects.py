@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.events.numbers import sum_at
 from feature_assets.labels.assignments import assignments, spend_before, spend_from
 from feature_assets.labels.constants import ACTIVE_DAYS, EFFECT_DAYS
 from feature_assets.labels.context import Snapshot
@@ -72,9 +73,9 @@ def _sums(lines: pl.DataFrame, classes: list[str] | None, customers: int) -> np.
     """Net spend of each customer of the data set by class [C, K], or in total [C, 1]."""
     customer, amount = lines["customer"].to_numpy().astype(np.int64), lines["amount"].to_numpy()
     if classes is None:
-        return np.bincount(customer, amount, minlength=customers)[:, None]
+        return sum_at(customer, amount, customers)[:, None]
     width = len(classes) + 1  # the last one: no class, or another
     names = pl.col("category_l1").replace_strict(classes, range(width - 1), default=width - 1, return_dtype=pl.Int64)
     of = lines.select(names).to_series().to_numpy()
-    sums = np.bincount(customer * width + of, amount, minlength=customers * width)
+    sums = sum_at(customer * width + of, amount, customers * width)
     return sums.reshape(customers, width)[:, :-1]

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from feature_assets.data.tables import Tables
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.view import View
 from feature_assets.events.window import Window
 from feature_assets.labels.constants import ACTIVE_DAYS, FAVOURITE_DAYS, LONG_WINDOWS, TIMES
@@ -90,8 +91,8 @@ def limit_use(tables: Tables, t: date) -> pl.DataFrame:
     statements = Window(tables, t, tables.dataset.horizon_days).events("balances", ("balance", "limit"))
     stated = statements.filter(pl.col("limit") > 0)
     customer = stated["customer"].to_numpy()
-    rows = np.bincount(customer)
-    used = np.bincount(customer, weights=(stated["balance"] / stated["limit"]).to_numpy())  # in the order of the table
+    rows = sum_at(customer, None, tables.customers)
+    used = sum_at(customer, (stated["balance"] / stated["limit"]).to_numpy(), tables.customers)  # in the table's order
     who = np.flatnonzero(rows)
     return pl.DataFrame({"customer": who.astype(np.uint32), "share": used[who] / rows[who]})
 

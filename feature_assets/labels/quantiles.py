@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from feature_assets.events.numbers import sum_at
+
 KNOTS = 512
 
 
@@ -19,5 +21,5 @@ def ecdf(values: np.ndarray) -> tuple[list[float], list[float]]:
     levels = np.linspace(0.0, 1.0, KNOTS)
     quantiles = np.quantile(values, levels)
     knots, position = np.unique(quantiles, return_inverse=True)
-    mean = np.bincount(position, weights=levels) / np.bincount(position)
+    mean = sum_at(position, levels, len(knots)) / sum_at(position, None, len(knots))
     return knots.tolist(), mean.tolist()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from feature_assets.data.local_time import instant_of
 from feature_assets.simulation.config import SimulationConfig
 
 EPOCH = np.datetime64("1970-01-01", "D")
@@ -67,11 +67,10 @@ def make_calendar(config: SimulationConfig) -> Calendar:
     dates = [config.first_day + timedelta(days=k) for k in range(config.days)]
     ordinal = np.array([(d.year - dates[0].year) * 12 + d.month - dates[0].month for d in dates])
     starts = np.flatnonzero(np.diff(ordinal, prepend=-1))
-    zone = ZoneInfo(config.zone)
 
     def offsets(hour: int) -> np.ndarray:
-        local = [datetime.combine(d, time(hour), tzinfo=zone) for d in dates]
-        return np.array([int((at.replace(tzinfo=UTC) - at.astimezone(UTC)).total_seconds()) for at in local])
+        local = [datetime.combine(d, time(hour)) for d in dates]
+        return np.array([int((at.replace(tzinfo=UTC) - instant_of(at, config.zone)).total_seconds()) for at in local])
 
     return Calendar(
         days=config.days,

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from feature_assets.data.contract import CONTRACT
-from feature_assets.data.dataset import midnight
+from feature_assets.data.local_time import day_start
 from feature_assets.simulation.block import generator
 from feature_assets.simulation.config import SimulationConfig
 from feature_assets.simulation.description import Description, Part
@@ -99,7 +99,7 @@ def _before(table: str, frame: pl.DataFrame, run: Description) -> pl.DataFrame:
     if column is None:
         return frame
     if isinstance(dtype := frame[column].dtype, pl.Datetime):
-        return frame.filter(pl.col(column) < pl.lit(midnight(run.until, run.parameters.zone)).cast(dtype))
+        return frame.filter(pl.col(column) < pl.lit(day_start(run.until, run.parameters.zone)).cast(dtype))
     return frame.filter(pl.col(column) < pl.lit(run.until))
 
 

@@ -16,7 +16,8 @@ import polars as pl
 from feature_assets.data.coercion import coerce, require_columns
 from feature_assets.data.contract import conform
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.data.declaration import Table
+from feature_assets.data.declaration import INSTANT, Table
+from feature_assets.data.local_time import day_starts, local_day
 from feature_assets.data.quarantine import UNKNOWN
 from feature_assets.sources.completejourney_tables import DECLARED, NEEDED_BY
 from feature_assets.sources.delivery import Delivery
@@ -133,7 +134,7 @@ def _transactions(lines: pl.DataFrame, promotions: pl.DataFrame | None) -> pl.Da
 
 
 def _customers(lines: pl.DataFrame, demographics: pl.DataFrame | None, zone: str) -> pl.DataFrame:
-    first = pl.col("at").min().dt.convert_time_zone(zone).dt.date().alias("joined_on")
+    first = local_day(pl.col("at").min(), zone).alias("joined_on")
     customers = lines.group_by("customer_id").agg(first)
     static = [c for c in DECLARED["demographics"].types if c != "household_id"]
     if demographics is None:
@@ -166,15 +167,14 @@ def _campaign_events(frames: Frames, campaigns: pl.DataFrame, lines: pl.DataFram
     the campaign's days. Conversion: a target redeems a coupon; known by day, so its instant is that local midnight."""
 
     def midnight(column: str) -> pl.Expr:
-        local = pl.col(column).cast(pl.Datetime("us")).dt.replace_time_zone(zone)
-        return local.dt.convert_time_zone("UTC").alias("at")
+        return pl.col(column).map_batches(lambda days: day_starts(days, zone), return_dtype=INSTANT).alias("at")
 
     targets = frames["campaigns"].select(_id("household_id").alias("customer_id"), _id("campaign_id"))
     targets = targets.join(campaigns, on="campaign_id", how="inner")
     events = [targets.select("customer_id", "campaign_id", midnight("starts_on"), event=pl.lit("impression"))]
     if "coupons" in frames:
         couponed = frames["coupons"].select(_id("product_id"), _id("campaign_id")).unique()
-        day = pl.col("at").dt.convert_time_zone(zone).dt.date()
+        day = local_day(pl.col("at"), zone)
         clicks = (
             lines.lazy()
             .select("customer_id", "product_id", "at", day=day)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -16,12 +17,16 @@ import polars as pl
 from feature_assets.data.coercion import DeliveryError, require_columns
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
+from feature_assets.data.local_time import local_day
 from feature_assets.data.quarantine import Validated, validate
 from feature_assets.data.tables import Tables
 from feature_assets.sources.delivery import Delivery, Ingested
 from feature_assets.sources.files import collect
 
 Frames = Mapping[str, pl.DataFrame]
+
+QUIET_START = timedelta(days=7)
+"""From so many days without a transaction at the beginning on, a note says so."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,17 @@ class Reader(ABC):
         contract = self.to_contract(good, delivery)
         off = self.unanswerable(good, contract, dataset)
         notes += [f"task {task} is off: {reason}" for task, reason in off.items() if task not in dataset.tasks_off]
-        dataset = dataset.model_copy(update={"tasks_off": {**off, **dataset.tasks_off}})
+        first = _first_day(contract["transactions"], dataset)
+        if first >= dataset.covers_from + QUIET_START:
+            notes.append(f"the first transaction is of {first}: the data begin there, not on {dataset.covers_from}")
+        dataset = dataset.model_copy(update={"tasks_off": {**off, **dataset.tasks_off}, "covers_from": first})
         return Ingested(Tables(dataset, contract), validated, tuple(notes))
+
+
+def _first_day(transactions: pl.DataFrame, dataset: DatasetConfig) -> date:
+    """Local day of the first transaction. What the description promises before it is not known: counted as days
+    without an event, it would fill windows with zeros and training dates with nothing."""
+    return transactions.select(local_day(pl.col("at").min(), dataset.zone)).item()
 
 
 def _unusable(validated: Validated) -> str:

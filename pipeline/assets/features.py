@@ -14,12 +14,13 @@ from feature_assets import registry
 from feature_assets.build import assemble, compute_group, groups_of
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.parts import table_of
-from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup
 from feature_assets.state import FeatureState
 from pipeline.assets.common import FEATURES, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.reports.describe import frame_metadata, markdown
+from pipeline.reports.drawing import Drawing, drawn_spec
+from pipeline.reports.feature_plots import PICTURES
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import Tracking
 
@@ -76,6 +77,7 @@ def _group_asset(
 ) -> dg.AssetsDefinition:
     meanings = {column.name: f"{column.meaning} [{column.unit}, {column.window}]" for column in group.columns}
     meanings |= {side.name: side.meaning for side in group.side_inputs}
+    draw = PICTURES.get(group.name)
 
     @dg.asset(
         key=group_key(group.name),
@@ -83,42 +85,38 @@ def _group_asset(
         description=f"{group.description}. One row a customer known at the as-of date, natural units. {dataset.notice}",
         deps=[state_in_use, *(table_key(table) for table in CONTRACT_TABLES if table in _tables_of(group))],
         ins={f"needs_{name}": dg.AssetIn(group_key(name)) for name in group.needs},
+        check_specs=[] if draw is None else [drawn_spec(group_key(group.name))],
         metadata={"columns": len(group.columns), "side inputs": ", ".join(s.name for s in group.side_inputs) or "none"},
         **asset_options(FEATURES, "polars", "parquet"),
     )
     def compute(
         context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking, **upstream: pl.DataFrame
-    ) -> dg.Output[pl.DataFrame]:
+    ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
         version, state = champion_state(tracking)
-        view = lake.view(context.partition_key)
+        view, drawing = lake.view(context.partition_key), Drawing(context.log.warning)
         if group.name not in groups_of(state):
             why = f"the data set has no {', '.join(s for s in group.sources if not view.has(s)) or 'source'} for it"
-            return dg.Output(view.customers.select("customer_id"), metadata={"absent": why})
+            yield dg.Output(view.customers.select("customer_id"), metadata={"absent": why})
+            if draw is not None:
+                yield drawing.check()
+            return
         outputs = {name.removeprefix("needs_"): frame for name, frame in upstream.items()}
         frame = compute_group(group.name, view, state, outputs)
-        return dg.Output(
+        picture = {} if draw is None else drawing.figure("picture", lambda: draw(view, state, frame, outputs))
+        yield dg.Output(
             frame,
             metadata={
                 **frame_metadata(frame, meanings),
-                **_picture(group.name, view, state, frame, outputs),
+                **picture,
                 "state version": state.version,
                 "fitted with model version": version,
-                "missing share by column": markdown(_missing(frame), rows=20),
+                **drawing.table("missing share by column", lambda: _missing(frame), rows=20),
             },
         )
+        if draw is not None:
+            yield drawing.check()
 
     return compute
-
-
-def _picture(
-    group: str, view: View, state: FeatureState, frame: pl.DataFrame, outputs: dict[str, pl.DataFrame]
-) -> dict[str, dg.MarkdownMetadataValue]:
-    """The group's picture, if it has one."""
-    from pipeline.reports import feature_plots
-    from pipeline.reports.plots import as_markdown
-
-    draw = feature_plots.PICTURES.get(group)
-    return {} if draw is None else {"picture": as_markdown(draw(view, state, frame, outputs), group)}
 
 
 def _tables_of(group: FeatureGroup) -> set[str]:

@@ -5,6 +5,7 @@ Both jobs materialise these assets; a delivery that is validated already is look
 
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -18,6 +19,7 @@ from feature_assets.sources import read_delivery
 from pipeline import deliveries
 from pipeline.assets.common import INGESTION, asset_options, checked
 from pipeline.reports.describe import frame_metadata, markdown
+from pipeline.reports.drawing import Drawing
 from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
 from pipeline.settings import Settings
@@ -87,8 +89,9 @@ def ingestion_assets(
         publish_json({"digest": digest, "files": files}, lake.partition("tables", as_of) / "delivery.json")
         for note in verdict["notes"]:
             context.log.warning(note)
+        drawing, tables = Drawing(context.log.warning), lake.tables(as_of)
         for name in CONTRACT:
-            facts = _table_facts(lake.tables(as_of), name, date.fromisoformat(as_of))
+            facts = drawing.facts(name, partial(_table_facts, tables, name, date.fromisoformat(as_of)))
             yield dg.MaterializeResult(asset_key=table_key(name), metadata={**facts, "delivery": digest})
         yield dg.MaterializeResult(
             asset_key=QUARANTINE,

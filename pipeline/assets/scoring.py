@@ -11,7 +11,8 @@ from feature_assets.data.dataset import DatasetConfig
 from feature_assets.labels import eligible
 from pipeline.assets.common import SCORING, asset_options, checked
 from pipeline.assets.features import MATRIX, STATE_IN_USE, STATE_VERSION, champion_state
-from pipeline.reports.describe import frame_metadata, markdown
+from pipeline.reports.describe import frame_metadata
+from pipeline.reports.drawing import Drawing
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
 from pipeline.scores import distribution, find_problems, score_matrix, score_meanings, top_lists, with_eligibility
@@ -58,6 +59,7 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
         if problems:
             raise dg.Failure("scores are not published: " + "; ".join(problems), allow_retries=False)
         frame = _keep_equal_rows(frame, lake, context.partition_key)
+        drawing = Drawing(context.log.warning)
         version = {"model version": champion.version, "trained as of": champion.as_of.isoformat()}
         context.log_event(  # the lineage shows the version in use although this night trains nothing
             dg.AssetObservation(
@@ -74,8 +76,8 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
                 **version,
                 "mlflow run": champion.run_id,
                 "hindsight": hindsight,
-                "distribution over eligible customers": markdown(distribution(frame, names)),
-                "highest predictions of eligible customers": markdown(top_lists(frame, names)),
+                **drawing.table("distribution over eligible customers", lambda: distribution(frame, names)),
+                **drawing.table("highest predictions of eligible customers", lambda: top_lists(frame, names)),
                 "notice": dataset.notice,
             },
         )

@@ -13,11 +13,13 @@ import dagster as dg
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.snapshots import require_customers
 from pipeline.assets.common import TRAINING, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.assets.training_metadata import evaluation_metadata, parts_check, refit_metadata, training_metadata
 from pipeline.plugins import load_plugins
 from pipeline.reports.describe import markdown
+from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import CHAMPION, Tracking
 from pipeline.settings import Settings
@@ -65,7 +67,9 @@ def decision(context: Context, lake: Lake, tracking: Tracking, settings: GivenSe
         raise dg.Failure(f"no training for {context.partition_key}: {made.reason}", allow_retries=False)
     reason = made.reason if made.due else f"asked for, though not due: {made.reason}"
     context.log.info(f"training: {reason}")
-    plan = material.training_plan(settings, lake.tables(context.partition_key).dataset, day_of(context))
+    tables = lake.tables(context.partition_key)
+    plan = material.training_plan(settings, tables.dataset, day_of(context))
+    require_customers(plan, tables)
     workspace(context, lake).save_decision(made)
     return dg.MaterializeResult(
         metadata={
@@ -135,28 +139,28 @@ def train_model(
     plan = material.training_plan(settings, dataset, day_of(context))
     tags = {"dagster_run_id": context.run_id, "dataset": dataset.name}
     run_id = log.open_run(work, tracking, day_of(context), tags)
-    phase1 = settings.training.phase1_epochs
+    phase1, drawing = settings.training.phase1_epochs, Drawing(context.log.warning)
     result, parts = model.train(
         work,
         plan,
         dataset,
         settings,
-        on_epoch=lambda report: log.log_epoch(tracking, run_id, report, phase1),
+        on_epoch=lambda report: log.log_epoch(tracking, run_id, report, phase1, drawing),
         log=context.log.info,
     )
     state = work.state()
     choice = ColumnChoice.from_dict(work.columns())
     network = model.model_config(settings, state, work.label_state(), plan, choice).to_dict()
     parameters = log.parameters_of(settings, network, plan, dataset, state.version)
-    log.log_training(work, tracking, run_id, result, parameters, dataset, phase1)
+    log.log_training(work, tracking, run_id, result, parameters, dataset, phase1, drawing)
     rows = work.labels().filter(pl.col("role") == "train").height
     yield dg.MaterializeResult(
         metadata={
-            **training_metadata(result, rows),
+            **training_metadata(result, rows, drawing),
             "predicted by": markdown(pl.DataFrame(model.predicted_by(work.bundle)), rows=100),
             "mlflow run": run_id,
         },
-        check_results=[parts_check(parts)],
+        check_results=[parts_check(parts), drawing.check()],
     )
 
 
@@ -164,9 +168,11 @@ def evaluation(context: Context, lake: Lake, tracking: Tracking, settings: Given
     """Compare the candidate with its baselines on test rows."""
     work = workspace(context, lake)
     result = evaluate(work, lake.tables(context.partition_key), settings, context.log.info)
-    log.log_evaluation(result, tracking, log.open_run(work, tracking, day_of(context), {}))
+    drawing = Drawing(context.log.warning)
+    log.log_evaluation(result, tracking, log.open_run(work, tracking, day_of(context), {}), drawing)
     return dg.MaterializeResult(
-        metadata={**evaluation_metadata(result), "boosting budget": trees.budget_of(settings).to_dict()}
+        metadata={**evaluation_metadata(result, drawing), "boosting budget": trees.budget_of(settings).to_dict()},
+        check_results=[drawing.check()],
     )
 
 
@@ -271,7 +277,10 @@ STEPS: Sequence[Step] = (
         "PLE-Cluster-adaTT and boosted trees, fitted on the training snapshots, blended and calibrated on validation "
         "customers.",
         ("pytorch", "lightgbm"),
-        {"pool": "gpu", "check_specs": [dg.AssetCheckSpec("every_part_learns", asset=key("model"))]},
+        {
+            "pool": "gpu",
+            "check_specs": [dg.AssetCheckSpec("every_part_learns", asset=key("model")), drawn_spec(key("model"))],
+        },
     ),
     Step(
         "evaluation",
@@ -279,6 +288,7 @@ STEPS: Sequence[Step] = (
         "The calibrated model, its network alone, its trees alone and a constant on the same test rows, which are "
         "later than every training label.",
         ("lightgbm", "pytorch"),
+        {"check_specs": [drawn_spec(key("evaluation"))]},
     ),
     Step(
         "refit",

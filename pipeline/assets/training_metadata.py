@@ -8,6 +8,7 @@ import polars as pl
 
 from pipeline.reports import plots
 from pipeline.reports.describe import markdown
+from pipeline.reports.drawing import Drawing
 from pipeline.training.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ple_model.training.trainer import FitResult
 
 
-def training_metadata(result: "FitResult", rows: int) -> dict[str, Any]:
+def training_metadata(result: "FitResult", rows: int, drawing: Drawing) -> dict[str, Any]:
     """Best epoch, speed, device, learning curve and task transfer of a fit on so many training rows."""
     phase, epoch = result.resumed_from or (0, 0)
     return {
@@ -25,10 +26,10 @@ def training_metadata(result: "FitResult", rows: int) -> dict[str, Any]:
         "stopped by": ", ".join(f"phase {phase}: {why}" for phase, why in result.stopped_by.items()),
         "resumed after": f"epoch {epoch} of phase {phase}" if result.resumed_from else "not resumed",
         "rows": rows,
-        "rows per second": round(max(report.rows_per_second for report in result.history)),
+        "rows per second": round(max((report.rows_per_second for report in result.history), default=0)),
         "device": f"{result.device}, {result.precision}",
-        "validation score by epoch": plots.as_markdown(plots.learning_curve(result.history)),
-        **_transfer(result),
+        **drawing.figure("validation score by epoch", lambda: plots.learning_curve(result.history)),
+        **_transfer(result, drawing),
     }
 
 
@@ -40,20 +41,20 @@ def refit_metadata(result: "FitResult", rows: int) -> dict[str, Any]:
         "epochs of": "the evaluation fit, task by task; no validation row takes part",
         "resumed after": f"epoch {epoch} of phase {phase}" if result.resumed_from else "not resumed",
         "rows": rows,
-        "rows per second": round(max(report.rows_per_second for report in result.history)),
+        "rows per second": round(max((report.rows_per_second for report in result.history), default=0)),
         "seconds of the network": round(sum(report.seconds for report in result.history)),
         "device": f"{result.device}, {result.precision}",
     }
 
 
-def _transfer(result: "FitResult") -> dict[str, Any]:
+def _transfer(result: "FitResult", drawing: Drawing) -> dict[str, Any]:
     """Picture and conflicts of adaTT at the end of phase 1, where it is on."""
     reports = [report.adatt for report in result.history if report.adatt is not None]
     if not reports:
         return {}
     conflicts = [f"{task}: {', '.join(others)}" for task, others in reports[-1]["conflicts"].items()]
     return {
-        "adaTT": plots.as_markdown(plots.transfer_heatmaps(reports[-1])),
+        **drawing.figure("adaTT", lambda: plots.transfer_heatmaps(reports[-1])),
         "tasks in conflict": "; ".join(conflicts) or "none",
     }
 
@@ -135,7 +136,7 @@ def reason_table(evaluation: Evaluation, shown: int = 5) -> pl.DataFrame:
     return pl.DataFrame(list(tasks.values()))
 
 
-def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
+def evaluation_metadata(evaluation: Evaluation, drawing: Drawing) -> dict[str, Any]:
     """The comparison with the baselines, reliability, totals in natural units, gates, uncertainty, inputs, reasons and
     concepts, as far as they are there."""
     shown: dict[str, Any] = {
@@ -143,22 +144,24 @@ def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
         "comparison": markdown(pl.DataFrame(evaluation.table)),
         "verdict": dg.MetadataValue.md(evaluation.summary()),
         "all metrics": markdown(pl.DataFrame(evaluation.metrics, infer_schema_length=None), rows=500),
-        "reliability": plots.as_markdown(plots.reliability(evaluation.reliability)),
-        "gates": plots.as_markdown(plots.gate_heatmap(evaluation.gates)),
+        **drawing.figure("reliability", lambda: plots.reliability(evaluation.reliability)),
+        **drawing.figure("gates", lambda: plots.gate_heatmap(evaluation.gates)),
     }
     if evaluation.uncertainty:
-        shown["uncertainty"] = markdown(uncertainty_table(evaluation.uncertainty))
+        shown |= drawing.table("uncertainty", lambda: uncertainty_table(evaluation.uncertainty))
     if curves := plots.published(evaluation.uncertainty):
-        shown["risk and coverage"] = plots.as_markdown(plots.risk_coverage(curves))
+        shown |= drawing.figure("risk and coverage", lambda: plots.risk_coverage(curves))
     if evaluation.totals:
         shown["totals in natural units"] = markdown(pl.DataFrame(evaluation.totals, infer_schema_length=None))
-    shown |= {f"by {by}": markdown(frame) for by, frame in group_tables(evaluation).items()}
+    shown |= drawing.facts(
+        "by group", lambda: {f"by {by}": markdown(frame) for by, frame in group_tables(evaluation).items()}
+    )
     if evaluation.experts:
-        shown["experts by segment and cluster"] = plots.as_markdown(plots.expert_heatmap(evaluation.experts))
+        shown |= drawing.figure("experts by segment and cluster", lambda: plots.expert_heatmap(evaluation.experts))
     if evaluation.reasons:
-        shown["columns that move each task"] = markdown(reason_table(evaluation), rows=500)
+        shown |= drawing.table("columns that move each task", lambda: reason_table(evaluation), rows=500)
     if evaluation.inputs:
-        shown["inputs"] = plots.as_markdown(plots.input_heatmap(evaluation.inputs))
+        shown |= drawing.figure("inputs", lambda: plots.input_heatmap(evaluation.inputs))
     if evaluation.concepts:
         shown |= {"concepts": markdown(pl.DataFrame(evaluation.concepts)), **evaluation.concept_statistics}
     return shown

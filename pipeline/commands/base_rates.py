@@ -23,7 +23,8 @@ def base_rates(as_of: str | None, data_dir: Path | None) -> None:
     day = covered_day(settings, as_of)
     dataset = settings.load_dataset()
     tables = load_tables(dataset, data_folder(settings, lambda text: click.echo(text, err=True)))
-    fitted = labels.fit_labels(tables, plan(dataset.covers_until, dataset.covers_from, labels.windows(tables.dataset)))
+    known = tables.dataset
+    fitted = labels.fit_labels(tables, plan(known.covers_until, known.covers_from, labels.windows(known)))
     rows = labels.compute_labels(tables, day, fitted, known_until=dataset.covers_until)
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=60, tbl_hide_dataframe_shape=True):
         click.echo(f"{rows.height:,} customers known at {day}")

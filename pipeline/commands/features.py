@@ -73,7 +73,7 @@ def _check(name: str | None, data_dir: Path | None, customers: int, as_of: date 
     from feature_assets.data.coercion import DeliveryError
     from feature_assets.events.view import View
     from feature_assets.labels import windows
-    from feature_assets.snapshots import NotEnoughHistory, plan
+    from feature_assets.snapshots import plan, require_customers
     from feature_assets.sources import load_tables
     from pipeline.deliveries import data_folder
 
@@ -84,10 +84,11 @@ def _check(name: str | None, data_dir: Path | None, customers: int, as_of: date 
         dataset = settings.load_dataset()
         tables = load_tables(dataset, data_folder(settings, say))
         day = as_of or dataset.covers_until
-        train = plan(day, dataset.covers_from, windows(tables.dataset)).train
-    except (DeliveryError, NotEnoughHistory, OSError, ValueError) as error:
+        made = plan(day, tables.dataset.covers_from, windows(tables.dataset))
+        require_customers(made, tables)
+    except (DeliveryError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
-    state = fit_state(tables, train, settings.seed, progress=lambda group: say(f"fitting {group}"))
+    state = fit_state(tables, made.train, settings.seed, progress=lambda group: say(f"fitting {group}"))
     report = check(View(tables, day), state, say)
     click.echo(f"{dataset.title}\n{dataset.notice}\n")
     ranges = ", ".join(f"{name} {first}–{end - 1}" for name, (first, end) in registry.ranges().items())

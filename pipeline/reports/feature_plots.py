@@ -9,7 +9,7 @@ import polars as pl
 from feature_assets import normalise
 from feature_assets.events.view import View
 from feature_assets.state import FeatureState
-from pipeline.reports.plots import new_figure
+from pipeline.reports.plots import new_figure, nothing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,15 +44,14 @@ def persistence(side: str) -> Picture:
 
     def draw(view: View, state: FeatureState, frame: pl.DataFrame, needs: Mapping[str, pl.DataFrame]) -> "Figure":
         del view, state, needs
-        given = frame.filter(pl.col(side).is_not_null())
+        given = frame.filter(pl.col(side).is_not_null() & pl.col(f"{side}_mask").list.any())
+        if given.is_empty():
+            return nothing("nobody has enough events for a diagram")
         mask = given[f"{side}_mask"].explode().to_numpy().reshape(given.height, -1).astype(bool)
         pairs = given[side].explode().to_numpy().reshape(given.height, -1, 3)
         length = np.where(mask, pairs[:, :, 1] - pairs[:, :, 0], 0.0)
         loops = (length * (pairs[:, :, 2] == 1)).sum(axis=1)
         figure, (left, right) = new_figure(9, 4.2, 1, 2)
-        if not mask.any():
-            left.set_title("nobody has enough events for a diagram")
-            return figure
         chosen = int(loops.argmax())
         _diagram(left, pairs[chosen][mask[chosen]], size=22)
         left.set_title(f"customer {given['customer_id'][chosen]}, most persistent loops", fontsize=9)
@@ -81,6 +80,8 @@ def cluster_profile(
 ) -> "Figure":
     """Posterior-weighted mean of scaled columns (columns of the picture) in each cluster (rows), with its share."""
     del view
+    if frame.is_empty():
+        return nothing("there is no customer yet")
     posterior = frame["cluster_probs"].explode().to_numpy().reshape(frame.height, -1).astype(np.float64)
     scaled = [normalise.apply(state.groups["normalise"], f).drop("customer_id") for f in needs.values()]
     columns = pl.concat(scaled, how="horizontal")
@@ -108,7 +109,9 @@ def poincare_disks(view: View, state: FeatureState, frame: pl.DataFrame, needs: 
 
     fitted = state.groups["poincare"]
     trees = {name: disk(fitted, name) for name in TREES if f"{name}_points" in fitted.arrays}
-    figure, axes = new_figure(5.2 * max(len(trees), 1), 5.2, 1, max(len(trees), 1))
+    if not trees:
+        return nothing("no tree of categories was fitted")
+    figure, axes = new_figure(5.2 * len(trees), 5.2, 1, len(trees))
     for axis, (name, nodes) in zip(axes, trees.items(), strict=False):
         place = {node: (x, y) for node, x, y in nodes.select("node", "x", "y").iter_rows()}
         angle = np.linspace(0, 2 * np.pi, 200)
@@ -139,10 +142,9 @@ def state_paths(view: View, state: FeatureState, frame: pl.DataFrame, needs: Map
     changed = (pl.col("hmm_summary__change_rate") > 0) & (pl.col("hmm_summary__dominant_duration") >= 90)
     some = frame.filter(entropy.is_not_null() & changed)
     some = some if some.height else frame.filter(entropy.is_not_null())
-    figure, axes = new_figure(9, 2.1 * len(MODES), len(MODES), 1)
     if some.is_empty():
-        axes[0].set_title("nobody has a step yet")
-        return figure
+        return nothing("nobody has a step yet")
+    figure, axes = new_figure(9, 2.1 * len(MODES), len(MODES), 1)
     customer = some.sort(entropy, "customer_id", descending=[True, False])["customer_id"][0]
     for axis, mode in zip(axes, MODES, strict=True):
         path = state_path(view, state.groups["hmm_summary"], customer, mode.name)

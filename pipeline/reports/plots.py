@@ -39,6 +39,14 @@ def as_markdown(figure: "Figure", title: str = "figure") -> dg.MarkdownMetadataV
     return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})")
 
 
+def nothing(why: str) -> "Figure":
+    """A figure that says why there is nothing to see."""
+    figure, (axis,) = new_figure(5, 0.8)
+    axis.axis("off")
+    axis.set_title(why, fontsize=9)
+    return figure
+
+
 def learning_curve(history: "Sequence[EpochReport]") -> "Figure":
     """Validation score (mean skill over a constant) and training loss by epoch; the line marks phase 2."""
     figure, (left, right) = new_figure(9, 3.2, 1, 2)
@@ -68,8 +76,11 @@ def reliability(bins: Mapping[str, Sequence[Sequence[float]]]) -> "Figure":
 
     For a multiclass task: the probability of the most likely class, and whether it was right.
     """
+    bins = {task: points for task, points in bins.items() if len(points)}
+    if not bins:
+        return nothing("no task has a test row with a label")
     columns = 4
-    rows = max(1, -(-len(bins) // columns))
+    rows = -(-len(bins) // columns)
     figure, axes = new_figure(columns * 2.6, rows * 2.5, rows, columns)
     figure.suptitle("reliability on test rows: observed against predicted")
     for axis, (task, points) in zip(axes, bins.items(), strict=False):
@@ -93,8 +104,11 @@ def published(uncertainty: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping
 def risk_coverage(by_task: Mapping[str, Mapping[str, Any]]) -> "Figure":
     """Mean error of the most certain rows against the share of rows kept, on test rows; dashed, an order that knows
     nothing. Bars: mean error by quarter of u. `by_task`: as `published` gives it."""
+    by_task = {task: told for task, told in by_task.items() if len(told["curve"]) and len(told["error"])}
+    if not by_task:
+        return nothing("no task has an uncertainty that ranks its errors")
     columns = 4
-    rows = max(1, -(-len(by_task) // columns))
+    rows = -(-len(by_task) // columns)
     figure, axes = new_figure(columns * 2.6, rows * 2.5, rows, columns)
     figure.suptitle("risk and coverage on test rows; bars: mean error by quarter of u")
     for axis, (task, told) in zip(axes, by_task.items(), strict=False):
@@ -116,6 +130,8 @@ def gate_heatmap(gates: Mapping[str, Mapping[str, float]]) -> "Figure":
     """Mean gate weight of each expert (columns) for each task (rows)."""
     tasks = list(gates)
     experts = list(next(iter(gates.values()))) if gates else []
+    if not experts:
+        return nothing("no gate weighed an expert")
     values = np.array([[gates[task][expert] for expert in experts] for task in tasks])
     figure, (axis,) = new_figure(1.8 + 1.1 * len(experts), 1.2 + 0.3 * len(tasks))
     image = axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
@@ -133,6 +149,8 @@ def gate_heatmap(gates: Mapping[str, Mapping[str, float]]) -> "Figure":
 def expert_heatmap(shares: Sequence[Mapping[str, Any]]) -> "Figure":
     """Mean gate weight of each expert (columns) for each task and group of customers (rows): all, then by segment."""
     rows = [row for row in shares if row["by"] != "cluster"]
+    if not rows:
+        return nothing("no gate weighed an expert")
     experts = [name for name in rows[0] if name not in ("task", "by", "group", "rows")]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     groups = list(dict.fromkeys(row["group"] for row in rows))
@@ -157,6 +175,8 @@ def input_heatmap(importance: Sequence[Mapping[str, Any]]) -> "Figure":
     standard errors of 0 are grey."""
     from matplotlib.colors import SymLogNorm
 
+    if not importance:
+        return nothing("no input was shuffled")
     inputs = list(dict.fromkeys(row["input"] for row in importance))
     tasks = list(dict.fromkeys(row["task"] for row in importance))
     by_cell = {(row["input"], row["task"]): row for row in importance}

@@ -1,7 +1,7 @@
 """A training in MLflow: its run, its epochs, parameters, data digests, evaluation and figures."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import polars as pl
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.snapshots import SnapshotPlan
 from pipeline.reports import plots
+from pipeline.reports.drawing import Drawing
 from pipeline.resources.tracking import Tracking
 from pipeline.settings import Settings
 from pipeline.training.evaluation import MODEL, Evaluation
@@ -18,6 +19,8 @@ from pipeline.training.training_set import ROLES
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ple_model.training.report import EpochReport
     from ple_model.training.trainer import FitResult
 
@@ -35,7 +38,7 @@ def open_run(workspace: Workspace, tracking: Tracking, as_of: date, tags: Mappin
     return run_id
 
 
-def log_epoch(tracking: Tracking, run_id: str, report: "EpochReport", phase1_epochs: int) -> None:
+def log_epoch(tracking: Tracking, run_id: str, report: "EpochReport", phase1_epochs: int, drawing: Drawing) -> None:
     """One epoch's losses, skills, weights and gates; steps count on through both phases."""
     step = report.epoch + (phase1_epochs if report.phase == 2 else 0)
     values: dict[str, float | None] = {
@@ -61,8 +64,8 @@ def log_epoch(tracking: Tracking, run_id: str, report: "EpochReport", phase1_epo
             "adatt/correlation_of_spaces": report.adatt["correlation"],
             "adatt/pairs_in_conflict": sum(len(others) for others in report.adatt["conflicts"].values()),
         }
-        picture = plots.transfer_heatmaps(report.adatt)
-        tracking.log_figures(run_id, {f"plots/adatt_epoch_{step:02d}.png": picture})
+        adatt = report.adatt
+        _log_figure(tracking, run_id, f"adatt_epoch_{step:02d}", lambda: plots.transfer_heatmaps(adatt), drawing)
     tracking.log_metrics(run_id, values, step)
 
 
@@ -74,15 +77,22 @@ def log_training(
     parameters: Mapping[str, Any],
     dataset: DatasetConfig,
     phase1_epochs: int,
+    drawing: Drawing,
 ) -> None:
     """Parameters, every epoch (those before an interruption too), digests of the data, the learning curve."""
     for report in result.history:
-        log_epoch(tracking, run_id, report, phase1_epochs)
+        log_epoch(tracking, run_id, report, phase1_epochs, drawing)
     tracking.log_params(run_id, parameters)
     rows = workspace.labels()
     for role in ROLES:
         log_labels(workspace, tracking, run_id, rows, dataset, role)
-    tracking.log_figures(run_id, {"plots/learning_curve.png": plots.learning_curve(result.history)})
+    _log_figure(tracking, run_id, "learning_curve", lambda: plots.learning_curve(result.history), drawing)
+
+
+def _log_figure(tracking: Tracking, run_id: str, name: str, draw: "Callable[[], Figure]", drawing: Drawing) -> None:
+    """A figure as the artifact `plots/<name>.png`, if it can be drawn."""
+    path = f"plots/{name}.png"
+    drawing.attempt(path, lambda: tracking.log_figures(run_id, {path: draw()}))
 
 
 def log_labels(
@@ -115,7 +125,7 @@ def parameters_of(
     }
 
 
-def log_evaluation(evaluation: Evaluation, tracking: Tracking, run_id: str) -> None:
+def log_evaluation(evaluation: Evaluation, tracking: Tracking, run_id: str, drawing: Drawing) -> None:
     """Metrics of the model and the baselines, the evaluation as JSON, and its figures."""
     values = {}
     for row in evaluation.metrics:
@@ -125,15 +135,16 @@ def log_evaluation(evaluation: Evaluation, tracking: Tracking, run_id: str) -> N
     values |= {f"test/{row['task']}/total_predicted_over_observed": row["ratio"] for row in evaluation.totals}
     tracking.log_metrics(run_id, values)
     tracking.log_json(run_id, asdict(evaluation), "evaluation.json")
-    figures = {
-        "plots/calibration.png": plots.reliability(evaluation.reliability),
-        "plots/gates.png": plots.gate_heatmap(evaluation.gates),
+    figures: dict[str, Callable[[], Figure]] = {
+        "calibration": lambda: plots.reliability(evaluation.reliability),
+        "gates": lambda: plots.gate_heatmap(evaluation.gates),
     }
     if curves := plots.published(evaluation.uncertainty):
-        figures["plots/risk_coverage.png"] = plots.risk_coverage(curves)
+        figures["risk_coverage"] = lambda: plots.risk_coverage(curves)
     if evaluation.inputs:
-        figures["plots/inputs.png"] = plots.input_heatmap(evaluation.inputs)
-    tracking.log_figures(run_id, figures)
+        figures["inputs"] = lambda: plots.input_heatmap(evaluation.inputs)
+    for name, draw in figures.items():
+        _log_figure(tracking, run_id, name, draw, drawing)
 
 
 def flatten(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:

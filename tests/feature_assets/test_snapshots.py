@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import itertools
 from datetime import date, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.dataset import DatasetConfig, load_dataset
+from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
 from feature_assets.labels import windows
-from feature_assets.snapshots import NotEnoughHistory, plan
+from feature_assets.snapshots import NotEnoughCustomers, NotEnoughHistory, plan, require_customers
+from feature_assets.sources import load_tables
+from tests.conftest import DATA_ROOT
+from tests.deliveries import shop, synthetic
+from tests.deliveries.makers import altered, write
 
 START = date(2017, 1, 1)
 WINDOWS = {"churn": 28, "ctr": 56, "ltv": 84}
@@ -89,3 +96,35 @@ def test_too_early_a_date_names_the_earliest() -> None:
     with pytest.raises(NotEnoughHistory, match=r"2017-03-01 is too early .* 2017-08-20\.$"):
         plan(date(2017, 3, 1), START, WINDOWS)
     assert plan(date(2017, 11, 1), START, WINDOWS).train[-1] <= date(2017, 8, 2)
+
+
+def test_the_data_begin_with_the_first_transaction(tmp_path: Path) -> None:
+    """A description may promise earlier days than were delivered: three weeks of data are three weeks."""
+    own = load_dataset(str(shop.describe(tmp_path)), DATA_ROOT)
+    late = own.covers_until - timedelta(days=21)
+    recent = altered(shop.tables(), "transactions", lambda lines: lines.filter(pl.col("at").dt.date() >= late))
+    folder = write(recent, tmp_path / "recent")
+    tables = load_tables(own, folder)
+    begin = tables.dataset.covers_from
+    assert late <= begin < own.covers_until
+    with pytest.raises(NotEnoughHistory, match=rf"data begin on {begin}.* earliest possible as-of date is 20\d\d"):
+        plan(own.covers_until, begin, windows(tables.dataset))
+    assert View(tables, begin - timedelta(days=30)).history == 1, "there are no fewer days than none"
+    whole = load_tables(own).dataset.covers_from
+    assert plan(own.covers_until, whole, windows(tables.dataset)).train
+
+
+@pytest.mark.parametrize(("customers", "enough"), [(5, False), (20, False), (21, True)])
+def test_too_few_customers_say_what_to_do(customers: int, enough: bool) -> None:
+    """Of the synthetic customers the first one has bought nothing."""
+    made = synthetic.tables()
+    ids = made.frames["customers"]["customer_id"][:customers].to_list()
+    lines = made.frames["transactions"].filter(pl.col("customer_id").is_in(ids))
+    tables = Tables(made.dataset, {**made.frames, "transactions": lines})
+    planned = plan(synthetic.AS_OF, synthetic.FIRST, {"churn": 14}, min_history=28)
+    bought = tables.frames["transactions"].filter(pl.col("kind") == "purchase")["customer_id"].n_unique()
+    if enough:
+        require_customers(planned, tables)
+    else:
+        with pytest.raises(NotEnoughCustomers, match=rf"^{bought} customers have .* needs 20\. Deliver the data of"):
+            require_customers(planned, tables)

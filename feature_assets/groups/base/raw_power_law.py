@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from feature_assets.events.numbers import maximum
+from feature_assets.events.numbers import flat_rows, maximum, sum_at
 from feature_assets.events.purchases import top_by_spend
 from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
@@ -149,7 +149,7 @@ def _by_rank(part: Events, name: str, vocabulary: Sequence[str], width: int, day
     cells = Windows(part.row[known] * width + rank[known], part.days_ago[known], part.customers * width, days)
     sums = cells.sums(part.values("amount")[known]).reshape(part.customers, width, len(days))
     sums[:, len(vocabulary) :] = np.nan
-    return sums.reshape(part.customers, -1)
+    return flat_rows(sums)
 
 
 def _extremes(part: Events) -> np.ndarray:
@@ -157,7 +157,7 @@ def _extremes(part: Events) -> np.ndarray:
     amount = part.values("amount")
     recent = part.days_ago <= 56
     baskets = part.group("basket_id")
-    any_recent = np.bincount(part.row, recent, minlength=part.customers) > 0
+    any_recent = sum_at(part.row, recent, part.customers) > 0
     any_line = np.bincount(part.row, minlength=part.customers) > 0
 
     def largest(name: str) -> np.ndarray:
@@ -165,7 +165,7 @@ def _extremes(part: Events) -> np.ndarray:
 
     merchant_recent = part.group("merchant_id").largest(np.where(recent, amount, 0.0))
     merchant_max = largest("merchant_id")
-    total = np.bincount(part.row, amount, minlength=part.customers)
+    total = sum_at(part.row, amount, part.customers)
     new = recent & part.first_ever("product_id")
     line_discount = np.nan_to_num(part.values("discount"))
     discount, discounted = baskets.sums(line_discount), line_discount > 0

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from feature_assets.events.numbers import sum_at
 from feature_assets.group import Column
 from feature_assets.groups.base import bgnbd, gamma_gamma
 from feature_assets.groups.base.history import History
@@ -124,7 +125,7 @@ def purchase_process(history: History) -> tuple[np.ndarray, np.ndarray, np.ndarr
 def mean_day_spend(history: History) -> np.ndarray:
     """Mean spend of a purchase day over all history; NaN without one."""
     days = np.diff(history.days.start)
-    total = np.bincount(history.days.row, weights=history.day_amount, minlength=history.customers)
+    total = sum_at(history.days.row, history.day_amount, history.customers)
     return np.where(days > 0, total / np.maximum(days, 1), np.nan)
 
 
@@ -136,8 +137,8 @@ def _gaps(history: History) -> list[np.ndarray]:
     owner = row[1:][same]
     n = np.bincount(owner, minlength=history.customers).astype(np.float64)
     some = np.where(n > 0, n, np.nan)
-    total = np.bincount(owner, weights=gap, minlength=history.customers)
-    squares = np.bincount(owner, weights=gap * gap, minlength=history.customers)  # whole numbers: exact
+    total = sum_at(owner, gap, history.customers)
+    squares = sum_at(owner, gap * gap, history.customers)  # whole numbers: exact
     mean = total / some
     variance = np.maximum(n * squares - total * total, 0.0) / some**2
     cv = np.where(n >= 2, np.sqrt(variance) / mean, np.nan)

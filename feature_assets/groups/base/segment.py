@@ -18,6 +18,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
@@ -159,7 +160,7 @@ def _early(view: View) -> np.ndarray:
         width = int(category.max(initial=0)) + 1
         different = np.unique((row * width + category)[category >= 0]) // width
         result[:, 0] = np.bincount(row, minlength=n)
-        result[:, 1] = np.maximum(np.bincount(row, amount, minlength=n), 0.0)
+        result[:, 1] = np.maximum(sum_at(row, amount, n), 0.0)
         result[:, 2] = np.bincount(different, minlength=n)
     if view.has("sessions"):
         result[:, 3] = counted(view.sessions)

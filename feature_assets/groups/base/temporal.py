@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from feature_assets.events.numbers import sum_at
 from feature_assets.group import Column
 from feature_assets.groups.base.history import History
 from feature_assets.kernels.windows import window_counts, window_resultants, window_sums
@@ -288,8 +289,8 @@ def _burstiness(history: History) -> np.ndarray:
     Source: Kim & Jo (2016), Measuring burstiness for finite event sequences, eq. 22 (n there counts events)."""
     owner, gap = _gaps(history, BURST_WINDOW)
     n = np.bincount(owner, minlength=history.customers).astype(np.float64)
-    total = np.bincount(owner, weights=gap, minlength=history.customers)
-    squares = np.bincount(owner, weights=gap * gap, minlength=history.customers)
+    total = sum_at(owner, gap, history.customers)
+    squares = sum_at(owner, gap * gap, history.customers)
     some = np.where(n >= 2, n, np.nan)
     cv = np.sqrt(np.maximum(some * squares - total * total, 0.0)) / total
     events = some + 1.0
@@ -304,7 +305,7 @@ def _memory(history: History) -> np.ndarray:
     owner, a, b = owner[1:][pair], gap[:-1][pair], gap[1:][pair]
 
     def total(values: np.ndarray) -> np.ndarray:  # whole numbers: exact
-        return np.bincount(owner, weights=values, minlength=history.customers)
+        return sum_at(owner, values, history.customers)
 
     n = total(np.ones(a.size))
     above = n * total(a * b) - total(a) * total(b)

@@ -29,6 +29,7 @@ from numba import njit
 
 from feature_assets.data.contract import INFLOWS
 from feature_assets.events.flows import kinds_in
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
@@ -159,8 +160,8 @@ def _liquid(view: View) -> tuple[np.ndarray, np.ndarray]:
     some = np.where(np.bincount(row, minlength=customers) > 0, 1.0, np.nan)
     balance = recent.balance
     lowest = np.minimum.reduceat(balance, recent.start) if len(balance) else balance
-    latest = np.bincount(row, balance[recent.latest()], minlength=customers)
-    return some * latest, some * np.bincount(row, lowest, minlength=customers)
+    latest = sum_at(row, balance[recent.latest()], customers)
+    return some * latest, some * sum_at(row, lowest, customers)
 
 
 @njit(cache=True)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 from feature_assets.groups.base import category_mix, rfm
@@ -220,7 +221,7 @@ def _matrix(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
 
 def _log_spend(view: View) -> np.ndarray:
     part = view.purchases
-    return np.log1p(np.maximum(np.bincount(part.row, part.values("amount"), minlength=part.customers), 0.0))
+    return np.log1p(np.maximum(sum_at(part.row, part.values("amount"), part.customers), 0.0))
 
 
 GROUP = Gmm()

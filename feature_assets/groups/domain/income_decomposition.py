@@ -19,7 +19,7 @@ from numba import njit
 
 from feature_assets.data.contract import INFLOWS
 from feature_assets.events.flows import kinds_in
-from feature_assets.events.numbers import month_place
+from feature_assets.events.numbers import month_place, sum_at
 from feature_assets.events.ragged import Events
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
@@ -77,7 +77,7 @@ class IncomeDecomposition(FeatureGroup):
         month = ((known.days_ago - 1) / MONTH).astype(np.int64)
         inside = month < months[known.row]
         cell = known.row[inside] * MONTHS + months[known.row[inside]] - 1 - month[inside]
-        monthly = np.bincount(cell, amount[inside], minlength=customers * MONTHS).astype(np.float64)
+        monthly = sum_at(cell, amount[inside], customers * MONTHS)
         level = permanent(monthly.reshape(customers, MONTHS), months, RATIOS)
         year = known.sum_of("amount", YEAR)
         shares = [

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
@@ -194,7 +195,7 @@ def _statistics(part: Events, state: GroupState) -> np.ndarray:
     names = part.names("merchant_id")
     bits = state.arrays["information"][np.array([place.get(name, -1) for name in names], dtype=np.int64)]
     visits = np.bincount(row, minlength=part.customers)
-    information = np.bincount(row, bits[code], minlength=part.customers)
+    information = sum_at(row, bits[code], part.customers)
     return np.column_stack(
         [
             entropy_rate(start, code, LONGEST),

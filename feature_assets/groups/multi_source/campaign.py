@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from feature_assets.events.campaigns import REACHED
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
@@ -74,8 +75,8 @@ class Campaign(FeatureGroup):
         counts = {kind: events.of("event", kind).windows(DAYS).sums() for kind in REACHED}
         clickable, clicked, shown, converted = _counts(view)
         unanswered = ~((_telling(view) & exposures.clicked) | exposures.converted)
-        fatigue = np.bincount(
-            exposures.row[unanswered], np.exp2(-exposures.days_ago[unanswered] / HALF_LIFE), minlength=events.customers
+        fatigue = sum_at(
+            exposures.row[unanswered], np.exp2(-exposures.days_ago[unanswered] / HALF_LIFE), events.customers
         )
         matrix = np.column_stack(
             [
@@ -124,7 +125,7 @@ def _counts(view: View) -> np.ndarray:
     """Exposures with a telling click rate, those clicked, all exposures, those converted: float64 [4, customers]."""
     exposures, telling = view.exposures, _telling(view)
     chosen = (telling, telling & exposures.clicked, np.ones(len(telling), dtype=np.bool_), exposures.converted)
-    return np.stack([np.bincount(exposures.row, mask, minlength=view.customers.height) for mask in chosen])
+    return np.stack([sum_at(exposures.row, mask, view.customers.height) for mask in chosen])
 
 
 GROUP = Campaign()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_assets.events.numbers import moments, ratio, slope
+from feature_assets.events.numbers import moments, ratio, slope, sum_at
 from feature_assets.events.ragged import Events
 from feature_assets.events.statements import MONTH, Holdings, Statements
 from feature_assets.group import Inputs
@@ -65,7 +65,7 @@ def _earned_variation(p: Points) -> np.ndarray:
 
 def _points_per_spend(p: Points) -> np.ndarray:
     assert p.bought is not None
-    spend = np.bincount(p.bought.row, p.bought.values("amount"), minlength=p.bought.customers)
+    spend = sum_at(p.bought.row, p.bought.values("amount"), p.bought.customers)
     return ratio(p.steps.total(p.earned, 364), spend)
 
 

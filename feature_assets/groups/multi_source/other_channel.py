@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from feature_assets.data.contract import CONTACT_KINDS
-from feature_assets.events.numbers import entropy, maximum, ratio, runs
+from feature_assets.events.numbers import entropy, maximum, ratio, runs, sum_at
 from feature_assets.events.ragged import Events
 from feature_assets.group import GroupState, Inputs, TrainingInputs
 from feature_assets.groups.measures import Measure, MeasuredGroup
@@ -47,7 +47,7 @@ class Channels:
         """Spend of the last 364 days by channel, float64 [customers, 4]."""
         inside = self.lines.days_ago <= 364
         cell = self.lines.row[inside] * 4 + self.channel[inside]
-        spend = np.bincount(cell, self.lines.values("amount")[inside], minlength=self.customers * 4)
+        spend = sum_at(cell, self.lines.values("amount")[inside], self.customers * 4)
         return np.maximum(spend, 0.0).reshape(self.customers, 4)
 
     @cached_property

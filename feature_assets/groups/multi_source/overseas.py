@@ -30,7 +30,7 @@ class Abroad:
         first = np.ones(len(days.row), dtype=bool)
         first[1:] = (days.row[1:] != days.row[:-1]) | (gap[1:] > APART)
         start = np.flatnonzero(first)
-        last = np.append(start[1:], len(days.row)) - 1
+        last = np.append(start, len(days.row))[1:] - 1
         return days.where(first), (days.days_ago[start] - days.days_ago[last] + 1).astype(np.float64)
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.ragged import Events
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
 
@@ -93,7 +94,7 @@ class ReactionKinetics(FeatureGroup):
             price, place = _log_price(part), part.codes("category_l2") + 1
             known = np.isfinite(price)
             count += np.bincount(place[known], minlength=len(count))
-            total += np.bincount(place[known], price[known], minlength=len(total))
+            total += sum_at(place[known], price[known], len(total))
         everything = total.sum() / max(count.sum(), 1.0)
         often = sorted((-count[i + 1], name) for i, name in enumerate(names) if count[i + 1] >= MIN_LINES)
         chosen = [name for _, name in often[:MOST_CATEGORIES]]
@@ -109,7 +110,7 @@ class ReactionKinetics(FeatureGroup):
         known = np.isfinite(relative)
         number = np.repeat(np.arange(len(days.days_ago)), np.diff(days.line))[known]
         lines = np.bincount(number, minlength=len(days.days_ago))
-        price = np.bincount(number, np.clip(relative[known], -3.0, 3.0), minlength=len(days.days_ago))
+        price = sum_at(number, np.clip(relative[known], -3.0, 3.0), len(days.days_ago))
         price = np.where(lines > 0, price / np.maximum(lines, 1), np.nan)
         law = rate_law(days.start, days.days_ago, days.amount, weeks, _PROFILES, _LOG_RATES, _HALF, ORDERS)
         relaxed = relaxation(days.start, days.days_ago, days.amount, weeks, _STAY, _LOG_APPROACH)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from feature_assets.events.numbers import flat_rows
 from feature_assets.events.purchases import top_by_spend
 from feature_assets.events.windows import Windows
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, TrainingInputs, Values
@@ -53,7 +54,7 @@ class ChannelCounts(FeatureGroup):
         counts[:, len(channels) :] = np.nan
         since = np.full(cells, np.nan)
         since[cell] = lines.days_ago[known]  # in the order of time: the last one stays
-        return Values(np.concatenate([counts.reshape(lines.customers, -1), since.reshape(-1, CHANNELS)], axis=1))
+        return Values(np.concatenate([flat_rows(counts), since.reshape(-1, CHANNELS)], axis=1))
 
 
 GROUP = ChannelCounts()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.purchases import top_by_spend
 from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
@@ -75,7 +76,7 @@ class Departments(FeatureGroup):
         spend = np.zeros(len(top) + 1)
         for view in training.views:
             lines = view.purchases
-            spend += np.bincount(lines.ranked("category_l1", top), lines.values("amount"), minlength=len(top) + 1)
+            spend += sum_at(lines.ranked("category_l1", top), lines.values("amount"), len(top) + 1)
         level, others = "category_l1", _taken_up(training.views, "category_l1", top)
         if not others:
             level, others = "category_l2", _taken_up(training.views, "category_l2", ())
@@ -125,7 +126,7 @@ def _stands_out(view: View, top: Sequence[str], spend: np.ndarray) -> np.ndarray
     known = rank < len(top)
     n, width = lines.customers, max(len(top), 1)
     cell = (period[known] * n + lines.row[known]) * width + rank[known]
-    amount = np.bincount(cell, lines.values("amount")[known], minlength=PERIODS * n * width)
+    amount = sum_at(cell, lines.values("amount")[known], PERIODS * n * width)
     lift = amount.reshape(PERIODS, n, width) / (spend if len(spend) else np.ones(1))
     largest = lift.argmax(axis=2)
     counts = np.full((n, TOP), np.nan)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_assets.events.numbers import maximum, moments, ratio
+from feature_assets.events.numbers import maximum, moments, ratio, sum_at
 from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, Inputs, Values
 
@@ -126,7 +126,7 @@ def _as_long(waits: Waits) -> list[np.ndarray]:
     left = waits.length - waits.present[waits.row]
     among = left >= 0
     number = waits.count(among)
-    total = np.bincount(waits.row[among], left[among], minlength=waits.customers)
+    total = sum_at(waits.row[among], left[among], waits.customers)
     return [number, ratio(total, number), *(ratio(waits.count(among & (left < d)), number) for d in DUE)]
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from feature_assets.events.numbers import changes
+from feature_assets.events.numbers import changes, sum_at
 from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 
@@ -116,7 +116,7 @@ def own_brands(view: View, brands: Sequence[str]) -> OwnBrands:
     days = part.days_of()
     columns: dict[str, np.ndarray] = {"brand": brand.astype(np.float64)}
     for half in (*HALF_LIVES, None):
-        own = np.bincount(of_pair, _weights(days_ago, half), minlength=len(first))
+        own = sum_at(of_pair, _weights(days_ago, half), len(first))
         whole = days.total(_weights(days.days_ago, half))[row]
         name = "" if half is None else f"_{half}"
         columns[f"days{name}"], columns[f"share{name}"] = np.log1p(own), own / np.where(whole > 0, whole, 1.0)

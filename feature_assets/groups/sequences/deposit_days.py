@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from feature_assets.data.contract import INFLOWS
-from feature_assets.events.numbers import runs
+from feature_assets.events.numbers import runs, sum_at
 from feature_assets.events.statements import STALE, Statements
 from feature_assets.events.view import View
 from feature_assets.groups.multi_source.deposit import ACCOUNTS, low_threshold
@@ -80,7 +80,7 @@ def _flow_days(view: View, steps: int) -> dict[str, tuple[np.ndarray, np.ndarray
     amount = recent.values("amount")
 
     def total(chosen: np.ndarray) -> np.ndarray:
-        return np.bincount(at, amount * chosen, minlength=len(cells))
+        return sum_at(at, amount * chosen, len(cells))
 
     inflow = recent.is_in("kind", *INFLOWS)
     come, go = total(inflow), total(~inflow)
@@ -116,8 +116,8 @@ def _carried_forward(accounts: Statements, steps: int) -> np.ndarray:
     change, alive = np.zeros(n * width), np.zeros(n * width)
     for step, sign in ((begins, 1.0), (ends, -1.0)):
         cell = events.row * width + np.minimum(step, steps)
-        change += np.bincount(cell, sign * accounts.balance, minlength=n * width)
-        alive += np.bincount(cell, np.full(len(cell), sign), minlength=n * width)
+        change += sum_at(cell, sign * accounts.balance, n * width)
+        alive += sum_at(cell, np.full(len(cell), sign), n * width)
     level = np.cumsum(change.reshape(n, width), axis=1)[:, :steps]
     live = np.cumsum(alive.reshape(n, width), axis=1)[:, :steps] > 0
     return np.where(live, np.round(level, 6), np.nan).ravel()  # rounded: sums of differences are not exact

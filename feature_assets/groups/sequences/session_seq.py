@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from feature_assets.events.numbers import runs
+from feature_assets.events.numbers import runs, sum_at
 from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
@@ -66,7 +66,9 @@ class SessionSeq(FeatureGroup):
                 sequence[cell, i] = np.minimum(values / state.arrays["scale"][i], LIMIT)
         mask = view.joined_days(STEPS)
         sequence[~mask.ravel()] = 0.0
-        return Values(sides={"session_seq": sequence.reshape(customers, -1), "session_seq_mask": mask})
+        return Values(
+            sides={"session_seq": sequence.reshape(customers, STEPS, len(CHANNELS)), "session_seq_mask": mask}
+        )
 
 
 def _days(view: View, channel: str) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +79,7 @@ def _days(view: View, channel: str) -> tuple[np.ndarray, np.ndarray]:
     weights = np.nan_to_num(found.values(channel)) if channel in _TOTALS else np.ones(len(found.row))
     recent = found.days_ago <= STEPS
     cells, at = runs(found.row[recent] * STEPS + (STEPS - found.days_ago[recent]))
-    return cells, np.log1p(np.bincount(at, weights[recent], minlength=len(cells)))
+    return cells, np.log1p(sum_at(at, weights[recent], len(cells)))
 
 
 def _check(view: View, present: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.purchases import top_by_spend
 from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
@@ -88,7 +89,7 @@ class TxnSeq(FeatureGroup):
         _add_deposits(sequence, view, state)
         mask = view.joined_days(STEPS)
         sequence[~mask.ravel()] = 0.0
-        return Values(sides={"txn_seq": sequence.reshape(part.customers, -1), "txn_seq_mask": mask})
+        return Values(sides={"txn_seq": sequence.reshape(part.customers, STEPS, len(CHANNELS)), "txn_seq_mask": mask})
 
 
 def _add_deposits(sequence: np.ndarray, view: View, state: GroupState) -> None:
@@ -120,7 +121,7 @@ def _card(part: Events, categories: Sequence[str], common_channel: Sequence[str]
     at = position[cell]
 
     def total(weights: np.ndarray) -> np.ndarray:
-        return np.bincount(at, weights, minlength=len(used))
+        return sum_at(at, weights, len(used))
 
     lines, spend = count[used].astype(np.float64), total(amount)
     largest = np.zeros(len(used))
@@ -156,7 +157,7 @@ def _categories(
     for chunk, (first, last) in enumerate(pairwise(bounds)):
         low, high = chunk * step, min((chunk + 1) * step, cells)
         key = (at[first:last] - low) * width + rank[first:last]
-        spend = np.maximum(np.bincount(key, amount[first:last], minlength=(high - low) * width), 0.0)
+        spend = np.maximum(sum_at(key, amount[first:last], (high - low) * width), 0.0)
         spend = spend.reshape(-1, width)
         sums = spend.sum(axis=1, keepdims=True)
         share = spend / np.where(sums > 0, sums, 1.0)

@@ -6,6 +6,7 @@ what a customer outside of the fit gets.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import subprocess
@@ -13,11 +14,14 @@ import sys
 from collections.abc import Callable
 from datetime import date, timedelta
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from feature_assets import build, registry
 from feature_assets.check import check
@@ -25,6 +29,7 @@ from feature_assets.data.contract import CONTRACT
 from feature_assets.data.parts import PARTS
 from feature_assets.data.shards import stable_shard
 from feature_assets.data.tables import Tables
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.view import View
 from feature_assets.state import FeatureState
 from tests.deliveries import synthetic
@@ -150,6 +155,25 @@ def _in_shards(n: int) -> Outputs:
     return {name: pl.concat([part[name] for part in parts]).sort("customer_id") for name in parts[0]}
 
 
+CHUNKS = {
+    "groups.base.temporal": "_CHUNK",
+    "groups.domain.gmm": "_CHUNK",
+    "groups.domain.tda.diagrams": "_CHUNK",
+    "groups.model_derived.hmm": "CHUNK",
+    "groups.model_derived.hmm.fit": "_CHUNK",
+    "groups.sequences.txn_seq": "_CHUNK",
+}
+"""Module → its number of customers (or rows) at a time."""
+
+
+def _in_chunks(size: int) -> Outputs:
+    """With so many customers at a time in every group that takes them in chunks."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in CHUNKS.items():
+            patch.setattr(import_module(f"feature_assets.{module}"), name, size)
+        return outputs(whole())
+
+
 def _state_saved_and_loaded() -> Outputs:
     import tempfile
 
@@ -168,6 +192,8 @@ VARIANTS: dict[str, Callable[[], Outputs]] = {
     "1 shard": lambda: _in_shards(1),
     "3 shards": lambda: _in_shards(3),
     "17 shards": lambda: _in_shards(17),
+    "chunks of 1": lambda: _in_chunks(1),  # the customers without an event are alone in theirs
+    "chunks of 89": lambda: _in_chunks(89),  # 90 customers: the last one is alone
     "state saved and loaded": _state_saved_and_loaded,
 }
 
@@ -184,6 +210,93 @@ def test_changes_nothing(name: str, group: str) -> None:
     assert after.schema == before.schema
     differing = [c for c in before.columns if not before[c].equals(after[c], null_equal=True)]
     assert differing == []
+
+
+def test_every_chunk_is_tried() -> None:
+    """A group that works in chunks stands in `CHUNKS`, so that its boundaries are tested."""
+    package = Path(build.__file__).parent
+    found = {
+        (".".join(file.relative_to(package).with_suffix("").parts).removesuffix(".__init__"), target.id)
+        for file in package.rglob("*.py")
+        if "simulation" not in file.parts
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and target.id.strip("_") == "CHUNK"
+    }
+    days = {("groups.embeddings.mamba.training", "CHUNK")}  # a stretch of days, not of customers
+    assert found - days == set(CHUNKS.items())
+
+
+def test_weighted_sums_have_one_home() -> None:
+    """`np.bincount` with weights makes whole numbers of nothing: everybody calls `sum_at`, whose type never changes."""
+    package = Path(build.__file__).parent
+    weighted = [
+        f"{file.relative_to(package)}:{node.lineno}"
+        for file in package.rglob("*.py")
+        if "simulation" not in file.parts and file.name != "numbers.py"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "np.bincount"
+        and (len(node.args) > 1 or any(word.arg == "weights" for word in node.keywords))
+    ]
+    assert weighted == []
+    assert sum_at(np.zeros(0, np.int64), np.zeros(0), 3).dtype == np.float64
+
+
+def _knowing(known: Callable[[str, pl.DataFrame], pl.DataFrame]) -> Tables:
+    """The data set with a part of what was known at t, and with everything that comes later: each table and each part
+    of one is delivered, as it was in the fit."""
+
+    def rows(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+        if name not in INSTANTS:
+            return frame
+        return pl.concat([known(name, frame.filter(~_future(name))), frame.filter(_future(name))])
+
+    return Tables(whole().dataset, {name: rows(name, frame) for name, frame in whole().frames.items()})
+
+
+def _sound(tables: Tables, of: date = synthetic.AS_OF) -> Outputs:
+    """The outputs, which are as declared: one row a customer, finite or missing."""
+    view, found = View(tables, of), build.compute_all(View(tables, of), fitted())
+    for name, frame in found.items():
+        assert frame.schema == expected()[name].schema, name
+        assert frame["customer_id"].equals(view.customers["customer_id"]), name
+        for column in frame.drop("customer_id").iter_columns():
+            values = column.explode() if isinstance(column.dtype, pl.List) else column
+            assert values.dtype == pl.Boolean or bool(values.drop_nulls().is_finite().all()), column.name
+    assert build.assemble(view, found, fitted()).height == view.customers.height
+    return found
+
+
+def test_no_customer() -> None:
+    """On the first day nobody has joined; and a shard may hold nobody."""
+    assert all(frame.is_empty() for frame in _sound(whole(), synthetic.FIRST).values())
+    shards = stable_shard(whole().frames["customers"]["customer_id"], 500)
+    empty = next(i for i in range(500) if i not in set(shards))
+    assert all(frame.is_empty() for frame in outputs(whole(), (empty, 500)).values())
+
+
+def test_no_event() -> None:
+    nothing = _knowing(lambda _, frame: frame.clear())
+    assert all(frame.height == 90 for frame in _sound(nothing).values())
+
+
+@pytest.mark.parametrize("table", sorted(INSTANTS))
+def test_one_event(table: str) -> None:
+    """One row of one table is known, and nothing else."""
+    _sound(_knowing(lambda name, frame: frame.tail(1) if name == table else frame.clear()))
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.sets(st.integers(0, 89), max_size=3))
+def test_a_few_customers_have_the_values_that_they_have_among_all(chosen: set[int]) -> None:
+    ids = [f"c{i:03d}" for i in sorted(chosen)]
+    few = whole().frames["customers"].filter(pl.col("customer_id").is_in(ids))
+    for name, frame in _sound(Tables(whole().dataset, {**whole().frames, "customers": few})).items():
+        among_all = expected()[name].filter(pl.col("customer_id").is_in(ids))
+        differing = [c for c in frame.columns if not frame[c].equals(among_all[c], null_equal=True)]
+        assert differing == [], name
 
 
 @pytest.mark.parametrize("group", GROUPS)

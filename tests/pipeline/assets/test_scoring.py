@@ -172,7 +172,8 @@ def test_the_asset_publishes_eligibility_by_its_view(
     monkeypatch.setattr(scoring, "score_matrix", lambda *_: SCORED.with_columns(ids.head(3)))
     matrix = pl.DataFrame({"customer_id": ids, scoring.STATE_VERSION: ["s"] * len(ids)})
     [asset] = scoring.scoring_assets(dataset, dg.DailyPartitionsDefinition("2017-01-01"))
-    context = SimpleNamespace(partition_key=day.isoformat(), run_id="now", log_event=lambda _: None)
+    log = SimpleNamespace(warning=print)
+    context = SimpleNamespace(partition_key=day.isoformat(), run_id="now", log_event=lambda _: None, log=log)
     output, check = list(asset.node_def.compute_fn.decorated_fn(context, matrix, lake, champion))  # type: ignore[union-attr]
     assert check.passed
     frame = output.value

@@ -12,6 +12,7 @@ import pytest
 
 from feature_assets.data.tables import Tables
 from pipeline.assets.training_metadata import evaluation_metadata, group_tables, uncertainty_table
+from pipeline.reports.drawing import Drawing
 from pipeline.training import baselines, evaluation
 from pipeline.training.evaluation import Evaluation
 from tests.pipeline.small_training import WINDOWS, Material, some_evaluation
@@ -46,7 +47,7 @@ def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables
     assert set(result.uncertainty) == set(WINDOWS)
     assert [(row["task"], row["unit"]) for row in result.totals] == [("engagement", "days")]
     assert result.totals[0]["rows"] == len(trained.workspace.labels().filter(role="test"))
-    assert "totals in natural units" in evaluation_metadata(result)
+    assert "totals in natural units" in evaluation_metadata(result, Drawing(print))
     concepts = " ".join(row["tasks"] for row in result.concepts)
     assert "channel[shelf]" in concepts
     assert "channel[0]" not in concepts
@@ -57,7 +58,7 @@ def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables
     assert len(unexplained) == len(WINDOWS)
     assert {row["class"] for row in result.examples if row["task"] == "channel"} <= {"mailer", "display", "shelf"}
     assert Evaluation.load(trained.workspace.evaluation) == result
-    shown = evaluation_metadata(result)
+    shown = evaluation_metadata(result, Drawing(print))
     assert {"comparison", "verdict", "reliability", "gates", "inputs", "by tenure", "by cluster"} <= set(shown)
 
 
@@ -88,8 +89,10 @@ def test_what_an_uncertainty_is_worth_is_shown_where_one_is_published() -> None:
     assert ltv["mean error by quarter of u"] == "0.100 · 0.200 · 0.300 · 0.900"
     assert ltv["held"] == "0.900"
     assert churn["held"] == churn["area under risk and coverage (random, best)"] == "–"
-    assert "risk and coverage" in evaluation_metadata(shown)
-    assert "risk and coverage" not in evaluation_metadata(replace(shown, uncertainty={"churn": without}))
+    assert "risk and coverage" in evaluation_metadata(shown, Drawing(print))
+    assert "risk and coverage" not in evaluation_metadata(
+        replace(shown, uncertainty={"churn": without}), Drawing(print)
+    )
 
 
 def test_the_summary_counts_verdicts_and_names_losses() -> None:

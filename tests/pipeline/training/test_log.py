@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Any, cast
 
 import polars as pl
+import pytest
 
 from feature_assets.data.dataset import DatasetConfig
+from pipeline.reports.drawing import Drawing
 from pipeline.resources.tracking import Tracking
 from pipeline.training import log, model
 from ple_model.training.report import EpochReport
@@ -79,14 +81,14 @@ def test_a_run_is_opened_once_and_anew_where_the_server_lost_it(made: Material) 
     assert runs.runs == ["training 2017-10-01 2017-10-01"]
 
 
-def test_a_training_logs_epochs_parameters_and_data(made: Material, dataset: DatasetConfig) -> None:
+def test_a_training_logs_epochs_parameters_and_data(made: Material, dataset: DatasetConfig, said: list[str]) -> None:
     runs = Runs()
     history = (report(1, 1), report(1, 2), report(2, 1))
     stopped = {1: "epochs", 2: "epochs"}
     result = FitResult((1, 2), 0.1, {"churn": (1, 2)}, {}, stopped, history, None, "cpu", "float32", 32, {})
     network = model.model_config(made.settings, made.state, made.label_state, made.plan, made.columns).to_dict()
     parameters = log.parameters_of(made.settings, network, made.plan, dataset, made.state.version)
-    log.log_training(made.workspace, cast("Tracking", runs), "r", result, parameters, dataset, 2)
+    log.log_training(made.workspace, cast("Tracking", runs), "r", result, parameters, dataset, 2, Drawing(said.append))
     assert sorted(runs.metrics) == [1, 2, 3]
     assert runs.metrics[3]["train_loss/churn"] == 0.7
     assert runs.metrics[3]["valid_loss/churn"] is None
@@ -98,19 +100,32 @@ def test_a_training_logs_epochs_parameters_and_data(made: Material, dataset: Dat
     assert runs.artifacts == ["plots/learning_curve.png"]
 
 
-def test_an_evaluation_is_logged_with_its_figures() -> None:
+def test_an_evaluation_is_logged_with_its_figures(said: list[str]) -> None:
     runs = Runs()
-    log.log_evaluation(some_evaluation(churn="ahead"), cast("Tracking", runs), "r")
+    log.log_evaluation(some_evaluation(churn="ahead"), cast("Tracking", runs), "r", Drawing(said.append))
     assert runs.metrics == {0: {"test/churn/auc": 0.7}}
     runs, totals = Runs(), [{"task": "ltv", "unit": "currency", "ratio": 1.02}]
     metrics = [{"task": "category_uplift", "model": "model", "metric": "qini food & home", "value": 2.0}]
     given = replace(some_evaluation(churn="better"), metrics=metrics, totals=totals)
-    log.log_evaluation(given, cast("Tracking", runs), "r")
+    log.log_evaluation(given, cast("Tracking", runs), "r", Drawing(said.append))
     assert runs.metrics[0] == {
         "test/category_uplift/qini food _ home": 2.0,
         "test/ltv/total_predicted_over_observed": 1.02,
     }
     assert runs.artifacts == ["evaluation.json", "plots/calibration.png", "plots/gates.png"]
+
+
+def test_a_figure_that_fails_costs_only_itself(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Any) -> None:
+        raise ValueError("no axes")
+
+    monkeypatch.setattr(log.plots, "gate_heatmap", broken)
+    runs, drawing = Runs(), Drawing(said.append)
+    log.log_evaluation(some_evaluation(churn="ahead"), cast("Tracking", runs), "r", drawing)
+    assert "plots/calibration.png" in runs.artifacts
+    assert "plots/gates.png" not in runs.artifacts
+    assert drawing.failed == {"plots/gates.png": "ValueError: no axes"}
+    assert len(said) == 1
 
 
 def test_named_settings_are_keyed_by_their_names() -> None:

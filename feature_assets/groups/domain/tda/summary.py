@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from feature_assets.events.numbers import flat_rows
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 from feature_assets.groups.domain.tda.diagrams import LONG, SHORT, Cut, diagrams, sample_diagrams
 from feature_assets.groups.domain.tda.points import fit_scales
@@ -68,8 +69,7 @@ class _Persistence(FeatureGroup):
         """The columns, the persistence pairs [room, 3] and the mask [room] of those that are real."""
         found = diagrams(inputs.view, inputs.state, self._cut)
         matrix = statistics(found.pairs, found.counts, inputs.state.arrays["levels"])
-        columns = matrix.reshape(inputs.view.customers.height, -1)
-        return Values(columns, {self.name: found.pairs, f"{self.name}_mask": found.mask})
+        return Values(flat_rows(matrix), {self.name: found.pairs, f"{self.name}_mask": found.mask})
 
 
 class TdaShort(_Persistence):
@@ -98,6 +98,6 @@ class TdaLong(_Persistence):
         """As in the base class, and tda_global [30], null for a customer without a diagram of the long window."""
         own = super()._values(inputs)
         short, long = (diagrams(inputs.view, inputs.state, cut) for cut in (SHORT, LONG))
-        both = [across(d.pairs, d.counts).reshape(inputs.view.customers.height, -1) for d in (short, long)]
+        both = [flat_rows(across(d.pairs, d.counts)) for d in (short, long)]
         sides = {**own.sides, "tda_global": np.concatenate(both, axis=1).astype(np.float32)}
         return Values(own.columns, sides, {"tda_global": long.counts.sum(axis=1) > 0})

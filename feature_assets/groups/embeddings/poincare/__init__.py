@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 from feature_assets.groups.embeddings.poincare.disk import disk
@@ -120,7 +121,7 @@ def _regions(view: View, tree: Tree, points: np.ndarray, start: np.ndarray, weig
     home = np.full(customers, -1, dtype=np.int64)
     if levels:
         home = tree.nodes(home_paths(view, levels))[:-1]  # without that of null
-    spent = np.bincount(part.row, np.where(bought >= 0, weight, 0.0), minlength=customers)
+    spent = sum_at(part.row, np.where(bought >= 0, weight, 0.0), customers)
     order = np.argsort(np.concatenate([part.row, np.arange(customers)]), kind="stable")  # home behind the lines
     node = np.concatenate([bought, home])[order]
     return midpoints(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.view import View
 from feature_assets.groups.model_derived.hmm.model import Implementation, Model, Steps
 from feature_assets.groups.model_derived.hmm.observations import Mode, Observed, choose, lengths, raw
@@ -140,8 +141,9 @@ def _standard(values: np.ndarray, poisson: np.ndarray) -> tuple[np.ndarray, np.n
 def _by_activity(sample: Steps, mode: Mode, observed: Observed) -> Model:
     """States from sequences of equal shares in the order of their mean activity."""
     columns = [observed.channels.index(c) for c in mode.activity if c in observed.channels]
-    owner = np.repeat(np.arange(len(sample.start) - 1), np.diff(sample.start))
-    level = np.bincount(owner, sample.values[:, columns].sum(axis=1)) / np.bincount(owner)
+    sequences = len(sample.start) - 1
+    owner = np.repeat(np.arange(sequences), np.diff(sample.start))
+    level = sum_at(owner, sample.values[:, columns].sum(axis=1), sequences) / sum_at(owner, None, sequences)
     rank = np.empty(len(level), dtype=np.int64)
     rank[np.argsort(level, kind="stable")] = np.arange(len(level))
     group = (rank * mode.states // len(rank))[owner]

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from feature_assets.events.numbers import sum_at
 from feature_assets.events.purchases import top_by_spend
 from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
@@ -168,7 +169,7 @@ def _spend(part: Events, rows: range, mode: Mode) -> np.ndarray:
     step = mode.steps - 1 - (part.days_ago[first:last] - 1) // mode.days
     kept = step >= 0
     cells = ((part.row[first:last] - rows.start) * mode.steps + step)[kept]
-    sums = np.bincount(cells, part.values("amount")[first:last][kept], minlength=len(rows) * mode.steps)
+    sums = sum_at(cells, part.values("amount")[first:last][kept], len(rows) * mode.steps)
     return sums.reshape(len(rows), mode.steps)
 
 
