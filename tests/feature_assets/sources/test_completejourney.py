@@ -173,7 +173,7 @@ ROW_FAULTS: list[tuple[str, Change, str, int, str]] = [
     ),
     (
         "coupon_redemptions",
-        once_more(-1, campaign_id=1),
+        once_more(-1, campaign_id=1, redemption_date=datetime(2017, 2, 20)),
         "coupon_redemptions.household_id+campaign_id: the household is not a target of this campaign",
         1,
         "dropped",
