@@ -118,7 +118,9 @@ def validate(
                 aside.append((position.filter(bad & ~odd), reason, DROPPED))
                 odd = odd | bad
     aside += [
-        (left, *words) for at, *words in taken if len(left := at.filter(~at.is_in(position.filter(odd).implode())))
+        (left, reason, action)
+        for at, reason, action in taken
+        if len(left := at.filter(~at.is_in(position.filter(odd).implode())))
     ]
     whole = pl.DataFrame([*columns, position])
 
