@@ -13,7 +13,7 @@ import polars as pl
 
 from feature_assets.closed import nearest
 from feature_assets.data.coercion import DeliveryError
-from feature_assets.data.quarantine import QUARANTINE_SCHEMA
+from feature_assets.data.records import QUARANTINE_SCHEMA
 from feature_assets.sources import Delivery, Ingested, ingest, reading_code
 from pipeline.home import Home
 from pipeline.resources.digests import broken, code_digest, file_digest, seal
