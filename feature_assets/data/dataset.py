@@ -27,10 +27,12 @@ class DatasetConfig(Closed):
         notice: shown wherever results are shown.
         source: the reader in `feature_assets.sources.READERS`.
         folder: where its tables are when no other folder is given; relative paths start at the YAML file.
+        delivery: full: each delivery replaces the last; append: deliveries add up (docs/decisions/0015).
         generator: the generator that writes a delivery when none is given (`pipeline.simulation`).
         zone: IANA zone of the shops; days, weekdays and hours are computed in it.
         covers_from: first local day of data.
-        covers_until: first local day that is no longer covered; the default as-of date.
+        covers_until: first local day that is no longer covered; the default as-of date. Where deliveries add up it only
+            bounds the as-of dates.
         channels: the three values of transactions.channel, the classes of the task `channel`.
         channel_label: the commonest channel of the window, or the one with the highest lift over the population.
         categories_from: the table whose categories are those of a purchase.
@@ -49,6 +51,7 @@ class DatasetConfig(Closed):
     notice: str
     source: str
     folder: Path | None = None
+    delivery: Literal["full", "append"] = "full"
     generator: str | None = None
     zone: str
     covers_from: date

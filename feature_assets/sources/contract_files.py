@@ -18,13 +18,15 @@ from feature_assets.data.declaration import TEXT, Column, Rule, Table
 from feature_assets.data.quarantine import UNKNOWN
 from feature_assets.sources.delivery import Delivery
 from feature_assets.sources.files import find_parts, scan_parts
-from feature_assets.sources.reader import Frames, Reader, Rows
+from feature_assets.sources.reader import Frames, Reader, Rows, expected
 
 UPLIFT = ("uplift", "category_uplift")  # tasks that compare with a control group
 
 
 class ContractFiles(Reader):
     """Parquet files of contract tables: `tables/<table>/*.parquet` or `<table>.parquet` in one folder."""
+
+    tables = CONTRACT
 
     def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
         """Open the tables in `data_dir`, or in the folder that the data set names. Reads schemas only.
@@ -39,7 +41,7 @@ class ContractFiles(Reader):
                 f"data set {dataset.name} names no folder of its own: give the folder of its tables as DATA_DIR"
                 + (f", simulated with the generator {dataset.generator}" if dataset.generator else "")
             )
-        parts, absent = find_parts(folder, CONTRACT)
+        parts, absent = find_parts(folder, expected(dataset, CONTRACT))
         frames = {name: scan_parts(name, paths) for name, paths in parts.items()}
         files = {name if len(paths) == 1 else f"{name}/{p.name}": p for name, paths in parts.items() for p in paths}
         return Delivery(dataset, files, frames, tuple(f"table {name} was not delivered" for name in absent))

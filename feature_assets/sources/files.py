@@ -20,7 +20,7 @@ def find_tables(directory: Path, declared: Mapping[str, Table]) -> tuple[dict[st
     Raises:
         DeliveryError: the directory or a required file is missing; names all missing files.
     """
-    _require_folder(directory, f"{_required(declared)[0]}.parquet")
+    _require_folder(directory, f"{next(iter(declared))}.parquet")
     files = {table: directory / f"{table}.parquet" for table in declared}
     missing = [table for table in _required(declared) if not files[table].is_file()]
     if missing:
@@ -40,7 +40,7 @@ def find_parts(directory: Path, declared: Mapping[str, Table]) -> tuple[dict[str
     Raises:
         DeliveryError: the directory or a required table is missing; names all missing tables.
     """
-    _require_folder(directory, f"tables/{_required(declared)[0]}")
+    _require_folder(directory, f"tables/{next(iter(declared))}")
     parts: dict[str, list[Path]] = {}
     for table in [*_required(declared), *(name for name in declared if not declared[name].required)]:
         whole = directory / f"{table}.parquet"

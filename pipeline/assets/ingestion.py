@@ -14,7 +14,7 @@ from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
 from feature_assets.events.barrier import count_before
-from feature_assets.sources import read_delivery
+from feature_assets.sources.arrivals import ARRIVED, COUNTED
 from pipeline import deliveries
 from pipeline.assets.common import INGESTION, asset_options, checked
 from pipeline.reports.describe import frame_metadata, markdown
@@ -65,15 +65,17 @@ def ingestion_assets(
     )
     def ingest_delivery(context: dg.AssetExecutionContext, lake: Lake) -> Iterator[dg.MaterializeResult]:
         as_of = context.partition_key
-        delivery = read_delivery(dataset, deliveries.data_folder(settings, context.log.info))
-        digest = deliveries.delivery_digest(delivery)
-        folder = deliveries.validated(delivery, digest, lake)
+        day = date.fromisoformat(as_of)
+        inbox = deliveries.data_folder(settings, context.log.info)
+        delivery = deliveries.of_night(dataset, inbox, lake, day, context.log.warning)
+        digest, folder = delivery.digest, delivery.folder
         rows, counts = (pl.read_parquet(folder / "quarantine" / f"{name}.parquet") for name in ("rows", "counts"))
         shown = {
             "dagster/row_count": rows.height,
             "reasons": markdown(counts) if counts.height else "every row of the delivery is good",
             "first rows": markdown(rows.group_by("table", "reason", maintain_order=True).head(3)),
             "delivery": digest,
+            **_arrived(delivery.arrivals, day),
         }
         deliveries.publish_quarantine(rows, lake, as_of)
         verdict = lake.read_json(folder / "quarantine" / deliveries.VERDICT)
@@ -88,7 +90,7 @@ def ingestion_assets(
         for note in verdict["notes"]:
             context.log.warning(note)
         for name in CONTRACT:
-            facts = _table_facts(lake.tables(as_of), name, date.fromisoformat(as_of))
+            facts = _table_facts(lake.tables(as_of), name, day) | _arrived(delivery.arrivals, day, name)
             yield dg.MaterializeResult(asset_key=table_key(name), metadata={**facts, "delivery": digest})
         yield dg.MaterializeResult(
             asset_key=QUARANTINE,
@@ -109,3 +111,13 @@ def _table_facts(tables: Tables, name: str, as_of: date) -> dict[str, Any]:
         before = count_before(tables.encoding(name), as_of)
         facts |= {"rows before the as-of instant": before, "rows at or after it (not read)": frame.height - before}
     return facts
+
+
+def _arrived(arrivals: pl.DataFrame | None, as_of: date, table: str | None = None) -> dict[str, Any]:
+    """Where deliveries add up: the rows, of one table or of all, that arrived for this as-of date, and by arrival."""
+    if arrivals is None:
+        return {}
+    rows = arrivals if table is None else arrivals.filter(pl.col("table") == table)
+    today = rows.filter(pl.col(ARRIVED) == as_of).select(COUNTED).sum().row(0, named=True)
+    shown = rows.sort(ARRIVED, descending=True, maintain_order=True)
+    return {f"arrived: {name}": count for name, count in today.items()} | {"arrivals, newest first": markdown(shown)}

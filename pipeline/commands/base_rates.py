@@ -17,14 +17,14 @@ def base_rates(as_of: str | None, data_dir: Path | None) -> None:
     settings = settings_of(data_dir=data_dir)
     from feature_assets import labels
     from feature_assets.snapshots import plan
-    from feature_assets.sources import load_tables
-    from pipeline.deliveries import data_folder
+    from pipeline.deliveries import known_tables
 
     day = covered_day(settings, as_of)
     dataset = settings.load_dataset()
-    tables = load_tables(dataset, data_folder(settings, lambda text: click.echo(text, err=True)))
-    fitted = labels.fit_labels(tables, plan(dataset.covers_until, dataset.covers_from, labels.windows(tables.dataset)))
-    rows = labels.compute_labels(tables, day, fitted, known_until=dataset.covers_until)
+    tables = known_tables(settings, lambda text: click.echo(text, err=True))
+    until = tables.dataset.covers_until
+    fitted = labels.fit_labels(tables, plan(until, dataset.covers_from, labels.windows(tables.dataset)))
+    rows = labels.compute_labels(tables, day, fitted, known_until=until)
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=60, tbl_hide_dataframe_shape=True):
         click.echo(f"{rows.height:,} customers known at {day}")
         click.echo(str(labels.base_rates(rows, fitted).drop("kind")))

@@ -58,13 +58,15 @@ def parse_day(value: str | None) -> date | None:
 
 def covered_day(settings: Settings, value: str | None) -> date:
     """The as-of date of a run: the given one if the data set covers it, else the day after its last day of data."""
+    from feature_assets.data.coercion import DeliveryError
+    from pipeline.arrivals import last_day
     from pipeline.partitions import as_of_partitions
 
     try:
         dataset = settings.load_dataset()
-    except (OSError, ValueError) as error:
+        day = parse_day(value) or last_day(dataset, settings.data_dir)
+    except (DeliveryError, OSError, ValueError) as error:
         raise click.ClickException(f"data set: {error}") from None
-    day = parse_day(value) or dataset.covers_until
     partitions = as_of_partitions(dataset)
     if day.isoformat() not in partitions.get_partition_keys():
         raise click.ClickException(

@@ -74,16 +74,15 @@ def _check(name: str | None, data_dir: Path | None, customers: int, as_of: date 
     from feature_assets.events.view import View
     from feature_assets.labels import windows
     from feature_assets.snapshots import NotEnoughHistory, plan
-    from feature_assets.sources import load_tables
-    from pipeline.deliveries import data_folder
+    from pipeline.deliveries import known_tables
 
     def say(text: str) -> None:
         click.echo(f"  {text}", err=True)
 
     try:
         dataset = settings.load_dataset()
-        tables = load_tables(dataset, data_folder(settings, say))
-        day = as_of or dataset.covers_until
+        tables = known_tables(settings, say)
+        day = as_of or tables.dataset.covers_until
         train = plan(day, dataset.covers_from, windows(tables.dataset)).train
     except (DeliveryError, NotEnoughHistory, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
