@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 def nearest(key: str, known: Iterable[str]) -> str:
     """A hint that names the known key closest to `key`, or lists all of them when none is close."""
     names = list(known)
-    close = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(names)}"
+    lower = {name.casefold(): name for name in names}
+    close = difflib.get_close_matches(key.casefold(), lower, n=1, cutoff=0.5)
+    return f"did you mean {lower[close[0]]!r}?" if close else f"known keys: {', '.join(names)}"
 
 
 class Closed(BaseModel):

@@ -23,7 +23,8 @@ import polars as pl
 
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.data.quarantine import QUARANTINE_SCHEMA, ReasonCount, Validated
+from feature_assets.data.quarantine import Validated
+from feature_assets.data.records import QUARANTINE_SCHEMA, ReasonCount
 from feature_assets.sources import Delivery, Ingested, read_delivery, reader_of, reading_code
 from feature_assets.sources.arrivals import ARRIVED, Arrival, check, meet, merge, resolved, stack
 from pipeline.resources.digests import broken, code_digest, file_digest, seal

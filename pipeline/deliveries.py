@@ -17,7 +17,7 @@ import polars as pl
 from feature_assets.closed import nearest
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.data.quarantine import QUARANTINE_SCHEMA
+from feature_assets.data.records import QUARANTINE_SCHEMA
 from feature_assets.data.tables import Tables
 from feature_assets.sources import Delivery, Ingested, ingest, load_tables, read_delivery, reading_code
 from pipeline.arrivals import Ledger, Refused, inbox_of

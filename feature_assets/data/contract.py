@@ -7,6 +7,8 @@ Source: DATA §1.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
 from feature_assets.data.declaration import (
@@ -91,7 +93,7 @@ CONTRACT: dict[str, Table] = by_name(
         may_precede=True,
         columns=(
             Column("customer_id", TEXT, "customer", key=True),
-            Column("joined_on", DAY, "local day of the first event"),
+            Column("joined_on", DAY, "local day of the first event", told_by_events=True),
             Column("birth_year", pl.Int32(), "year of birth", optional=True, least=1900, most=2030, soft=True),
             Column("gender", TEXT, "as the customer states it", optional=True),
             Column("region_l1", TEXT, "region of residence", optional=True),
@@ -179,7 +181,7 @@ CONTRACT: dict[str, Table] = by_name(
             Column("campaign_id", TEXT, "campaign", key=True),
             Column("kind", TEXT, "kind of campaign"),
             Column("starts_on", DAY, "first local day"),
-            Column("ends_on", DAY, "last local day", known_from="ends_on"),
+            Column("ends_on", DAY, "last local day", known_from="ends_on", open_ended=True),
         ),
         rules={"ends_after_start": Rule(pl.col("ends_on") >= pl.col("starts_on"), "ends_on is before starts_on")},
     ),
@@ -201,7 +203,8 @@ CONTRACT: dict[str, Table] = by_name(
             ),
             Column("is_control", FLAG, "targeted, and withheld at random for comparison", optional=True),
         ),
-        references=(_CUSTOMER, _CAMPAIGN),
+        references=(_CUSTOMER, replace(_CAMPAIGN, since="starts_on", at_any_time=pl.col("event") == "targeted")),
+        own=pl.col("event").is_in(["click", "conversion"]),
     ),
     Table(
         "sessions",
@@ -219,7 +222,7 @@ CONTRACT: dict[str, Table] = by_name(
         ),
         references=(
             _CUSTOMER,
-            Reference(("campaign_id",), "campaigns", "unknown campaign", keep_without="campaign_id"),
+            replace(_CAMPAIGN, since="starts_on", keep_without="campaign_id"),
         ),
     ),
     Table(

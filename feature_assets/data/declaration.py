@@ -31,6 +31,9 @@ class Column:
         among: the values of a text, if they are a closed list.
         soft: a value out of range or out of the list is taken out and the rest of the row is kept.
         known_from: the Date column after the end of which the value is known, where that is later than its row.
+        open_ended: of a required Date: a sentinel of the far future is an end that never comes, and stays.
+        told_by_events: of the Date on which a row's subject appears: where it is missing, a sentinel, in the future or
+            after the first event that only the subject can have caused, the day of that event takes its place.
     """
 
     name: str
@@ -44,17 +47,31 @@ class Column:
     among: tuple[str, ...] = ()
     soft: bool = False
     known_from: str | None = None
+    open_ended: bool = False
+    told_by_events: bool = False
+
+    @property
+    def may_lack(self) -> bool:
+        """Whether a row may lack the value."""
+        return (self.nullable or self.optional) and not self.key
+
+    @property
+    def names_a_thing(self) -> bool:
+        """Whether its values are names of customers, baskets, products …, of which none is blank."""
+        return isinstance(self.dtype, pl.String) and self.name.endswith("_id")
 
     @property
     def delivered(self) -> Column:
-        """The column as it may be delivered: any width of integer, instants naive in UTC."""
+        """The column as it may be delivered: any width of integer, instants naive in UTC, without what events tell."""
+        if self.told_by_events:
+            return replace(self, nullable=True)
         if self.dtype.is_integer():
             return replace(self, dtype=WHOLE)
         return replace(self, dtype=pl.Datetime("us")) if isinstance(self.dtype, pl.Datetime) else self
 
     def declare(self) -> dy.Column:
         """The dataframely column."""
-        nullable, key, dtype = (self.nullable or self.optional) and not self.key, self.key, self.dtype
+        nullable, key, dtype = self.may_lack, self.key, self.dtype
         match dtype:
             case pl.String():
                 return dy.String(nullable=nullable, primary_key=key)
@@ -100,12 +117,16 @@ class Reference:
         reason: of a row that points at nothing.
         keep_without: keep such a row without this column instead of dropping it; the good rows then carry a Boolean
             column `<column>__unknown`.
+        since: the Date column of the other table before which no row may point at its row.
+        at_any_time: rows to which `since` does not apply.
     """
 
     columns: tuple[str, ...]
     table: str
     reason: str
     keep_without: str | None = None
+    since: str | None = None
+    at_any_time: pl.Expr | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +145,7 @@ class Table:
         static: whether further text columns of a delivery belong to it, as facts of the data set.
         order: columns by which validated rows are sorted; without it the key.
         series: of a table of statements, the columns that, with the customer, name the series that a row continues.
+        own: of a table of events, the rows that only the customer can have caused; all without it.
     """
 
     name: str
@@ -137,6 +159,7 @@ class Table:
     static: bool = False
     order: tuple[str, ...] = ()
     series: tuple[str, ...] = ()
+    own: pl.Expr | None = None
 
     @cached_property
     def schema(self) -> type[dy.Schema]:
@@ -147,7 +170,7 @@ class Table:
 
     @cached_property
     def _rules(self) -> dict[str, Rule]:
-        """The rules, and one for each closed list of values."""
+        """The rules, one for each closed list of values, and one for each required name of a thing."""
         lists = {
             f"known_{c.name}": Rule(
                 pl.col(c.name).is_in(c.among), f"{c.name} is none of {', '.join(c.among)}", c.name if c.soft else None
@@ -155,7 +178,12 @@ class Table:
             for c in self.columns
             if c.among
         }
-        return lists | dict(self.rules)
+        filled = {
+            f"filled_{c.name}": Rule(pl.col(c.name).str.contains(r"\S"), f"{c.name} is empty")
+            for c in self.columns
+            if c.names_a_thing and not c.may_lack
+        }
+        return lists | filled | dict(self.rules)
 
     @property
     def types(self) -> dict[str, pl.DataType]:
@@ -166,6 +194,11 @@ class Table:
     def key(self) -> tuple[str, ...]:
         """The primary key; () without one."""
         return tuple(column.name for column in self.columns if column.key)
+
+    @property
+    def told_by_events(self) -> str | None:
+        """The column that events can tell, if any."""
+        return next((column.name for column in self.columns if column.told_by_events), None)
 
     @property
     def of_customers(self) -> bool:
@@ -195,7 +228,7 @@ class Table:
 
     @property
     def delivered(self) -> Table:
-        """The same table as it may be delivered: any width of integer, instants naive in UTC."""
+        """The same table as it may be delivered (`Column.delivered`)."""
         return replace(self, columns=tuple(column.delivered for column in self.columns))
 
     def only(self, delivered: Mapping[str, object]) -> Table:

@@ -6,35 +6,31 @@ Nothing is dropped silently and nothing good is lost with the bad. The rules the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import dataframely as dy
 import polars as pl
 
-from feature_assets.data.coercion import NOT_CONVERTED, coerce, require_columns
+from feature_assets.data.coercion import coerce, require_columns
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.data.declaration import Reference, Table
+from feature_assets.data.declaration import Table
+from feature_assets.data.records import (
+    COLLAPSED,
+    DROPPED,
+    POSITION,
+    Fault,
+    ReasonCount,
+    counts_of,
+    records,
+    without,
+)
+from feature_assets.data.references import refer
+from feature_assets.data.sentinels import without_stand_ins
 
-Fault = tuple[pl.Series, str, str]
-"""Positions of rows in the delivered frame, reason, action."""
-
-QUARANTINE_SCHEMA = dict.fromkeys(("table", "key", "reason", "action", "row"), pl.String)
-DROPPED, COLLAPSED = "dropped", "collapsed"
-UNKNOWN = "__unknown"  # ends the name of the flag that marks a kept row whose reference points at nothing
-POSITION, KEY_RULE, INVALID = "row_position", "primary_key", "invalid"
-
-
-@dataclass(frozen=True)
-class ReasonCount:
-    """Number of rows of a table that were set aside for one reason, and the first of them."""
-
-    reason: str
-    action: str
-    rows: int
-    first: str
+KEY_RULE, INVALID = "primary_key", "invalid"
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,8 @@ class Validated:
         delivered: rows delivered.
         dropped: rows that do not go on (collapsed copies and kept rows are not among them).
         limit_share: share of dropped rows in [0, 1] above which the night must stop.
+        lost: key columns of the dropped rows.
+        notes: values of good rows that stand for none, in words.
     """
 
     table: str
@@ -57,6 +55,8 @@ class Validated:
     delivered: int
     dropped: int
     limit_share: float
+    lost: pl.DataFrame = field(default_factory=pl.DataFrame, repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def dropped_share(self) -> float:
@@ -75,6 +75,7 @@ def validate(
     dataset: DatasetConfig,
     references: Mapping[str, pl.DataFrame],
     *,
+    lost: Mapping[str, pl.DataFrame] | None = None,
     delivered: int | None = None,
     now: datetime | None = None,
 ) -> Validated:
@@ -88,6 +89,7 @@ def validate(
         frame: the delivered rows; columns that are not declared are ignored.
         dataset: gives the covered days and the limit.
         references: good rows of the tables that `table` refers to; a reference to a table that is not here is skipped.
+        lost: key columns of the rows of those tables that were set aside.
         delivered: number of rows delivered, where `frame` is only the part of them that is used.
         now: wall clock, to recognise events in the future (default: the current instant).
 
@@ -96,38 +98,94 @@ def validate(
     """
     require_columns(table.name, frame.schema, table.types)
     aside: list[Fault] = []
+    doubts: list[tuple[pl.Series, str]] = []
+    taken: list[Fault] = []
+    notes: list[str] = []
     columns: list[pl.Series] = []
     position = pl.int_range(frame.height, dtype=pl.UInt32, eager=True).alias(POSITION)
     odd = pl.repeat(False, frame.height, eager=True)
-    for name, dtype in table.types.items():
-        converted, bad = coerce(table.name, frame[name], dtype)
+    for column in table.columns:
+        converted, wrong = coerce(table.name, frame[column.name], column.dtype)
+        converted, more = without_stand_ins(table, column, converted, notes)
         columns.append(converted)
-        if bad is not None:
-            aside.append((position.filter(bad & ~odd), f"{table.name}.{name} {NOT_CONVERTED[type(dtype)]}", DROPPED))
-            odd = odd | bad
-    good = pl.DataFrame([*columns, position]).filter(~odd)
+        for bad, words in [*wrong, *more]:
+            reason = f"{table.name}.{column.name} {words}"
+            if column.told_by_events:
+                doubts.append((position.filter(bad), reason))
+            elif column.soft:
+                taken.append((position.filter(bad), reason, f"kept without {column.name}"))
+            else:
+                aside.append((position.filter(bad & ~odd), reason, DROPPED))
+                odd = odd | bad
+    aside += [
+        (left, *words) for at, *words in taken if len(left := at.filter(~at.is_in(position.filter(odd).implode())))
+    ]
+    whole = pl.DataFrame([*columns, position])
 
-    good, faults, same_key = _rules(table, good)
+    good, faults, same_key = _rules(table, whole.filter(~odd))
     aside += faults
-    good, faults = _times(table, good, dataset, now or datetime.now(UTC))
+    times = _times(table, good, dataset, now or datetime.now(UTC))
+    if table.told_by_events:
+        good, faults = _doubted(table, table.told_by_events, good, [*doubts, *times])
+    else:
+        faults = [(bad, reason, DROPPED) for bad, reason in times]
+        good = without(good, faults)
     aside += faults
     good, faults = _keys(table, good, same_key)
     aside += faults
     for reference in table.references:
         if reference.table in references:
-            good, faults = _refer(table, good, reference, references[reference.table])
+            of = reference.table
+            good, faults = refer(table, good, reference, references[of], (lost or {}).get(of), dataset.zone)
             aside += faults
 
-    quarantine, counts = _records(table, frame, aside)
+    quarantine = records(table, frame, aside)
     return Validated(
         table=table.name,
         good=good.drop(POSITION),
         quarantine=quarantine,
-        counts=counts,
+        counts=counts_of(quarantine),
         delivered=frame.height if delivered is None else delivered,
         dropped=sum(len(rows) for rows, _, action in aside if action == DROPPED),
         limit_share=dataset.quarantine_limit(table.name),
+        lost=_lost(table, whole, aside),
+        notes=tuple(notes),
     )
+
+
+def _lost(table: Table, whole: pl.DataFrame, aside: list[Fault]) -> pl.DataFrame:
+    gone = [positions for positions, _, action in aside if action == DROPPED]
+    rows = whole[pl.concat(gone)] if gone else whole.clear()
+    return rows.select(table.key).drop_nulls()
+
+
+def _doubted(
+    table: Table, column: str, rows: pl.DataFrame, doubts: list[tuple[pl.Series, str]]
+) -> tuple[pl.DataFrame, list[Fault]]:
+    """Take a value that events can tell out of the rows where it is in doubt; drop them where another row of the same
+    key has a value. Which of the others no event helps is seen once all tables are read (`agreement.py`)."""
+    told = pl.concat([at for at, _ in doubts]) if doubts else rows[POSITION].clear()
+    rows = rows.with_columns(pl.when(~pl.col(POSITION).is_in(told.implode())).then(pl.col(column)).alias(column))
+    empty = rows.filter(pl.col(column).is_null())
+    doubts = [
+        *doubts,
+        (empty[POSITION].filter(~empty[POSITION].is_in(told.implode())), f"{table.name}.{column} is missing"),
+    ]
+    rivalled = empty.join(rows.filter(pl.col(column).is_not_null()), on=table.key, how="semi")[POSITION].implode()
+    faults: list[Fault] = []
+    for at, reason in doubts:
+        at = at.filter(at.is_in(rows[POSITION].implode()))
+        faults += [
+            (at.filter(at.is_in(rivalled)), reason, DROPPED),
+            (at.filter(~at.is_in(rivalled)), reason, told_action(column)),
+        ]
+    faults = [fault for fault in faults if len(fault[0])]
+    return without(rows, faults), faults
+
+
+def told_action(column: str) -> str:
+    """What is done with a row whose value is told by events."""
+    return f"kept with {column} of the first event"
 
 
 def _rules(table: Table, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault], pl.Series]:
@@ -155,7 +213,7 @@ def _rules(table: Table, rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault],
             faults.append((bad[POSITION], _reason(table, rule), f"kept without {column}"))
             lost = pl.col(POSITION).is_in(bad[POSITION].implode())
             rows = rows.with_columns(pl.when(~lost).then(pl.col(column)).alias(column))
-    return _without(rows, faults), faults, same_key
+    return without(rows, faults), faults, same_key
 
 
 def _filter(table: Table, rows: pl.DataFrame) -> pl.DataFrame:
@@ -185,10 +243,10 @@ def _reason(table: Table, rule: str) -> str:
     return f"{table.name}.{column} {words[kind]}"
 
 
-def _times(table: Table, rows: pl.DataFrame, dataset: DatasetConfig, now: datetime) -> tuple[pl.DataFrame, list[Fault]]:
-    """Set aside the rows that happened before the first covered day, or after the last one or the present."""
+def _times(table: Table, rows: pl.DataFrame, dataset: DatasetConfig, now: datetime) -> list[tuple[pl.Series, str]]:
+    """Positions of the rows that happened before the first covered day, or after the last one or the present."""
     if table.instant is None:
-        return rows, []
+        return []
     name = f"{table.name}.{table.instant}"
     column = pl.col(table.instant)
     if rows[table.instant].dtype == pl.Date:
@@ -201,8 +259,7 @@ def _times(table: Table, rows: pl.DataFrame, dataset: DatasetConfig, now: dateti
     rules = [(future, f"{name} is in the future of the delivery")]
     if not table.may_precede:
         rules.append((early, f"{name} is before the first day of the delivery ({dataset.covers_from})"))
-    faults = [(bad[POSITION], reason, DROPPED) for rule, reason in rules if (bad := rows.filter(rule)).height]
-    return _without(rows, faults), faults
+    return [(bad[POSITION], reason) for rule, reason in rules if (bad := rows.filter(rule)).height]
 
 
 def _keys(table: Table, rows: pl.DataFrame, same_key: pl.Series) -> tuple[pl.DataFrame, list[Fault]]:
@@ -222,58 +279,4 @@ def _keys(table: Table, rows: pl.DataFrame, same_key: pl.Series) -> tuple[pl.Dat
     differing = kept.filter(pl.struct(key).is_duplicated())[POSITION] if key else kept[POSITION].clear()
     if len(differing):
         faults.append((differing, f"{table.name}: same key ({', '.join(key)}) with different contents", DROPPED))
-    return _without(rows, faults), faults
-
-
-def _refer(
-    table: Table, rows: pl.DataFrame, reference: Reference, target: pl.DataFrame
-) -> tuple[pl.DataFrame, list[Fault]]:
-    """Set aside, or keep without the column, the rows that point at nothing. A missing value points nowhere."""
-    on = list(reference.columns)
-    pointing = rows.select(POSITION, *on).drop_nulls()
-    unknown = pointing.join(target.select(on).unique(), on=on, how="anti", maintain_order="left")
-    reason = f"{table.name}.{'+'.join(on)}: {reference.reason}"
-    if reference.keep_without is None:
-        faults = [(unknown[POSITION], reason, DROPPED)] if unknown.height else []
-        return _without(rows, faults), faults
-    flag = f"{reference.keep_without}{UNKNOWN}"
-    marked = rows.with_columns(pl.col(POSITION).is_in(unknown[POSITION].implode()).alias(flag))
-    action = f"kept without {reference.keep_without}"
-    return marked, [(unknown[POSITION], reason, action)] if unknown.height else []
-
-
-def _without(rows: pl.DataFrame, faults: list[Fault]) -> pl.DataFrame:
-    gone = [positions for positions, _, action in faults if action in (DROPPED, COLLAPSED)]
-    return rows.filter(~pl.col(POSITION).is_in(pl.concat(gone).implode())) if gone else rows
-
-
-def _records(table: Table, frame: pl.DataFrame, aside: list[Fault]) -> tuple[pl.DataFrame, tuple[ReasonCount, ...]]:
-    """The quarantine frame of the rows set aside, and their counts, most rows first. A table without a key is named by
-    the columns that cannot be missing."""
-    required = [column.name for column in table.columns if not (column.nullable or column.optional)]
-    key = [pl.format("{}={}", pl.lit(c), pl.col(c).cast(pl.String).fill_null("null")) for c in table.key or required]
-    parts: list[pl.DataFrame] = []
-    counts: list[ReasonCount] = []
-    for positions, reason, action in aside:
-        rows = frame[positions.sort()]
-        rows = rows.select(_readable(rows))
-        part = rows.select(
-            table=pl.lit(table.name),
-            key=pl.concat_str(key, separator=", "),
-            reason=pl.lit(reason),
-            action=pl.lit(action),
-            row=pl.struct(pl.all()).struct.json_encode(),
-        )
-        parts.append(part)
-        counts.append(ReasonCount(reason, action, part.height, part["row"][0]))
-    quarantine = pl.concat(parts) if parts else pl.DataFrame(schema=QUARANTINE_SCHEMA)
-    return quarantine, tuple(sorted(counts, key=lambda c: (-c.rows, c.reason)))
-
-
-def _readable(frame: pl.DataFrame) -> Iterator[pl.Expr]:
-    """Columns as JSON can hold them: NaN and infinity, which it cannot, as text."""
-    for name, dtype in frame.schema.items():
-        column = pl.col(name)
-        if dtype.is_float() and not bool(frame[name].is_finite().all()):
-            column = column.cast(pl.String)
-        yield column
+    return without(rows, faults), faults

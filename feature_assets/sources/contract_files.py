@@ -11,20 +11,21 @@ from pathlib import Path
 
 import polars as pl
 
-from feature_assets.data.coercion import DeliveryError
+from feature_assets.data.coercion import DeliveryError, refuse_lookalikes, require_columns
 from feature_assets.data.contract import CONTRACT, SPEND, conform
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import TEXT, Column, Rule, Table
-from feature_assets.data.quarantine import UNKNOWN
+from feature_assets.data.records import UNKNOWN
 from feature_assets.sources.delivery import Delivery
-from feature_assets.sources.files import find_parts, scan_parts
+from feature_assets.sources.files import opened
+from feature_assets.sources.finding import find
 from feature_assets.sources.reader import Frames, Reader, Rows, expected
 
 UPLIFT = ("uplift", "category_uplift")  # tasks that compare with a control group
 
 
 class ContractFiles(Reader):
-    """Parquet files of contract tables: `tables/<table>/*.parquet` or `<table>.parquet` in one folder."""
+    """Parquet files of contract tables, found as `finding.py` says."""
 
     tables = CONTRACT
 
@@ -32,8 +33,7 @@ class ContractFiles(Reader):
         """Open the tables in `data_dir`, or in the folder that the data set names. Reads schemas only.
 
         Raises:
-            DeliveryError: there is no folder, a required table is missing, a file is not Parquet, or the parts of a
-                table differ in their columns.
+            DeliveryError: there is no folder; or as `find` and `opened`.
         """
         folder = data_dir or dataset.folder
         if folder is None:
@@ -41,10 +41,9 @@ class ContractFiles(Reader):
                 f"data set {dataset.name} names no folder of its own: give the folder of its tables as DATA_DIR"
                 + (f", simulated with the generator {dataset.generator}" if dataset.generator else "")
             )
-        parts, absent = find_parts(folder, expected(dataset, CONTRACT))
-        frames = {name: scan_parts(name, paths) for name, paths in parts.items()}
-        files = {name if len(paths) == 1 else f"{name}/{p.name}": p for name, paths in parts.items() for p in paths}
-        return Delivery(dataset, files, frames, tuple(f"table {name} was not delivered" for name in absent))
+        found = find(folder, expected(dataset, CONTRACT))
+        declared = {name: table.delivered for name, table in CONTRACT.items()}
+        return Delivery(dataset, found.files, opened(found, declared), found.notes)
 
     def declared(self, delivery: Delivery) -> list[Table]:
         """The contract tables as delivered; the channels are those of the data set, and further text columns of a
@@ -67,6 +66,9 @@ class ContractFiles(Reader):
         """Collect a delivered table; a column that may be missing in every row is null where it is absent."""
         lazy = delivery.frames[table.name]
         absent = _absent(table, lazy)
+        schema = lazy.collect_schema()
+        require_columns(table.name, schema, {c: dtype for c, dtype in table.types.items() if c not in absent})
+        refuse_lookalikes(table.name, schema, absent)
         lazy = lazy.with_columns(pl.lit(None, table.types[c]).alias(c) for c in absent)
         return super().rows(table, replace(delivery, frames={table.name: lazy}), good)
 
@@ -117,7 +119,7 @@ def _text(dtype: pl.DataType) -> bool:
 def _absent(table: Table, delivered: pl.LazyFrame) -> list[str]:
     """Columns that may be missing in every row and are absent from the delivery."""
     schema = delivered.collect_schema()
-    return [c.name for c in table.columns if (c.nullable or c.optional) and c.name not in schema]
+    return [c.name for c in table.columns if c.may_lack and not c.told_by_events and c.name not in schema]
 
 
 def _to_contract(name: str, good: pl.DataFrame, delivered: pl.LazyFrame) -> pl.DataFrame:

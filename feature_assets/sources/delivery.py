@@ -23,7 +23,7 @@ class Delivery:
     Attributes:
         files: delivered table, or `<table>/<part>` where it has several parts → file.
         frames: delivered table → lazy frame; a table that was not delivered is absent.
-        notes: for the reader of the run: optional tables that are missing.
+        notes: for the reader of the run: optional tables that are missing, and what is not read.
     """
 
     dataset: DatasetConfig
@@ -35,7 +35,8 @@ class Delivery:
         """The file of a delivered table, or the folder of its parts."""
         if table in self.files:
             return self.files[table]
-        return next(path.parent for name, path in self.files.items() if name.partition("/")[0] == table)
+        part, path = next((name, path) for name, path in self.files.items() if name.partition("/")[0] == table)
+        return path.parents[part.count("/") - 1]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Ingested:
     Attributes:
         tables: the contract tables of the good rows.
         validated: delivered table → its validation result (its good rows are released).
-        notes: the delivery's notes, and tasks that are off because a table is missing.
+        notes: the delivery's notes, values that stand for none, and tasks that are off because a table is missing.
     """
 
     tables: Tables

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
+from feature_assets.data.agreement import agree
 from feature_assets.data.coercion import DeliveryError, require_columns
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
@@ -54,7 +55,7 @@ class Reader(ABC):
         """Open the source's own files, or the files in `data_dir`. Reads schemas only.
 
         Raises:
-            DeliveryError: a required file is missing or a file is not Parquet.
+            DeliveryError: as `finding.find` and `files.opened`.
         """
 
     @abstractmethod
@@ -95,7 +96,8 @@ class Reader(ABC):
         dataset, notes = delivery.dataset, list(delivery.notes)
         good: dict[str, pl.DataFrame] = {}
         validated: dict[str, Validated] = {}
-        for table in self.declared(delivery):
+        declared = self.declared(delivery)
+        for table in declared:
             rows = self.rows(table, delivery, good)
             if not rows.delivered:
                 if table.required:
@@ -103,16 +105,32 @@ class Reader(ABC):
                     raise DeliveryError(f"table {table.name} has no rows ({place}). Deliver at least one day.")
                 notes.append(f"table {table.name} has no rows and counts as not delivered")
                 continue
-            result = validate(table, rows.frame, dataset, good, delivered=rows.delivered, now=now)
-            if table.required and result.good.is_empty():
-                raise DeliveryError(_unusable(result))
+            lost = {name: found.lost for name, found in validated.items()}
+            result = validate(table, rows.frame, dataset, good, lost=lost, delivered=rows.delivered, now=now)
+            _require_good(table, result)
             good[table.name] = result.good
-            validated[table.name] = replace(result, good=result.good.clear())
+            validated[table.name] = result
+            notes += result.notes
+        validated = agree(declared, validated, dataset.zone)
+        for table in declared:
+            if table.name in validated:
+                _require_good(table, validated[table.name])
+        good = {name: result.good for name, result in validated.items()}
+        validated = {name: _released(result) for name, result in validated.items()}
         contract = self.to_contract(good, delivery)
         off = self.unanswerable(good, contract, dataset)
         notes += [f"task {task} is off: {reason}" for task, reason in off.items() if task not in dataset.tasks_off]
         dataset = dataset.model_copy(update={"tasks_off": {**off, **dataset.tasks_off}})
         return Ingested(Tables(dataset, contract), validated, tuple(notes))
+
+
+def _released(result: Validated) -> Validated:
+    return replace(result, good=result.good.clear(), lost=result.lost.clear())
+
+
+def _require_good(table: Table, result: Validated) -> None:
+    if table.required and result.good.is_empty():
+        raise DeliveryError(_unusable(result))
 
 
 def _unusable(validated: Validated) -> str:

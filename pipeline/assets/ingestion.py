@@ -24,6 +24,8 @@ from pipeline.settings import Settings
 
 CONTRACT_TABLES = tuple(CONTRACT)
 QUARANTINE = dg.AssetKey("quarantine")
+SHOWN_FILES = 200
+"""Files of a delivery that the UI lists; `delivery.json` lists all."""
 
 
 def table_key(table: str) -> dg.AssetKey:
@@ -69,11 +71,13 @@ def ingestion_assets(
         inbox = deliveries.data_folder(settings, context.log.info)
         delivery = deliveries.of_night(dataset, inbox, lake, day, context.log.warning)
         digest, folder = delivery.digest, delivery.folder
+        files = {name: str(path) for name, path in delivery.files.items()}
         rows, counts = (pl.read_parquet(folder / "quarantine" / f"{name}.parquet") for name in ("rows", "counts"))
         shown = {
             "dagster/row_count": rows.height,
             "reasons": markdown(counts) if counts.height else "every row of the delivery is good",
             "first rows": markdown(rows.group_by("table", "reason", maintain_order=True).head(3)),
+            "files read": markdown(pl.DataFrame([*files.items()], ["table", "file"], orient="row").head(SHOWN_FILES)),
             "delivery": digest,
             **_arrived(delivery.arrivals, day),
         }
@@ -85,7 +89,6 @@ def ingestion_assets(
                 asset_key=QUARANTINE, metadata=shown, check_results=[checked("faults_within_limit", False, why=over)]
             )
             raise dg.Failure(over, allow_retries=False)
-        files = {name: str(path) for name, path in delivery.files.items()}
         publish_json({"digest": digest, "files": files}, lake.partition("tables", as_of) / "delivery.json")
         for note in verdict["notes"]:
             context.log.warning(note)

@@ -24,6 +24,11 @@ def dataset() -> DatasetConfig:
 def sound() -> Frames:
     """Ten tables without a fault, as the contract has them."""
     frames = dict(synthetic.tables(25, seed=1).frames)
+    frames["customers"] = frames["customers"].with_columns(joined_on=pl.lit(synthetic.FIRST))
+    starts = frames["campaigns"].select("campaign_id", "starts_on")
+    sessions = frames["sessions"].join(starts, on="campaign_id", how="left", maintain_order="left")
+    led = pl.col("at").dt.convert_time_zone(synthetic.ZONE).dt.date() >= pl.col("starts_on")
+    frames["sessions"] = sessions.with_columns(pl.when(led).then("campaign_id").alias("campaign_id")).drop("starts_on")
     names = dict(zip(("shelf", "mailer", "display"), dataset().channels, strict=True))
     channel = pl.col("channel").replace(names)
     frames["transactions"] = frames["transactions"].with_columns(channel, currency=pl.lit("CHF"))

@@ -54,7 +54,6 @@ def reasons(frame: pl.DataFrame, dataset: DatasetConfig) -> dict[str, tuple[int,
         ((None, 1, 1, 1.0, NOON), "lines.a is missing"),
         ((5, 1, -1, 1.0, NOON), "lines.count is below 0"),
         ((5, 1, None, 1.0, NOON), "lines.count is missing"),
-        ((5, 1, 1, float("nan"), NOON), "lines.amount is not a number (NaN)"),
         ((5, 1, 1, float("inf"), NOON), "lines.amount is infinite"),
         ((5, 1, 1, 11.0, NOON), "lines.amount is above 10"),
         ((5, 1, 1, 1.0, datetime(2018, 1, 1, 5)), "lines.at is in the future of the delivery"),
@@ -156,9 +155,9 @@ def test_every_row_is_accounted_for_once(dataset: DatasetConfig, rows: list[tupl
     ],
 )
 def test_lossless_casts_are_fine(values: pl.Series, expected: pl.DataType) -> None:
-    converted, bad = coerce("t", values, expected)
+    converted, wrong = coerce("t", values, expected)
     assert converted.dtype == expected
-    assert bad is None
+    assert wrong == []
 
 
 def test_a_zoned_instant_becomes_naive_utc() -> None:

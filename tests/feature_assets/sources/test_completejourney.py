@@ -136,7 +136,7 @@ ROW_FAULTS: list[tuple[str, Change, str, int, str]] = [
     (
         "demographics",
         once_more(-1, household_id=77),
-        "demographics.household_id: unknown household (it has no purchase)",
+        "demographics.household_id: unknown household (table transactions has no purchase of it)",
         1,
         "dropped",
     ),
@@ -228,7 +228,7 @@ def test_one_per_cent_of_bad_rows_is_under_the_limit_and_five_per_cent_is_over(
 @pytest.mark.parametrize(
     ("frames", "parts"),
     [
-        (without(small(), "products"), ["required table products", "products.parquet not found"]),
+        (without(small(), "products"), ["required table products", "found neither"]),
         (
             altered(small(), "transactions", lambda f: f.rename({"sales_value": "sales"})),
             ["table transactions", "missing column transactions.sales_value", "did you mean 'sales'"],
