@@ -98,7 +98,9 @@ def keep_validated(ingested: Ingested, folder: Path) -> None:
         for c in result.counts
     ]
     publish_frame(pl.DataFrame(counts, schema=COUNTS_SCHEMA), quarantine / "counts.parquet")
-    publish_json({"over_limit": _over_limit(ingested), "notes": ingested.notes}, quarantine / VERDICT)
+    delivered = {result.table: result.delivered for result in results}
+    verdict = {"over_limit": _over_limit(ingested), "notes": ingested.notes, "delivered": delivered}
+    publish_json(verdict, quarantine / VERDICT)
     seal(beside)
     publish_folder(beside, folder)
 
