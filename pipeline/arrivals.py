@@ -104,7 +104,7 @@ class Ledger:
             DeliveryError: a delivery cannot be read, or says that it arrived before one that was taken in.
             Refused: a delivery lost more rows than its limit allows.
         """
-        closed = self._closed()
+        closed = self.closed()
         if as_of < closed:
             log(f"made from what had arrived by {as_of}: the night of {closed} was made already, nothing is taken in")
             return
@@ -130,10 +130,10 @@ class Ledger:
 
     def close(self, as_of: date) -> None:
         """Note that an as-of date was made: what claims to have arrived before it comes too late from now on."""
-        if as_of > self._closed():
+        if as_of > self.closed():
             publish_json({"closed": str(as_of)}, self._kept / CLOSED)
 
-    def _closed(self) -> date:
+    def closed(self) -> date:
         """The newest as-of date that was made, or the newest day of arrival if that is later."""
         file = self._kept / CLOSED
         made = date.fromisoformat(json.loads(file.read_text())["closed"]) if file.exists() else date.min

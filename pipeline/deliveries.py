@@ -87,12 +87,14 @@ class NightsDelivery:
         folder: of its tables and its quarantine.
         files: that it was read from, by table.
         arrivals: rows of each arrival by table (`COUNTS_SCHEMA` and `arrived_on`), where deliveries add up.
+        again: whether it is what was known on an earlier date than the newest that was made.
     """
 
     digest: str
     folder: Path
     files: dict[str, Path]
     arrivals: pl.DataFrame | None = None
+    again: bool = False
 
 
 def of_night(dataset: DatasetConfig, folder: Path | None, lake: Lake, as_of: date, log: Log) -> NightsDelivery:
@@ -126,7 +128,7 @@ def _added_up(dataset: DatasetConfig, folder: Path | None, lake: Lake, as_of: da
         keep_validated(ledger.merged(as_of), place)
         ledger.forget_old_versions()
     ledger.close(as_of)
-    return NightsDelivery(digest, place, ledger.files(as_of), ledger.counts(as_of))
+    return NightsDelivery(digest, place, ledger.files(as_of), ledger.counts(as_of), as_of < ledger.closed())
 
 
 def known_tables(settings: Settings, log: Log) -> Tables:
@@ -170,7 +172,9 @@ def keep_validated(ingested: Ingested, folder: Path, refused: str = "") -> None:
         for c in result.counts
     ]
     publish_frame(pl.DataFrame(counts, schema=COUNTS_SCHEMA), quarantine / "counts.parquet")
-    publish_json({"over_limit": refused or _over_limit(ingested), "notes": ingested.notes}, quarantine / VERDICT)
+    delivered = {result.table: result.delivered for result in results}
+    over = refused or _over_limit(ingested)
+    publish_json({"over_limit": over, "notes": ingested.notes, "delivered": delivered}, quarantine / VERDICT)
     seal(beside)
     publish_folder(beside, folder)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from feature_assets.closed import Closed, nearest
+from feature_assets.closed import Closed, in_words, nearest
+from feature_assets.yaml_file import read_mapping, truths_for_numbers
 
 DEFAULT_QUARANTINE_LIMIT = 0.02  # share of a delivered table's rows that may be dropped before the night stops
 
@@ -116,17 +116,17 @@ def load_dataset(name: str, data_root: Path) -> DatasetConfig:
         ValueError: the description is not valid; names the file and what is wrong.
     """
     path = Path(name).expanduser() if name.endswith(".yaml") else data_root / f"{name}.yaml"
-    if not path.is_file():
+    if not path.exists():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         hint = nearest(path.stem, known) if known else "none exists"
         raise FileNotFoundError(f"no data set description {path}: {hint}")
+    raw = read_mapping(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(raw, dict):
-            raise ValueError("expected a mapping of settings")
         dataset = DatasetConfig(**raw)
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is not a valid data set description: {error}") from error
+    except ValidationError as error:
+        raise ValueError(f"{path} is not a valid data set description: {in_words(error)}") from error
+    if wrong := truths_for_numbers(raw, dataset.model_dump()):
+        raise ValueError(f"{path}: {', '.join(wrong)}: expected a number, not yes or no")
     if dataset.name != path.stem:
         raise ValueError(f"{path} describes {dataset.name!r}: the name must equal the file's stem {path.stem!r}")
     if dataset.folder is not None:

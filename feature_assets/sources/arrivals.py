@@ -190,7 +190,9 @@ def meet(
         counts.append((name, *told, result.dropped, copies))
     frame = pl.DataFrame(counts, schema=COUNTS_SCHEMA, orient="row")
     versions = {name: rows for name, rows in versions.items() if rows.height}
-    arrival = Arrival(arrived_on, digest, same[0] if same else None, versions, frame, _marked(checked, arrived_on))
+    notes = tuple(note for result in checked.validated.values() for note in result.notes)
+    repeats = same[0] if same else None
+    arrival = Arrival(arrived_on, digest, repeats, versions, frame, _marked(checked, arrived_on), notes)
     return again(arrival) if same else arrival
 
 

@@ -16,7 +16,8 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.barrier import count_before
 from feature_assets.sources.arrivals import ARRIVED, COUNTED
 from pipeline import deliveries
-from pipeline.assets.common import INGESTION, asset_options, checked
+from pipeline.assets.common import INGESTION, asset_options, checked, compared
+from pipeline.monitoring import volume
 from pipeline.reports.describe import frame_metadata, markdown
 from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
@@ -62,7 +63,14 @@ def ingestion_assets(
                 asset=QUARANTINE,
                 blocking=True,
                 description="No table loses more of its rows than its limit (quarantine_limits of the data set).",
-            )
+            ),
+            dg.AssetCheckSpec(
+                "volume_as_before",
+                asset=QUARANTINE,
+                blocking=True,
+                description="Rows, customers, days, distinct and unknown keys of each table are those of the last good "
+                "deliveries, within the limits of the setting `volume`.",
+            ),
         ],
     )
     def ingest_delivery(context: dg.AssetExecutionContext, lake: Lake) -> Iterator[dg.MaterializeResult]:
@@ -85,11 +93,31 @@ def ingestion_assets(
         verdict = lake.read_json(folder / "quarantine" / deliveries.VERDICT)
         over = verdict["over_limit"]
         if over:
+            unseen = checked("volume_as_before", True, why="not compared: the delivery is refused for its faults")
             yield dg.MaterializeResult(
-                asset_key=QUARANTINE, metadata=shown, check_results=[checked("faults_within_limit", False, why=over)]
+                asset_key=QUARANTINE,
+                metadata=shown,
+                check_results=[checked("faults_within_limit", False, why=over), unseen],
             )
             raise dg.Failure(over, allow_retries=False)
+        within = checked("faults_within_limit", True, reasons=counts["rows"].sum())
+        size = volume.measure(lake.tables_of(digest), verdict["delivered"], counts)
+        before = [] if delivery.again else volume.last_good(lake, digest, settings.volume)
+        found = volume.compare(size, before, settings.volume, may_lack=settings.missing_sources == "mask")
+        words = [finding.words for finding in found]
+        stopping = [finding for finding in found if finding.stops and digest not in settings.volume.accepted]
+        as_before = checked("volume_as_before", True, compared=f"{len(before)} good deliveries")
+        if found:
+            as_before = compared("volume_as_before", bool(stopping), unusual=words, compared=len(before))
+        if stopping:
+            yield dg.MaterializeResult(asset_key=QUARANTINE, metadata=shown, check_results=[within, as_before])
+            raise dg.Failure(volume.refusal(stopping, digest, len(before)), allow_retries=False)
+        for line in words:
+            context.log.warning(line)
+        if not delivery.again:
+            volume.keep(size, lake, digest)
         publish_json({"digest": digest, "files": files}, lake.partition("tables", as_of) / "delivery.json")
+        publish_json(words, lake.partition("tables", as_of) / volume.VOLUME)
         for note in verdict["notes"]:
             context.log.warning(note)
         for name in CONTRACT:
@@ -98,7 +126,7 @@ def ingestion_assets(
         yield dg.MaterializeResult(
             asset_key=QUARANTINE,
             metadata=shown,
-            check_results=[checked("faults_within_limit", True, reasons=counts["rows"].sum())],
+            check_results=[within, as_before],
         )
         deliveries.delete_old(lake, keep=digest)
 

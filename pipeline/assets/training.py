@@ -13,14 +13,13 @@ import dagster as dg
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
-from pipeline.assets.common import TRAINING, asset_options, checked
+from pipeline.assets.common import TRAINING, GivenSettings, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.assets.training_metadata import evaluation_metadata, parts_check, refit_metadata, training_metadata
 from pipeline.plugins import load_plugins
 from pipeline.reports.describe import markdown
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import CHAMPION, Tracking
-from pipeline.settings import Settings
 from pipeline.training import (
     columns,
     fits,
@@ -40,7 +39,6 @@ from pipeline.training.evaluation import Evaluation, evaluate
 from pipeline.training.workspace import Workspace
 
 Context = dg.AssetExecutionContext
-GivenSettings = dg.ResourceParam[Settings]
 
 
 def key(name: str) -> dg.AssetKey:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.common import covered_day, data_dir_option, settings_of
+from pipeline.commands.common import covered_day, data_dir_option, delivered_tables, settings_of
 
 
 @click.command("base-rates")
@@ -17,11 +17,10 @@ def base_rates(as_of: str | None, data_dir: Path | None) -> None:
     settings = settings_of(data_dir=data_dir)
     from feature_assets import labels
     from feature_assets.snapshots import plan
-    from pipeline.deliveries import known_tables
 
     day = covered_day(settings, as_of)
     dataset = settings.load_dataset()
-    tables = known_tables(settings, lambda text: click.echo(text, err=True))
+    tables = delivered_tables(settings)
     until = tables.dataset.covers_until
     fitted = labels.fit_labels(tables, plan(until, dataset.covers_from, labels.windows(tables.dataset)))
     rows = labels.compute_labels(tables, day, fitted, known_until=until)
