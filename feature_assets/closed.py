@@ -1,6 +1,7 @@
 """Typed and closed settings: an unknown key is an error that names the nearest known one.
 
-Here belongs the base class of every settings object of feature_assets. No setting itself belongs here.
+Here belong the base class of every settings object of feature_assets, and its errors in words. No setting itself
+belongs here.
 Source: STYLE, "Settings are typed and closed".
 """
 
@@ -10,7 +11,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
@@ -19,6 +20,19 @@ def nearest(key: str, known: Iterable[str]) -> str:
     lower = {name.casefold(): name for name in names}
     close = difflib.get_close_matches(key.casefold(), lower, n=1, cutoff=0.5)
     return f"did you mean {lower[close[0]]!r}?" if close else f"known keys: {', '.join(names)}"
+
+
+def in_words(error: ValidationError) -> str:
+    """What is wrong with settings, each fault as `place: what, not the value`."""
+    return "; ".join(_fault(dict(fault)) for fault in error.errors(include_url=False, include_context=False))
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    what = fault["msg"].removeprefix("Value error, ")
+    given = fault["input"]
+    shown = "" if fault["type"] in ("value_error", "missing") else f", not {str(given)[:60]!r}"
+    return f"{place}: {what}{shown}" if place else f"{what}{shown}"
 
 
 class Closed(BaseModel):

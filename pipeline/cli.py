@@ -3,6 +3,7 @@
 import click
 
 from pipeline.commands.base_rates import base_rates
+from pipeline.commands.errors import Verbs
 from pipeline.commands.explain import explain
 from pipeline.commands.features import features
 from pipeline.commands.model import model
@@ -12,7 +13,7 @@ from pipeline.commands.train import train
 from pipeline.commands.ui import ui
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 def main() -> None:
     """From raw customer events to calibrated predictions about every customer, night by night.
 

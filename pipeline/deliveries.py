@@ -1,20 +1,26 @@
 """The delivery of a night: where it lies, the digest that names it, and its validated form in the lake.
 
-Reading and validating belongs to `feature_assets.sources`; the assets that show the result to `assets/ingestion.py`.
+Reading and validating belongs to `feature_assets.sources`, deliveries that add up to `arrivals.py`, the assets that
+show the result to `assets/ingestion.py`.
 """
 
 import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 
 from feature_assets.closed import nearest
 from feature_assets.data.coercion import DeliveryError
+from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.records import QUARANTINE_SCHEMA
-from feature_assets.sources import Delivery, Ingested, ingest, reading_code
+from feature_assets.data.tables import Tables
+from feature_assets.sources import Delivery, Ingested, ingest, load_tables, read_delivery, reading_code
+from pipeline.arrivals import Ledger, Refused, inbox_of
 from pipeline.home import Home
 from pipeline.resources.digests import broken, code_digest, file_digest, seal
 from pipeline.resources.files import empty_beside, publish_folder, publish_frame, publish_json
@@ -72,6 +78,71 @@ def delivery_digest(delivery: Delivery) -> str:
     return sha.hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class NightsDelivery:
+    """The validated delivery of a night.
+
+    Attributes:
+        digest: that names it.
+        folder: of its tables and its quarantine.
+        files: that it was read from, by table.
+        arrivals: rows of each arrival by table (`COUNTS_SCHEMA` and `arrived_on`), where deliveries add up.
+        again: whether it is what was known on an earlier date than the newest that was made.
+    """
+
+    digest: str
+    folder: Path
+    files: dict[str, Path]
+    arrivals: pl.DataFrame | None = None
+    again: bool = False
+
+
+def of_night(dataset: DatasetConfig, folder: Path | None, lake: Lake, as_of: date, log: Log) -> NightsDelivery:
+    """Read what is delivered for an as-of date and validate it, unless that is done already.
+
+    Args:
+        folder: with the delivered tables; None where the data set names it.
+
+    Raises:
+        DeliveryError: it cannot be read.
+    """
+    if dataset.delivery == "append":
+        return _added_up(dataset, folder, lake, as_of, log)
+    delivery = read_delivery(dataset, folder)
+    digest = delivery_digest(delivery)
+    return NightsDelivery(digest, validated(delivery, digest, lake), delivery.files)
+
+
+def _added_up(dataset: DatasetConfig, folder: Path | None, lake: Lake, as_of: date, log: Log) -> NightsDelivery:
+    """What has arrived by an as-of date; of an arrival that lost too many rows its quarantine, and no tables."""
+    ledger = Ledger(lake, dataset)
+    try:
+        ledger.take_in(inbox_of(dataset, folder), as_of, log)
+    except Refused as refused:
+        place = lake.delivery(f"refused-{refused.digest}")
+        keep_validated(refused.ingested, place, str(refused))
+        return NightsDelivery(place.name, place, {})
+    digest = ledger.digest(as_of)
+    place = lake.delivery(digest)
+    if broken(place):
+        keep_validated(ledger.merged(as_of), place)
+        ledger.forget_old_versions()
+    ledger.close(as_of)
+    return NightsDelivery(digest, place, ledger.files(as_of), ledger.counts(as_of), as_of < ledger.closed())
+
+
+def known_tables(settings: Settings, log: Log) -> Tables:
+    """The validated tables of a deployment outside of a night: of its delivery, or of all that has arrived.
+
+    Raises:
+        DeliveryError: as `load_tables`; or nothing has arrived.
+    """
+    dataset = settings.load_dataset()
+    if dataset.delivery == "append":
+        return Ledger(Lake(root=str(Home(settings.home).lake)), dataset).merged(date.max).tables
+    return load_tables(dataset, data_folder(settings, log))
+
+
 def validated(delivery: Delivery, digest: str, lake: Lake) -> Path:
     """The folder of the validated delivery: the one in the lake if it is whole, else validated now.
 
@@ -84,8 +155,11 @@ def validated(delivery: Delivery, digest: str, lake: Lake) -> Path:
     return folder
 
 
-def keep_validated(ingested: Ingested, folder: Path) -> None:
-    """Write tables, quarantine and the verdict on its limits into a folder that appears whole or not at all."""
+def keep_validated(ingested: Ingested, folder: Path, refused: str = "") -> None:
+    """Write tables, quarantine and the verdict on its limits into a folder that appears whole or not at all.
+
+    `refused`: the verdict, where it is known.
+    """
     beside = empty_beside(folder)
     ingested.tables.save(beside)
     quarantine = beside / "quarantine"
@@ -98,7 +172,9 @@ def keep_validated(ingested: Ingested, folder: Path) -> None:
         for c in result.counts
     ]
     publish_frame(pl.DataFrame(counts, schema=COUNTS_SCHEMA), quarantine / "counts.parquet")
-    publish_json({"over_limit": _over_limit(ingested), "notes": ingested.notes}, quarantine / VERDICT)
+    delivered = {result.table: result.delivered for result in results}
+    over = refused or _over_limit(ingested)
+    publish_json({"over_limit": over, "notes": ingested.notes, "delivered": delivered}, quarantine / VERDICT)
     seal(beside)
     publish_folder(beside, folder)
 

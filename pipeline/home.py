@@ -1,10 +1,14 @@
 """The folder of a deployment (`PLE_HOME`): its layout, and the preparation of an empty one."""
 
 import logging
+import os
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from pipeline import artifact_locations
 
 DAGSTER_YAML = """\
 # Written once by `ple`; edit it as you like (docs/operating.md). To use PostgreSQL add a `storage:` section.
@@ -23,6 +27,17 @@ concurrency:
     default_limit: 1
     granularity: op
 """
+FORBIDDEN = "%?"
+"""Characters that the addresses of sqlite databases do not carry through MLflow and Dagster."""
+CREATE_DATABASE = """\
+import sys
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+SqlAlchemyStore(sys.argv[1], sys.argv[2])
+"""
+
+
+class HomeError(ValueError):
+    """A folder that cannot be a home; says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,11 @@ class Home:
         """Compiled kernels, one folder a state of their code."""
         return self.root / "kernels"
 
+    @property
+    def logs(self) -> Path:
+        """Output of the servers, and tracebacks of faults of this program."""
+        return self.root / "logs"
+
     def simulation(self, customers: int, seed: int) -> Path:
         """A generated delivery; it depends on nothing but its size and its seed."""
         return self.root / "simulations" / f"{customers}-customers-seed-{seed}"
@@ -63,21 +83,73 @@ class Home:
     @property
     def tracking_uri(self) -> str:
         """The default MLflow store: one sqlite file."""
-        return f"sqlite:///{self.mlflow / 'mlflow.db'}"
+        return f"sqlite:///{self.database}"
+
+    @property
+    def database(self) -> Path:
+        """The file of the default MLflow store."""
+        return self.mlflow / "mlflow.db"
+
+    def refuse_unusable(self) -> None:
+        """Nothing is written; a home that does not exist yet is judged by the folder that would hold it.
+
+        Raises:
+            HomeError: the path has a character that no database opens, or a file or a read-only folder is in the way.
+        """
+        for character in FORBIDDEN:
+            if character in str(self.root):
+                raise HomeError(
+                    f"home {self.root}: MLflow and Dagster open no database below a path with {character!r}; "
+                    "name another folder (PLE_HOME)"
+                )
+        folder = next(path for path in (self.root, *self.root.parents) if os.path.lexists(path))
+        if not os.path.isdir(folder):
+            raise HomeError(f"home {self.root}: {folder} is no folder; remove it or name another folder (PLE_HOME)")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise HomeError(f"home {self.root}: {folder} cannot be written; change its rights or name another folder")
 
     def prepare(self) -> None:
-        """Create the folders, Dagster's configuration and MLflow's database, if they are not there.
+        """Create the folders, Dagster's configuration and MLflow's database, if they are not there, and let MLflow's
+        locations follow a home that was copied or moved.
 
-        The database is created here, once and alone: processes that create it together break each other.
+        Raises:
+            HomeError: as `refuse_unusable`; or something in the home cannot be created, or is damaged.
         """
-        for folder in (self.lake, self.dagster, self.mlflow / "artifacts", self.reports):
-            folder.mkdir(parents=True, exist_ok=True)
-        config = self.dagster / "dagster.yaml"
-        if not config.exists():
-            config.write_text(DAGSTER_YAML)
-        if not (self.mlflow / "mlflow.db").exists():
-            logging.getLogger(__name__).info("preparing %s", self.root)
-            command = [sys.executable, "-m", "mlflow", "db", "upgrade", self.tracking_uri]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                raise RuntimeError(f"MLflow's database in {self.mlflow} could not be created:\n{done.stderr[-2000:]}")
+        self.refuse_unusable()
+        try:
+            for folder in (self.lake, self.dagster, self.mlflow / "artifacts", self.reports):
+                folder.mkdir(parents=True, exist_ok=True)
+            config = self.dagster / "dagster.yaml"
+            if not config.exists():
+                config.write_text(DAGSTER_YAML)
+            if not self.database.exists():
+                self._create_database()
+        except OSError as error:
+            raise HomeError(f"home {self.root}: {error.filename} cannot be created: {error.strerror}") from error
+        try:
+            if artifact_locations.follow(self.database, self.mlflow / "artifacts"):
+                logging.getLogger(__name__).warning("%s lay elsewhere before; MLflow's locations follow it", self.root)
+        except sqlite3.Error as error:
+            raise HomeError(f"home {self.root}: {self.database} cannot be opened: {error}") from error
+
+    def _create_database(self) -> None:
+        """Make the database beside its place, in a process of its own, and link it there once it is whole: processes
+        that initialise one database together break each other, and a killed one leaves half of it."""
+        logging.getLogger(__name__).info("preparing %s", self.root)
+        beside = self.database.with_name(f".mlflow.{os.getpid()}.part")
+        beside.unlink(missing_ok=True)
+        artifacts = (self.mlflow / "artifacts").as_uri()
+        command = [sys.executable, "-c", CREATE_DATABASE, f"sqlite:///{beside}", artifacts]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            beside.unlink(missing_ok=True)
+            said = [line for line in done.stderr.splitlines() if line.strip()][-1:]
+            raise HomeError(f"home {self.root}: MLflow's database could not be created: {' '.join(said)}")
+        try:
+            os.link(beside, self.database)
+        except FileExistsError:
+            pass  # another process was first; its database is as good
+        except OSError:  # a file system without hard links
+            beside.rename(self.database)
+        finally:
+            beside.unlink(missing_ok=True)

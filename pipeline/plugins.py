@@ -4,6 +4,7 @@ A plug-in is an importable module with a function `extend(extensions)`; the sett
 the packages goes into their registries; promotion rules and monitoring assets are kept here. No registry belongs here.
 """
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,7 +23,7 @@ MonitoringFactory = Callable[["DatasetConfig", "dg.PartitionsDefinition"], "Sequ
 
 
 class PluginError(ValueError):
-    """A plug-in that cannot be imported or has no `extend`."""
+    """A plug-in that cannot be imported, has no `extend`, or fails in it."""
 
 
 @dataclass
@@ -59,7 +60,7 @@ def load_plugins(names: Sequence[str]) -> Extensions:
     """Everything that the named modules add, in their order. A module extends the registries once a process.
 
     Raises:
-        PluginError: a module cannot be imported or has no function `extend`.
+        PluginError: a module cannot be imported, has no function `extend`, or fails in it.
     """
     loaded = [_load(name) for name in names]
     return Extensions(
@@ -73,12 +74,23 @@ def load_plugins(names: Sequence[str]) -> Extensions:
 def _load(name: str) -> Extensions:
     try:
         module = import_module(name)
-    except ImportError as error:
-        raise PluginError(f"plug-in {name!r} cannot be imported: {error}") from error
+    except Exception as error:  # whatever the code of somebody else raises
+        raise PluginError(f"plug-in {name!r} cannot be imported: {_words(error)}") from error
     if not callable(getattr(module, "extend", None)):
         raise PluginError(f"plug-in {name!r} has no function extend(extensions)")
     extensions = Extensions()
-    module.extend(extensions)
+    try:
+        module.extend(extensions)
+    except Exception as error:
+        raise PluginError(f"plug-in {name!r} failed in extend(extensions): {_words(error)}") from error
     source = Path(str(module.__file__))
     extensions.files += sorted(source.parent.rglob("*.py")) if source.name == "__init__.py" else [source]
     return extensions
+
+
+def _words(error: Exception) -> str:
+    """What an error of the plug-in says, and the line that raised it."""
+    if isinstance(error, ImportError | SyntaxError):
+        return str(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"

@@ -74,8 +74,9 @@ def run_job(definitions: dg.Definitions, instance: DagsterInstance, job: str, as
 
 
 def failure_message(instance: DagsterInstance, run_id: str) -> str:
-    """The failed steps of a run, each with its innermost reason, without the traceback."""
-    reasons = []
+    """The failed steps of a run, each with its innermost reason, without the traceback; steps with one reason share a
+    line."""
+    reasons: dict[str, list[str]] = {}
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.STEP_FAILURE):
         event = entry.get_dagster_event()
         error = event.step_failure_data.error
@@ -83,8 +84,11 @@ def failure_message(instance: DagsterInstance, run_id: str) -> str:
             error = error.cause
         text = (error.message if error else event.message or "").strip()
         step = (event.step_key or "").replace("__", "/")
-        reasons.append(f"{step}: {text.split(': ', 1)[-1] if ': ' in text else text}")
-    return "\n".join(reasons) or "the run ended before a step could fail (killed, canceled, or refused)"
+        reasons.setdefault(text.split(": ", 1)[-1], []).append(step)
+    return (
+        "\n".join(f"{', '.join(steps)}: {reason}" for reason, steps in reasons.items())
+        or "the run ended before a step could fail (killed, canceled, or refused)"
+    )
 
 
 def training_failure(instance: DagsterInstance, as_of: str) -> str:

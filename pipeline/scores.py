@@ -11,6 +11,8 @@ import polars as pl
 
 #: Columns of a task that may be null in every row: it publishes no uncertainty, or has no region of stated coverage.
 WHOLE_OR_NULL = ("u", "low", "high", "set")
+STATE_VERSION = "state_version"
+"""Column of a feature matrix that names the fitted state behind it; scoring refuses any but the champion's."""
 TOP_ROWS = 5
 """Customers of a list of the highest predictions."""
 Described = Mapping[str, Any]
@@ -64,6 +66,7 @@ def score_meanings(tasks: Sequence[Described]) -> dict[str, str]:
         meanings[f"{task['name']}__eligible"] = f"true for {who}, by what is known before the as-of date{for_others}"
     return meanings | {
         "top_experts": "the three experts with most weight in the gates, heaviest first",
+        "missing_sources": "sources of the model that the delivery lacked: what depends on them is masked",
         "hindsight": "true where the model was trained on events at or after the as-of date",
         "model_version": "version of the registered model `ple`",
         "state_version": "version of the fitted feature state that travelled with the model",

@@ -60,7 +60,7 @@ def serve(home: Home, settings: Settings, wait_seconds: int = 90) -> int:
             "--default-artifact-root", (home.mlflow / "artifacts").as_uri(),
         ],
     }  # fmt: skip
-    logs = home.root / "logs"
+    logs = home.logs
     logs.mkdir(exist_ok=True)
     processes: dict[str, subprocess.Popen[bytes]] = {}
     signal.signal(signal.SIGTERM, signal.default_int_handler)

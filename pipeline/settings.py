@@ -4,15 +4,17 @@
 later source wins. No other module of this package reads a setting from the environment.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from feature_assets.closed import in_words
 from feature_assets.data.dataset import DatasetConfig, load_dataset
+from feature_assets.yaml_file import YamlFileError, read_mapping, truths_for_numbers
 from pipeline.presets import PRESETS, merged
 from ple_model.boosting.budget import BoostingBudget
 from ple_model.boosting.choice import ColumnBudget
@@ -24,6 +26,28 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FILE = "settings.yaml"
 ColumnSet = Literal["reference", "all", "chosen"]
 """Columns that network and trees read."""
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be read or are wrong; says which, where and what to do."""
+
+
+class VolumeLimits(ClosedModel):
+    """How far a delivery may differ from the range of the last good ones before it warns or stops.
+
+    compared: good deliveries that make the range; 0 compares with none. fall_warns, fall_stops: share of rows,
+    customers, days or distinct keys by which a table lies below all of them. rise_warns: the same above them.
+    unknown_warns, unknown_stops: share of a table's rows with an unknown key, above the largest of theirs. accepted:
+    digests of deliveries that pass whatever their size.
+    """
+
+    compared: int = Field(default=5, ge=0)
+    fall_warns: float = Field(default=0.1, ge=0.0, le=1.0)
+    fall_stops: float = Field(default=0.5, ge=0.0, le=1.0)
+    rise_warns: float = Field(default=1.0, ge=0.0)
+    unknown_warns: float = Field(default=0.002, ge=0.0, le=1.0)
+    unknown_stops: float = Field(default=0.02, ge=0.0, le=1.0)
+    accepted: tuple[str, ...] = ()
 
 
 class Settings(ClosedModel):
@@ -56,6 +80,11 @@ class Settings(ClosedModel):
     """Ticks of the schedules, in the data set's time zone."""
     catch_up_days: int = Field(default=7, ge=1)
     """Past days in which the schedules look for nights that were missed."""
+    missing_sources: Literal["stop", "mask"] = "stop"
+    """A night whose delivery lacks a table that the champion was trained with stops; or what depends on the table is
+    masked, and the scores are marked."""
+    volume: VolumeLimits = VolumeLimits()
+    """How far a delivery may fall behind the last good ones."""
     mlflow_uri: str | None = None
     """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7
@@ -83,13 +112,38 @@ class Settings(ClosedModel):
         """YAML reads a bare `off` as false and a bare `on` as true."""
         return {False: "off", True: "on"}[value] if isinstance(value, bool) else value
 
+    @field_validator("schedule_cron")
+    @classmethod
+    def _cron_of_dagster(cls, cron: str) -> str:
+        """Only a cron that is given is looked at: Dagster takes seconds to import."""
+        import dagster as dg
+
+        try:
+            dg.ScheduleDefinition(job_name="any", cron_schedule=cron)
+        except dg.DagsterError as error:
+            raise ValueError(
+                f"{cron!r} is no cron expression of five parts, such as '0 3 * * *' (every day at 03:00)"
+            ) from error
+        return cron
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _absolute_uri(cls, uri: str | None) -> str | None:
+        """A relative path would start at the folder that a command happens to be called in."""
+        scheme, separator, rest = (uri or "").partition("://")
+        if uri is not None and (not separator or not rest):
+            raise ValueError(f"{uri!r} is no address, such as http://host:5000 or sqlite:////absolute/path/mlflow.db")
+        if scheme.startswith("sqlite") and not rest.startswith("//"):
+            raise ValueError(f"{uri!r} is a relative path; write sqlite:////absolute/path/mlflow.db")
+        return uri
+
     @model_validator(mode="before")
     @classmethod
     def _start_from_preset(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
         name = data.get("preset", "default")
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}; {nearest(str(name), PRESETS)}")
         return merged(PRESETS[name], data)
 
@@ -124,6 +178,18 @@ def is_file(dataset: str) -> bool:
     return dataset.endswith((".yaml", ".yml"))
 
 
+def read_environment() -> Environment:
+    """The environment's variables.
+
+    Raises:
+        SettingsError: one has a wrong value.
+    """
+    try:
+        return Environment()
+    except ValidationError as error:
+        raise SettingsError(f"environment: {in_words(error)}") from error
+
+
 def load_settings(**options: Any) -> Settings:
     """Settings from the home's file, the environment and `options` (fields of `Settings`; None is not set).
 
@@ -131,27 +197,40 @@ def load_settings(**options: Any) -> Settings:
     The plug-ins are imported first, so that settings may name what they add.
 
     Raises:
-        pydantic.ValidationError: an unknown key (the message names the nearest known one) or a wrong value.
-        ValueError: the file is not a YAML mapping.
+        SettingsError: the file cannot be read as one mapping, or has a key twice; an unknown key (the message names the
+            nearest known one) or a wrong value; a path that leads nowhere.
+        PluginError: a plug-in cannot be loaded.
     """
     from pipeline.plugins import load_plugins
 
-    environment = Environment()
-    home = Path(options.pop("home", None) or environment.home).expanduser().resolve()
-    values = _absolute(_file_values(home / FILE), home)
+    environment = read_environment()
+    home = _resolved(Path(options.pop("home", None) or environment.home), Path.cwd(), "PLE_HOME")
+    file = home / FILE
+    own = _absolute(_file_values(file), home)
     given = environment.model_dump(exclude={"home", "as_of"}) | {k: v for k, v in options.items() if v is not None}
-    values |= _absolute({key: value for key, value in given.items() if value is not None}, Path.cwd())
+    values = own | _absolute({key: value for key, value in given.items() if value is not None}, Path.cwd())
     plugins = values.get("plugins")
-    load_plugins(tuple(plugins) if isinstance(plugins, list | tuple) else ())  # anything else is refused below
-    return Settings.model_validate(values | {"home": home})
+    names = plugins if isinstance(plugins, list | tuple) else ()  # anything else is refused below
+    load_plugins([name for name in names if isinstance(name, str)])
+    try:
+        settings = Settings.model_validate(values | {"home": home})
+    except ValidationError as error:
+        raise SettingsError(f"settings{f' ({file})' if own else ''}: {in_words(error)}") from error
+    if wrong := truths_for_numbers(own, settings.model_dump()):
+        raise SettingsError(f"{file}: {', '.join(wrong)}: expected a number, not yes or no")
+    return settings
 
 
 def _file_values(file: Path) -> dict[str, Any]:
-    if not file.exists():
+    """What the home's file sets. A home that is no folder is refused where it is prepared."""
+    if not os.path.lexists(file):
         return {}
-    values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    if not isinstance(values, dict):
-        raise ValueError(f"{file} holds {type(values).__name__}, expected settings as `name: value`")
+    try:
+        values = read_mapping(file)
+    except YamlFileError as error:
+        raise SettingsError(str(error)) from error
+    if "home" in values:
+        raise SettingsError(f"{file}: home: a home does not say where it lies; set PLE_HOME instead")
     return values
 
 
@@ -159,7 +238,15 @@ def _absolute(values: dict[str, Any], start: Path) -> dict[str, Any]:
     """The values with every path absolute."""
     paths = [key for key in ("data_dir", "dataset") if isinstance(values.get(key), str | Path)]
     return values | {
-        key: type(values[key])((start / Path(values[key]).expanduser()).resolve())
+        key: type(values[key])(_resolved(Path(values[key]), start, key))
         for key in paths
         if key == "data_dir" or is_file(str(values[key]))
     }
+
+
+def _resolved(path: Path, start: Path, name: str) -> Path:
+    """The path without ~, from `start` on if it is relative, with its links followed."""
+    try:
+        return (start / path.expanduser()).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # ~nobody, links in a circle, a NUL
+        raise SettingsError(f"{name}: {str(path)!r} is no usable path: {error}") from error

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import available_timezones
 
-import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from feature_assets.closed import Closed, nearest
+from feature_assets.closed import Closed, in_words, nearest
 from feature_assets.data.local_time import day_start
+from feature_assets.yaml_file import read_mapping, truths_for_numbers
 
 DEFAULT_QUARANTINE_LIMIT = 0.02  # share of a delivered table's rows that may be dropped before the night stops
 
@@ -28,10 +28,12 @@ class DatasetConfig(Closed):
         notice: shown wherever results are shown.
         source: the reader in `feature_assets.sources.READERS`.
         folder: where its tables are when no other folder is given; relative paths start at the YAML file.
+        delivery: full: each delivery replaces the last; append: deliveries add up (docs/decisions/0015).
         generator: the generator that writes a delivery when none is given (`pipeline.simulation`).
         zone: IANA zone of the shops; days, weekdays and hours are computed in it.
         covers_from: first local day of data; of validated tables the day of their first transaction.
-        covers_until: first local day that is no longer covered; the default as-of date.
+        covers_until: first local day that is no longer covered; the default as-of date. Where deliveries add up it only
+            bounds the as-of dates.
         channels: the three values of transactions.channel, the classes of the task `channel`.
         channel_label: the commonest channel of the window, or the one with the highest lift over the population.
         categories_from: the table whose categories are those of a purchase.
@@ -50,6 +52,7 @@ class DatasetConfig(Closed):
     notice: str
     source: str
     folder: Path | None = None
+    delivery: Literal["full", "append"] = "full"
     generator: str | None = None
     zone: str
     covers_from: date
@@ -109,17 +112,17 @@ def load_dataset(name: str, data_root: Path) -> DatasetConfig:
         ValueError: the description is not valid; names the file and what is wrong.
     """
     path = Path(name).expanduser() if name.endswith(".yaml") else data_root / f"{name}.yaml"
-    if not path.is_file():
+    if not path.exists():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
         hint = nearest(path.stem, known) if known else "none exists"
         raise FileNotFoundError(f"no data set description {path}: {hint}")
+    raw = read_mapping(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(raw, dict):
-            raise ValueError("expected a mapping of settings")
         dataset = DatasetConfig(**raw)
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is not a valid data set description: {error}") from error
+    except ValidationError as error:
+        raise ValueError(f"{path} is not a valid data set description: {in_words(error)}") from error
+    if wrong := truths_for_numbers(raw, dataset.model_dump()):
+        raise ValueError(f"{path}: {', '.join(wrong)}: expected a number, not yes or no")
     if dataset.name != path.stem:
         raise ValueError(f"{path} describes {dataset.name!r}: the name must equal the file's stem {path.stem!r}")
     if dataset.folder is not None:

@@ -131,7 +131,8 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The declaration of one table. A table without a key is a plain list of events, of which exact copies collapse.
+    """The declaration of one table. A table without a key is a plain list of events, of which exact copies collapse:
+    rows that are equal in every column are the same row, in one delivery and across deliveries.
 
     Attributes:
         meaning: of a row, for people.

@@ -17,13 +17,28 @@ from feature_assets.sources.contract_files import ContractFiles
 from feature_assets.sources.delivery import Delivery, Ingested
 from feature_assets.sources.reader import Reader
 
-__all__ = ["READERS", "Delivery", "Ingested", "Reader", "ingest", "load_tables", "read_delivery", "reading_code"]
+__all__ = [
+    "READERS",
+    "Delivery",
+    "Ingested",
+    "Reader",
+    "ingest",
+    "load_tables",
+    "read_delivery",
+    "reader_of",
+    "reading_code",
+]
 
 READERS: dict[str, Reader] = {"contract_files": ContractFiles(), "completejourney": CompleteJourney()}
 """`source` of a data set → how its deliveries are read."""
 
 
-def _reader(dataset: DatasetConfig) -> Reader:
+def reader_of(dataset: DatasetConfig) -> Reader:
+    """The reader of a data set.
+
+    Raises:
+        ValueError: the data set names a reader that does not exist.
+    """
     if dataset.source not in READERS:
         hint = nearest(dataset.source, READERS)
         raise ValueError(f"{dataset.name}.yaml: source: there is no reader {dataset.source!r}; {hint}")
@@ -37,7 +52,7 @@ def read_delivery(dataset: DatasetConfig, data_dir: Path | None = None) -> Deliv
         DeliveryError: a required file is missing or a file is not Parquet.
         ValueError: the data set names a reader that does not exist.
     """
-    return _reader(dataset).read(dataset, data_dir)
+    return reader_of(dataset).read(dataset, data_dir)
 
 
 def ingest(delivery: Delivery) -> Ingested:
@@ -46,15 +61,18 @@ def ingest(delivery: Delivery) -> Ingested:
     Raises:
         DeliveryError: a column is missing or of a wrong type, a required table is empty, a file is damaged.
     """
-    return _reader(delivery.dataset).ingest(delivery)
+    return reader_of(delivery.dataset).ingest(delivery)
 
 
 def load_tables(dataset: DatasetConfig, data_dir: Path | None = None) -> Tables:
-    """Read, validate and map a delivery in one step.
+    """Read, validate and map a full delivery in one step.
 
     Raises:
         DeliveryError: as `read_delivery` and `ingest`; or a table lost more rows than its limit allows.
+        ValueError: deliveries of the data set add up, so that one of them is not its tables.
     """
+    if dataset.delivery != "full":
+        raise ValueError(f"{dataset.name}: deliveries add up; its tables are in the home that takes them in")
     ingested = ingest(read_delivery(dataset, data_dir))
     ingested.check_limits()
     return ingested.tables

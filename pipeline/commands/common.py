@@ -1,14 +1,17 @@
-"""Settings, home and dates, as every verb of `ple` reads them: an error is one clear message."""
+"""Settings, home, dates and tables, as every verb of `ple` reads them: an error is one clear message."""
 
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from feature_assets.kernels.compiled import use_cache
 from pipeline.home import Home
-from pipeline.settings import Environment, Settings, load_settings
+from pipeline.settings import Settings, SettingsError, load_settings, read_environment
+
+if TYPE_CHECKING:
+    from feature_assets.data.tables import Tables
 
 as_of_option = click.option(
     "--as-of", help="As-of date, YYYY-MM-DD; also $AS_OF. Default: the day after the last day of data."
@@ -26,14 +29,21 @@ customers_option = click.option(
 
 
 def settings_of(**options: Any) -> Settings:
-    """Settings with the options of the command; kernels are cached under the home."""
-    from pydantic import ValidationError
+    """Settings with the options of the command, once they, the home and the data set's description are found to be
+    usable; kernels are cached under the home. The one entry of every verb.
 
+    Raises:
+        SettingsError, PluginError: as `load_settings`; or the description of the data set is missing or not valid.
+        HomeError: the home is no folder that can be written.
+    """
+    settings = load_settings(**options)
+    home = Home(settings.home)
+    home.refuse_unusable()
     try:
-        settings = load_settings(**options)
-    except (ValidationError, ValueError) as error:
-        raise click.ClickException(f"settings: {error}") from None
-    use_cache(Home(settings.home).kernels)
+        settings.load_dataset()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"data set: {error}") from error
+    use_cache(home.kernels)
     return settings
 
 
@@ -47,7 +57,7 @@ def deployment(**options: Any) -> tuple[Settings, Home]:
 
 def parse_day(value: str | None) -> date | None:
     """The date of the option `--as-of`, or of the environment where the option is missing."""
-    value = value or Environment().as_of
+    value = value or read_environment().as_of
     if value is None:
         return None
     try:
@@ -58,13 +68,11 @@ def parse_day(value: str | None) -> date | None:
 
 def covered_day(settings: Settings, value: str | None) -> date:
     """The as-of date of a run: the given one if the data set covers it, else the day after its last day of data."""
+    from pipeline.arrivals import last_day
     from pipeline.partitions import as_of_partitions
 
-    try:
-        dataset = settings.load_dataset()
-    except (OSError, ValueError) as error:
-        raise click.ClickException(f"data set: {error}") from None
-    day = parse_day(value) or dataset.covers_until
+    dataset = settings.load_dataset()
+    day = parse_day(value) or last_day(dataset, settings.data_dir)
     partitions = as_of_partitions(dataset)
     if day.isoformat() not in partitions.get_partition_keys():
         raise click.ClickException(
@@ -72,3 +80,13 @@ def covered_day(settings: Settings, value: str | None) -> date:
             f"{partitions.get_first_partition_key()}, the last {dataset.covers_until}"
         )
     return day
+
+
+def delivered_tables(settings: Settings) -> "Tables":
+    """The validated tables of the delivery, for a verb that runs no job."""
+    from pipeline.deliveries import known_tables
+
+    try:
+        return known_tables(settings, lambda text: click.echo(f"  {text}", err=True))
+    except ValueError as error:  # a reader or a generator that does not exist
+        raise click.ClickException(f"delivery: {error}") from None

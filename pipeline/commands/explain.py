@@ -60,10 +60,9 @@ def explain_customer(customer: str, as_of: str | None, form: str, output: Path |
     settings, _ = deployment()
     import polars as pl
 
-    from pipeline.assets.features import STATE_VERSION
     from pipeline.reasons import BACKGROUND, customer_reasons
     from pipeline.reports.pages.customer import customer_page
-    from pipeline.scores import score_meanings
+    from pipeline.scores import STATE_VERSION, score_meanings
 
     tracking, lake = _resources(settings)
     day = _scored_day(lake, as_of)

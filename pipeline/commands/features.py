@@ -1,13 +1,19 @@
 """`ple features`: the meaning of every column, and a check that each carries information on a data set."""
 
 import sys
-from datetime import date
 from pathlib import Path
 
 import click
 import polars as pl
 
-from pipeline.commands.common import data_dir_option, dataset_option, parse_day, settings_of
+from pipeline.commands.common import (
+    covered_day,
+    data_dir_option,
+    dataset_option,
+    delivered_tables,
+    settings_of,
+)
+from pipeline.settings import Settings
 
 CHECK_CUSTOMERS = 3_000
 """Customers of a simulated data set that is checked."""
@@ -34,10 +40,11 @@ def features(
 ) -> None:
     """List the feature groups, explain the columns of one (NAME: group, section, or part of a column's name), or check
     every column on a data set."""
+    settings = settings_of(dataset=dataset, data_dir=data_dir, customers=customers)
     from feature_assets import catalogue
 
     if checks:
-        sys.exit(_check(dataset, data_dir, customers, parse_day(as_of)))
+        sys.exit(_check(settings, as_of))
     if markdown:
         click.echo(catalogue.markdown(), nl=False)
         return
@@ -64,30 +71,22 @@ def _show(frame: pl.DataFrame) -> None:
     console.print(table)
 
 
-def _check(name: str | None, data_dir: Path | None, customers: int, as_of: date | None) -> int:
-    """Fit on the training dates of the newest as-of date, compute there, report. 0 when nothing is wrong, else 1."""
-    settings = settings_of(dataset=name, data_dir=data_dir, customers=customers)
+def _check(settings: Settings, as_of: str | None) -> int:
+    """Fit on the training dates of an as-of date, compute there, report. 0 when nothing is wrong, else 1."""
     from feature_assets import registry
     from feature_assets.build import fit_state
     from feature_assets.check import check
-    from feature_assets.data.coercion import DeliveryError
     from feature_assets.events.view import View
     from feature_assets.labels import windows
     from feature_assets.snapshots import plan, require_customers
-    from feature_assets.sources import load_tables
-    from pipeline.deliveries import data_folder
 
     def say(text: str) -> None:
         click.echo(f"  {text}", err=True)
 
-    try:
-        dataset = settings.load_dataset()
-        tables = load_tables(dataset, data_folder(settings, say))
-        day = as_of or dataset.covers_until
-        made = plan(day, tables.dataset.covers_from, windows(tables.dataset))
-        require_customers(made, tables)
-    except (DeliveryError, OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    day = covered_day(settings, as_of)
+    tables, dataset = delivered_tables(settings), settings.load_dataset()
+    made = plan(day, tables.dataset.covers_from, windows(tables.dataset))
+    require_customers(made, tables)
     state = fit_state(tables, made.train, settings.seed, progress=lambda group: say(f"fitting {group}"))
     report = check(View(tables, day), state, say)
     click.echo(f"{dataset.title}\n{dataset.notice}\n")

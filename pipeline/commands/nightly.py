@@ -28,8 +28,6 @@ def nightly(as_of: str | None, dataset: str | None, data_dir: Path | None, custo
 
 
 def _nightly(settings: Settings, home: Home, day: date) -> int:
-    import dagster as dg
-
     from pipeline.definitions import build_definitions, build_resources
     from pipeline.monitoring.terminal import print_summary
     from pipeline.night import run_night
@@ -37,10 +35,7 @@ def _nightly(settings: Settings, home: Home, day: date) -> int:
     click.echo(f"nightly · {settings.dataset} · as of {day} · home {home.root}", err=True)
     tracking = build_resources(settings)["tracking"]
     with locked_instance(home) as instance:
-        try:
-            outcome = run_night(build_definitions(settings), instance, tracking, day, settings.retrain_after_days, say)
-        except dg.Failure as error:
-            raise click.ClickException(str(error.description)) from None
+        outcome = run_night(build_definitions(settings), instance, tracking, day, settings.retrain_after_days, say)
     if not outcome.published:
         reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
         red(f"\nThe night failed; no scores were published.\n{reasons}")

@@ -1,5 +1,6 @@
 """The summary of a night as plain values: each task's metric beside its baselines, and facts about the run."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -18,7 +19,9 @@ LEGEND = (
     "\nfallback, share of rows that carry their cluster's base rate."
 )
 SUMMARY = "summary.json"
-TRAINING_FAILED = "training failed"
+TRAINING_FAILED, MISSING_SOURCES, VOLUME = "training failed", "missing sources", "delivery"
+"""Facts that a person must not overlook."""
+ALARMING = (TRAINING_FAILED, MISSING_SOURCES, VOLUME)
 
 
 def summarise(
@@ -29,6 +32,7 @@ def summarise(
     lake: Lake,
     dataset: DatasetConfig,
     training_failure: str = "",
+    volume: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The summary as JSON: tasks (rows of the table), facts, legend, notice.
 
@@ -36,6 +40,7 @@ def summarise(
         champion: the version that scored.
         evaluation: of that version.
         training_failure: why the training that was due for this date failed; empty where none did.
+        volume: what is unusual about the size of the delivery, in words.
     """
     tasks = []
     for row in evaluation.table:
@@ -53,6 +58,10 @@ def summarise(
         "scores": str(lake.partition("scores", as_of)),
         "quarantine": str(lake.path("quarantine")),
     }
+    if lost := scores["missing_sources"][0].to_list() if scores.height else []:
+        facts[MISSING_SOURCES] = f"{', '.join(lost)}: what depends on it is masked, its tasks are withheld"
+    if volume:
+        facts[VOLUME] = "; ".join(volume)
     if training_failure:
         facts[TRAINING_FAILED] = f"{training_failure} (version {champion.version} goes on scoring)"
     return {

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from pipeline.home import Home
-from pipeline.monitoring.summary import SUMMARY, TRAINING_FAILED
+from pipeline.monitoring.summary import ALARMING, SUMMARY
 from pipeline.servers import addresses
 
 WIDTH = 124
@@ -36,6 +36,6 @@ def print_summary(home: Home, as_of: date) -> None:
     console.print(summary["legend"] + "\n")
     facts = Table.grid(padding=(0, 2))
     for name, value in [*summary["facts"].items(), ("look at it", "make ui"), *addresses().items()]:
-        facts.add_row(name, escape(str(value)), style="bold red" if name == TRAINING_FAILED else None)
+        facts.add_row(name, escape(str(value)), style="bold red" if name in ALARMING else None)
     console.print(facts)
     console.print(f"\n{summary['notice']}")

@@ -81,6 +81,10 @@ class Lake(dg.ConfigurableResource):
         """Digest and files of the delivery behind an as-of date."""
         return self.read_json(self.partition("tables", as_of) / "delivery.json")
 
+    def tables_of(self, digest: str) -> Tables:
+        """The validated tables of one delivery (shared between the steps of a process)."""
+        return _load_tables(self.delivery(digest))
+
     def tables(self, as_of: str) -> Tables:
         """The validated tables behind an as-of date (shared between the steps of a process)."""
         return _load_tables(self._delivered(as_of))

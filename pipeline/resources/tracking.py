@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from packaging.version import Version
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -164,8 +165,8 @@ class Tracking(dg.ConfigurableResource):
     ) -> RegisteredVersion:
         """Log the bundle with its signature and make it the newest version of the model `ple`.
 
-        `example` is two or more rows of the feature matrix, `outputs` their scores; `description` is shown with the
-        version.
+        `example` is two or more rows of the feature matrix with all of its columns, `outputs` their scores;
+        `description` is shown with the version.
         """
         import ple_model
 
@@ -177,9 +178,10 @@ class Tracking(dg.ConfigurableResource):
                 code_paths=[str(Path(ple_model.__file__).parent)],
                 signature=_signature(example, outputs),
                 input_example=example.to_pandas(),
-                pip_requirements=[f"{name}=={installed(name)}" for name in _REQUIREMENTS],
+                pip_requirements=requirements(),
             )
             from mlflow.exceptions import MlflowException
+            from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
             try:
                 self.client.get_registered_model(MODEL)
@@ -190,6 +192,9 @@ class Tracking(dg.ConfigurableResource):
             version = self.client.create_model_version(
                 MODEL, info.model_uri, run_id, tags=dict(tags), description=description
             )
+            # By this tag the page of the logged model names its version instead of "Not registered".
+            named = json.dumps([{"name": MODEL, "version": str(version.version)}])
+            self.client.set_logged_model_tags(info.model_id, {MLFLOW_MODEL_VERSIONS: named})
         return self._describe(version)
 
     def version_of_run(self, run_id: str) -> RegisteredVersion | None:
@@ -245,8 +250,14 @@ class Tracking(dg.ConfigurableResource):
         return json.loads((version.folder / name).read_text())
 
 
+def requirements() -> list[str]:
+    """What a registered version needs, in public versions: a build of torch such as 2.9.0+cpu is in no public index."""
+    return [f"{name}=={Version(installed(name)).public}" for name in _REQUIREMENTS]
+
+
 def _signature(example: "pl.DataFrame", outputs: "pl.DataFrame") -> Any:
-    """Every column by name; numbers and side inputs of the feature matrix may be missing, so they are optional."""
+    """Every column of the feature matrix by name. Only two are required: a number may be missing, and columns that
+    are carried along or not read (MLflow warns of each that the signature does not name) may be absent."""
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Schema
 

@@ -22,7 +22,10 @@ from pipeline.resources.digests import code_digest
 from pipeline.settings import Settings
 from pipeline.training import trees
 
-NOT_CONTENT = {"home", "mlflow_uri", "data_dir", "schedule_cron", "catch_up_days", "retrain_after_days"}
+NOT_CONTENT = {
+    *("home", "mlflow_uri", "data_dir", "schedule_cron", "catch_up_days", "retrain_after_days"),
+    *("missing_sources", "volume"),
+}
 """Settings that decide where and when a training runs, but not its content."""
 LIBRARIES = ("lightgbm", "numba", "numpy", "polars", "scikit-learn", "scipy", "torch")
 

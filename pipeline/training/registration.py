@@ -9,10 +9,9 @@ import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
-from pipeline.scores import score_matrix
+from pipeline.scores import STATE_VERSION, score_matrix
 from pipeline.training import fits
-from pipeline.training.columns import ColumnChoice
-from pipeline.training.model import input_config, model_columns, predicted_by
+from pipeline.training.model import predicted_by
 from pipeline.training.workspace import Workspace
 
 EXAMPLE_ROWS = 2
@@ -33,7 +32,7 @@ def register(
         version = tracking.register(
             run_id,
             bundle,
-            example.drop("as_of"),
+            example,
             score_matrix(example, bundle),
             tags={"as_of": as_of.isoformat(), "state_version": state.version, "dataset": dataset.name},
             description=description(bundle),
@@ -57,10 +56,8 @@ def fits_of(bundle: Path) -> dict[str, str]:
 
 
 def example_rows(workspace: Workspace) -> pl.DataFrame:
-    """Some rows of the newest snapshot, with the columns that the model reads and `as_of`."""
-    state = workspace.state()
+    """Some rows of the newest snapshot, as a night writes its feature matrix."""
     newest = workspace.labels()["as_of"].max()
     assert isinstance(newest, date)
-    inputs = input_config(state, ColumnChoice.from_dict(workspace.columns()))
-    columns = [*model_columns(inputs), "as_of"]
-    return pl.read_parquet(workspace.snapshot(newest), columns=columns).head(EXAMPLE_ROWS)
+    rows = pl.read_parquet(workspace.snapshot(newest), n_rows=EXAMPLE_ROWS)
+    return rows.with_columns(pl.lit(workspace.state().version).alias(STATE_VERSION))

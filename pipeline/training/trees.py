@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from feature_assets.yaml_file import read_mapping
 from pipeline.settings import REPOSITORY, Settings
 from pipeline.training.workspace import Workspace
 
@@ -152,7 +152,7 @@ def searched(settings: Settings) -> "Tuned | None":
     file = FOLDER / f"{settings.load_dataset().name}.yaml"
     if not settings.tuned_trees or not file.is_file():
         return None
-    return Tuned.from_dict(yaml.safe_load(file.read_text(encoding="utf-8")))
+    return Tuned.from_dict(read_mapping(file))
 
 
 def tasks_of(tables: "Sequence[TensorTable]", config: "ModelConfig") -> "dict[str, BoostingTask]":

@@ -169,7 +169,10 @@ class LoadedModel:
         """`Scorer.score` for a feature matrix of pandas or polars, in the same library."""
         if isinstance(model_input, pl.DataFrame):
             return self.scorer.score(model_input)
-        return self.scorer.score(pl.from_pandas(model_input)).to_pandas()
+        frame = pl.from_pandas(model_input)
+        if "as_of" in frame.columns:  # pandas and MLflow make an instant of a day
+            frame = frame.with_columns(pl.col("as_of").cast(pl.Date))
+        return self.scorer.score(frame).to_pandas()
 
 
 def _load_pyfunc(path: str) -> LoadedModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -217,6 +218,65 @@ scores[['customer_id', 'churn', 'ltv']].to_parquet('{home}/by_mlflow.parquet')
     published = pl.read_parquet(score_file(home, LAST), hive_partitioning=False)
     loaded = pl.read_parquet(home / "by_mlflow.parquet")
     assert published.select("customer_id", "churn", "ltv").equals(loaded.select("customer_id", "churn", "ltv"))
+
+
+def test_a_copied_home_does_everything_without_the_original(
+    first: tuple[Path, str], small_delivery: Path, tmp_path: Path
+) -> None:
+    """The night, the registered model and `ple explain`; the published scores stay byte for byte."""
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    shutil.copytree(first[0], original)
+    original.rename(copy)  # the original's paths lead nowhere now, and neither do those of the first home:
+    hidden = first[0].with_name("hidden")
+    first[0].rename(hidden)
+    try:
+        before = digest(score_file(copy, LAST))
+        printed = night(copy, small_delivery)
+        assert "lay elsewhere before" in printed
+        assert "scoring only" in printed
+        assert digest(score_file(copy, LAST)) == before
+        code = f"""
+import mlflow, pandas
+mlflow.set_tracking_uri('sqlite:///{copy}/mlflow/mlflow.db')
+model = mlflow.pyfunc.load_model('models:/ple@champion')
+print(len(model.predict(pandas.read_parquet('{copy}/lake/features/matrix/as_of={LAST}/part-0.parquet'))))
+"""
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+        assert done.stdout.split()[-1] == str(households(small_delivery)), done.stderr[-3000:]
+        assert "not defined in the model signature" not in done.stderr
+        environment = os.environ | {"PLE_HOME": str(copy)}
+        page = subprocess.run([*PLE, "explain", "task", "churn"], env=environment, capture_output=True, text=True)
+        assert page.returncode == 0, page.stderr
+        assert not first[0].exists(), "the copy wrote into the original"
+    finally:
+        shutil.rmtree(first[0], ignore_errors=True)
+        hidden.rename(first[0])
+
+
+def test_without_a_source_of_the_champion_the_night_stops_or_is_marked(
+    first: tuple[Path, str], small_delivery: Path, tmp_path: Path
+) -> None:
+    home, delivery = tmp_path / "home", tmp_path / "delivery"
+    shutil.copytree(first[0], home)
+    shutil.copytree(small_delivery, delivery, ignore=shutil.ignore_patterns("campaign*", "coupon*"))
+    process = start(home, delivery)
+    printed = process.communicate(timeout=1_500)[0]
+    assert process.returncode == 1
+    assert "campaigns: not delivered, in the last good delivery it was" in printed
+    settings = home / "settings.yaml"
+    settings.write_text(settings.read_text() + "volume: {compared: 0}\n")
+    process = start(home, delivery)
+    printed = process.communicate(timeout=1_500)[0]
+    assert process.returncode == 1
+    assert "which the champion was trained with" in printed
+    assert "Traceback" not in printed
+    settings.write_text(settings.read_text() + "missing_sources: mask\n")
+    printed = night(home, delivery)
+    assert "missing sources" in printed
+    scores = pl.read_parquet(score_file(home, LAST), hive_partitioning=False)
+    assert scores["missing_sources"].list.contains("campaigns").all()
+    assert scores["ctr"].null_count() == scores["cvr"].null_count() == scores.height
+    assert scores["churn"].null_count() == 0
 
 
 def test_a_sample_of_the_scores_can_be_shown(first: tuple[Path, str]) -> None:

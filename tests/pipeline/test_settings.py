@@ -6,10 +6,9 @@ import ast
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 import pipeline
-from pipeline.settings import Environment, load_settings
+from pipeline.settings import Environment, SettingsError, load_settings
 
 VARIABLES = ("PLE_HOME", "DATASET", "DATA_DIR", "CUSTOMERS", "AS_OF")
 
@@ -50,12 +49,80 @@ def test_nothing_set_means_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_an_unknown_key_names_the_nearest(home: Path, text: str, named: str) -> None:
     (home / "settings.yaml").write_text(text)
-    with pytest.raises(ValidationError, match=named):
+    with pytest.raises(SettingsError, match=named):
         load_settings()
 
 
+BAD: dict[str, tuple[str | bytes, str]] = {
+    "a tab": ("seed:\t3\n\tblend: off\n", r"settings\.yaml, line \d: found character '\\t'"),
+    "a NUL": (b"seed: 3\n\0", r"settings\.yaml: character 9 \(0x00\) is not allowed"),
+    "not UTF-8": (b"seed: 3 # \xe9\n", r"not text in UTF-8: byte 10 is 0xe9"),
+    "two documents": ("seed: 3\n---\nseed: 4\n", "holds 2 documents"),
+    "a list": ("- seed\n", "holds a list, expected settings as `name: value`"),
+    "a text": ("seed\n", "holds a str"),
+    "no YAML": ("training: {phase1_epochs: 3\n", "line 2"),
+    "no date": ("dataset: 2017-13-01\n", "month must be in 1..12"),
+    "a key twice": ("seed: 3\nseed: 4\n", r"line 2: the key 'seed' stands there twice"),
+    "a key twice below": ("training:\n  phase1_epochs: 3\n  phase1_epochs: 4\n", "line 3: the key 'phase1_epochs'"),
+    "a number as a key": ("3: 4\n", "the key 3 is not a name"),
+    "a list as a key": ("? [a]\n: 4\n", "unhashable"),
+    "a home": ("home: /elsewhere\n", "home: a home does not say where it lies; set PLE_HOME"),
+    "yes for a number": ("seed: yes\n", "seed: expected a number, not yes or no"),
+    "no for a number below": ("training: {phase1_epochs: on}\n", "training.phase1_epochs: expected a number"),
+    "words for a number": ("customers: many\n", "customers: .*not 'many'"),
+    "a number too small": ("customers: 5\n", "customers: .*greater than or equal to 200, not '5'"),
+    "a bad cron": ("schedule_cron: 0 25 * * *\n", "schedule_cron: .*no cron expression"),
+    "seconds in a cron": ("schedule_cron: 0 0 3 * * *\n", "schedule_cron: .*no cron expression"),
+    "a list as preset": ("preset: [trunk]\n", "unknown preset"),
+    "a list for a mapping": ("training: [3]\n", "training"),
+    "a number as plug-in": ("plugins: [3]\n", "plugins.0"),
+    "nobody's home": ("data_dir: ~nobody-of-that-name/d\n", "data_dir: .* is no usable path"),
+    "a relative store": ("mlflow_uri: sqlite:///mine.db\n", "mlflow_uri: .*relative path"),
+    "no address": ("mlflow_uri: ./mlruns\n", "mlflow_uri: .*is no address"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_is_one_line_that_says_where(kind: str, home: Path) -> None:
+    content, words = BAD[kind]
+    (home / "settings.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SettingsError, match=words) as refused:
+        load_settings()
+    assert str(home / "settings.yaml") in str(refused.value) or kind == "nobody's home"
+    assert len(str(refused.value).splitlines()) <= 2
+
+
+def test_a_folder_or_a_link_to_nothing_is_no_missing_file(home: Path) -> None:
+    (home / "settings.yaml").symlink_to(home / "gone.yaml")
+    with pytest.raises(ValueError, match=r"settings\.yaml cannot be read: No such file"):
+        load_settings()
+    (home / "settings.yaml").unlink()
+    (home / "settings.yaml").mkdir()
+    with pytest.raises(ValueError, match=r"settings\.yaml cannot be read: Is a directory"):
+        load_settings()
+
+
+def test_a_bad_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUSTOMERS", "many")
+    with pytest.raises(SettingsError, match=r"environment: CUSTOMERS: .*'many'"):
+        load_settings()
+
+
+def test_an_empty_file_and_good_values_are_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "settings.yaml").write_text("# nothing yet\n")
+    assert load_settings().seed == 7
+    monkeypatch.setenv("HOME", str(home))
+    (home / "settings.yaml").write_text(
+        "\ufeffdata_dir: ~/delivered\nschedule_cron: 30 2 * * 1\ntuned_trees: no\nrefit: on\nseed: 3\n"
+        "mlflow_uri: sqlite:////srv/mlflow.db\n"
+    )
+    settings = load_settings()
+    assert settings.data_dir == home / "delivered"
+    assert (settings.schedule_cron, settings.tuned_trees, settings.refit) == ("30 2 * * 1", False, "on")
+
+
 def test_an_unknown_option_is_refused() -> None:
-    with pytest.raises(ValidationError, match="customers"):
+    with pytest.raises(SettingsError, match="customers"):
         load_settings(customer=3)
 
 
@@ -103,5 +170,5 @@ def test_a_bare_off_switches_the_blend_off(home: Path) -> None:
     (home / "settings.yaml").write_text("blend: off\n")
     assert load_settings().blend == "off"
     (home / "settings.yaml").write_text("blend: on\n")
-    with pytest.raises(ValidationError, match="blend"):
+    with pytest.raises(SettingsError, match="blend"):
         load_settings()

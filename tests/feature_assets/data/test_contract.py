@@ -8,6 +8,7 @@ from pathlib import Path
 import dataframely as dy
 import polars as pl
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -259,7 +260,17 @@ def test_settings_are_closed(tmp_path: Path, dataset: DatasetConfig) -> None:
     with pytest.raises(ValueError, match="quarantine limit of 'products'"):
         DatasetConfig(**{**values, "quarantine_limits": {"products": 2}})
     (tmp_path / "mine.yaml").write_text("name: mine\nzone: [", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"mine\.yaml is not a valid data set description"):
+    with pytest.raises(ValueError, match=r"mine\.yaml, line 2: "):
+        load_dataset("mine", tmp_path)
+    (tmp_path / "mine.yaml").write_text("name: mine\nzone: UTC\nzone: UTC\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"mine\.yaml, line 3: the key 'zone' stands there twice"):
+        load_dataset("mine", tmp_path)
+    described = yaml.safe_dump({**values, "name": "mine", "horizon_days": True})
+    (tmp_path / "mine.yaml").write_text(described, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"mine\.yaml: horizon_days: expected a number"):
+        load_dataset("mine", tmp_path)
+    (tmp_path / "mine.yaml").write_text("name: mine\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"mine\.yaml is not a valid data set description: title: Field required;"):
         load_dataset("mine", tmp_path)
     with pytest.raises(FileNotFoundError, match="did you mean 'mine'"):
         load_dataset("mime", tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from datetime import datetime
@@ -10,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+import yaml
 
 from pipeline.assets.ingestion import ingestion_assets
 from pipeline.home import Home
@@ -20,8 +23,8 @@ from pipeline.settings import Settings
 AS_OF = "2018-01-01"
 
 
-def ingest(home: Path, delivery: Path) -> dg.ExecuteInProcessResult:
-    settings = Settings(home=home, data_dir=delivery)
+def ingest(home: Path, delivery: Path, **more: object) -> dg.ExecuteInProcessResult:
+    settings = Settings.model_validate({"home": home, "data_dir": delivery, **more})
     dataset = settings.load_dataset()
     assets = ingestion_assets(settings, dataset, as_of_partitions(dataset))
     lake = Lake(root=str(Home(home).lake))
@@ -138,3 +141,35 @@ def test_a_second_delivery_of_the_same_files_is_not_read_again(
     monkeypatch.setattr("pipeline.deliveries.ingest", refuse)
     assert ingest(home, small_delivery).success
     assert len(list((Home(home).lake / "deliveries").iterdir())) == 1
+
+
+def test_a_delivery_that_collapsed_stops_until_it_is_accepted(small_delivery: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert ingest(home, small_delivery).success
+    alone = alter(small_delivery, tmp_path / "alone", "transactions", lambda t: t.filter(_of_one(t)))
+    loose = {"quarantine_limits": dict.fromkeys(("demographics", "campaigns", "coupon_redemptions"), 1.0)}
+    yaml_file = tmp_path / "completejourney.yaml"
+    described = Settings(home=home).load_dataset().model_dump(mode="json") | loose
+    yaml_file.write_text(yaml.safe_dump(described))
+    before = (Home(home).lake / "tables" / f"as_of={AS_OF}" / "delivery.json").read_text()
+    result = ingest(home, alone, dataset=str(yaml_file))
+    assert not result.success
+    error = result.failure_data_for_node("ingest").error
+    message = error.message if error.cause is None else error.cause.message
+    assert "transactions: distinct customer_id fell to 1, before at least 240" in message
+    digest = re.search(r"volume: \{accepted: \[(\w+)\]", message)
+    assert digest is not None, message
+    assert (Home(home).lake / "tables" / f"as_of={AS_OF}" / "delivery.json").read_text() == before
+
+    result = ingest(home, alone, dataset=str(yaml_file), volume={"accepted": [digest[1]]})
+    assert result.success
+    [check] = [c for c in result.get_asset_check_evaluations() if c.check_name == "volume_as_before"]
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    unusual = json.loads((Home(home).lake / "tables" / f"as_of={AS_OF}" / "volume.json").read_text())
+    assert any("distinct customer_id fell to 1" in line for line in unusual)
+    assert ingest(home, alone, dataset=str(yaml_file)).success, "an accepted delivery is a good one"
+
+
+def _of_one(lines: pl.DataFrame) -> pl.Expr:
+    return pl.col("household_id") == lines["household_id"][0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,20 @@ import polars as pl
 import pytest
 
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.labels import eligible
 from pipeline.assets import scoring
-from pipeline.scores import distribution, find_problems, highest, score_meanings, top_lists, with_eligibility
+from pipeline.scores import (
+    STATE_VERSION,
+    distribution,
+    find_problems,
+    highest,
+    score_meanings,
+    top_lists,
+    with_eligibility,
+)
+from pipeline.settings import Settings
 from tests.deliveries import synthetic
 
 TASKS: list[dict[str, Any]] = [
@@ -158,28 +169,71 @@ class Champion(SimpleNamespace):
         return {"schema.json": {"digest": "d"}, "tasks.json": TASKS}[name]
 
 
-def test_the_asset_publishes_eligibility_by_its_view(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: DatasetConfig
-) -> None:
-    tables = synthetic.tables(3, seed=3)
-    day = date(2017, 5, 1)
-    view = View(tables, day)
-    ids = view.customers["customer_id"]
-    champion = Champion(version="7", run_id="r", as_of=day, state_version="s", dataset="x", folder=tmp_path)
-    lake = SimpleNamespace(view=lambda _: view, partition=lambda *_: tmp_path)
-    monkeypatch.setattr(scoring, "champion_state", lambda _: (None, SimpleNamespace(present=[])))
-    monkeypatch.setattr(scoring.registry, "digest", lambda _: "d")
-    monkeypatch.setattr(scoring, "score_matrix", lambda *_: SCORED.with_columns(ids.head(3)))
-    matrix = pl.DataFrame({"customer_id": ids, scoring.STATE_VERSION: ["s"] * len(ids)})
-    [asset] = scoring.scoring_assets(dataset, dg.DailyPartitionsDefinition("2017-01-01"))
-    log = SimpleNamespace(warning=print)
-    context = SimpleNamespace(partition_key=day.isoformat(), run_id="now", log_event=lambda _: None, log=log)
-    output, check = list(asset.node_def.compute_fn.decorated_fn(context, matrix, lake, champion))  # type: ignore[union-attr]
+Published = Callable[..., tuple[dg.Output[pl.DataFrame], dg.AssetCheckResult]]
+
+
+@pytest.fixture
+def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: DatasetConfig) -> Published:
+    """Runs the asset on three customers of a toy delivery and a champion that scores as above."""
+
+    def run(*without: str, **settings: Any) -> tuple[dg.Output[pl.DataFrame], dg.AssetCheckResult]:
+        whole = synthetic.tables(3, seed=3)
+        tables = Tables(whole.dataset, {name: f for name, f in whole.frames.items() if name not in without})
+        day = date(2017, 5, 1)
+        view = View(tables, day)
+        ids = view.customers["customer_id"]
+        champion = Champion(version="7", run_id="r", as_of=day, state_version="s", dataset="x", folder=tmp_path)
+        lake = SimpleNamespace(view=lambda _: view, partition=lambda *_: tmp_path)
+        state = SimpleNamespace(present=[], groups={})
+        monkeypatch.setattr(scoring, "champion_state", lambda _: (None, state))
+        monkeypatch.setattr(scoring.registry, "digest", lambda _: "d")
+        monkeypatch.setattr(scoring, "score_matrix", lambda *_: SCORED.with_columns(ids.head(3)))
+        matrix = pl.DataFrame({"customer_id": ids, STATE_VERSION: ["s"] * len(ids)})
+        [asset] = scoring.scoring_assets(dataset, dg.DailyPartitionsDefinition("2017-01-01"))
+        context = SimpleNamespace(
+            partition_key=day.isoformat(),
+            run_id="now",
+            log_event=lambda _: None,
+            log=SimpleNamespace(warning=lambda _: None),
+        )
+        decorated: Any = asset.node_def.compute_fn
+        given = Settings(home=tmp_path, **settings)
+        output, check = list(decorated.decorated_fn(context, matrix, lake, champion, given))
+        run.view = view  # type: ignore[attr-defined]  # for the test
+        return output, check
+
+    return run
+
+
+def test_the_asset_publishes_eligibility_by_its_view(publish: Published) -> None:
+    output, check = publish()
     assert check.passed
     frame = output.value
-    found = eligible(view, ["cvr", "churn"])
+    found = eligible(publish.view, ["cvr", "churn"])  # type: ignore[attr-defined]
     assert frame["churn__eligible"].equals(found["churn"].alias("churn__eligible"))
     assert frame["cvr"].is_not_null().equals(found["cvr"])
-    assert frame.columns[-5:] == ["top_experts", "hindsight", "model_version", "state_version", "run_id"]
+    assert frame.columns[-6:] == [
+        *("top_experts", "missing_sources", "hindsight", "model_version", "state_version", "run_id")
+    ]
+    assert frame["missing_sources"].to_list() == [[]] * 3
     shown = output.metadata["highest predictions of eligible customers"].md_str
     assert "churn" in shown
+
+
+def test_a_night_without_a_source_of_the_champion_stops_or_is_marked(publish: Published) -> None:
+    with pytest.raises(dg.Failure) as stopped:
+        publish("campaigns", "campaign_events")
+    said = str(stopped.value.description)
+    assert "tonight's delivery lacks campaigns, campaign_events, which the champion was trained with: task cvr" in said
+    assert "`missing_sources: mask`" in said
+
+    output, check = publish("campaigns", "campaign_events", missing_sources="mask")
+    assert check.passed
+    frame = output.value
+    assert frame["missing_sources"].to_list() == [["campaigns", "campaign_events"]] * 3
+    assert frame["cvr"].null_count() == frame["cvr__u"].null_count() == 3
+    assert not frame["cvr__eligible"].any()
+    assert not frame["cvr__fallback"].any()
+    same = ["churn", "churn__u", "nba", "nba__p", "ltv", "ltv__value"]
+    assert frame.select(same).equals(SCORED.select(same)), "what does not depend on it stays"
+    assert output.metadata["missing sources"] == "campaigns, campaign_events"

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from feature_assets.data.dataset import DatasetConfig
-from pipeline.monitoring.summary import TRAINING_FAILED, summarise
+from pipeline.monitoring.summary import ALARMING, MISSING_SOURCES, TRAINING_FAILED, VOLUME, summarise
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion
 from tests.pipeline.small_training import some_evaluation
@@ -21,7 +21,9 @@ SCORES = pl.DataFrame(
         "churn__u": [0.2, 0.4, 0.9],
         "churn__fallback": [True, False, True],
         "churn__eligible": [True, True, False],
-    }
+        "missing_sources": [[], [], []],
+    },
+    schema_overrides={"missing_sources": pl.List(pl.String)},
 )
 
 
@@ -34,8 +36,17 @@ def test_facts_of_a_night(trained: str, hindsight: bool, tmp_path: Path, dataset
     assert summary["tasks"][0]["fallback"] == "50.0%"
     assert summary["facts"]["model version"] == f"2, trained as of {trained}"
     assert ("hindsight" in summary["facts"]["as-of date"]) is hindsight
-    assert TRAINING_FAILED not in summary["facts"]
+    assert not set(ALARMING) & set(summary["facts"])
     unranked = summarise(arguments[0], SCORES.with_columns(churn__u=pl.lit(None, pl.Float64)), *arguments[2:])
     assert unranked["tasks"][0]["mean u"] == "–"
     failed = summarise(*arguments, training_failure="no label")["facts"][TRAINING_FAILED]
     assert failed == "no label (version 2 goes on scoring)"
+
+
+def test_an_unusual_delivery_is_a_fact(tmp_path: Path, dataset: DatasetConfig) -> None:
+    champion = RegisteredVersion("2", "r", date(2017, 12, 1), "s1", dataset.name, tmp_path)
+    marked = SCORES.with_columns(missing_sources=pl.Series([["promotions"]] * 3))
+    rest = (champion, some_evaluation(churn="ahead"), Lake(root=str(tmp_path)), dataset)
+    facts = summarise("2018-01-01", marked, *rest, volume=["products: rows fell to 1, before at least 9"])["facts"]
+    assert facts[MISSING_SOURCES].startswith("promotions: what depends on it is masked")
+    assert facts[VOLUME] == "products: rows fell to 1, before at least 9"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import cast
 
 import polars as pl
+import pytest
 
 from feature_assets.data.dataset import DatasetConfig
+from pipeline.home import Home
+from pipeline.resources import tracking
 from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.registration import register
@@ -58,7 +63,7 @@ def test_a_candidate_is_registered_once(trained: Material, dataset: DatasetConfi
     assert len(registry.calls) == 1
     bundle, example, outputs, tags = registry.calls[0]
     assert Evaluation.load(bundle / "evaluation.json") == evaluation
-    assert example.columns == ["customer_id", *trained.state.present, "cluster_probs"]
+    assert example.columns == ["customer_id", "as_of", *trained.state.present, "cluster_probs", "state_version"]
     assert example.height == outputs.height == 2
     assert "churn" in outputs.columns
     assert tags == {"as_of": "2017-10-01", "state_version": trained.state.version, "dataset": dataset.name}
@@ -67,3 +72,39 @@ def test_a_candidate_is_registered_once(trained: Material, dataset: DatasetConfi
     assert registry.description.startswith(f"scores by {same}; figures of {same}; ")
     assert registry.aliases == {CHALLENGER: "5"}
     assert registry.finished == ["r1"]
+
+
+def test_the_registered_model_reads_a_feature_matrix_without_a_warning(
+    trained: Material,
+    dataset: DatasetConfig,
+    prepared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also: its requirements are public versions, and the page of the logged model names the registered version."""
+    import mlflow
+
+    home = Home(tmp_path / "home")
+    shutil.copytree(prepared, home.root)
+    home.prepare()
+    monkeypatch.setattr(tracking, "installed", lambda name: "2.13.0+cpu" if name == "torch" else "1.0")
+    server = Tracking(uri=home.tracking_uri, artifacts=str(home.mlflow / "artifacts"), dataset=dataset.name)
+    some_evaluation(churn="ahead").save(trained.workspace.evaluation)
+    run = server.start_run("training", {})
+    version = register(trained.workspace, server, run, dataset, AS_OF)
+    [model] = server.client.search_logged_models([server.experiment_id])
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "ple", "version": version.version}]
+    model_folder = version.folder.parents[1]
+    requirements = (model_folder / "requirements.txt").read_text().split()
+    assert "torch==2.13.0" in requirements
+    assert not [line for line in requirements if "+" in line]
+
+    matrix = pl.read_parquet(trained.workspace.snapshot(trained.plan.dates[-1])).with_columns(
+        pl.lit(trained.state.version).alias("state_version")
+    )
+    mlflow.set_tracking_uri(home.tracking_uri)
+    warned: list[str] = []
+    monkeypatch.setattr("mlflow.models.utils._logger.warning", lambda text, *_: warned.append(text))
+    scored = mlflow.pyfunc.load_model(f"models:/ple/{version.version}").predict(matrix.to_pandas())
+    assert warned == []
+    assert scored["as_of"].dt.date.unique().tolist() == [trained.plan.dates[-1]]

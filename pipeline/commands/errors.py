@@ -1,0 +1,72 @@
+"""What a person sees where a command cannot go on: one message and exit status 1, in one place for all verbs.
+
+An error whose cause lies with what was given (settings, paths, dates, data, a server) says so itself. Any other is a
+fault of this program: its traceback goes to a file under the home. Which inputs are wrong is found elsewhere.
+"""
+
+import errno
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from pipeline.home import Home, HomeError
+from pipeline.plugins import PluginError
+from pipeline.settings import SettingsError, read_environment
+
+TOOLS = {
+    "mlflow": "MLflow",
+    "dagster": "Dagster",
+    "sqlalchemy": "the database of MLflow or Dagster",
+    "yaml": "dagster.yaml",
+}
+"""Packages whose errors are about a server, a store or a configuration of the operator → their name for people."""
+LONGEST = 300
+"""Characters of a tool's error that are shown."""
+
+
+class Verbs(click.Group):
+    """A group of commands in which no error ends in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn its error into a message."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # `ple scores | head`: click ends the process as a shell expects
+            raise click.ClickException(message(error)) from None
+
+
+def message(error: Exception) -> str:
+    """What is wrong and what to do, in a line or two."""
+    from feature_assets.data.coercion import DeliveryError
+    from feature_assets.group import StateError
+    from feature_assets.snapshots import NotEnoughHistory
+
+    if isinstance(error, SettingsError | HomeError | PluginError | DeliveryError | StateError | NotEnoughHistory):
+        return str(error)
+    if isinstance(error, OSError):
+        return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+    for base in type(error).__mro__:
+        tool = TOOLS.get(base.__module__.partition(".")[0])
+        if tool is not None:
+            text = getattr(error, "description", None) or str(error)
+            return f"{tool}: {' '.join(text.split())[:LONGEST]}"
+    return f"a fault of this program, {type(error).__name__}: {error}\n{_keep(error)}"
+
+
+def _keep(error: Exception) -> str:
+    """Write the traceback to a file under the home and say where; show it where there is no home to write to."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        logs = Home(read_environment().home.expanduser().resolve()).logs
+        logs.mkdir(exist_ok=True)
+        file = logs / f"error-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.log"
+        file.write_text(text, encoding="utf-8")
+    except (OSError, RuntimeError, ValueError):
+        return text
+    return f"Its traceback is in {file}."

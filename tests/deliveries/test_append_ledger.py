@@ -1,0 +1,275 @@
+"""The ledger of arrivals in the lake: whole or not at all, old dates again bit for bit, and what the UI shows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from feature_assets.data.coercion import DeliveryError
+from feature_assets.data.dataset import DatasetConfig
+from pipeline import arrivals, deliveries
+from pipeline.assets.ingestion import ingestion_assets
+from pipeline.cli import main
+from pipeline.partitions import as_of_partitions
+from pipeline.resources.lake import Lake
+from pipeline.settings import Settings
+from tests.deliveries import shop
+from tests.deliveries.arriving import DAYS, Night, arrive, before, between, daily, describe, digests
+from tests.deliveries.makers import first_rows, same
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> DatasetConfig:
+    return describe(tmp_path)
+
+
+@pytest.fixture
+def inbox(own: DatasetConfig) -> Path:
+    assert own.folder is not None
+    return own.folder
+
+
+def of_night(own: DatasetConfig, lake: Lake, day: date, inbox: Path | None = None) -> deliveries.NightsDelivery:
+    return deliveries.of_night(own, inbox, lake, day, lambda _: None)
+
+
+# --- an old as-of date ----------------------------------------------------------------------------------------------
+def test_an_old_date_again_is_what_it_was_bit_for_bit(own: DatasetConfig, inbox: Path, tmp_path: Path) -> None:
+    """After corrections and late rows arrived, from the lake alone: without the inbox, tables or versions."""
+    frames = daily(inbox)
+    lines = before(frames, DAYS[0])
+    arrive(inbox, DAYS[0], transactions=lines.gather_every(2))
+    arrive(
+        inbox,
+        DAYS[1],
+        transactions=pl.concat([lines, between(frames, DAYS[0], DAYS[1])]),
+        customers=frames["customers"],
+    )
+    arrive(inbox, DAYS[2], transactions=first_rows(50, amount=99.0)(lines))
+    lake = Lake(root=str(tmp_path / "home" / "lake"))
+    first = {day: of_night(own, lake, day) for day in DAYS}
+    assert len({delivery.digest for delivery in first.values()}) == len(DAYS)
+    written = {day: digests(delivery.folder) for day, delivery in first.items()}
+    for folder in ("deliveries", "versions"):
+        shutil.rmtree(lake.path(folder))
+    later = own.model_copy(update={"covers_until": date(2098, 1, 1)})  # the data set reaches elsewhere by now
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for day in DAYS[:3]:
+        again = of_night(later, lake, day, empty)
+        assert again.digest == first[day].digest
+        assert digests(again.folder) == written[day]
+    assert of_night(later, lake, date(2023, 10, 9), empty).digest == first[DAYS[-1]].digest
+
+
+def test_another_description_reads_the_old_deliveries_anew(own: DatasetConfig, inbox: Path, tmp_path: Path) -> None:
+    frames = daily(inbox)
+    night = Night(tmp_path / "home", own)
+    night(DAYS[1])
+    kept = digests(night.lake.path("arrivals"))
+    night.dataset = own.model_copy(update={"channels": ("till", "web", "letter")})
+    tables = night(DAYS[1])
+    phoned = before(frames, DAYS[1]).filter(pl.col("channel") == "phone").height
+    assert tables.frames["transactions"]["channel"].null_count() == phoned > 0
+    assert digests(night.lake.path("arrivals")) == kept
+    night.ledger.forget_old_versions()
+    assert len(list(night.lake.path("versions", "shop").iterdir())) == 1
+
+
+# --- whole or not at all --------------------------------------------------------------------------------------------
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches the end of a process."""
+
+
+PLACES = ["shutil.copyfile", "check", "resolved", "meet", "publish_frame", "seal", "publish_folder", "_save"]
+
+
+@pytest.mark.parametrize("call", [1, 3])
+@pytest.mark.parametrize("place", PLACES)
+def test_killed_anywhere_an_arrival_is_in_the_ledger_whole_or_not_at_all(
+    place: str, call: int, own: DatasetConfig, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = daily(inbox)
+    arrive(inbox, DAYS[1], products=frames["products"].head(3))
+    night = Night(tmp_path / "home", own)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"pipeline.arrivals.{place}", killing(_found(place), call))
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)  # what is killed tidies nothing up
+        with pytest.raises(Killed):
+            night(DAYS[2])
+    assert len(night.ledger.entries()) < 3
+    for entry in night.ledger.entries():
+        assert not arrivals.broken(night.lake.path("arrivals", "shop", entry.name))
+    tables = night(DAYS[2])
+    whole = Night(tmp_path / "other", own)
+    assert same(whole(DAYS[2]), tables)
+    assert night.ledger.digest(DAYS[2]) == whole.ledger.digest(DAYS[2])
+    assert digests(night.lake.path("arrivals")) == digests(whole.lake.path("arrivals"))
+    assert digests(night.lake.path("versions")) == digests(whole.lake.path("versions"))
+
+
+def _found(place: str) -> Callable[..., Any]:
+    found: Any = arrivals
+    for name in place.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def killing(call: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """`call`, whose so-manieth call is the last thing that happens."""
+    left = [number]
+
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if not left[0]:
+            raise Killed
+        return call(*arguments, **options)
+
+    return wrapped
+
+
+def test_a_file_that_changes_while_it_is_copied_is_not_taken_in(
+    own: DatasetConfig, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daily(inbox)
+    night = Night(tmp_path / "home", own)
+
+    def other(source: Path, target: Path) -> None:
+        pl.read_parquet(source).reverse().write_parquet(target)
+
+    monkeypatch.setattr("pipeline.arrivals.shutil.copyfile", other)
+    with pytest.raises(DeliveryError, match="changed while it was read"):
+        night(DAYS[0])
+    assert night.ledger.entries() == []
+
+
+# --- verified when read ---------------------------------------------------------------------------------------------
+def test_altered_versions_are_made_again_and_altered_copies_refused(
+    own: DatasetConfig, inbox: Path, tmp_path: Path
+) -> None:
+    daily(inbox)
+    night = Night(tmp_path / "home", own)
+    tables = night(DAYS[2])
+    file = sorted(night.lake.path("versions").rglob("transactions.parquet"))[1]
+    content = file.read_bytes()
+    first_rows(1, amount=0.0)(pl.read_parquet(file)).write_parquet(file)
+    assert same(night(DAYS[2]), tables)
+    assert file.read_bytes() == content
+    copy = sorted(night.lake.path("arrivals").rglob("transactions.parquet"))[1]
+    first_rows(1, amount=0.0)(pl.read_parquet(copy)).write_parquet(copy)
+    assert same(night(DAYS[2]), tables)  # what was made of it is whole
+    shutil.rmtree(night.lake.path("versions"))
+    with pytest.raises(DeliveryError, match=r"was altered: delivered/transactions.parquet: restore the folder"):
+        night(DAYS[2])
+    shutil.rmtree(copy.parents[1])
+    with pytest.raises(DeliveryError, match=r"arrival 2 is missing in .*: restore the folder from a backup"):
+        night(DAYS[2])
+
+
+# --- in the UI ------------------------------------------------------------------------------------------------------
+def ingest(own: DatasetConfig, home: Path, day: date) -> dg.ExecuteInProcessResult:
+    assert own.folder is not None
+    settings = Settings(home=home, dataset=str(own.folder.parent / "shop.yaml"))
+    assets = ingestion_assets(settings, own, as_of_partitions(own))
+    lake = Lake(root=str(home / "lake"))
+    return dg.materialize(assets, partition_key=str(day), resources={"lake": lake}, raise_on_error=False)
+
+
+def metadata(result: dg.ExecuteInProcessResult, *key: str) -> dict[str, Any]:
+    found = [e for e in result.asset_materializations_for_node("ingest") if e.asset_key == dg.AssetKey(key)]
+    return {name: value.value for name, value in found[-1].metadata.items()}
+
+
+def test_the_ui_counts_what_arrived(own: DatasetConfig, inbox: Path, tmp_path: Path) -> None:
+    frames = daily(inbox)
+    lines, today = before(frames, DAYS[0]), between(frames, DAYS[0], DAYS[1])
+    arrive(inbox, DAYS[0], transactions=lines.slice(3))
+    told = pl.concat([lines.head(3), first_rows(2, amount=99.0)(lines.slice(3, 20)), today])
+    bad = today.head(1).with_columns(transaction_id=pl.lit("bad"), amount=pl.lit(-1.0))
+    own = own.model_copy(update={"quarantine_limits": {"transactions": 0.2}})
+    arrive(inbox, DAYS[1], transactions=pl.concat([told, bad]))
+    home = tmp_path / "home"
+    assert ingest(own, home, DAYS[0]).success
+    result = ingest(own, home, DAYS[1])
+    assert result.success
+    shown = metadata(result, "tables", "transactions")
+    assert {name.removeprefix("arrived: "): n for name, n in shown.items() if name.startswith("arrived: ")} == {
+        "delivered": told.height + 1,
+        "new": 3 + today.height,
+        "corrected": 2,
+        "repeated": 18,
+        "late": 3,
+        "set aside": 1,
+        "copies": 0,
+    }
+    assert shown["dagster/row_count"] == before(frames, DAYS[1]).height
+    assert str(DAYS[0]) in shown["arrivals, newest first"]
+    quarantine = metadata(result, "quarantine")
+    assert quarantine["dagster/row_count"] == 1
+    assert quarantine["arrived: new"] == 3 + today.height
+    rows = pl.read_parquet(home / "lake" / "quarantine" / "transactions" / f"as_of={DAYS[1]}" / "part-0.parquet")
+    assert rows["arrived_on"].to_list() == [DAYS[1]]
+    old = ingest(own, home, DAYS[0])  # an old date again
+    assert metadata(old, "tables", "transactions")["arrived: new"] == lines.height - 3
+    assert metadata(old, "quarantine")["dagster/row_count"] == 0
+
+
+def test_a_delivery_over_its_limit_stops_the_night_and_is_not_taken_in(
+    own: DatasetConfig, inbox: Path, tmp_path: Path
+) -> None:
+    """Lines of customers that are not known count as well, however many good rows came before."""
+    frames = daily(inbox)
+    home = tmp_path / "home"
+    assert ingest(own, home, DAYS[0]).success
+    good = between(frames, DAYS[0], DAYS[1])
+    arrive(inbox, DAYS[1], transactions=first_rows(5, customer_id="nobody")(good))
+    result = ingest(own, home, DAYS[1])
+    assert not result.success
+    error = result.failure_data_for_node("ingest").error
+    message = error.message if error.cause is None else error.cause.message
+    for words in (f"the delivery of {DAYS[1]} is not taken in: table transactions: 5 of", "unknown customer"):
+        assert words in message, message
+    assert "unknown customer" in metadata(result, "quarantine")["reasons"]
+    assert not (home / "lake" / "tables" / f"as_of={DAYS[1]}").exists()
+    arrive(inbox, DAYS[1], transactions=good)
+    result = ingest(own, home, DAYS[1])
+    assert result.success
+    assert metadata(result, "tables", "transactions")["arrived: new"] == good.height
+
+
+def test_the_commands_read_what_has_arrived(
+    own: DatasetConfig, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daily(inbox)
+    settings = Settings(home=tmp_path / "home", dataset=str(tmp_path / "shop.yaml"))
+    night = Night(tmp_path / "home", own)
+    tables = night(DAYS[-1])
+    assert same(deliveries.known_tables(settings, print), tables)
+    assert tables.dataset.covers_until == DAYS[-1]
+    assert arrivals.last_day(own, None) == DAYS[-1]
+    assert arrivals.last_day(own.model_copy(update={"delivery": "full"}), None) == own.covers_until
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    monkeypatch.setenv("PLE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DATASET", str(tmp_path / "shop.yaml"))
+    done = CliRunner().invoke(main, ["base-rates", "--data-dir", str(alone)])
+    assert done.exit_code == 1
+    assert f"no folder arrived_on=YYYY-MM-DD in {alone}" in done.output
+
+
+def test_two_data_sets_of_a_home_keep_their_own_arrivals(own: DatasetConfig, inbox: Path, tmp_path: Path) -> None:
+    daily(inbox)
+    night = Night(tmp_path / "home", own)
+    night(DAYS[0])
+    other = Night(tmp_path / "home", own.model_copy(update={"name": "kiosk"}))
+    with pytest.raises(DeliveryError, match=f"nothing has arrived by {DAYS[0]}: there is no delivery yet"):
+        other.ledger.merged(DAYS[0])
+    assert other(DAYS[0]).customers == shop.CUSTOMERS
