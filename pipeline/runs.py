@@ -74,13 +74,13 @@ def run_job(definitions: dg.Definitions, instance: DagsterInstance, job: str, as
 
 
 def failure_message(instance: DagsterInstance, run_id: str) -> str:
-    """The failed steps of a run, each with its innermost reason, without the traceback; steps with one reason share a
-    line."""
+    """The failed steps of a run, each with the reason that it raised, without the traceback; steps with one reason
+    share a line. What lies below that reason (an error of a library) names no table and no file."""
     reasons: dict[str, list[str]] = {}
     for entry in instance.all_logs(run_id, of_type=DagsterEventType.STEP_FAILURE):
         event = entry.get_dagster_event()
         error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
+        while error is not None and error.cause is not None and (error.cls_name or "").startswith("Dagster"):
             error = error.cause
         text = (error.message if error else event.message or "").strip()
         step = (event.step_key or "").replace("__", "/")

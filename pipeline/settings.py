@@ -24,6 +24,8 @@ from ple_model.training.config import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FILE = "settings.yaml"
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks")
+"""Kinds of tracking servers and stores (the scheme of `mlflow_uri`)."""
 ColumnSet = Literal["reference", "all", "chosen"]
 """Columns that network and trees read."""
 
@@ -133,6 +135,8 @@ class Settings(ClosedModel):
         scheme, separator, rest = (uri or "").partition("://")
         if uri is not None and (not separator or not rest):
             raise ValueError(f"{uri!r} is no address, such as http://host:5000 or sqlite:////absolute/path/mlflow.db")
+        if uri is not None and scheme.partition("+")[0] not in STORES:
+            raise ValueError(f"{uri!r} is of no kind that MLflow has; {nearest(scheme, STORES)}")
         if scheme.startswith("sqlite") and not rest.startswith("//"):
             raise ValueError(f"{uri!r} is a relative path; write sqlite:////absolute/path/mlflow.db")
         return uri

@@ -107,7 +107,8 @@ def ingestion_assets(
         before = [] if delivery.again else volume.last_good(lake, digest, settings.volume)
         found = volume.compare(size, before, settings.volume, may_lack=settings.missing_sources == "mask")
         words = [finding.words for finding in found]
-        stopping = [finding for finding in found if finding.stops and digest not in settings.volume.accepted]
+        passes = digest in settings.volume.accepted or volume.passed_before(lake, digest)
+        stopping = [] if passes else [finding for finding in found if finding.stops]
         as_before = checked("volume_as_before", True, compared=f"{len(before)} good deliveries")
         if found:
             as_before = compared("volume_as_before", bool(stopping), unusual=words, compared=len(before))

@@ -77,6 +77,11 @@ def last_good(lake: Lake, digest: str, limits: VolumeLimits) -> list[dict[str, A
     return volumes[: limits.compared]
 
 
+def passed_before(lake: Lake, digest: str) -> bool:
+    """Whether this very delivery was a good one already: it is then not stopped when it is read again."""
+    return lake.path(FOLDER, f"{digest}.json").exists()
+
+
 def keep(volume: Mapping[str, Any], lake: Lake, digest: str) -> None:
     """Note the volume of a good delivery."""
     publish_json({**volume, "at": datetime.now(UTC).isoformat()}, lake.path(FOLDER, f"{digest}.json"))

@@ -236,4 +236,4 @@ def test_a_night_without_a_source_of_the_champion_stops_or_is_marked(publish: Pu
     assert not frame["cvr__fallback"].any()
     same = ["churn", "churn__u", "nba", "nba__p", "ltv", "ltv__value"]
     assert frame.select(same).equals(SCORED.select(same)), "what does not depend on it stays"
-    assert output.metadata["missing sources"] == "campaigns, campaign_events"
+    assert output.metadata["missing sources"].value == "campaigns, campaign_events"

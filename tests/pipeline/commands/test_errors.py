@@ -126,6 +126,7 @@ SETTINGS: dict[str, tuple[Spoil, str]] = {
     "yes for a number": (settings("seed: yes\n"), "seed: expected a number"),
     "a bad cron": (settings("schedule_cron: often\n"), "no cron expression"),
     "a bad store": (settings("mlflow_uri: mine\n"), "no address"),
+    "an unknown kind of store": (settings("mlflow_uri: nonsense://x\n"), "of no kind that MLflow has"),
     "no plug-in": (settings("plugins: [no_such_plugin]\n"), "no_such_plugin"),
     "a plug-in that fails": (a_plugin_that_fails, "failed in extend(extensions): ZeroDivisionError"),
     "nobody's path": (settings("data_dir: ~nobody-of-that-name/x\n"), "no usable path"),
@@ -240,7 +241,8 @@ def test_bad_deliveries(
 
 
 def test_a_server_that_is_not_there_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings("mlflow_uri: nonsense://x\n")(home, monkeypatch)
+    settings("mlflow_uri: http://127.0.0.1:9\n")(home, monkeypatch)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr("pipeline.home.Home.prepare", lambda self: self.dagster.mkdir(parents=True, exist_ok=True))
     for command in ("nightly", "explain task churn"):
         refused(CliRunner().invoke(main, command.split()), "MLflow")
