@@ -50,7 +50,7 @@ bench-model: $(STAMP)  ## speed of the model: published PLE beside its peers, lo
 compare: $(STAMP)  ## compare tables, labels and features with those of the checkout OLD
 	@$(BIN)/python benchmarks/compare.py $(OLD) .
 
-studies: $(STAMP)  ## run a study and write docs/results: STUDY=embedded, bank, ablation, validation-dates, freshness
+studies: $(STAMP)  ## run a study and write docs/results: STUDY=embedded, bank, ablation, peers, …
 	@$(BIN)/python -m benchmarks.studies $(STUDY)
 
 lint: $(STAMP)  ## ruff, mypy, import-linter

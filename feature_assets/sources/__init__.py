@@ -83,4 +83,10 @@ def reading_code() -> list[Path]:
     delivery out of date. Groups, labels, kernels and the simulation are not among them."""
     package = Path(feature_assets.__file__).parent
     folders = (package / "data", package / "sources")
-    return sorted([package / "closed.py", *(file for folder in folders for file in folder.rglob("*.py"))])
+    return sorted(
+        [
+            package / "closed.py",
+            package / "yaml_file.py",
+            *(file for folder in folders for file in folder.rglob("*.py")),
+        ]
+    )

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from feature_assets.data.contract import CONTRACT
+from feature_assets.data.local_time import local_day
 from feature_assets.data.tables import Tables
 from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
@@ -53,7 +54,11 @@ def measure(tables: Tables, delivered: Mapping[str, int], counts: pl.DataFrame) 
         own: dict[str, float] = {ROWS: frame.height}
         if table.instant in frame.columns:
             at = frame[str(table.instant)]
-            local = at if at.dtype == pl.Date else at.dt.convert_time_zone(tables.dataset.zone).dt.date()
+            local = (
+                at
+                if at.dtype == pl.Date
+                else frame.select(local_day(pl.col(str(table.instant)), tables.dataset.zone)).to_series()
+            )
             own[DAYS] = local.n_unique()
         for key in dict.fromkeys(column for reference in table.references for column in reference.columns):
             if key in frame.columns:

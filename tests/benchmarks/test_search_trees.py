@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Material:
     material = fill(tmp_path / "training")
     monkeypatch.setattr(search_trees.material, "material_digest", lambda *_: material.workspace.material())
     monkeypatch.setattr(search_trees.material, "training_plan", lambda *_: material.plan)
-    monkeypatch.setattr(search_trees, "load_tables", lambda *_: None)
+    monkeypatch.setattr(search_trees, "load_tables", lambda dataset, _: SimpleNamespace(dataset=dataset))
     monkeypatch.setattr(search_trees.fitting, "fit", lambda *_: None)
     monkeypatch.setattr(search_trees.training_set, "build", lambda *_: None)
     monkeypatch.setattr(search, "LIMITS", {"rounds": 3, "max_trees": 12, "early_stopping": 2})

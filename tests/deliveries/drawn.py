@@ -109,7 +109,7 @@ def contract(dataset: DatasetConfig, seed: int, size: int) -> Frames:
             {
                 "campaign_id": ads,
                 "kind": d.of(["Type A", "Type B"], len(ads)),
-                "starts_on": start,
+                "starts_on": pl.repeat(d.first, len(ads), dtype=pl.Date, eager=True),  # events before it are set aside
                 "ends_on": start + timedelta(days=20),
             }
         ),
@@ -223,7 +223,7 @@ def completejourney(dataset: DatasetConfig, seed: int, size: int) -> Frames:
             {
                 "campaign_id": [1, 2],
                 "campaign_type": ["Type A", "Type B"],
-                "start_date": start,
+                "start_date": pl.repeat(d.first, 2, dtype=pl.Date, eager=True),  # redemptions before it are set aside
                 "end_date": start + timedelta(days=9),
             }
         ),

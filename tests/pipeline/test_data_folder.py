@@ -16,7 +16,8 @@ def test_a_generator_simulates_once_when_no_folder_is_given(tmp_path: Path) -> N
     said: list[str] = []
     folder = data_folder(settings, said.append)
     assert folder is not None
-    assert read_delivery(settings.load_dataset(), folder).files.keys() >= {"customers", "transactions"}
+    read = {Path(name).parts[0] for name in read_delivery(settings.load_dataset(), folder).files}
+    assert read >= {"customers", "transactions"}
     assert not (folder / "oracle").exists()
     count = len(said)
     assert data_folder(settings, said.append) == folder

@@ -220,6 +220,7 @@ scores[['customer_id', 'churn', 'ltv']].to_parquet('{home}/by_mlflow.parquet')
     assert published.select("customer_id", "churn", "ltv").equals(loaded.select("customer_id", "churn", "ltv"))
 
 
+@pytest.mark.trial
 def test_a_copied_home_does_everything_without_the_original(
     first: tuple[Path, str], small_delivery: Path, tmp_path: Path
 ) -> None:
@@ -253,6 +254,7 @@ print(len(model.predict(pandas.read_parquet('{copy}/lake/features/matrix/as_of={
         hidden.rename(first[0])
 
 
+@pytest.mark.trial
 def test_without_a_source_of_the_champion_the_night_stops_or_is_marked(
     first: tuple[Path, str], small_delivery: Path, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from feature_assets.data.contract import INFLOWS
 from feature_assets.events.numbers import runs, sum_at
 from feature_assets.events.statements import STALE, Statements
 from feature_assets.events.view import View
+from feature_assets.group import StateError
 from feature_assets.groups.multi_source.deposit import ACCOUNTS, low_threshold
 
 CHANNELS = (
@@ -71,7 +72,7 @@ def check(view: View, present: Sequence[str]) -> None:
     """ValueError if a fitted channel needs a table that this delivery does not have."""
     lost = [name for name in present if name in _OF_BALANCES and not view.has("balances")]
     if lost:
-        raise ValueError(f"txn_seq was fitted with channels {lost}, and this delivery has no table balances")
+        raise StateError(f"txn_seq was fitted with channels {lost}, and this delivery has no table balances")
 
 
 def _flow_days(view: View, steps: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -17,7 +17,7 @@ import polars as pl
 from feature_assets.events.numbers import runs, sum_at
 from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
-from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
+from feature_assets.group import FeatureGroup, GroupState, Inputs, SideInput, StateError, TrainingInputs, Values
 
 STEPS = 90
 LIMIT = 4.0  # scaled values are clipped to [0, LIMIT]
@@ -87,7 +87,7 @@ def _check(view: View, present: Sequence[str]) -> None:
     for table, channels in (("campaign_events", tuple(_REACHED)), ("sessions", (*_EVENT_OF, *_TOTALS))):
         lost = [name for name in channels if name in present]
         if lost and not view.has(table):
-            raise ValueError(f"session_seq was fitted with channels {lost}, and this delivery has no table {table}")
+            raise StateError(f"session_seq was fitted with channels {lost}, and this delivery has no table {table}")
 
 
 def _events(view: View, channel: str) -> Events | None:

@@ -63,7 +63,7 @@ def test_the_variants_of_a_study_are_valid_and_differ(name: str) -> None:
     found = []
     for variant in study.variants:
         settings = study.settings_of(variant, study.seeds[0], Path("/nowhere"))
-        found.append((settings.model_dump_json(), variant.run, variant.stopping))
+        found.append((settings.model_dump_json(), variant.run, variant.stopping, variant.peer))
     assert len(set(found)) == len(found)
 
 

@@ -218,7 +218,7 @@ def test_every_chunk_is_tried() -> None:
     found = {
         (".".join(file.relative_to(package).with_suffix("").parts).removesuffix(".__init__"), target.id)
         for file in package.rglob("*.py")
-        if "simulation" not in file.parts
+        if not {"simulation", "sources"} & set(file.parts)  # rows of files, not customers of a group
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Assign | ast.AnnAssign)
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])

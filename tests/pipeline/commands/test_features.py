@@ -7,6 +7,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from feature_assets import catalogue, registry
+from pipeline.cli import main
 from pipeline.commands.features import features
 
 
@@ -48,6 +49,6 @@ def test_the_document_is_what_the_registry_says() -> None:
 
 
 def test_check_names_a_data_set_that_is_not_there() -> None:
-    code, text = _run("--check", "--dataset", "completejurney")
-    assert code == 1
-    assert "did you mean 'completejourney'" in text
+    done = CliRunner().invoke(main, ["features", "--check", "--dataset", "completejurney"])
+    assert done.exit_code == 1
+    assert "did you mean 'completejourney'" in done.output

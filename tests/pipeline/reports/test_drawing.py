@@ -16,11 +16,13 @@ from feature_assets.group import GroupState
 from feature_assets.normalise import fit
 from feature_assets.state import FeatureState
 from pipeline.assets import features
+from pipeline.lost_sources import Lost
 from pipeline.reports import feature_plots, plots
 from pipeline.reports.drawing import DRAWN, Drawing
 from pipeline.reports.feature_plots import PICTURES
 from pipeline.resources.lake import Lake, ParquetIOManager
 from pipeline.resources.tracking import Tracking
+from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -127,6 +129,7 @@ def test_an_asset_whose_picture_fails_is_materialised_with_a_warning(
     state = FeatureState({"tda_short": GroupState()}, [])
     monkeypatch.setattr(features, "champion_state", lambda _: ("3", state))
     monkeypatch.setattr(features, "compute_group", lambda *_: computed)
+    monkeypatch.setattr(features, "tonights_losses", lambda *_: Lost())
     monkeypatch.setitem(PICTURES, "tda_short", lambda *_: _fails())
     partitions = as_of_partitions(dataset)
     asset = features._group_asset(group, dataset, partitions, features.champion_dep(7))
@@ -136,6 +139,7 @@ def test_an_asset_whose_picture_fails_is_materialised_with_a_warning(
         resources={
             "lake": Night(root=str(tmp_path)),
             "tracking": Tracking(uri="", artifacts="", dataset=dataset.name),
+            "settings": Settings(home=tmp_path),
             "io_manager": ParquetIOManager(root=str(tmp_path)),
         },
     )
