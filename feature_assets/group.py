@@ -191,6 +191,10 @@ class FeatureGroup(ABC):
         """Fit the group on training dates."""
         return GroupState()
 
+    def uses(self, state: GroupState) -> tuple[str, ...]:  # noqa: ARG002 — by default nothing beyond `sources`
+        """Contract tables beyond `sources` that a state was fitted with: without them `compute` refuses it."""
+        return ()
+
     @abstractmethod
     def _values(self, inputs: Inputs) -> Values:
         """Compute the values of the columns and side inputs."""

@@ -14,7 +14,7 @@ import polars as pl
 from feature_assets import registry
 from feature_assets.build import groups_of
 from feature_assets.events.view import View
-from feature_assets.group import FeatureGroup, StateError
+from feature_assets.group import FeatureGroup
 from feature_assets.labels import get_task
 from feature_assets.state import FeatureState
 
@@ -61,8 +61,9 @@ def find(has: Callable[[str], bool], state: FeatureState, tasks: Iterable[str]) 
     present = set(state.present)
     for name in groups_of(state):
         group = registry.registry()[name]
-        needed |= dict.fromkeys(group.sources)
-        whole = all(has(source) for source in group.sources)
+        sources = (*group.sources, *group.uses(state.groups[name]))
+        needed |= dict.fromkeys(sources)
+        whole = all(has(source) for source in sources)
         if not whole:
             groups.append(name)
         for column in group.columns:
@@ -80,14 +81,9 @@ def find(has: Callable[[str], bool], state: FeatureState, tasks: Iterable[str]) 
 
 
 def masked(group: FeatureGroup, view: View, lost: Lost, compute: Callable[[], pl.DataFrame]) -> pl.DataFrame:
-    """A group's frame with null in place of what depends on a lost source. `compute` is not called for a lost group. A
-    group that can do without a source but was fitted with it has no values without it either."""
+    """A group's frame with null in place of what depends on a lost source. `compute` is not called for a lost group."""
     if group.name not in lost.groups:
-        try:
-            return compute().with_columns(pl.lit(None, pl.Float32).alias(name) for name in lost.of(group))
-        except StateError:
-            if not lost.sources:
-                raise
+        return compute().with_columns(pl.lit(None, pl.Float32).alias(name) for name in lost.of(group))
     columns = [pl.lit(None, pl.Float32).alias(column.name) for column in group.columns]
     sides = [pl.lit(None, pl.List(side.dtype)).alias(side.name) for side in group.side_inputs]
     return view.customers.select("customer_id", *columns, *sides)

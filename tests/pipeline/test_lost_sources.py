@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from feature_assets import registry
+from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
-from feature_assets.group import GroupState
+from feature_assets.group import GroupState, StateError
 from feature_assets.labels import every_task, get_task
 from feature_assets.state import FeatureState
 from pipeline import lost_sources
@@ -43,6 +44,21 @@ def test_exactly_what_depends_on_a_source_is_lost(source: str) -> None:
     assert set(lost.groups) == {name for name, group in GROUPS.items() if source in group.sources}
     assert set(lost.tasks) == {task for task in TASKS if source in get_task(task).needs}
     assert source in lost.words()
+
+
+@pytest.mark.parametrize("name", ["session_seq", "txn_seq"])
+def test_a_group_says_which_sources_its_state_was_fitted_with(name: str) -> None:
+    tables, group = synthetic.tables(), GROUPS[name]
+    state = group.fit([View(tables, day) for day in synthetic.TRAIN], [{}] * len(synthetic.TRAIN), 0)
+    assert group.uses(state)
+    assert not group.uses(GroupState())
+    for source in group.uses(state):
+        some = Tables(tables.dataset, {n: f for n, f in tables.frames.items() if n not in (source, "campaigns")})
+        with pytest.raises(StateError, match=source):
+            group.compute(View(some, synthetic.AS_OF), state, {})
+        known = FeatureState({name: state}, [])
+        lost = lost_sources.find(lambda table, gone=source: table != gone, known, [])  # type: ignore[misc]
+        assert (lost.sources, lost.groups) == ((source,), (name,)), "what refuses to be computed is masked instead"
 
 
 def test_what_the_state_never_saw_is_not_lost() -> None:

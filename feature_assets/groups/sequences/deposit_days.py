@@ -68,8 +68,13 @@ def days(view: View, steps: int, low: float) -> dict[str, tuple[np.ndarray, np.n
     return found
 
 
+def uses(present: Sequence[str]) -> tuple[str, ...]:
+    """Tables that the fitted channels need."""
+    return ("balances",) if set(present) & set(_OF_BALANCES) else ()
+
+
 def check(view: View, present: Sequence[str]) -> None:
-    """ValueError if a fitted channel needs a table that this delivery does not have."""
+    """StateError if a fitted channel needs a table that this delivery does not have."""
     lost = [name for name in present if name in _OF_BALANCES and not view.has("balances")]
     if lost:
         raise StateError(f"txn_seq was fitted with channels {lost}, and this delivery has no table balances")

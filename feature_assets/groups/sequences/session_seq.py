@@ -25,6 +25,7 @@ CHANNELS = ("visits", "pages", "seconds", "impressions", "clicks", "conversions"
 _EVENT_OF = {"visits": "visit", "search": "search", "support": "support"}  # of sessions
 _REACHED = {"impressions": "impression", "clicks": "click", "conversions": "conversion"}  # of campaign events
 _TOTALS = ("pages", "seconds")  # columns of sessions
+_TABLES = {"campaign_events": tuple(_REACHED), "sessions": (*_EVENT_OF, *_TOTALS)}
 
 
 class SessionSeq(FeatureGroup):
@@ -53,6 +54,10 @@ class SessionSeq(FeatureGroup):
             "channels_present": [name for name, some in zip(CHANNELS, count, strict=True) if some],
         }
         return GroupState({"scale": np.where(scale > 0, scale, 1.0)}, meta)
+
+    def uses(self, state: GroupState) -> tuple[str, ...]:
+        present = state.meta.get("channels_present", ())
+        return tuple(table for table, channels in _TABLES.items() if set(channels) & set(present))
 
     def _values(self, inputs: Inputs) -> Values:
         """Side inputs session_seq [90, 8] and session_seq_mask [90]."""
@@ -83,8 +88,8 @@ def _days(view: View, channel: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check(view: View, present: Sequence[str]) -> None:
-    """ValueError if a fitted channel needs a table that this delivery does not have."""
-    for table, channels in (("campaign_events", tuple(_REACHED)), ("sessions", (*_EVENT_OF, *_TOTALS))):
+    """StateError if a fitted channel needs a table that this delivery does not have."""
+    for table, channels in _TABLES.items():
         lost = [name for name in channels if name in present]
         if lost and not view.has(table):
             raise StateError(f"session_seq was fitted with channels {lost}, and this delivery has no table {table}")

@@ -77,6 +77,9 @@ class TxnSeq(FeatureGroup):
         meta["channels_present"] += present
         return GroupState({"scale": np.where(scale > 0, scale, 1.0), **deposits}, meta)
 
+    def uses(self, state: GroupState) -> tuple[str, ...]:
+        return _deposit_days.uses(state.meta.get("channels_present", ()))
+
     def _values(self, inputs: Inputs) -> Values:
         """Side inputs txn_seq [180, 16] and txn_seq_mask [180]."""
         view, state = inputs.view, inputs.state

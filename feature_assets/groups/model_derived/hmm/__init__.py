@@ -27,7 +27,7 @@ import polars as pl
 from feature_assets.group import PADDING, Column, FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 from feature_assets.groups.model_derived.hmm.bridge import MEASURES, WIDTH, Bridge, measures
 from feature_assets.groups.model_derived.hmm.model import Implementation, Model, Steps, decode, smooth, uncertainty
-from feature_assets.groups.model_derived.hmm.observations import MODES, MONTH, Mode, Observed, steps
+from feature_assets.groups.model_derived.hmm.observations import MODES, MONTH, Mode, Observed, steps, tables_of
 
 SUMMARISED = MODES[1]
 SCALED = (
@@ -115,6 +115,9 @@ class Hmm(FeatureGroup):
                     "embedding_error": bridge.embedding_error(),
                 }
         return GroupState(arrays, meta)
+
+    def uses(self, state: GroupState) -> tuple[str, ...]:
+        return tables_of(channel for mode in MODES for channel in state.meta.get(mode.name, {}).get("channels", ()))
 
     def _values(self, inputs: Inputs) -> Values:
         """5 columns and three side inputs [16]; every customer has values."""

@@ -16,7 +16,7 @@ Source: FEATURES §3.5; Aitchison 1982.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +88,11 @@ class Observed:
         return cls(
             tuple(meta["channels"]), meta["breadth"], meta["vocabulary"], shares, arrays["centre"], arrays["scale"]
         )
+
+
+def tables_of(channels: Iterable[str]) -> tuple[str, ...]:
+    """Tables that fitted channels need."""
+    return tuple(dict.fromkeys(_TABLE[channel] for channel in channels if channel in _TABLE))
 
 
 def lengths(view: View, mode: Mode) -> np.ndarray:
