@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ple_model.training.config import TrainingConfig
     from ple_model.training.data import TensorTable
 
-Log = Callable[[str], None]
 Floats = NDArray[np.float64]
 Predict = Callable[[NDArray[np.float32]], Floats]
 

@@ -19,19 +19,8 @@ from feature_assets.sources.arrivals import identity
 from pipeline.arrivals import inbox_of
 from tests.conftest import DATA_ROOT
 from tests.deliveries import bank, completejourney, shop
-from tests.deliveries.arriving import DAYS, Night, arrive, before, between, daily, describe
+from tests.deliveries.arriving import DAYS, Night, arrive, before, between, daily
 from tests.deliveries.makers import Frames, altered, deliver, first_rows, once_more, same, write
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> DatasetConfig:
-    return describe(tmp_path)
-
-
-@pytest.fixture
-def inbox(own: DatasetConfig) -> Path:
-    assert own.folder is not None
-    return own.folder
 
 
 @pytest.fixture

@@ -22,19 +22,8 @@ from pipeline.partitions import as_of_partitions
 from pipeline.resources.lake import Lake
 from pipeline.settings import Settings
 from tests.deliveries import shop
-from tests.deliveries.arriving import DAYS, Night, arrive, before, between, daily, describe, digests
+from tests.deliveries.arriving import DAYS, Night, arrive, before, between, daily, digests
 from tests.deliveries.makers import first_rows, same
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> DatasetConfig:
-    return describe(tmp_path)
-
-
-@pytest.fixture
-def inbox(own: DatasetConfig) -> Path:
-    assert own.folder is not None
-    return own.folder
 
 
 def of_night(own: DatasetConfig, lake: Lake, day: date, inbox: Path | None = None) -> deliveries.NightsDelivery:
