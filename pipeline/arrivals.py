@@ -1,6 +1,6 @@
 """Arrivals: the deliveries of a data set whose deliveries add up, kept for good, and what was known by a date.
 
-    lake/arrivals/<data set>/<number>_<arrived_on>_<digest>/  delivered/: the files as they came
+    lake/arrivals/<data set>/<number>_<arrived_on>_<digest>/  delivered/: the files as they came; volume.json: its size
     lake/arrivals/<data set>/closed.json                      the newest as-of date that was made from them
     lake/versions/<data set>/<code and description>/<same>/   rows/<table>.parquet: the new and corrected rows; counts
 
@@ -12,17 +12,18 @@ Source: docs/decisions/0015.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.declaration import Table
 from feature_assets.data.quarantine import Validated
 from feature_assets.data.records import QUARANTINE_SCHEMA, ReasonCount
 from feature_assets.sources import Delivery, Ingested, read_delivery, reader_of, reading_code
@@ -33,7 +34,7 @@ from pipeline.resources.lake import Lake
 
 Log = Callable[[str], None]
 
-ARRIVAL, DELIVERED, CLOSED = "arrival.json", "delivered", "closed.json"
+ARRIVAL, DELIVERED, CLOSED, VOLUME = "arrival.json", "delivered", "closed.json", "volume.json"
 REASONS_SCHEMA = {
     "table": pl.String, "reason": pl.String, "action": pl.String, "rows": pl.Int64, "first": pl.String
 }  # fmt: skip
@@ -59,17 +60,51 @@ class Entry:
         return cls(int(number), date.fromisoformat(day), digest)
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says of the size of an arrival.
+
+    Attributes:
+        volume: its size, kept with it for the judgement of later ones.
+        unusual: what is unusual about it, in words.
+        compared: earlier arrivals that it was compared with.
+        refusal: why it is not taken in; "" where it is.
+    """
+
+    volume: Mapping[str, Any]
+    unusual: tuple[str, ...] = ()
+    compared: int = 0
+    refusal: str = ""
+
+
+class Judge(Protocol):
+    """Judges the size of an arrival before it is taken in."""
+
+    def __call__(
+        self, tables: Mapping[str, Table], arrival: Ingested, digest: str, earlier: Sequence[Mapping[str, Any]]
+    ) -> Verdict:
+        """The verdict.
+
+        Args:
+            tables: declarations of the delivered tables.
+            arrival: its rows, with their references resolved over all that is known.
+            digest: of its files.
+            earlier: `volume` of the arrivals before it, newest first.
+        """
+
+
 class Refused(DeliveryError):
-    """An arrival that loses too many rows. It is not taken in.
+    """An arrival that loses too many rows, or is far smaller than earlier ones. It is not taken in.
 
     Attributes:
         ingested: its faults.
         digest: of its files.
+        verdict: on its size, where it is refused for that.
     """
 
-    def __init__(self, why: str, ingested: Ingested, digest: str) -> None:
+    def __init__(self, why: str, ingested: Ingested, digest: str, verdict: Verdict | None = None) -> None:
         super().__init__(why)
-        self.ingested, self.digest = ingested, digest
+        self.ingested, self.digest, self.verdict = ingested, digest, verdict
 
 
 class Ledger:
@@ -93,16 +128,17 @@ class Ledger:
                 raise DeliveryError(f"arrival {number} is missing in {self._kept}: restore the folder from a backup")
         return found
 
-    def take_in(self, inbox: Path, as_of: date, log: Log) -> None:
+    def take_in(self, inbox: Path, as_of: date, log: Log, judge: Judge) -> None:
         """Take in what has arrived by the as-of date and is not in the ledger yet, each arrival whole or not at all.
 
         Args:
             inbox: a folder of folders `arrived_on=YYYY-MM-DD`, each a delivery, or one delivery, which then arrives on
                 the as-of date.
+            judge: of the size of each arrival, but for one that repeats an earlier one or adds to that of its own day.
 
         Raises:
             DeliveryError: a delivery cannot be read, or says that it arrived before one that was taken in.
-            Refused: a delivery lost more rows than its limit allows.
+            Refused: a delivery lost more rows than its limit allows, or the judge refused it.
         """
         closed = self.closed()
         if as_of < closed:
@@ -121,8 +157,9 @@ class Ledger:
                     f"{folder}: this delivery was not there, or was another one, when the night of {closed} was made. "
                     f"Deliver it as {ARRIVED}= the day on which it comes."
                 )
-            self._take(Entry(len(entries) + 1, day, digest), delivery, folder)
-            for note in self._met[-1].notes:
+            verdict = self._take(Entry(len(entries) + 1, day, digest), delivery, folder, judge)
+            unusual = verdict.unusual if verdict else ()
+            for note in (*self._met[-1].notes, *(f"the delivery of {day}: {words}" for words in unusual)):
                 log(note)
         entries = self.entries()
         if entries and entries[-1].arrived_on < as_of:
@@ -139,7 +176,7 @@ class Ledger:
         made = date.fromisoformat(json.loads(file.read_text())["closed"]) if file.exists() else date.min
         return max([made, *(entry.arrived_on for entry in self.entries())])
 
-    def _take(self, entry: Entry, delivery: Delivery, folder: Path) -> None:
+    def _take(self, entry: Entry, delivery: Delivery, folder: Path, judge: Judge) -> Verdict | None:
         """Copy the files, meet what is known, and publish: the versions first, so that the entry is the last word."""
         earlier = self.arrivals()
         same = [other.name for other in self.entries() if other.digest == entry.digest]
@@ -154,16 +191,21 @@ class Ledger:
             copied = self._open(beside)
             if _files_digest(copied) != entry.digest:
                 raise DeliveryError(f"{folder} changed while it was read: run the night again")
-            arrival = self._judge(entry, copied, earlier)
+            arrival, verdict = self._judge(entry, copied, earlier, judge)
             _save(arrival, self._versions / entry.name)
+            if verdict:
+                publish_json(asdict(verdict), beside / VOLUME)
             seal(beside)
             publish_folder(beside, place)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         self._met.append(arrival)
+        return verdict
 
-    def _judge(self, entry: Entry, delivery: Delivery, earlier: list[Arrival]) -> Arrival:
-        """The arrival after it met the earlier ones, unless it lost too many rows."""
+    def _judge(
+        self, entry: Entry, delivery: Delivery, earlier: list[Arrival], judge: Judge
+    ) -> tuple[Arrival, Verdict | None]:
+        """The arrival after it met the earlier ones, and the verdict on its size, unless it is refused."""
         before = stack(earlier)
         checked = check(self._reader, delivery, entry.arrived_on)
         judged = resolved(checked, self._dataset, entry.arrived_on, before)
@@ -172,7 +214,25 @@ class Ledger:
         except DeliveryError as error:
             why = f"the delivery of {entry.arrived_on} is not taken in: {error}"
             raise Refused(why, judged, entry.digest) from None
-        return meet(checked, self._dataset, entry.arrived_on, earlier, before)
+        arrival = meet(checked, self._dataset, entry.arrived_on, earlier, before)
+        if arrival.repeats or any(other.arrived_on == entry.arrived_on for other in self.entries()):
+            return arrival, None
+        known = [verdict["volume"] for _, verdict in reversed(self._verdicts())]
+        verdict = judge(checked.tables, judged, entry.digest, known)
+        if verdict.refusal:
+            why = f"the delivery of {entry.arrived_on} is not taken in: {verdict.refusal}"
+            raise Refused(why, judged, entry.digest, verdict)
+        return arrival, verdict
+
+    def _verdicts(self) -> list[tuple[Entry, dict[str, Any]]]:
+        """The verdicts on the sizes of the arrivals that were judged, in their order."""
+        files = [(entry, self._kept / entry.name / VOLUME) for entry in self.entries()]
+        return [(entry, json.loads(file.read_text())) for entry, file in files if file.exists()]
+
+    def verdict(self, day: date) -> Verdict:
+        """The verdict on the size of what arrived on a day; without words where nothing did or nothing was judged."""
+        known = [verdict for entry, verdict in self._verdicts() if entry.arrived_on == day]
+        return Verdict(**known[0] | {"unusual": tuple(known[0]["unusual"])}) if known else Verdict({})
 
     def _open(self, folder: Path) -> Delivery:
         """The delivery of an arrival; the same files as those of an earlier one are kept once."""

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.records import QUARANTINE_SCHEMA
 from feature_assets.data.tables import Tables
 from feature_assets.sources import Delivery, Ingested, ingest, load_tables, read_delivery, reading_code
-from pipeline.arrivals import Ledger, Refused, inbox_of
+from pipeline.arrivals import Judge, Ledger, Refused, Verdict, inbox_of
 from pipeline.home import Home
 from pipeline.resources.digests import broken, code_digest, file_digest, seal
 from pipeline.resources.files import empty_beside, publish_folder, publish_frame, publish_json
@@ -87,48 +87,54 @@ class NightsDelivery:
         folder: of its tables and its quarantine.
         files: that it was read from, by table.
         arrivals: rows of each arrival by table (`COUNTS_SCHEMA` and `arrived_on`), where deliveries add up.
-        again: whether it is what was known on an earlier date than the newest that was made.
+        verdict: on the size of what arrived for the as-of date, where deliveries add up.
     """
 
     digest: str
     folder: Path
     files: dict[str, Path]
     arrivals: pl.DataFrame | None = None
-    again: bool = False
+    verdict: Verdict | None = None
 
 
-def of_night(dataset: DatasetConfig, folder: Path | None, lake: Lake, as_of: date, log: Log) -> NightsDelivery:
+def of_night(
+    dataset: DatasetConfig, folder: Path | None, lake: Lake, as_of: date, log: Log, judge: Judge
+) -> NightsDelivery:
     """Read what is delivered for an as-of date and validate it, unless that is done already.
 
     Args:
         folder: with the delivered tables; None where the data set names it.
+        judge: of the size of an arrival, where deliveries add up.
 
     Raises:
         DeliveryError: it cannot be read.
     """
     if dataset.delivery == "append":
-        return _added_up(dataset, folder, lake, as_of, log)
+        return _added_up(dataset, folder, lake, as_of, log, judge)
     delivery = read_delivery(dataset, folder)
     digest = delivery_digest(delivery)
     return NightsDelivery(digest, validated(delivery, digest, lake), delivery.files)
 
 
-def _added_up(dataset: DatasetConfig, folder: Path | None, lake: Lake, as_of: date, log: Log) -> NightsDelivery:
-    """What has arrived by an as-of date; of an arrival that lost too many rows its quarantine, and no tables."""
+def _added_up(
+    dataset: DatasetConfig, folder: Path | None, lake: Lake, as_of: date, log: Log, judge: Judge
+) -> NightsDelivery:
+    """What has arrived by an as-of date; of an arrival that was refused its quarantine, and no tables."""
     ledger = Ledger(lake, dataset)
     try:
-        ledger.take_in(inbox_of(dataset, folder), as_of, log)
+        ledger.take_in(inbox_of(dataset, folder), as_of, log, judge)
     except Refused as refused:
         place = lake.delivery(f"refused-{refused.digest}")
-        keep_validated(refused.ingested, place, str(refused))
-        return NightsDelivery(place.name, place, {})
+        keep_validated(refused.ingested, place, "" if refused.verdict else str(refused))
+        verdict = replace(refused.verdict, refusal=str(refused)) if refused.verdict else None
+        return NightsDelivery(place.name, place, {}, verdict=verdict)
     digest = ledger.digest(as_of)
     place = lake.delivery(digest)
     if broken(place):
         keep_validated(ledger.merged(as_of), place)
         ledger.forget_old_versions()
     ledger.close(as_of)
-    return NightsDelivery(digest, place, ledger.files(as_of), ledger.counts(as_of), as_of < ledger.closed())
+    return NightsDelivery(digest, place, ledger.files(as_of), ledger.counts(as_of), ledger.verdict(as_of))
 
 
 def known_tables(settings: Settings, log: Log) -> Tables:

@@ -41,9 +41,14 @@ class VolumeLimits(ClosedModel):
     customers, days or distinct keys by which a table lies below all of them. rise_warns: the same above them.
     unknown_warns, unknown_stops: share of a table's rows with an unknown key, above the largest of theirs. accepted:
     digests of deliveries that pass whatever their size.
+
+    Where deliveries add up, arrivals: earlier ones that make the range of the next, two weeks of days so that every day
+    of the week is among them; 0 compares with none. smallest: rows below which a table of an arrival is not compared.
     """
 
     compared: int = Field(default=5, ge=0)
+    arrivals: int = Field(default=14, ge=0)
+    smallest: int = Field(default=100, ge=1)
     fall_warns: float = Field(default=0.1, ge=0.0, le=1.0)
     fall_stops: float = Field(default=0.5, ge=0.0, le=1.0)
     rise_warns: float = Field(default=1.0, ge=0.0)

@@ -79,7 +79,9 @@ def ingestion_assets(
         as_of = context.partition_key
         day = date.fromisoformat(as_of)
         inbox = deliveries.data_folder(settings, context.log.info)
-        delivery = deliveries.of_night(dataset, inbox, lake, day, context.log.warning)
+        may_lack = settings.missing_sources == "mask"
+        judge = volume.judge_of_arrivals(settings.volume, may_lack)
+        delivery = deliveries.of_night(dataset, inbox, lake, day, context.log.warning, judge)
         digest, folder = delivery.digest, delivery.folder
         files = {name: str(path) for name, path in delivery.files.items()}
         rows, counts = (pl.read_parquet(folder / "quarantine" / f"{name}.parquet") for name in ("rows", "counts"))
@@ -103,24 +105,24 @@ def ingestion_assets(
             )
             raise dg.Failure(over, allow_retries=False)
         within = checked("faults_within_limit", True, reasons=counts["rows"].sum())
-        size = volume.measure(lake.tables_of(digest), verdict["delivered"], counts)
-        before = [] if delivery.again else volume.last_good(lake, digest, settings.volume)
-        found = volume.compare(size, before, settings.volume, may_lack=settings.missing_sources == "mask")
-        words = [finding.words for finding in found]
-        passes = digest in settings.volume.accepted or volume.passed_before(lake, digest)
-        stopping = [] if passes else [finding for finding in found if finding.stops]
-        as_before = checked("volume_as_before", True, compared=f"{len(before)} good deliveries")
-        if found:
-            as_before = compared("volume_as_before", bool(stopping), unusual=words, compared=len(before))
-        if stopping:
+        size = delivery.verdict
+        if size is None:
+            measured = volume.measure(lake.tables_of(digest), verdict["delivered"], counts)
+            size = volume.judge_delivery(measured, lake, digest, settings.volume, may_lack)
+        as_before = checked("volume_as_before", True, compared=size.compared)
+        if size.unusual:
+            as_before = compared(
+                "volume_as_before", bool(size.refusal), unusual=list(size.unusual), compared=size.compared
+            )
+        if size.refusal:
             yield dg.MaterializeResult(asset_key=QUARANTINE, metadata=shown, check_results=[within, as_before])
-            raise dg.Failure(volume.refusal(stopping, digest, len(before)), allow_retries=False)
-        for line in words:
-            context.log.warning(line)
-        if not delivery.again:
-            volume.keep(size, lake, digest)
+            raise dg.Failure(size.refusal, allow_retries=False)
+        if delivery.verdict is None:
+            volume.keep(size.volume, lake, digest)
+            for line in size.unusual:
+                context.log.warning(line)
         publish_json({"digest": digest, "files": files}, lake.partition("tables", as_of) / "delivery.json")
-        publish_json(words, lake.partition("tables", as_of) / volume.VOLUME)
+        publish_json(size.unusual, lake.partition("tables", as_of) / volume.VOLUME)
         for note in verdict["notes"]:
             context.log.warning(note)
         drawing, tables = Drawing(context.log.warning), lake.tables(as_of)

@@ -1,10 +1,12 @@
 """Tonight's delivery beside the last good ones: rows, customers, days, distinct keys and unknown keys of each table.
 
 A delivery of one merchant, or of one customer in 300, breaks no rule of the contract; only the nights before show that
-something is wrong. Rules about single rows belong to the contract, their limits to `quarantine_limits`.
+something is wrong. Where deliveries add up the merged tables never shrink: there each arrival is compared with earlier
+ones before it is taken in. Rules about single rows belong to the contract, their limits to `quarantine_limits`.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,8 +15,11 @@ from typing import Any
 import polars as pl
 
 from feature_assets.data.contract import CONTRACT
+from feature_assets.data.declaration import Table
 from feature_assets.data.local_time import local_day
 from feature_assets.data.tables import Tables
+from feature_assets.sources import Ingested
+from pipeline.arrivals import Judge, Verdict
 from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
 from pipeline.settings import VolumeLimits
@@ -26,6 +31,8 @@ VOLUME = "volume.json"
 """What is unusual tonight, beside the delivery of an as-of date."""
 _NO_REFERENCE = r"unknown|not a target"
 """Reasons of rows that point at nothing."""
+FEW = 3
+"""Arrivals that it takes to stop one: a single one before it may have brought a correction of many days."""
 Measures = Mapping[str, Mapping[str, float]]
 
 
@@ -51,28 +58,47 @@ def measure(tables: Tables, delivered: Mapping[str, int], counts: pl.DataFrame) 
     measures: dict[str, dict[str, float]] = {}
     for name, frame in tables.frames.items():
         table = CONTRACT[name]
-        own: dict[str, float] = {ROWS: frame.height}
-        if table.instant in frame.columns:
-            at = frame[str(table.instant)]
-            local = (
-                at
-                if at.dtype == pl.Date
-                else frame.select(local_day(pl.col(str(table.instant)), tables.dataset.zone)).to_series()
-            )
-            own[DAYS] = local.n_unique()
-        for key in dict.fromkeys(column for reference in table.references for column in reference.columns):
-            if key in frame.columns:
-                own[f"distinct {key}"] = frame[key].drop_nulls().n_unique()
-        measures[name] = own
+        measures[name] = {**_sizes(table, frame), **_days(table, frame, tables.dataset.zone)}
     unknown = counts.filter(pl.col("reason").str.contains(_NO_REFERENCE)).group_by("table").agg(pl.col("rows").sum())
     pointless = dict(unknown.select("table", "rows").iter_rows())
     for name, rows in delivered.items():
         measures.setdefault(name, {})[UNKNOWN] = pointless.get(name, 0) / max(rows, 1)
-    filled = {
-        name: [column.name for column in frame.iter_columns() if column.null_count() < frame.height]
-        for name, frame in tables.frames.items()
-    }
+    return {"measures": measures, "filled": {name: _filled(frame) for name, frame in tables.frames.items()}}
+
+
+def measure_arrival(tables: Mapping[str, Table], arrival: Ingested) -> dict[str, Any]:
+    """The volume of one arrival by its delivered tables, as `measure`; days are left out, late rows bring any number.
+
+    Args:
+        tables: their declarations.
+        arrival: with its references resolved over all that is known; a table's good rows are there.
+    """
+    measures, filled = {}, {}
+    for name, found in arrival.validated.items():
+        pointless = sum(count.rows for count in found.counts if re.search(_NO_REFERENCE, count.reason))
+        measures[name] = {**_sizes(tables[name], found.good), UNKNOWN: pointless / max(found.delivered, 1)}
+        filled[name] = _filled(found.good)
     return {"measures": measures, "filled": filled}
+
+
+def _sizes(table: Table, frame: pl.DataFrame) -> dict[str, float]:
+    """Rows, and distinct values of each key that points at another table."""
+    keys = dict.fromkeys(column for reference in table.references for column in reference.columns)
+    distinct = {f"distinct {key}": frame[key].drop_nulls().n_unique() for key in keys if key in frame.columns}
+    return {ROWS: frame.height, **distinct}
+
+
+def _days(table: Table, frame: pl.DataFrame, zone: str) -> dict[str, float]:
+    """Local days with a row, of a table whose rows have a time."""
+    if table.instant not in frame.columns:
+        return {}
+    at = pl.col(str(table.instant))
+    local = at if frame.schema[str(table.instant)] == pl.Date else local_day(at, zone)
+    return {DAYS: frame.select(local).to_series().n_unique()}
+
+
+def _filled(frame: pl.DataFrame) -> list[str]:
+    return [column.name for column in frame.iter_columns() if column.null_count() < frame.height]
 
 
 def last_good(lake: Lake, digest: str, limits: VolumeLimits) -> list[dict[str, Any]]:
@@ -121,6 +147,70 @@ def _gone(tonight: Mapping[str, Any], last: Mapping[str, Any], may_lack: bool) -
             continue
         for column in sorted(set(columns) - set(tonight["filled"][table])):
             yield Finding(f"{table}.{column}: no value at all, in the last good delivery it had some", not may_lack)
+
+
+def judge_delivery(size: Mapping[str, Any], lake: Lake, digest: str, limits: VolumeLimits, may_lack: bool) -> Verdict:
+    """The verdict on a delivery that replaces the last one; it passes if it passed before or is accepted."""
+    before = last_good(lake, digest, limits)
+    found = compare(size, before, limits, may_lack)
+    passes = digest in limits.accepted or passed_before(lake, digest)
+    stopping = [] if passes else [finding for finding in found if finding.stops]
+    why = refusal(stopping, digest, len(before)) if stopping else ""
+    return Verdict(size, tuple(finding.words for finding in found), len(before), why)
+
+
+def judge_of_arrivals(limits: VolumeLimits, may_lack: bool) -> Judge:
+    """Compares each arrival with earlier ones before it is taken in, where deliveries add up."""
+
+    def judge(
+        tables: Mapping[str, Table], arrival: Ingested, digest: str, earlier: Sequence[Mapping[str, Any]]
+    ) -> Verdict:
+        size = measure_arrival(tables, arrival)
+        found = compare_arrival(size, earlier, limits, may_lack)
+        stopping = [finding for finding in found if finding.stops and digest not in limits.accepted]
+        compared = min(max(len(earlier) - 1, 0), limits.arrivals)
+        why = refusal(stopping, digest, compared) if stopping else ""
+        return Verdict(size, tuple(finding.words for finding in found), compared, why)
+
+    return judge
+
+
+def compare_arrival(
+    tonight: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]], limits: VolumeLimits, may_lack: bool
+) -> list[Finding]:
+    """What is unusual about an arrival, what stops it first.
+
+    The first arrival of a table brings its history, so none is compared with it; fewer than `FEW` later ones only warn.
+    A table of which an arrival held less than `limits.smallest` rows changes by chance alone.
+
+    Args:
+        tonight: its volume.
+        earlier: volumes of the arrivals before it, newest first.
+        limits, may_lack: as `compare`.
+    """
+    found: list[Finding] = []
+
+    def add(words: str, stops: bool) -> None:
+        found.append(Finding(words, stops and len(held) >= FEW))
+
+    for table in dict.fromkeys(table for volume in earlier for table in volume["measures"]):
+        first = max(place for place, volume in enumerate(earlier) if table in volume["measures"])
+        held = [volume for volume in earlier[:first] if table in volume["measures"]][: limits.arrivals]
+        if not held or min(volume["measures"][table][ROWS] for volume in held) < limits.smallest:
+            continue
+        if table not in tonight["measures"]:
+            if all(table in volume["measures"] for volume in earlier[:first][: limits.arrivals]):
+                add(f"{table}: not delivered, in the arrivals before it was", not may_lack)
+            continue
+        always = set.intersection(*(set(volume["filled"][table]) for volume in held))
+        for column in sorted(always - set(tonight["filled"][table])):
+            add(f"{table}.{column}: no value at all, before it always had some", not may_lack)
+        for name, value in tonight["measures"][table].items():
+            known = [v["measures"][table][name] for v in held if name in v["measures"][table]]
+            if known:
+                for finding in _outside(f"{table}: {name}", value, min(known), max(known), limits):
+                    add(finding.words, finding.stops)
+    return sorted(found, key=lambda finding: not finding.stops)
 
 
 def _outside(what: str, value: float, low: float, high: float, limits: VolumeLimits) -> list[Finding]:

@@ -13,7 +13,9 @@ import polars as pl
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from feature_assets.data.tables import Tables
 from pipeline.arrivals import Ledger
+from pipeline.monitoring import volume
 from pipeline.resources.lake import Lake
+from pipeline.settings import VolumeLimits
 from tests.deliveries import shop
 from tests.deliveries.makers import Frames, write
 
@@ -65,6 +67,7 @@ class Night:
         self.lake = Lake(root=str(home / "lake"))
         self.dataset = dataset
         self.said: list[str] = []
+        self.judge = volume.judge_of_arrivals(VolumeLimits(), may_lack=False)
 
     @property
     def ledger(self) -> Ledger:
@@ -76,7 +79,7 @@ class Night:
         ledger = self.ledger
         folder = inbox or self.dataset.folder
         assert folder is not None
-        ledger.take_in(folder, day, self.said.append)
+        ledger.take_in(folder, day, self.said.append, self.judge)
         tables = ledger.merged(day).tables
         ledger.close(day)
         return tables

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +21,18 @@ from feature_assets.data.dataset import DatasetConfig
 from pipeline import arrivals, deliveries
 from pipeline.assets.ingestion import ingestion_assets
 from pipeline.cli import main
+from pipeline.monitoring import volume
 from pipeline.partitions import as_of_partitions
 from pipeline.resources.lake import Lake
-from pipeline.settings import Settings
+from pipeline.settings import Settings, VolumeLimits
 from tests.deliveries import shop
 from tests.deliveries.arriving import DAYS, Night, arrive, before, between, daily, digests
 from tests.deliveries.makers import first_rows, same
 
 
 def of_night(own: DatasetConfig, lake: Lake, day: date, inbox: Path | None = None) -> deliveries.NightsDelivery:
-    return deliveries.of_night(own, inbox, lake, day, lambda _: None)
+    judge = volume.judge_of_arrivals(VolumeLimits(), may_lack=False)
+    return deliveries.of_night(own, inbox, lake, day, lambda _: None, judge)
 
 
 # --- an old as-of date ----------------------------------------------------------------------------------------------
@@ -164,9 +169,9 @@ def test_altered_versions_are_made_again_and_altered_copies_refused(
 
 
 # --- in the UI ------------------------------------------------------------------------------------------------------
-def ingest(own: DatasetConfig, home: Path, day: date) -> dg.ExecuteInProcessResult:
+def ingest(own: DatasetConfig, home: Path, day: date, **limits: Any) -> dg.ExecuteInProcessResult:
     assert own.folder is not None
-    settings = Settings(home=home, dataset=str(own.folder.parent / "shop.yaml"))
+    settings = Settings(home=home, dataset=str(own.folder.parent / "shop.yaml"), volume=VolumeLimits(**limits))
     assets = ingestion_assets(settings, own, as_of_partitions(own))
     lake = Lake(root=str(home / "lake"))
     return dg.materialize(assets, partition_key=str(day), resources={"lake": lake}, raise_on_error=False)
@@ -232,6 +237,67 @@ def test_a_delivery_over_its_limit_stops_the_night_and_is_not_taken_in(
     result = ingest(own, home, DAYS[1])
     assert result.success
     assert metadata(result, "tables", "transactions")["arrived: new"] == good.height
+
+
+def test_an_arrival_that_collapsed_is_not_taken_in_until_it_is_accepted(
+    own: DatasetConfig, inbox: Path, tmp_path: Path
+) -> None:
+    """The merged tables only grow: it is compared with earlier arrivals, of which the first brings the history."""
+    frames = shop.tables()
+    days = [date(2023, 10, day) for day in range(2, 8)]
+    home, small = tmp_path / "home", {"smallest": 8}
+    lines = before(frames, days[0])
+    arrive(inbox, days[0], **frames | {"transactions": lines})
+    for first, day in pairwise(days[:-1]):
+        arrive(inbox, day, transactions=between(frames, first, day))
+    for day in days[:-1]:
+        result = ingest(own, home, day, **small)
+        assert result.success
+        assert check_of(result).passed or check_of(result).severity == dg.AssetCheckSeverity.WARN
+    last = between(frames, days[-2], days[-1])
+    alone = last.filter(pl.col("customer_id") == last["customer_id"][0]).sample(last.height, with_replacement=True)
+    alone = alone.with_columns(transaction_id=pl.format("y{}", pl.int_range(pl.len())))
+    arrive(inbox, days[-1], transactions=alone)
+    result = ingest(own, home, days[-1], **small)
+    assert not result.success
+    error = result.failure_data_for_node("ingest").error
+    message = error.message if error.cause is None else error.cause.message
+    assert f"the delivery of {days[-1]} is not taken in: " in message
+    assert "transactions: distinct customer_id fell to 1, before at least" in message
+    assert not check_of(result).passed
+    assert "every row of the delivery is good" in metadata(result, "quarantine")["reasons"]
+    assert not (home / "lake" / "tables" / f"as_of={days[-1]}").exists()
+    assert len(Night(home, own).ledger.entries()) == len(days) - 1
+    digest = re.search(r"volume: \{accepted: \[(\w+)\]", message)
+    assert digest is not None, message
+    for _ in range(2):  # the same night again says the same
+        result = ingest(own, home, days[-1], **small, accepted=(digest[1],))
+        assert result.success
+        assert not check_of(result).passed
+        assert check_of(result).severity == dg.AssetCheckSeverity.WARN
+        unusual = json.loads((home / "lake" / "tables" / f"as_of={days[-1]}" / "volume.json").read_text())
+        assert any("distinct customer_id fell to 1" in line for line in unusual)
+    assert Night(home, own).ledger.entries()[-1].digest == digest[1]
+
+
+def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    return next(c for c in result.get_asset_check_evaluations() if c.check_name == "volume_as_before")
+
+
+def test_what_adds_to_a_day_or_repeats_one_is_no_collapse(own: DatasetConfig, inbox: Path, tmp_path: Path) -> None:
+    frames = daily(inbox)
+    night = Night(tmp_path / "home", own)
+    night.judge = volume.judge_of_arrivals(VolumeLimits(smallest=1), may_lack=False)
+    for day in DAYS[:3]:
+        night(day)
+    lines = between(frames, DAYS[1], DAYS[2])
+    arrive(inbox, DAYS[2], transactions=first_rows(1, amount=99.0)(lines).head(1))
+    night(DAYS[2])
+    arrive(inbox, DAYS[3], transactions=lines)
+    night(DAYS[3])
+    assert [entry.arrived_on for entry in night.ledger.entries()] == [*DAYS[:3], *DAYS[2:]]
+    judged = [folder.parent.name for folder in sorted(night.lake.path("arrivals", "shop").glob("*/volume.json"))]
+    assert [name[:5] for name in judged] == ["00001", "00002", "00003"]
 
 
 def test_the_commands_read_what_has_arrived(

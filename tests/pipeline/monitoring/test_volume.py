@@ -85,6 +85,45 @@ def test_a_table_or_a_column_that_is_gone_stops() -> None:
     assert stops
 
 
+def arrived(*before: dict[str, Any], tonight: dict[str, Any], **limits: Any) -> list[tuple[str, bool]]:
+    """What is unusual about an arrival after some earlier ones, given in their order."""
+    found = volume.compare_arrival(tonight, before[::-1], VolumeLimits(**{"smallest": 10, **limits}), may_lack=False)
+    return [(finding.words, finding.stops) for finding in found]
+
+
+def test_an_arrival_is_compared_with_all_before_it_but_the_history() -> None:
+    history = changed("transactions", rows=90_000)
+    day, quiet = changed("transactions", rows=1000), changed("transactions", rows=600)
+    low = changed("transactions", rows=499)
+    assert arrived(tonight=low) == []
+    assert arrived(history, tonight=low) == [], "nothing but the history to compare with"
+    fell = "transactions: rows fell to 499, before at least 1,000"
+    assert arrived(history, day, day, tonight=low) == [(fell, False)], "two may be no usual days"
+    assert arrived(history, day, day, day, tonight=low) == [(fell, True)]
+    assert [stops for _, stops in arrived(history, quiet, *[day] * 13, tonight=low)] == [False], "a quiet day before"
+    assert [stops for _, stops in arrived(history, quiet, *[day] * 14, tonight=low)] == [True], "two weeks ago"
+    assert arrived(history, day, day, day, tonight=low, arrivals=0) == []
+
+
+def test_a_table_of_an_arrival_that_is_small_or_comes_at_times_may_be_of_any_size() -> None:
+    without = copy.deepcopy(TONIGHT)
+    del without["measures"]["products"], without["filled"]["products"]
+    gone = [("products: not delivered, in the arrivals before it was", True)]
+    assert arrived(*[TONIGHT] * 4, tonight=without) == gone
+    assert arrived(TONIGHT, TONIGHT, without, TONIGHT, tonight=without) == [], "it does not come every day"
+    assert arrived(*[TONIGHT] * 4, tonight=changed("products", rows=1))[0][1]
+    assert arrived(*[TONIGHT] * 4, tonight=changed("products", rows=1), smallest=51) == []
+
+
+def test_a_column_of_an_arrival_that_always_had_values_may_not_lose_all() -> None:
+    empty = copy.deepcopy(TONIGHT)
+    empty["filled"]["transactions"] = []
+    assert arrived(*[TONIGHT] * 4, tonight=empty) == [
+        ("transactions.channel: no value at all, before it always had some", True)
+    ]
+    assert arrived(TONIGHT, empty, TONIGHT, tonight=empty) == []
+
+
 def test_the_volume_of_tables_is_counted_in_local_days() -> None:
     whole = synthetic.tables(20, seed=2)
     faults = pl.DataFrame(
