@@ -1,7 +1,8 @@
 """Kinds of damage to a delivery of any source, drawn by a seed, and what each of them may touch.
 
 Damage to rows spares all others; damage to a column spares what a cast keeps; damage to a table may cost all of it.
-`Damaged` remembers which rows were touched, so that a test can demand that nothing else changes.
+`Damaged` remembers which rows were touched, so that a test can demand that nothing else changes. Damage to the folder
+belongs to `places.py`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ import polars as pl
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
-from tests.deliveries.makers import Frames
+from tests.deliveries.makers import Frames, write
+from tests.deliveries.places import PLACES, Place, place_of
 
 ORIGIN, HURT = "fuzz_origin", "fuzz_hurt"
 """Place of a row in the sound table (−1: added), and whether it was changed. Neither is delivered."""
@@ -34,6 +37,9 @@ class Damaged:
         loose: tables of which any value may have changed or gone.
         broken: table → bytes that stand in the place of its (first) file.
         parts: number of files a table; None: one file of the table's name.
+        int96: tables whose times are written in 96 bits.
+        merged: whole numbers that floats stand for which stand for others as well: none of them may be read.
+        places: damage to the folder, with its table and seed, in the order in which it is done.
         log: what was done, in words.
     """
 
@@ -44,6 +50,9 @@ class Damaged:
     loose: set[str] = field(default_factory=set)
     broken: dict[str, bytes] = field(default_factory=dict)
     parts: int | None = None
+    int96: set[str] = field(default_factory=set)
+    merged: set[int] = field(default_factory=set)
+    places: list[tuple[Place, str, int]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -53,6 +62,17 @@ class Damaged:
     def delivered(self) -> Frames:
         """The tables to write."""
         return {name: frame.drop(ORIGIN, HURT) for name, frame in self.frames.items()}
+
+    def write(self, folder: Path) -> None:
+        """Write the delivery, and damage its files."""
+        write(self.delivered(), folder, self.parts, self.int96)
+        for table, content in self.broken.items():
+            place = place_of(folder, table)
+            file = place / "part-00000.parquet" if place and place.is_dir() else place
+            if file is not None:
+                file.write_bytes(file.read_bytes()[:-20] if content == b"cut" else content)
+        for change, table, number in self.places:
+            change(folder, table, np.random.default_rng(number))
 
     def hurt(self, table: str) -> pl.DataFrame:
         """Delivered rows that were changed or added, or that share their key with one that was."""
@@ -160,6 +180,24 @@ def time(made: Damaged, table: str, rng: np.random.Generator) -> bool:
     return _set(made, table, column, [a if zoned else a.replace(tzinfo=None) for a in (*near, *far, *changes)], rng)
 
 
+def sentinels96(made: Damaged, table: str, rng: np.random.Generator) -> bool:
+    """Times in 96 bits, some of them in the years 1000 and 9999, which nanoseconds do not reach."""
+    columns = _columns(made, table, lambda t: t.is_temporal())
+    if not columns:
+        return False
+    column = str(rng.choice(columns))
+    dtype = made.frames[table].schema[column]
+    if isinstance(dtype, pl.Datetime):
+        coarse = pl.Datetime("us", dtype.time_zone)
+        made.frames[table] = made.frames[table].with_columns(pl.col(column).cast(coarse))
+    ends: list[Any] = [date(1000, 1, 1), date(9999, 12, 31)]
+    if isinstance(dtype, pl.Datetime):
+        zone = UTC if dtype.time_zone else None
+        ends = [datetime(day.year, day.month, day.day, tzinfo=zone) for day in ends]
+    made.int96.add(table)
+    return _set(made, table, column, ends, rng)
+
+
 def stranger(made: Damaged, table: str, rng: np.random.Generator) -> bool:
     """Rows that point at nobody."""
     columns = [c for reference in made.declared[table].references for c in reference.columns]
@@ -253,6 +291,27 @@ def _other_types(series: pl.Series) -> list[Any]:
     return [*widths, pl.Float32(), pl.Float64(), pl.Decimal(30, 2), *more]
 
 
+def large_keys(made: Damaged, table: str, rng: np.random.Generator) -> bool:
+    """A whole number or a name as floats around the first that stands for several, here or wherever the column is."""
+    dtype, start = [(pl.Float64(), 2**53), (pl.Float32(), 2**24)][int(rng.integers(2))]
+    named = [c for c in _columns(made, table, lambda t: t == pl.String) if c.endswith("_id")]
+    columns = named + _columns(made, table, lambda t: t.is_integer())
+    if not columns:
+        return False
+    column = str(rng.choice(columns))
+    tables = [t for t, f in made.frames.items() if t == table or (rng.random() < 0.7 and column in f.columns)]
+    values = pl.concat([made.frames[t].select(pl.col(column).cast(pl.String)) for t in tables])
+    known = values.to_series().drop_nulls().unique().sort()
+    numbers = (pl.int_range(start - 2, start - 2 + len(known), eager=True)).cast(dtype)
+    for other in tables:
+        moved = made.frames[other][column].cast(pl.String).replace_strict(known, numbers, default=None)
+        made.frames[other] = made.frames[other].with_columns(moved.cast(dtype).alias(column))
+        made.loose.add(other)
+    made.merged |= {int(number) for number in numbers if number >= start}
+    made.log[-1] += f" {column} as {dtype} in {', '.join(tables)}"
+    return True
+
+
 def column_gone(made: Damaged, table: str, rng: np.random.Generator) -> bool:
     """A column that is not delivered, or under another name."""
     columns = _columns(made, table, lambda _: True)
@@ -310,14 +369,26 @@ def bytes_broken(made: Damaged, table: str, rng: np.random.Generator) -> bool:
     return True
 
 
-ROWS: tuple[Kind, ...] = (blank, number, text, time, stranger, copy, rekey, gone)
-COLUMNS: tuple[Kind, ...] = (cast, more_columns, column_gone)
+def _in_folder(change: Place) -> Kind:
+    """The kind that damages a table's place in the folder."""
+
+    def kind(made: Damaged, table: str, rng: np.random.Generator) -> bool:
+        made.places.append((change, table, int(rng.integers(2**32))))
+        return True
+
+    kind.__name__, kind.__doc__ = change.__name__, change.__doc__
+    return kind
+
+
+ROWS: tuple[Kind, ...] = (blank, number, text, time, sentinels96, stranger, copy, rekey, gone)
+COLUMNS: tuple[Kind, ...] = (cast, large_keys, more_columns, column_gone)
 TABLES: tuple[Kind, ...] = (shuffle, empty, table_gone, in_parts, bytes_broken)
-LEVELS = (ROWS, COLUMNS, TABLES)
+FILES: tuple[Kind, ...] = tuple(_in_folder(change) for change in PLACES)
+LEVELS = (ROWS, COLUMNS, TABLES, FILES)
 BY_NAME: dict[str, tuple[int, Kind]] = {
     kind.__name__: (level, kind) for level, kinds in enumerate(LEVELS) for kind in kinds
 }
-"""Name → level (0 rows, 1 columns, 2 tables) and kind. Damage is done in the order of its levels."""
+"""Name → level (0 rows, 1 columns, 2 tables, 3 files) and kind. Damage is done in the order of its levels."""
 
 
 def damaged(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
+import pyarrow.parquet as pq
 
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
@@ -16,18 +18,27 @@ Frames = dict[str, pl.DataFrame]
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 
 
-def write(frames: Frames, folder: Path, parts: int | None = None) -> Path:
-    """Write `<table>.parquet`, or `tables/<table>/part-….parquet` in so many parts."""
+def write(frames: Frames, folder: Path, parts: int | None = None, in_int96: Collection[str] = ()) -> Path:
+    """Write `<table>.parquet`, or `tables/<table>/part-….parquet` in so many parts; some tables by `int96`."""
     for name, frame in frames.items():
+        write_one = int96 if name in in_int96 else pl.DataFrame.write_parquet
         place = folder if parts is None else folder / "tables" / name
         place.mkdir(parents=True, exist_ok=True)
         if parts is None:
-            frame.write_parquet(place / f"{name}.parquet")
+            write_one(frame, place / f"{name}.parquet")
             continue
         size = -(-frame.height // parts) or 1
         for i in range(parts):
-            frame.slice(i * size, size).write_parquet(place / f"part-{i:05d}.parquet")
+            write_one(frame.slice(i * size, size), place / f"part-{i:05d}.parquet")
     return folder
+
+
+def int96(frame: pl.DataFrame, path: Path) -> None:
+    """A file as Spark and Impala wrote times for long."""
+    zoned = [c for c, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime) and dtype.time_zone]
+    instants = frame.with_columns(pl.col(zoned).dt.convert_time_zone("UTC").dt.replace_time_zone(None))
+    times = instants.with_columns(cs.datetime().dt.cast_time_unit("us"), cs.date().cast(pl.Datetime("us")))
+    pq.write_table(times.to_arrow(), path, use_deprecated_int96_timestamps=True, store_schema=False)
 
 
 def deliver(frames: Frames, folder: Path, dataset: DatasetConfig, parts: int | None = None) -> Ingested:

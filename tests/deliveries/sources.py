@@ -18,7 +18,7 @@ class Sound:
     """A sound delivery and its description.
 
     Attributes:
-        customer: the column that names customers in its tables of events.
+        customer, instant: the columns that name customer and time in its transactions.
         optional: a table that may be missing, and has no other than itself pointing at it.
     """
 
@@ -26,15 +26,17 @@ class Sound:
     dataset: Callable[[], DatasetConfig]
     frames: Callable[[], Frames]
     customer: str
+    instant: str
     optional: str
 
 
-CONTRACT_FILES = Sound("contract_files", bank.dataset, bank.sound, "customer_id", "contacts")
+CONTRACT_FILES = Sound("contract_files", bank.dataset, bank.sound, "customer_id", "at", "contacts")
 COMPLETEJOURNEY = Sound(
     "completejourney",
     lambda: load_dataset("completejourney", DATA_ROOT),
     completejourney.small,
     "household_id",
+    "transaction_timestamp",
     "demographics",
 )
 

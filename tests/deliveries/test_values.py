@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import polars.selectors as cs
-import pyarrow.parquet as pq
 import pytest
 
 from feature_assets.data.coercion import EXACT, DeliveryError, coerce
@@ -154,17 +152,9 @@ def test_a_time_outside_the_calendar_is_a_fault_of_its_row(unit: Any, number: in
     assert str(number) in result.quarantine["row"][0]
 
 
-def int96(frame: pl.DataFrame, path: Path) -> None:
-    """A file as Spark and Impala wrote times for long."""
-    naive = cs.datetime().dt.cast_time_unit("us").dt.replace_time_zone(None)
-    table = frame.with_columns(naive, cs.date().cast(pl.Datetime("us"))).to_arrow()
-    pq.write_table(table, path, use_deprecated_int96_timestamps=True, store_schema=False)
-
-
 def with_int96(sound: Sound, frames: Frames, table: str, folder: Path) -> Ingested:
-    """Ingest the delivery with one table written by `int96`."""
-    write(frames, folder)
-    int96(frames[table], folder / f"{table}.parquet")
+    """Ingest the delivery with the times of one table in 96 bits."""
+    write(frames, folder, in_int96=[table])
     return ingest(read_delivery(sound.dataset(), folder))
 
 
@@ -179,7 +169,7 @@ def test_times_of_96_bits_are_read_as_they_are(sound: Sound, tmp_path: Path) -> 
 @both_sources
 @pytest.mark.parametrize(("sentinel", "day"), [(END, "9999-12-31"), (START, "1000-01-01")])
 def test_a_sentinel_where_a_time_is_needed_is_named(sound: Sound, sentinel: datetime, day: str, tmp_path: Path) -> None:
-    at = {"customer_id": "at", "household_id": "transaction_timestamp"}[sound.customer]
+    at = sound.instant
     frames = altered(sound.frames(), "transactions", columns(**{at: pl.col(at).dt.cast_time_unit("us")}))
     zone = frames["transactions"].schema[at].time_zone  # type: ignore[attr-defined]
     wrong = sentinel if zone is None else pl.Series([sentinel]).dt.replace_time_zone("UTC").item()
