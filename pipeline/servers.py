@@ -40,10 +40,10 @@ def _answers(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def serve(home: Home, settings: Settings, wait_seconds: int = 90) -> int:
+def serve(home: Home, settings: Settings, wait_seconds: int = 300) -> int:
     """Start the three processes, print the addresses, and stay until interrupted or until one of them ends.
 
-    Returns the exit code: 0 after an interrupt, 1 when a server ended by itself.
+    Returns the exit code: 0 after an interrupt, 1 when a server ended by itself or did not answer in time.
     """
     dagster_port, mlflow_port = free_port(DAGSTER_PORT), free_port(MLFLOW_PORT)
     workspace = str(REPOSITORY / "workspace.yaml")
@@ -78,7 +78,10 @@ def serve(home: Home, settings: Settings, wait_seconds: int = 90) -> int:
         print(f"starting Dagster and MLflow (logs in {logs}) ...", flush=True)
         deadline = time.monotonic() + wait_seconds
         while not (_answers(dagster_port) and _answers(mlflow_port)):
-            if _ended(processes, logs) or time.monotonic() > deadline:
+            if _ended(processes, logs):
+                return 1
+            if time.monotonic() > deadline:
+                print(f"no answer within {wait_seconds} seconds; see the logs in {logs}", file=sys.stderr)
                 return 1
             time.sleep(0.5)
         print(

@@ -80,7 +80,7 @@ def ingestion_assets(
         day = date.fromisoformat(as_of)
         inbox = deliveries.data_folder(settings, context.log.info)
         may_lack = settings.missing_sources == "mask"
-        judge = volume.judge_of_arrivals(settings.volume, may_lack)
+        judge = volume.judge_of_arrivals(settings.volume)
         delivery = deliveries.of_night(dataset, inbox, lake, day, context.log.warning, judge)
         digest, folder = delivery.digest, delivery.folder
         files = {name: str(path) for name, path in delivery.files.items()}

@@ -127,7 +127,8 @@ def compare(
         tonight: its volume.
         before: volumes of the last good deliveries, newest first; without any there is nothing to compare with.
         limits: of the settings.
-        may_lack: whether a table that is gone only warns (`missing_sources: mask`).
+        may_lack: whether a table that is gone only warns (`missing_sources: mask`). A column without any value stops:
+            nothing masks what depends on it.
     """
     if not before:
         return []
@@ -141,12 +142,15 @@ def compare(
 
 
 def _gone(tonight: Mapping[str, Any], last: Mapping[str, Any], may_lack: bool) -> Iterable[Finding]:
+    gone = set(last["filled"]) - set(tonight["filled"])
     for table, columns in last["filled"].items():
-        if table not in tonight["filled"]:
+        if table in gone:
             yield Finding(f"{table}: not delivered, in the last good delivery it was", not may_lack)
             continue
+        pointing = {c for r in CONTRACT[table].references if r.table in gone for c in r.columns}
         for column in sorted(set(columns) - set(tonight["filled"][table])):
-            yield Finding(f"{table}.{column}: no value at all, in the last good delivery it had some", not may_lack)
+            follows = may_lack and column in pointing  # from a table that is gone, and what needs that is masked
+            yield Finding(f"{table}.{column}: no value at all, in the last good delivery it had some", not follows)
 
 
 def judge_delivery(size: Mapping[str, Any], lake: Lake, digest: str, limits: VolumeLimits, may_lack: bool) -> Verdict:
@@ -159,14 +163,14 @@ def judge_delivery(size: Mapping[str, Any], lake: Lake, digest: str, limits: Vol
     return Verdict(size, tuple(finding.words for finding in found), len(before), why)
 
 
-def judge_of_arrivals(limits: VolumeLimits, may_lack: bool) -> Judge:
+def judge_of_arrivals(limits: VolumeLimits) -> Judge:
     """Compares each arrival with earlier ones before it is taken in, where deliveries add up."""
 
     def judge(
         tables: Mapping[str, Table], arrival: Ingested, digest: str, earlier: Sequence[Mapping[str, Any]]
     ) -> Verdict:
         size = measure_arrival(tables, arrival)
-        found = compare_arrival(size, earlier, limits, may_lack)
+        found = compare_arrival(size, earlier, limits)
         stopping = [finding for finding in found if finding.stops and digest not in limits.accepted]
         compared = min(max(len(earlier) - 1, 0), limits.arrivals)
         why = refusal(stopping, digest, compared) if stopping else ""
@@ -176,7 +180,7 @@ def judge_of_arrivals(limits: VolumeLimits, may_lack: bool) -> Judge:
 
 
 def compare_arrival(
-    tonight: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]], limits: VolumeLimits, may_lack: bool
+    tonight: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]], limits: VolumeLimits
 ) -> list[Finding]:
     """What is unusual about an arrival, what stops it first.
 
@@ -186,7 +190,7 @@ def compare_arrival(
     Args:
         tonight: its volume.
         earlier: volumes of the arrivals before it, newest first.
-        limits, may_lack: as `compare`.
+        limits: of the settings.
     """
     found: list[Finding] = []
 
@@ -200,11 +204,11 @@ def compare_arrival(
             continue
         if table not in tonight["measures"]:
             if all(table in volume["measures"] for volume in earlier[:first][: limits.arrivals]):
-                add(f"{table}: not delivered, in the arrivals before it was", not may_lack)
+                add(f"{table}: not delivered, in the arrivals before it was", True)
             continue
         always = set.intersection(*(set(volume["filled"][table]) for volume in held))
         for column in sorted(always - set(tonight["filled"][table])):
-            add(f"{table}.{column}: no value at all, before it always had some", not may_lack)
+            add(f"{table}.{column}: no value at all, before it always had some", True)
         for name, value in tonight["measures"][table].items():
             known = [v["measures"][table][name] for v in held if name in v["measures"][table]]
             if known:

@@ -67,7 +67,7 @@ class Night:
         self.lake = Lake(root=str(home / "lake"))
         self.dataset = dataset
         self.said: list[str] = []
-        self.judge = volume.judge_of_arrivals(VolumeLimits(), may_lack=False)
+        self.judge = volume.judge_of_arrivals(VolumeLimits())
 
     @property
     def ledger(self) -> Ledger:

@@ -31,7 +31,7 @@ from tests.deliveries.makers import first_rows, same
 
 
 def of_night(own: DatasetConfig, lake: Lake, day: date, inbox: Path | None = None) -> deliveries.NightsDelivery:
-    judge = volume.judge_of_arrivals(VolumeLimits(), may_lack=False)
+    judge = volume.judge_of_arrivals(VolumeLimits())
     return deliveries.of_night(own, inbox, lake, day, lambda _: None, judge)
 
 
@@ -287,7 +287,7 @@ def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
 def test_what_adds_to_a_day_or_repeats_one_is_no_collapse(own: DatasetConfig, inbox: Path, tmp_path: Path) -> None:
     frames = daily(inbox)
     night = Night(tmp_path / "home", own)
-    night.judge = volume.judge_of_arrivals(VolumeLimits(smallest=1), may_lack=False)
+    night.judge = volume.judge_of_arrivals(VolumeLimits(smallest=1))
     for day in DAYS[:3]:
         night(day)
     lines = between(frames, DAYS[1], DAYS[2])

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
+
 MakeHome = Callable[[Path], Path]
 LAST, EARLIER = "2018-01-01", "2017-11-01"
 PLE = [sys.executable, "-m", "pipeline.cli"]
@@ -29,3 +31,8 @@ def night(home: Path, delivery: Path, as_of: str | None = None) -> str:
 
 def score_file(home: Path, as_of: str) -> Path:
     return home / "lake" / "scores" / f"as_of={as_of}" / "part-0.parquet"
+
+
+def set_aside(home: Path, as_of: str, table: str = "transactions") -> int:
+    """Rows of a table that the night of a date put into quarantine."""
+    return pl.read_parquet(home / "lake" / "quarantine" / table / f"as_of={as_of}" / "*.parquet").height

@@ -17,10 +17,14 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from feature_assets.labels import every_task
 from feature_assets.labels.constants import STAGES
-from tests.pipeline.running import EARLIER, LAST, PLE, MakeHome, night, score_file, start
+from tests.deliveries.sources import COMPLETEJOURNEY
+from tests.deliveries.spoilt import spoil
+from tests.pipeline import serving
+from tests.pipeline.running import EARLIER, LAST, PLE, MakeHome, night, score_file, set_aside, start
 
 
 def households(delivery: Path) -> int:
@@ -220,11 +224,51 @@ scores[['customer_id', 'churn', 'ltv']].to_parquet('{home}/by_mlflow.parquet')
     assert published.select("customer_id", "churn", "ltv").equals(loaded.select("customer_id", "churn", "ltv"))
 
 
+def rows_predicted(tracking_uri: str, matrix: Path) -> int:
+    """Rows that the champion predicts in a process that knows the tracking server and the matrix only."""
+    code = f"""
+import mlflow, pandas
+mlflow.set_tracking_uri('{tracking_uri}')
+model = mlflow.pyfunc.load_model('models:/ple@champion')
+print(len(model.predict(pandas.read_parquet('{matrix}'))))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "not defined in the model signature" not in done.stderr
+    return int(done.stdout.split()[-1])
+
+
+def both_interfaces_show_the_night(addresses: dict[str, str]) -> None:
+    """Dagster its runs and assets, MLflow the champion, and files of its run and of the model itself."""
+    runs, assets = serving.shown_by_dagster(addresses["Dagster"])
+    assert runs[0] == ("nightly", "SUCCESS")
+    assert ("training", "SUCCESS") in runs
+    assert assets["scores"] == assets["tables/transactions"] == assets["training/champion"] == LAST
+    assert b"<html" in serving.fetched(addresses["Dagster"], "assets")
+    server = addresses["MLflow"]
+    assert b"<html" in serving.fetched(server, "")
+    [alias] = [
+        alias
+        for alias in serving.mlflow(server, "registered-models/get", name="ple")["registered_model"]["aliases"]
+        if alias["alias"] == "champion"
+    ]
+    version = serving.mlflow(server, "registered-models/alias", name="ple", alias="champion")["model_version"]
+    assert alias["version"] == version["version"] == "1"
+    files = serving.mlflow(server, "artifacts/list", run_id=version["run_id"])["files"]
+    file = next(file["path"] for file in files if not file.get("is_dir"))
+    assert serving.fetched(server, "get-artifact", path=file, run_uuid=version["run_id"])
+    requirements = serving.fetched(
+        server, "model-versions/get-artifact", path="requirements.txt", name="ple", version="1"
+    )
+    assert b"torch==" in requirements
+    assert b"+" not in requirements, "a build that no public index has"
+
+
 @pytest.mark.trial
 def test_a_copied_home_does_everything_without_the_original(
     first: tuple[Path, str], small_delivery: Path, tmp_path: Path
 ) -> None:
-    """The night, the registered model and `ple explain`; the published scores stay byte for byte."""
+    """The night, both user interfaces, the registered model, `ple explain`; the scores stay byte for byte."""
     original, copy = tmp_path / "original", tmp_path / "copy"
     shutil.copytree(first[0], original)
     original.rename(copy)  # the original's paths lead nowhere now, and neither do those of the first home:
@@ -236,15 +280,11 @@ def test_a_copied_home_does_everything_without_the_original(
         assert "lay elsewhere before" in printed
         assert "scoring only" in printed
         assert digest(score_file(copy, LAST)) == before
-        code = f"""
-import mlflow, pandas
-mlflow.set_tracking_uri('sqlite:///{copy}/mlflow/mlflow.db')
-model = mlflow.pyfunc.load_model('models:/ple@champion')
-print(len(model.predict(pandas.read_parquet('{copy}/lake/features/matrix/as_of={LAST}/part-0.parquet'))))
-"""
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-        assert done.stdout.split()[-1] == str(households(small_delivery)), done.stderr[-3000:]
-        assert "not defined in the model signature" not in done.stderr
+        matrix = copy / "lake" / "features" / "matrix" / f"as_of={LAST}" / "part-0.parquet"
+        assert rows_predicted(f"sqlite:///{copy}/mlflow/mlflow.db", matrix) == households(small_delivery)
+        with serving.served(copy, small_delivery) as addresses:
+            both_interfaces_show_the_night(addresses)
+            assert rows_predicted(addresses["MLflow"], matrix) == households(small_delivery)
         environment = os.environ | {"PLE_HOME": str(copy)}
         page = subprocess.run([*PLE, "explain", "task", "churn"], env=environment, capture_output=True, text=True)
         assert page.returncode == 0, page.stderr
@@ -252,6 +292,21 @@ print(len(model.predict(pandas.read_parquet('{copy}/lake/features/matrix/as_of={
     finally:
         shutil.rmtree(first[0], ignore_errors=True)
         hidden.rename(first[0])
+
+
+@pytest.mark.trial
+@pytest.mark.parametrize("trains", [False, True])
+def test_bad_rows_change_nothing_of_a_night(
+    trains: bool, first: tuple[Path, str], small_delivery: Path, make_home: MakeHome, tmp_path: Path
+) -> None:
+    home, delivery = tmp_path / "home", tmp_path / "delivery"
+    bad = spoil(COMPLETEJOURNEY, small_delivery, delivery)
+    _ = make_home(home) if trains else shutil.copytree(first[0], home)
+    printed = night(home, delivery)
+    assert ("scoring only" in printed) != trains
+    assert set_aside(home, LAST) == set_aside(first[0], LAST) + bad
+    sound, scored = (pl.read_parquet(score_file(h, LAST), hive_partitioning=False) for h in (first[0], home))
+    assert_frame_equal(scored.drop("run_id"), sound.drop("run_id"), check_exact=True)
 
 
 @pytest.mark.trial

@@ -1,8 +1,10 @@
-"""Whole nights of the small bank simulation, with every task and every feature group: trained, repeated, killed."""
+"""Whole nights of the small bank simulation, with every task and every feature group: trained, repeated, killed, fed
+with bad rows."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -15,7 +17,9 @@ import yaml
 from polars.testing import assert_frame_equal
 
 from feature_assets.labels import every_task
-from tests.pipeline.running import MakeHome, night, score_file, start
+from tests.deliveries.sources import CONTRACT_FILES
+from tests.deliveries.spoilt import spoil
+from tests.pipeline.running import MakeHome, night, score_file, set_aside, start
 from tests.trials import small_bank
 
 pytestmark = pytest.mark.trial
@@ -80,6 +84,22 @@ def test_an_earlier_date_is_marked_as_hindsight(first: tuple[Path, float], bank:
     night(first[0], bank, small_bank.EARLIER)
     assert scores(first[0], small_bank.EARLIER)["hindsight"].all()
     assert not scores(first[0])["hindsight"].any()
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_bad_rows_change_nothing_of_a_night(
+    trains: bool,
+    first: tuple[Path, float],
+    bank: Path,
+    home_of: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    delivery = tmp_path / "delivery"
+    bad = spoil(CONTRACT_FILES, bank, delivery)
+    home = home_of("spoilt") if trains else Path(shutil.copytree(first[0], tmp_path / "home"))
+    night(home, delivery)
+    assert set_aside(home, small_bank.LAST) == set_aside(first[0], small_bank.LAST) + bad
+    assert_frame_equal(scores(home).drop("run_id"), scores(first[0]).drop("run_id"), check_exact=True)
 
 
 @pytest.mark.parametrize("share", [0.15, 0.3, 0.45, 0.6, 0.75, 0.9])

@@ -80,14 +80,23 @@ def test_a_table_or_a_column_that_is_gone_stops() -> None:
     assert words(gone, gone, TONIGHT) == [], "a delivery without it was accepted since"
     empty = copy.deepcopy(TONIGHT)
     empty["filled"]["transactions"] = []
-    [(said, stops)] = words(empty, TONIGHT)
-    assert said.startswith("transactions.channel: no value at all")
-    assert stops
+    for mask in (False, True):  # nothing masks what depends on a column
+        [(said, stops)] = words(empty, TONIGHT, may_lack=mask)
+        assert said.startswith("transactions.channel: no value at all")
+        assert stops
+
+
+def test_a_column_that_points_at_a_lost_table_follows_it() -> None:
+    whole, without = copy.deepcopy(TONIGHT), copy.deepcopy(TONIGHT)
+    whole["filled"]["transactions"] = ["channel", "product_id"]
+    del without["measures"]["products"], without["filled"]["products"]
+    assert [stops for _, stops in words(without, whole)] == [True, True]
+    assert [stops for _, stops in words(without, whole, may_lack=True)] == [False, False]
 
 
 def arrived(*before: dict[str, Any], tonight: dict[str, Any], **limits: Any) -> list[tuple[str, bool]]:
     """What is unusual about an arrival after some earlier ones, given in their order."""
-    found = volume.compare_arrival(tonight, before[::-1], VolumeLimits(**{"smallest": 10, **limits}), may_lack=False)
+    found = volume.compare_arrival(tonight, before[::-1], VolumeLimits(**{"smallest": 10, **limits}))
     return [(finding.words, finding.stops) for finding in found]
 
 
