@@ -50,6 +50,7 @@ _LEAN: Values = {
         "warmup_epochs": 0,
         "restart_epochs": 5,
         "batch_size_cpu": 256,
+        "batch_size_gpu": 256,
         "learning_rate": 2e-3,
         "weight_decay": 3e-4,
         "clip_norm": 1.0,
