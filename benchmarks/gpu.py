@@ -1,12 +1,12 @@
 """The network on a GPU: what a step costs beside its floors, and whether what is special there gives the same numbers.
 
-    python benchmarks/gpu.py [--only steps|scan|rows|asset|training] [--customers 4000] [--rounds 5]
+    python benchmarks/gpu.py [--only steps|scan|rows|training|asset] [--customers 2000] [--rounds 5]
 
 steps      a training step of the presets `default` and `reference` in fp32 and bf16, beside its two floors
 scan       mamba-ssm's scan beside the form in torch and beside the recurrence in float64: numbers and time
 rows       the share of a step that waits for its rows, from host memory and resident on the GPU
-asset      `ple train` end to end on the GPU: the job `training` of a home that did not exist
 training   the rows of a simulated night: fits in bf16 and fp32, with small and large batches, beside the CPU
+asset      `ple train` end to end on the GPU: the job `training` of a home without a model
 
 A part that fails does not end the others; the exit status tells. Without a CUDA device it says what did not run.
 """
@@ -117,26 +117,6 @@ def rows(given: argparse.Namespace) -> None:
             )
 
 
-def asset(given: argparse.Namespace) -> None:
-    """The training asset, with all before and behind it, in a new home."""
-    home = given.folder / "home"
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "settings.yaml").write_text("training: {device: cuda}\n")
-    command = [sys.executable, "-m", "pipeline.cli", "train", "--dataset", "bank_simulation"]
-    command += ["--customers", str(given.customers // 2)]
-    started = time.perf_counter()
-    done = subprocess.run(
-        command, env=os.environ | {"PLE_HOME": str(home)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
-    told = [line for line in text.splitlines() if re.search(r"rows/s|cuda|bf16|registered|champion|fail", line, re.I)]
-    print("\n".join(told[-25:]))
-    print(f"`ple train`, {given.customers // 2:,} customers: {time.perf_counter() - started:.0f} s", flush=True)
-    if done.returncode:
-        print(text[-3_000:])
-        raise SystemExit(f"the training ended with status {done.returncode}")
-
-
 def training(given: argparse.Namespace) -> None:
     """Fits of one simulated night's rows: speed, and the validation score that it buys."""
     from gpu_training import compare
@@ -144,16 +124,34 @@ def training(given: argparse.Namespace) -> None:
     compare(given.folder, given.customers)
 
 
-PARTS = {part.__name__: part for part in (steps, scan, rows, asset, training)}
+def asset(given: argparse.Namespace) -> None:
+    """The training asset, with all before and behind it, in a new home."""
+    home = given.folder / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "settings.yaml").write_text("training: {device: cuda}\n")
+    command = [sys.executable, "-m", "pipeline.cli", "train", "--dataset", "bank_simulation"]
+    command += ["--customers", str(given.customers)]
+    started = time.perf_counter()
+    done = subprocess.run(
+        command, env=os.environ | {"PLE_HOME": str(home)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    told = [line for line in text.splitlines() if re.search(r"rows/s|cuda|bf16|registered|champion|fail", line, re.I)]
+    print("\n".join(told[-25:]))
+    print(f"`ple train`, {given.customers:,} customers: {time.perf_counter() - started:.0f} s", flush=True)
+    if done.returncode:
+        print(text[-3_000:])
+        raise SystemExit(f"the training ended with status {done.returncode}")
+
+
+PARTS = {part.__name__: part for part in (steps, scan, rows, training, asset)}
 
 
 def main() -> int:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument(
-        "--customers", type=int, default=4_000, help="of the simulation; the asset trains on half of them"
-    )
+    parser.add_argument("--customers", type=int, default=2_000, help="of the simulation")
     parser.add_argument("--folder", type=Path, help="keeps what is made; without it, a temporary one")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
