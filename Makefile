@@ -1,5 +1,6 @@
 # Two commands matter: `make nightly` and `make test`. Both create the environment in .venv if it does not exist.
 # Options: AS_OF=YYYY-MM-DD  DATASET=name  DATA_DIR=folder  CUSTOMERS=20000  PLE_HOME=folder  PYTHON=python3.11
+#          WRITABLE=1: Dagster's pages may start runs
 #          TRIALS=folder of the trials' results  MINUTES=K: a sample of the trials  OLD=another checkout
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -11,7 +12,7 @@ TRIALS ?= .trials
 
 export AS_OF DATASET DATA_DIR CUSTOMERS
 
-.PHONY: help setup nightly test trials ui bench bench-features bench-model compare studies lint
+.PHONY: help setup nightly test trials ui bench bench-features bench-model bench-gpu compare studies lint
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -29,7 +30,7 @@ nightly: $(STAMP)  ## run the nightly job for one as-of date
 	@$(BIN)/ple nightly
 
 ui: $(STAMP)  ## serve Dagster and MLflow on loopback
-	@$(BIN)/ple ui
+	@$(BIN)/ple ui $(if $(WRITABLE),--writable)
 
 test: $(STAMP) lint  ## linters, types, import rules, tests
 	@$(BIN)/python -m pytest
@@ -43,9 +44,12 @@ bench: $(STAMP)  ## time and memory of a first night and of a scoring night
 bench-features: $(STAMP)  ## CPU time, memory and growth of every feature group, beside the plain libraries
 	@$(BIN)/python benchmarks/features.py
 
-bench-model: $(STAMP)  ## speed of the model: published PLE beside its peers, loops, adaTT, scoring, GPU floors
+bench-model: $(STAMP)  ## speed of the model: published PLE beside its peers, loops, adaTT, scoring
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/model.py
+
+bench-gpu: $(STAMP)  ## the network on a GPU: a step beside its floors, bf16, mamba-ssm, training end to end
+	@$(BIN)/python benchmarks/gpu.py
 
 compare: $(STAMP)  ## compare tables, labels and features with those of the checkout OLD
 	@$(BIN)/python benchmarks/compare.py $(OLD) .

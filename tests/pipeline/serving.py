@@ -36,7 +36,7 @@ def served(home: Path, delivery: Path) -> Iterator[dict[str, str]]:
     try:
         for line in process.stdout:
             printed += line
-            if found := re.match(r"(Dagster|MLflow) +(http://127\.0\.0\.1:\d+)$", line):
+            if found := re.match(r"(Dagster|MLflow) +(http://127\.0\.0\.1:\d+)", line):
                 addresses[found[1]] = found[2]
             if len(addresses) == 2:
                 break
