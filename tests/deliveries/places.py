@@ -52,7 +52,9 @@ def part_in_value(folder: Path, table: str, rng: np.random.Generator) -> None:
     except (pl.exceptions.PolarsError, OSError):  # broken before
         return
     name = "store=008" if rng.random() < 0.5 else f"{frame.columns[int(rng.integers(frame.width))]}=008"
-    (parts / name).mkdir(exist_ok=True)
+    if (parts / name).exists():  # moved there before
+        return
+    (parts / name).mkdir()
     half = frame.height // 2
     frame.slice(half).write_parquet(part)
     frame.head(half).write_parquet(parts / name / "part-0.parquet")
