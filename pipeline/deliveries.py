@@ -192,8 +192,7 @@ def publish_quarantine(rows: pl.DataFrame, lake: Lake, as_of: str) -> None:
     """`quarantine/<table>/as_of=…`: rows of this delivery only; a table without any overwrites older rows as well."""
     stale = {folder.parent.name for folder in lake.path("quarantine").glob(f"*/as_of={as_of}")}
     for table in stale | set(rows["table"]):
-        part = rows.filter(pl.col("table") == table)
-        publish_frame(part, lake.partition(f"quarantine/{table}", as_of) / "part-0.parquet")
+        lake.published(f"quarantine/{table}").publish(rows.filter(pl.col("table") == table), as_of)
 
 
 def delete_old(lake: Lake, keep: str) -> None:

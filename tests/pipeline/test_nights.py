@@ -195,7 +195,7 @@ def test_killed_in_training_and_between_the_jobs_the_next_night_ends_with_the_sa
 
 def test_the_registered_model_predicts_without_the_pipeline(first: tuple[Path, str], small_delivery: Path) -> None:
     home, _ = first
-    matrix = home / "lake" / "features" / "matrix" / f"as_of={LAST}" / "part-0.parquet"
+    matrix = home / "lake" / "features" / "matrix" / f"as_of={LAST}"
     code = f"""
 import sys
 class Refuse:
@@ -240,7 +240,7 @@ def test_a_copied_home_does_everything_without_the_original(
 import mlflow, pandas
 mlflow.set_tracking_uri('sqlite:///{copy}/mlflow/mlflow.db')
 model = mlflow.pyfunc.load_model('models:/ple@champion')
-print(len(model.predict(pandas.read_parquet('{copy}/lake/features/matrix/as_of={LAST}/part-0.parquet'))))
+print(len(model.predict(pandas.read_parquet('{copy}/lake/features/matrix/as_of={LAST}'))))
 """
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
         assert done.stdout.split()[-1] == str(households(small_delivery)), done.stderr[-3000:]
