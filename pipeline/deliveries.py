@@ -110,7 +110,7 @@ def of_night(dataset: DatasetConfig, folder: Path | None, lake: Lake, as_of: dat
         return _added_up(dataset, folder, lake, as_of, log)
     delivery = read_delivery(dataset, folder)
     digest = delivery_digest(delivery)
-    return NightsDelivery(digest, validated(delivery, digest, lake), delivery.files)
+    return NightsDelivery(digest, validated(delivery, digest, lake, log), delivery.files)
 
 
 def _added_up(dataset: DatasetConfig, folder: Path | None, lake: Lake, as_of: date, log: Log) -> NightsDelivery:
@@ -124,7 +124,7 @@ def _added_up(dataset: DatasetConfig, folder: Path | None, lake: Lake, as_of: da
         return NightsDelivery(place.name, place, {})
     digest = ledger.digest(as_of)
     place = lake.delivery(digest)
-    if broken(place):
+    if _to_be_made(place, log):
         keep_validated(ledger.merged(as_of), place)
         ledger.forget_old_versions()
     ledger.close(as_of)
@@ -143,14 +143,22 @@ def known_tables(settings: Settings, log: Log) -> Tables:
     return load_tables(dataset, data_folder(settings, log))
 
 
-def validated(delivery: Delivery, digest: str, lake: Lake) -> Path:
+def _to_be_made(folder: Path, log: Log) -> bool:
+    """Whether a validated delivery is missing or not what was written; says so in the second case."""
+    why = broken(folder)
+    if why and folder.exists():
+        log(f"{why}; the delivery is validated again")
+    return bool(why)
+
+
+def validated(delivery: Delivery, digest: str, lake: Lake, log: Log) -> Path:
     """The folder of the validated delivery: the one in the lake if it is whole, else validated now.
 
     Raises:
         DeliveryError: a column is missing or of a wrong type, a required table is empty, a file is damaged.
     """
     folder = lake.delivery(digest)
-    if broken(folder):
+    if _to_be_made(folder, log):
         keep_validated(ingest(delivery), folder)
     return folder
 

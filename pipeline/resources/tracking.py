@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from packaging.version import Version
 
+from pipeline.resources.digests import SEAL, broken, file_digest, seal
+
 if TYPE_CHECKING:
     import matplotlib.figure
     import mlflow
@@ -29,6 +31,8 @@ MODEL = "ple"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 BUNDLE = "bundle"
+SEALED = "bundle_seal"
+"""Tag of a version: SHA-256 of the seal of its bundle, which holds the digest of every file."""
 _REQUIREMENTS = ("lightgbm", "numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensors", "scipy", "torch")
 
 
@@ -166,10 +170,12 @@ class Tracking(dg.ConfigurableResource):
         """Log the bundle with its signature and make it the newest version of the model `ple`.
 
         `example` is two or more rows of the feature matrix with all of its columns, `outputs` their scores;
-        `description` is shown with the version.
+        `description` is shown with the version. The bundle is sealed, and the version carries the digest of the seal.
         """
         import ple_model
 
+        seal(bundle)
+        tags = {**tags, SEALED: file_digest(bundle / SEAL)}
         with self._run(run_id):
             info = self._mlflow.pyfunc.log_model(
                 name="model",
@@ -236,18 +242,35 @@ class Tracking(dg.ConfigurableResource):
         folder = Path(
             self._mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version.version}", tracking_uri=self.uri)
         )
+        bundle = next((path for path in sorted((folder / "data").glob("*")) if path.is_dir()), folder / "data" / BUNDLE)
+        if why := _altered(bundle, version.tags.get(SEALED)):
+            raise dg.Failure(
+                f"version {version.version} of the model is refused: {why}. Restore the folder from a backup, or point "
+                f"the alias {CHAMPION!r} at another version.",
+                allow_retries=False,
+            )
         return RegisteredVersion(
             version=str(version.version),
             run_id=str(version.run_id),
             as_of=date.fromisoformat(version.tags["as_of"]),
             state_version=version.tags["state_version"],
             dataset=version.tags["dataset"],
-            folder=folder / "data" / BUNDLE,
+            folder=bundle,
         )
 
     def read_json(self, version: RegisteredVersion, name: str) -> Any:
         """A JSON document of the version's bundle."""
         return json.loads((version.folder / name).read_text())
+
+
+def _altered(bundle: Path, sealed: str | None) -> str:
+    """Why a bundle is not what was registered, in words. Versions of releases that sealed none have no digest: of those
+    only what `load_bundle` and `FeatureState.load` verify is known."""
+    if sealed is None:
+        return "" if bundle.is_dir() else f"{bundle} is not there"
+    if why := broken(bundle):
+        return why
+    return "" if file_digest(bundle / SEAL) == sealed else f"{bundle} was altered: {SEAL}"
 
 
 def requirements() -> list[str]:

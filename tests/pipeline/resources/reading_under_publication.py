@@ -1,8 +1,9 @@
 """One reader while a table is published over and over: by the resolved version, the plain glob, the folder, in turn.
 
-    python reading_under_publication.py LIBRARY LAKE STOP
+    python reading_under_publication.py LIBRARY LAKE STOP ROUNDS
 
-Reads until the file STOP appears. Prints the number of reads, the errors of each way, and results that are no version.
+Reads until the file STOP appears; the file ROUNDS grows by a byte a round. Prints the errors of each way, and the
+results that are no version.
 """
 
 from __future__ import annotations
@@ -53,15 +54,14 @@ def by_duckdb(path: str) -> tuple[int, int]:
 READERS: dict[str, Read] = {"polars": by_polars, "pandas": by_pandas, "pyarrow": by_pyarrow, "duckdb": by_duckdb}
 
 
-def main(library: str, lake: Path, stop: Path) -> None:
+def main(library: str, lake: Path, stop: Path, rounds: Path) -> None:
     """Read in turn until told to stop."""
-    read, published, reads = READERS[library], Published(lake, "scores"), 0
+    read, published = READERS[library], Published(lake, "scores")
     told: dict[str, list[str]] = {"version": [], "glob": [], "folder": [], "mixed": []}
     while not stop.exists():
         pointer = published.pointer(DAY)
         paths = {"version": published.resolve(DAY), "glob": pointer / "*.parquet", "folder": pointer.parent}
         for way, path in paths.items():
-            reads += 1
             try:
                 found = read(str(path))
             except BaseException as error:  # a panic of polars as well; the test looks at what it says
@@ -69,8 +69,10 @@ def main(library: str, lake: Path, stop: Path) -> None:
             else:
                 if found != (ROWS, 1):
                     told["mixed"].append(f"{path}: {found}")
-    print(json.dumps({"reads": reads, **told}))
+        with rounds.open("ab") as file:
+            file.write(b".")
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))
