@@ -6,7 +6,6 @@ show the result to `assets/ingestion.py`.
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -29,8 +28,6 @@ from pipeline.settings import Settings
 
 Log = Callable[[str], None]
 
-KEPT_DELIVERIES = 5
-"""Validated deliveries that stay in the lake; older ones can be validated again from their files."""
 VERDICT = "verdict.json"
 COUNTS_SCHEMA = {"table": pl.String, "reason": pl.String, "action": pl.String, "rows": pl.Int64, "first row": pl.String}
 
@@ -201,11 +198,3 @@ def publish_quarantine(rows: pl.DataFrame, lake: Lake, as_of: str) -> None:
     stale = {folder.parent.name for folder in lake.path("quarantine").glob(f"*/as_of={as_of}")}
     for table in stale | set(rows["table"]):
         lake.published(f"quarantine/{table}").publish(rows.filter(pl.col("table") == table), as_of)
-
-
-def delete_old(lake: Lake, keep: str) -> None:
-    """Delete all but the newest validated deliveries."""
-    folders = sorted(lake.path("deliveries").iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
-    for folder in folders[KEPT_DELIVERIES:]:
-        if folder.name != keep:
-            shutil.rmtree(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import date
 from pathlib import Path
 
@@ -70,13 +69,3 @@ def test_a_kept_delivery_that_was_altered_is_validated_again_and_says_so(
     (again.folder / "seal.json").write_text("{")
     with pytest.raises(dg.Failure, match=r"was altered: seal\.json"):
         lake.tables(str(day))
-
-
-def test_old_deliveries_go_and_the_present_one_stays(tmp_path: Path) -> None:
-    lake = Lake(root=str(tmp_path))
-    for number in range(deliveries.KEPT_DELIVERIES + 2):
-        lake.delivery(f"d{number}").mkdir(parents=True)
-    os.utime(lake.delivery("d0"), (1, 1))
-    deliveries.delete_old(lake, keep="d0")
-    assert len(list(lake.path("deliveries").iterdir())) == deliveries.KEPT_DELIVERIES + 1
-    assert lake.delivery("d0").exists()

@@ -84,7 +84,7 @@ def test_the_registered_model_reads_a_feature_matrix_without_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also: its requirements are public versions, the page of the logged model names the registered version, and a
-    version of which one bit was altered is refused by the name of the file."""
+    version of which one bit was altered is refused by the name of the file; removed, its files are gone."""
     import mlflow
 
     home = Home(tmp_path / "home")
@@ -124,3 +124,13 @@ def test_the_registered_model_reads_a_feature_matrix_without_a_warning(
     (version.folder / "evaluation.json").unlink()
     with pytest.raises(dg.Failure, match=r"evaluation\.json"):
         server.version_of_run(run)
+
+    failed = [server.start_run("training", {}) for _ in range(2)]
+    assert server.numbers() == ["1"]
+    assert [alias.version for alias in server.aliased()] == ["1"]
+    assert server.runs_without_version() == failed[:1]  # the newest may be under way
+    assert server.model_files("1") == model_folder.parent
+    server.remove_version("1")
+    server.remove_run(failed[0])
+    assert not model_folder.exists()
+    assert server.numbers() == server.aliased() == server.runs_without_version() == []
