@@ -332,9 +332,9 @@ class Tracking(dg.ConfigurableResource):
         return json.loads((version.folder / name).read_text())
 
 
-def _model_id(source: str) -> str:
+def _model_id(source: str | None) -> str:
     """The logged model that a version was made from (`models:/<id>`)."""
-    return source.rpartition("/")[2]
+    return (source or "").rpartition("/")[2]
 
 
 def _altered(bundle: Path, sealed: str | None) -> str:
