@@ -30,7 +30,7 @@ def run(home: Path, as_of: str | None) -> tuple[float, float]:
 def digest(home: Path) -> str:
     """Of all published score files."""
     sha = hashlib.sha256()
-    for file in sorted((home / "lake" / "scores").rglob("*.parquet")):
+    for file in sorted((home / "lake" / "scores").glob("as_of=*/*.parquet")):
         sha.update(file.read_bytes())
     return sha.hexdigest()
 

@@ -77,24 +77,28 @@ class FeatureState:
             described = json.loads((directory / _META).read_text(encoding="utf-8"))
             with np.load(directory / _ARRAYS, allow_pickle=False) as stored:
                 flat = {key: stored[key] for key in stored.files}
+            groups = {
+                name: GroupState({k.split("/", 1)[1]: a for k, a in flat.items() if k.split("/", 1)[0] == name}, meta)
+                for name, meta in described["groups"].items()
+            }
+            known = str(described["schema"]), str(described["version"]), list(described["present"])
         except FileNotFoundError as error:
             raise StateError(f"{directory} holds no feature state: {Path(error.filename).name} is missing") from error
-        groups = {
-            name: GroupState({k.split("/", 1)[1]: a for k, a in flat.items() if k.split("/", 1)[0] == name}, meta)
-            for name, meta in described["groups"].items()
-        }
+        except Exception as error:  # whatever a damaged file makes zip, numpy or json raise
+            raise StateError(f"the state in {directory} cannot be read: {type(error).__name__}: {error}") from error
+        schema, version, present = known
         try:
-            state = cls(groups, described["present"])
+            state = cls(groups, present)
             now = state.schema_digest
         except registry.SchemaError as error:
             raise StateError(f"the state in {directory} was fitted under another schema: {error}") from error
-        if now != described["schema"]:
+        if now != schema:
             raise StateError(
-                f"the state in {directory} was fitted under schema {described['schema']}, this code has {now}; "
+                f"the state in {directory} was fitted under schema {schema}, this code has {now}; "
                 "fit it again with the model that it belongs to"
             )
-        if state.version != described["version"]:
-            raise StateError(f"the state in {directory} is not what was saved: {state.version}, {described['version']}")
+        if state.version != version:
+            raise StateError(f"the state in {directory} is not what was saved: {state.version}, {version}")
         return state
 
 

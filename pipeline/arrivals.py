@@ -11,6 +11,7 @@ Source: docs/decisions/0015.
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -249,7 +250,9 @@ class Ledger:
         entries = [entry for entry in self.entries() if entry.arrived_on <= until]
         for entry in entries[len(self._met) :]:
             folder = self._versions / entry.name
-            if broken(folder):
+            if why := broken(folder):
+                if folder.exists():
+                    logging.getLogger(__name__).warning("%s; it is made again from the arrival", why)
                 _save(self._met_again(entry), folder)
             self._met.append(_load(folder))
         return self._met[: len(entries)]

@@ -6,7 +6,6 @@ show the result to `assets/ingestion.py`.
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
@@ -29,8 +28,6 @@ from pipeline.settings import Settings
 
 Log = Callable[[str], None]
 
-KEPT_DELIVERIES = 5
-"""Validated deliveries that stay in the lake; older ones can be validated again from their files."""
 VERDICT = "verdict.json"
 COUNTS_SCHEMA = {"table": pl.String, "reason": pl.String, "action": pl.String, "rows": pl.Int64, "first row": pl.String}
 
@@ -113,7 +110,7 @@ def of_night(
         return _added_up(dataset, folder, lake, as_of, log, judge)
     delivery = read_delivery(dataset, folder)
     digest = delivery_digest(delivery)
-    return NightsDelivery(digest, validated(delivery, digest, lake), delivery.files)
+    return NightsDelivery(digest, validated(delivery, digest, lake, log), delivery.files)
 
 
 def _added_up(
@@ -130,7 +127,7 @@ def _added_up(
         return NightsDelivery(place.name, place, {}, verdict=verdict)
     digest = ledger.digest(as_of)
     place = lake.delivery(digest)
-    if broken(place):
+    if _to_be_made(place, log):
         keep_validated(ledger.merged(as_of), place)
         ledger.forget_old_versions()
     ledger.close(as_of)
@@ -149,14 +146,22 @@ def known_tables(settings: Settings, log: Log) -> Tables:
     return load_tables(dataset, data_folder(settings, log))
 
 
-def validated(delivery: Delivery, digest: str, lake: Lake) -> Path:
+def _to_be_made(folder: Path, log: Log) -> bool:
+    """Whether a validated delivery is missing or not what was written; says so in the second case."""
+    why = broken(folder)
+    if why and folder.exists():
+        log(f"{why}; the delivery is validated again")
+    return bool(why)
+
+
+def validated(delivery: Delivery, digest: str, lake: Lake, log: Log) -> Path:
     """The folder of the validated delivery: the one in the lake if it is whole, else validated now.
 
     Raises:
         DeliveryError: a column is missing or of a wrong type, a required table is empty, a file is damaged.
     """
     folder = lake.delivery(digest)
-    if broken(folder):
+    if _to_be_made(folder, log):
         keep_validated(ingest(delivery), folder)
     return folder
 
@@ -198,13 +203,4 @@ def publish_quarantine(rows: pl.DataFrame, lake: Lake, as_of: str) -> None:
     """`quarantine/<table>/as_of=…`: rows of this delivery only; a table without any overwrites older rows as well."""
     stale = {folder.parent.name for folder in lake.path("quarantine").glob(f"*/as_of={as_of}")}
     for table in stale | set(rows["table"]):
-        part = rows.filter(pl.col("table") == table)
-        publish_frame(part, lake.partition(f"quarantine/{table}", as_of) / "part-0.parquet")
-
-
-def delete_old(lake: Lake, keep: str) -> None:
-    """Delete all but the newest validated deliveries."""
-    folders = sorted(lake.path("deliveries").iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
-    for folder in folders[KEPT_DELIVERIES:]:
-        if folder.name != keep:
-            shutil.rmtree(folder)
+        lake.published(f"quarantine/{table}").publish(rows.filter(pl.col("table") == table), as_of)

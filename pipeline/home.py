@@ -26,6 +26,11 @@ concurrency:
   pools:
     default_limit: 1
     granularity: op
+retention:
+  schedule:
+    purge_after_days: 90
+  sensor:
+    purge_after_days: {skipped: 7, failure: 30, success: 90}
 """
 FORBIDDEN = "%?"
 """Characters that the addresses of sqlite databases do not carry through MLflow and Dagster."""

@@ -61,6 +61,25 @@ class VolumeLimits(ClosedModel):
     accepted: tuple[str, ...] = ()
 
 
+class Retention(ClosedModel):
+    """What a home keeps; the rest is removed at the end of each night (`pipeline.retention`).
+
+    keep_nights: as-of dates whose scores, quarantine, summary and runs stay: so many of the newest, and so many that
+    were made last. keep_features: the same for feature tables, which a night makes again. keep_replaced_hours: how long
+    a published version stays after another one took its place. keep_deliveries: validated deliveries. keep_trainings:
+    working folders of trainings. keep_versions: versions of the model beside those with an alias and those that scored
+    a kept night. keep_runs: runs of one job for one date.
+    """
+
+    keep_nights: int = Field(default=180, ge=1)
+    keep_features: int = Field(default=14, ge=1)
+    keep_replaced_hours: float = Field(default=24.0, ge=0.0)
+    keep_deliveries: int = Field(default=5, ge=1)
+    keep_trainings: int = Field(default=3, ge=1)
+    keep_versions: int = Field(default=12, ge=1)
+    keep_runs: int = Field(default=10, ge=1)
+
+
 class Settings(ClosedModel):
     """Everything an operator may change. Paths are absolute once loaded."""
 
@@ -96,6 +115,8 @@ class Settings(ClosedModel):
     masked, and the scores are marked."""
     volume: VolumeLimits = VolumeLimits()
     """How far a delivery may fall behind the last good ones."""
+    retention: Retention = Retention()
+    """What is kept, and for how long."""
     mlflow_uri: str | None = None
     """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7
@@ -151,6 +172,16 @@ class Settings(ClosedModel):
         if scheme.startswith("sqlite") and not rest.startswith("//"):
             raise ValueError(f"{uri!r} is a relative path; write sqlite:////absolute/path/mlflow.db")
         return uri
+
+    @model_validator(mode="after")
+    def _kept_as_long_as_caught_up(self) -> "Settings":
+        """A night that is removed would count as missed, and be made again."""
+        if self.retention.keep_nights < self.catch_up_days:
+            raise ValueError(
+                f"retention: keep_nights ({self.retention.keep_nights}) must be at least catch_up_days "
+                f"({self.catch_up_days})"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod

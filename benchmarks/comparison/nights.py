@@ -16,8 +16,8 @@ from comparison.frames import Compared, frames
 TOLERANCE = 1e-6
 TRAINING = ("train_loss/", "valid_loss/", "skill/", "weight/", "epoch/loss", "epoch/score", "epoch/learning_rate")
 """Metrics of a training that must not change; the others are rates and shares of time."""
-NOT_COMPARED = ("run_id",)
-"""Columns of the scores that name a run."""
+NOT_COMPARED = ("run_id", "as_of")
+"""Columns of the scores that name a run; and the date, which some releases wrote into the file."""
 
 
 def compare(old: Checkout, new: Checkout, dataset: str, customers: int) -> list[Compared]:
@@ -48,7 +48,7 @@ def _night(side: Checkout, dataset: str, customers: int) -> Path:
             run([sys.executable, "-P", "-m", "pipeline.cli", "nightly"], environment | mine, cwd=folder)
         scores = pl.read_parquet(_score_files(home), hive_partitioning=False)
         training_metrics(home / "mlflow" / "mlflow.db", scores["run_id"][0]).write_parquet(folder / "training.parquet")
-        scores.drop(NOT_COMPARED).write_parquet(folder / "scores.parquet")
+        scores.drop(NOT_COMPARED, strict=False).write_parquet(folder / "scores.parquet")
         (folder / DONE).touch()
         return folder
 

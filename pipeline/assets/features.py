@@ -6,6 +6,8 @@ All of them are computed with the champion's fitted state, whichever as-of date 
 
 import warnings
 from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -69,7 +71,7 @@ def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
             "There is no champion yet: run the job `training` (or `ple nightly`, which trains the first one).",
             allow_retries=False,
         )
-    state = FeatureState.load(champion.folder / "state")
+    state = _load_state(champion.folder / "state")
     if state.version != champion.state_version:
         raise dg.Failure(
             f"The fitted state in the bundle of version {champion.version} is {state.version}, registered as "
@@ -77,6 +79,12 @@ def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
             allow_retries=False,
         )
     return champion.version, state
+
+
+@lru_cache(maxsize=1)
+def _load_state(folder: Path) -> FeatureState:
+    """The state of a version, whose bundle was verified (shared between the steps of a process)."""
+    return FeatureState.load(folder)
 
 
 def tonights_losses(view: View, state: FeatureState, tracking: Tracking, settings: Settings) -> Lost:

@@ -136,7 +136,6 @@ def ingestion_assets(
             metadata=shown,
             check_results=[within, as_before],
         )
-        deliveries.delete_old(lake, keep=digest)
 
     return [ingest_delivery]
 

@@ -1,4 +1,4 @@
-"""Monitoring: the summary of a night, in one place for people."""
+"""Monitoring: the summary of a night, in one place for people; and what the night removes."""
 
 from datetime import date
 from pathlib import Path
@@ -7,7 +7,8 @@ import dagster as dg
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
-from pipeline.assets.common import MONITORING, asset_options
+from pipeline import retention
+from pipeline.assets.common import MONITORING, GivenSettings, asset_options
 from pipeline.assets.scoring import SCORES
 from pipeline.monitoring.summary import LEGEND, SUMMARY, summarise
 from pipeline.monitoring.volume import VOLUME
@@ -20,7 +21,7 @@ from pipeline.training.evaluation import Evaluation
 
 
 def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The summary of the night."""
+    """The summary of the night, and its housekeeping."""
 
     @dg.asset(
         key="night_summary",
@@ -50,4 +51,40 @@ def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinitio
             }
         )
 
-    return [night_summary]
+    @dg.asset(
+        key="housekeeping",
+        partitions_def=partitions,
+        description="What this night removed: whatever the setting `retention` does not keep, and what killed "
+        f"processes left. {dataset.notice}",
+        deps=["night_summary"],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "all_removed", asset="housekeeping", description="Everything that was due could be removed."
+            )
+        ],
+        **asset_options(MONITORING, "python"),
+    )
+    def housekeeping(
+        context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking, settings: GivenSettings
+    ) -> dg.MaterializeResult:
+        due: list[retention.Removal] = []
+        try:
+            due = retention.plan(settings, lake, tracking, context.instance, context.partition_key)
+            failed = [f"{removal.kind} {removal.name}: {why}" for removal, why in retention.apply(due)]
+        except Exception as error:  # the scores are published: housekeeping costs no night
+            failed = [f"anything, for want of a plan: {type(error).__name__}: {error}"]
+        for line in failed:
+            context.log.warning(f"could not be removed: {line}")
+        return dg.MaterializeResult(
+            metadata={"removed": markdown(retention.table(due)), "MiB": sum(removal.bytes for removal in due) / 2**20},
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name="all_removed",
+                    passed=not failed,
+                    severity=dg.AssetCheckSeverity.WARN,
+                    metadata={"could not be removed": failed},
+                )
+            ],
+        )
+
+    return [night_summary, housekeeping]

@@ -15,6 +15,7 @@ from pipeline.assets.features import MATRIX, STATE_IN_USE, champion_state, tonig
 from pipeline.reports.describe import frame_metadata
 from pipeline.reports.drawing import Drawing
 from pipeline.resources.lake import Lake
+from pipeline.resources.publication import PublicationError, Published
 from pipeline.resources.tracking import RegisteredVersion, Tracking
 from pipeline.scores import (
     STATE_VERSION,
@@ -76,7 +77,7 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
         problems = find_problems(frame, view.customers["customer_id"], tasks)
         if problems:
             raise dg.Failure("scores are not published: " + "; ".join(problems), allow_retries=False)
-        frame = _keep_equal_rows(frame, lake, context.partition_key)
+        frame = _keep_equal_rows(frame, lake.published(SCORES.to_user_string()), context.partition_key, context.log)
         drawing = Drawing(context.log.warning)
         version = {"model version": champion.version, "trained as of": champion.as_of.isoformat()}
         context.log_event(  # the lineage shows the version in use although this night trains nothing
@@ -122,12 +123,16 @@ def _refuse_mismatch(matrix: pl.DataFrame, champion: RegisteredVersion, digest: 
         )
 
 
-def _keep_equal_rows(frame: pl.DataFrame, lake: Lake, as_of: str) -> pl.DataFrame:
-    """The frame to publish. One whose rows equal the published ones keeps their run id: a re-run changes no byte."""
-    file = lake.partition("scores", as_of) / "part-0.parquet"
-    if not file.exists():
+def _keep_equal_rows(frame: pl.DataFrame, published: Published, as_of: str, log: dg.DagsterLogManager) -> pl.DataFrame:
+    """The frame to publish. One whose rows equal the published ones keeps their run id: a re-run changes no byte.
+    What is published and cannot be read is replaced."""
+    if as_of not in published.dates():
         return frame
-    old = pl.read_parquet(file, hive_partitioning=False)
+    try:
+        old = published.read(as_of)
+    except PublicationError as error:
+        log.warning(f"the published scores are replaced: {error}")
+        return frame
     if old.columns == frame.columns and old.drop("run_id").equals(frame.drop("run_id")):
         return old
     return frame

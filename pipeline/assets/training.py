@@ -87,6 +87,8 @@ def fitted_state(context: Context, lake: Lake, settings: GivenSettings) -> dg.Ma
     plugin_files = load_plugins(settings.plugins).files
     if work.take_up(material.material_digest(settings, delivery, day_of(context), plugin_files)):
         context.log.info("taking up the files of an interrupted training of the same material")
+        for name in work.forget_altered():
+            context.log.warning(f"{name} of the interrupted training was altered: it is made again")
     plan = material.training_plan(settings, tables.dataset, day_of(context))
     state = fitting.fit(work, tables, plan, settings.seed, context.log.info)
     return dg.MaterializeResult(

@@ -12,6 +12,7 @@ from pipeline.settings import Settings, SettingsError, load_settings, read_envir
 
 if TYPE_CHECKING:
     from feature_assets.data.tables import Tables
+    from pipeline.resources.publication import Published
 
 as_of_option = click.option(
     "--as-of", help="As-of date, YYYY-MM-DD; also $AS_OF. Default: the day after the last day of data."
@@ -90,3 +91,13 @@ def delivered_tables(settings: Settings) -> "Tables":
         return known_tables(settings, lambda text: click.echo(f"  {text}", err=True))
     except ValueError as error:  # a reader or a generator that does not exist
         raise click.ClickException(f"delivery: {error}") from None
+
+
+def scored_day(published: "Published", as_of: str | None) -> str:
+    """The given date, or the newest one, that has scores."""
+    days, day = published.dates(), parse_day(as_of)
+    if day is not None:
+        days = [each for each in days if each == day.isoformat()]
+    if not days:
+        raise click.ClickException(f"no scores {f'of {day}' if day else 'yet'} in {published.lake / published.table}")
+    return days[-1]

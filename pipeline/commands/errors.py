@@ -46,8 +46,10 @@ def message(error: Exception) -> str:
     from feature_assets.data.coercion import DeliveryError
     from feature_assets.group import StateError
     from feature_assets.snapshots import NotEnoughHistory
+    from pipeline.resources.publication import PublicationError
 
-    if isinstance(error, SettingsError | HomeError | PluginError | DeliveryError | StateError | NotEnoughHistory):
+    of_inputs = SettingsError | HomeError | PluginError | DeliveryError | StateError | NotEnoughHistory
+    if isinstance(error, of_inputs | PublicationError):
         return str(error)
     if isinstance(error, OSError):
         return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.common import deployment, parse_day
+from pipeline.commands.common import deployment, scored_day
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ def explain_customer(customer: str, as_of: str | None, form: str, output: Path |
     from pipeline.scores import STATE_VERSION, score_meanings
 
     tracking, lake = _resources(settings)
-    day = _scored_day(lake, as_of)
-    scores = pl.read_parquet(lake.partition("scores", day) / "*.parquet", hive_partitioning=False)
+    day = scored_day(lake.published("scores"), as_of)
+    scores = lake.published("scores").read(day)
     row = scores.filter(pl.col("customer_id") == customer)
     if row.is_empty():
         raise click.ClickException(f"no customer {customer!r} among the {scores.height:,} that were scored as of {day}")
     version = tracking.version(row["model_version"][0])
-    matrix = pl.read_parquet(lake.partition("features/matrix", day) / "*.parquet", hive_partitioning=False)
+    matrix = lake.published("features/matrix").read(day)
     if matrix[STATE_VERSION][0] != version.state_version:
         raise click.ClickException(f"the features of {day} are not those that version {version.version} scored")
     tasks = tracking.read_json(version, "tasks.json")
@@ -96,17 +96,6 @@ def _champion(tracking: "Tracking") -> "RegisteredVersion":
     return champion
 
 
-def _scored_day(lake: "Lake", as_of: str | None) -> str:
-    """The given date, or the newest one, that has scores."""
-    days = sorted(folder.name.removeprefix("as_of=") for folder in lake.path("scores").glob("as_of=*"))
-    given = parse_day(as_of)
-    if given is not None:
-        days = [day for day in days if day == given.isoformat()]
-    if not days:
-        raise click.ClickException(f"no scores {f'of {given}' if given else 'yet'} in {lake.path('scores')}")
-    return days[-1]
-
-
 def _natural_values(lake: "Lake", day: str, customer: str, columns: set[str]) -> dict[str, Any]:
     """Column → the customer's value as its feature group computed it, in its natural unit."""
     import polars as pl
@@ -115,9 +104,9 @@ def _natural_values(lake: "Lake", day: str, customer: str, columns: set[str]) ->
 
     found: dict[str, Any] = {}
     for group in sorted({group_of(column) for column in columns} - {""}):
-        file = lake.partition(f"features/{group}", day) / "part-0.parquet"
-        if file.exists():
-            frame = pl.read_parquet(file, hive_partitioning=False)
+        table = lake.published(f"features/{group}")
+        if day in table.dates():
+            frame = table.read(day)
             own = frame.filter(pl.col("customer_id") == customer).select(pl.col(sorted(columns & set(frame.columns))))
             found |= own.row(0, named=True) if own.height else {}
     return found

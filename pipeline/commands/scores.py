@@ -1,14 +1,17 @@
-"""`ple scores`: a sample of the published scores."""
+"""`ple scores`: a sample of the published scores, or the path of the version that is published."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from pipeline.commands.common import deployment, parse_day
+from pipeline.commands.common import deployment, scored_day, settings_of
+from pipeline.home import Home
 from pipeline.settings import Settings
 
 WIDTH = 28
+NEWEST = "newest"
+"""`--path` without a date."""
 CLASSES_SHOWN = 2
 """Likeliest classes of a list of probabilities."""
 
@@ -17,20 +20,28 @@ CLASSES_SHOWN = 2
 @click.option("--as-of", help="As-of date; also $AS_OF. Default: the newest one that is scored.")
 @click.option("--rows", default=5, show_default=True, help="How many customers to show.")
 @click.option("--top", metavar="TASK", help="Show the eligible customers with the highest predictions of this task.")
-def scores(as_of: str | None, rows: int, top: str | None) -> None:
+@click.option(
+    "--path",
+    metavar="[AS_OF]",
+    is_flag=False,
+    flag_value=NEWEST,
+    help="Print the folder of the published version, which never changes: a table for any reader of Parquet.",
+)
+def scores(as_of: str | None, rows: int, top: str | None, path: str | None) -> None:
     """Show a sample of the scores of one as-of date, with the names of classes."""
-    import polars as pl
+    from pipeline.resources.publication import Published
+
+    if path is not None:
+        settings = settings_of()
+        published = Published(Home(settings.home).lake, "scores")
+        click.echo(published.resolve(scored_day(published, as_of if path == NEWEST else path)))
+        return
 
     from pipeline.scores import highest
 
     settings, home = deployment()
-    folders = sorted((home.lake / "scores").glob("as_of=*"))
-    day = parse_day(as_of)
-    if day:
-        folders = [f for f in folders if f.name == f"as_of={day}"]
-    if not folders:
-        raise click.ClickException(f"no scores {f'of {day}' if day else 'yet'} in {home.lake / 'scores'}")
-    frame = pl.read_parquet(folders[-1] / "*.parquet", hive_partitioning=False)
+    published = Published(home.lake, "scores")
+    frame = published.read(scored_day(published, as_of))
     names = class_names(settings, frame["model_version"][0])
     try:
         frame = frame.head(rows) if top is None else highest(frame, top, rows)

@@ -40,7 +40,10 @@ def broken(folder: Path) -> str:
     """Why a folder is not what was sealed, in words; empty where it is."""
     if not (folder / SEAL).is_file():
         return f"{folder} was never finished"
-    expected = json.loads((folder / SEAL).read_text())
+    try:
+        expected = dict(json.loads((folder / SEAL).read_text()))
+    except ValueError:
+        return f"{folder} was altered: {SEAL}"
     present = {name: file_digest(folder / name) for name in _names(folder)}
     changed = sorted(name for name in expected | present if expected.get(name) != present.get(name))
     return f"{folder} was altered: {', '.join(changed)}" if changed else ""

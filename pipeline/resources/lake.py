@@ -1,4 +1,4 @@
-"""The lake: Parquet under `$PLE_HOME/lake`, one folder an as-of date, each file published whole by rename."""
+"""The lake: published tables, validated deliveries and the material of trainings, under `$PLE_HOME/lake`."""
 
 import json
 from datetime import date
@@ -8,46 +8,33 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
-from dagster import UPathIOManager
-from upath import UPath
 
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from pipeline.resources.digests import broken
-from pipeline.resources.files import publish_frame
-
-Context = dg.InputContext | dg.OutputContext
+from pipeline.resources.publication import PublicationError, Published
 
 
-class _PartitionedParquet(UPathIOManager):
-    extension = ".parquet"
-
-    def get_path_for_partition(self, context: Context, path: UPath, partition: str) -> UPath:  # noqa: ARG002 (Dagster's)
-        """The folder name carries the partition key in the way Hive, polars and DuckDB read."""
-        return path / f"as_of={partition}" / "part-0"
-
-    def make_directory(self, path: UPath) -> None:
-        """`publish_frame` creates the folders."""
-
-    def dump_to_path(self, context: dg.OutputContext, obj: pl.DataFrame, path: UPath) -> None:
-        """Publish a frame; its size goes into the metadata."""
-        publish_frame(obj, Path(str(path)))
-        size = Path(str(path)).stat().st_size / 2**20
-        context.add_output_metadata({"size (MiB)": round(size, 2)})
-
-    def load_from_path(self, context: dg.InputContext, path: UPath) -> pl.DataFrame:  # noqa: ARG002 (Dagster's)
-        """Read a frame whole."""
-        return pl.read_parquet(str(path), hive_partitioning=False)
-
-
-class ParquetIOManager(dg.ConfigurableIOManagerFactory[_PartitionedParquet]):
-    """Frames of assets: `<lake>/<asset key>/as_of=<partition>/part-0.parquet`, published by rename."""
+class ParquetIOManager(dg.ConfigurableIOManager):
+    """Frames of assets partitioned by as-of date: `<lake>/<asset key>/as_of=<partition>` (`Published`)."""
 
     root: str
 
-    def create_io_manager(self, context: dg.InitResourceContext) -> _PartitionedParquet:  # noqa: ARG002 (Dagster's)
-        """The manager of the lake under `root`."""
-        return _PartitionedParquet(base_path=UPath(self.root))
+    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
+        """Publish a frame; its path and size go into the metadata."""
+        file = self._table(context.asset_key).publish(obj, context.asset_partition_key)
+        size = round(file.stat().st_size / 2**20, 2)
+        context.add_output_metadata({"path": dg.MetadataValue.path(str(file)), "size (MiB)": size})
+
+    def load_input(self, context: dg.InputContext) -> pl.DataFrame:
+        """Read the frame of a date whole. Raises `dg.Failure` where it is not there or was altered."""
+        try:
+            return self._table(context.asset_key).read(context.asset_partition_key)
+        except PublicationError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+
+    def _table(self, key: dg.AssetKey) -> Published:
+        return Published(Path(self.root), "/".join(key.path))
 
 
 class Lake(dg.ConfigurableResource):
@@ -58,6 +45,10 @@ class Lake(dg.ConfigurableResource):
     def path(self, *parts: str) -> Path:
         """A path inside the lake."""
         return Path(self.root, *parts)
+
+    def published(self, table: str) -> Published:
+        """A table that readers see, such as `scores` or `features/matrix`."""
+        return Published(Path(self.root), table)
 
     def partition(self, asset: str, as_of: str) -> Path:
         """The folder of one partition of an asset."""

@@ -7,16 +7,21 @@ logged as a pyfunc with a loader module, so that loading it runs the logged copy
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import dagster as dg
 from packaging.version import Version
+
+from pipeline.resources.digests import SEAL, broken, file_digest, seal
+from pipeline.resources.files import discard
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -29,6 +34,8 @@ MODEL = "ple"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 BUNDLE = "bundle"
+SEALED = "bundle_seal"
+"""Tag of a version: SHA-256 of the seal of its bundle, which holds the digest of every file."""
 _REQUIREMENTS = ("lightgbm", "numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensors", "scipy", "torch")
 
 
@@ -44,6 +51,14 @@ class RegisteredVersion:
     dataset: str
     folder: Path
     """The bundle on this machine."""
+
+
+@dataclass(frozen=True)
+class Aliased:
+    """A version that an alias points at: its number and its training date (YYYY-MM-DD)."""
+
+    version: str
+    as_of: str
 
 
 class Tracking(dg.ConfigurableResource):
@@ -166,10 +181,12 @@ class Tracking(dg.ConfigurableResource):
         """Log the bundle with its signature and make it the newest version of the model `ple`.
 
         `example` is two or more rows of the feature matrix with all of its columns, `outputs` their scores;
-        `description` is shown with the version.
+        `description` is shown with the version. The bundle is sealed, and the version carries the digest of the seal.
         """
         import ple_model
 
+        seal(bundle)
+        tags = {**tags, SEALED: file_digest(bundle / SEAL)}
         with self._run(run_id):
             info = self._mlflow.pyfunc.log_model(
                 name="model",
@@ -206,6 +223,64 @@ class Tracking(dg.ConfigurableResource):
         """The version of that number. Raises MLflow's `MlflowException` for an unknown one."""
         return self._describe(self.client.get_model_version(MODEL, number))
 
+    def numbers(self) -> list[str]:
+        """Numbers of all versions, oldest first."""
+        return sorted((str(version.version) for version in self._versions()), key=int)
+
+    def aliased(self) -> list[Aliased]:
+        """The versions that an alias points at: they are in use."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            aliases = self.client.get_registered_model(MODEL).aliases
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return []
+            raise
+        numbers = sorted({str(number) for number in aliases.values()}, key=int)
+        return [Aliased(number, self.client.get_model_version(MODEL, number).tags["as_of"]) for number in numbers]
+
+    def model_files(self, number: str) -> Path | None:
+        """The folder of a version's files; None where they do not lie among the home's artifacts."""
+        source = self.client.get_model_version(MODEL, number).source
+        return self._own(self.client.get_logged_model(_model_id(source)).artifact_location)
+
+    def remove_version(self, number: str) -> None:
+        """Delete a version, its run and, where they lie in the home, their files. The version goes last: after a kill
+        it is found again. A server of your own keeps the files until its `mlflow gc`."""
+        from mlflow.exceptions import MlflowException
+
+        version = self.client.get_model_version(MODEL, number)
+        with suppress(MlflowException):  # deleted before a kill
+            if (folder := self.model_files(number)) is not None:
+                discard(folder)
+            self.client.delete_logged_model(_model_id(version.source))
+        if version.run_id is not None:
+            self.remove_run(version.run_id)
+        self.client.delete_model_version(MODEL, number)
+
+    def runs_without_version(self) -> list[str]:
+        """Runs that registered nothing, oldest first, but for the newest run, which may be a training under way."""
+        registered = {version.run_id for version in self._versions()}
+        runs = self.client.search_runs([self.experiment_id], max_results=10_000, order_by=["start_time ASC"])
+        return [run.info.run_id for run in runs[:-1] if run.info.run_id not in registered]
+
+    def remove_run(self, run_id: str) -> None:
+        """Delete a run and, where they lie in the home, its files. One that is deleted already stays so."""
+        info = self.client.get_run(run_id).info
+        if info.lifecycle_stage == "active":
+            if (folder := self._own(info.artifact_uri)) is not None:
+                discard(folder)
+            self.client.delete_run(run_id)
+
+    def _versions(self) -> "Sequence[ModelVersion]":
+        return self.client.search_model_versions(f"name = '{MODEL}'", max_results=10_000)
+
+    def _own(self, location: str) -> Path | None:
+        """The folder of one run or logged model (`<artifacts>/…/artifacts`), where it lies below the home's own."""
+        folder = Path(url2pathname(urlsplit(location).path)).parent
+        return folder if folder.is_relative_to(self.artifacts) and folder != Path(self.artifacts) else None
+
     def set_alias(self, alias: str, version: str) -> None:
         """Point an alias at a version."""
         self.client.set_registered_model_alias(MODEL, alias, version)
@@ -236,18 +311,40 @@ class Tracking(dg.ConfigurableResource):
         folder = Path(
             self._mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version.version}", tracking_uri=self.uri)
         )
+        bundle = next((path for path in sorted((folder / "data").glob("*")) if path.is_dir()), folder / "data" / BUNDLE)
+        if why := _altered(bundle, version.tags.get(SEALED)):
+            raise dg.Failure(
+                f"version {version.version} of the model is refused: {why}. Restore the folder from a backup, or point "
+                f"the alias {CHAMPION!r} at another version.",
+                allow_retries=False,
+            )
         return RegisteredVersion(
             version=str(version.version),
             run_id=str(version.run_id),
             as_of=date.fromisoformat(version.tags["as_of"]),
             state_version=version.tags["state_version"],
             dataset=version.tags["dataset"],
-            folder=folder / "data" / BUNDLE,
+            folder=bundle,
         )
 
     def read_json(self, version: RegisteredVersion, name: str) -> Any:
         """A JSON document of the version's bundle."""
         return json.loads((version.folder / name).read_text())
+
+
+def _model_id(source: str | None) -> str:
+    """The logged model that a version was made from (`models:/<id>`)."""
+    return (source or "").rpartition("/")[2]
+
+
+def _altered(bundle: Path, sealed: str | None) -> str:
+    """Why a bundle is not what was registered, in words. Versions of releases that sealed none have no digest: of those
+    only what `load_bundle` and `FeatureState.load` verify is known."""
+    if sealed is None:
+        return "" if bundle.is_dir() else f"{bundle} is not there"
+    if why := broken(bundle):
+        return why
+    return "" if file_digest(bundle / SEAL) == sealed else f"{bundle} was altered: {SEAL}"
 
 
 def requirements() -> list[str]:

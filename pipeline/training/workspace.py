@@ -7,6 +7,7 @@
     checkpoints/      of the trainer                  bundle/                   the evaluation fit, what is measured
     run.json          MLflow run                      evaluation.json           the comparison with the baselines
     found.json        epochs that the fit found       registered.json           number of the version
+    digests.json      of the files above; each folder holds its own (seal.json)
 
 and of a refit, beside what the evaluation reads:
 
@@ -28,7 +29,8 @@ import polars as pl
 
 from feature_assets.labels import LabelState
 from feature_assets.state import FeatureState
-from pipeline.resources.files import empty_beside, publish_folder, publish_frame, publish_json
+from pipeline.resources.digests import broken, file_digest, seal
+from pipeline.resources.files import discard, empty_beside, publish_folder, publish_frame, publish_json
 from pipeline.training.decision import Decision
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 
 Fit = Literal["evaluation", "refit"]
+DIGESTS = "digests.json"
+_NOTED = ("label_state.json", "labels.parquet", "refit_labels.parquet", "columns.json", "found.json")
+_SEALED = ("state", "trees", "refit_trees", "bundle", "refit_bundle")
 _TREES: dict[Fit, str] = {"evaluation": "trees", "refit": "refit_trees"}
 
 
@@ -71,6 +76,16 @@ class Workspace:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
         publish_json({"digest": digest}, self.folder / "material.json")
         return False
+
+    def forget_altered(self) -> list[str]:
+        """Delete what is not what was written, so that it is made again; the names of what was."""
+        noted = self._noted()
+        files = [*self.folder.glob("snapshots/*.parquet"), *(self.folder / name for name in _NOTED)]
+        altered = [f for f in files if f.is_file() and noted.get(self._name(f)) != file_digest(f)]
+        altered += [f for name in _SEALED if (f := self.folder / name).is_dir() and broken(f)]
+        for path in altered:
+            discard(path)
+        return sorted(self._name(path) for path in altered)
 
     def material(self) -> str | None:
         """Digest of the material behind the files, None before the first `take_up`."""
@@ -108,6 +123,7 @@ class Workspace:
     def save_label_state(self, state: LabelState) -> None:
         """Write the vocabularies and edges of the labels."""
         publish_json(state.to_dict(), self.folder / "label_state.json")
+        self._note(self.folder / "label_state.json")
 
     def label_state(self) -> LabelState:
         """Vocabularies and edges of the labels, fitted on training windows."""
@@ -121,10 +137,12 @@ class Workspace:
     def save_snapshot(self, day: date, matrix: pl.DataFrame) -> None:
         """Write the feature matrix of one snapshot."""
         publish_frame(matrix, self.snapshot(day))
+        self._note(self.snapshot(day))
 
     def save_labels(self, labels: pl.DataFrame) -> None:
         """Write the labels of all rows."""
         publish_frame(labels, self.folder / "labels.parquet")
+        self._note(self.folder / "labels.parquet")
 
     def labels(self) -> pl.DataFrame:
         """Labels of all rows: customer_id, as_of, role, one column a task (null = masked)."""
@@ -133,6 +151,7 @@ class Workspace:
     def save_refit_labels(self, labels: pl.DataFrame) -> None:
         """Write the labels of the rows of a refit."""
         publish_frame(labels, self.folder / "refit_labels.parquet")
+        self._note(self.folder / "refit_labels.parquet")
 
     def refit_labels(self) -> pl.DataFrame:
         """Labels of the rows of a refit, in the form of `labels`."""
@@ -156,6 +175,7 @@ class Workspace:
     def save_columns(self, choice: dict[str, Any]) -> None:
         """Write the columns that the model reads."""
         publish_json(choice, self.folder / "columns.json")
+        self._note(self.folder / "columns.json")
 
     def columns(self) -> dict[str, Any]:
         """The columns that the model reads, as `ColumnChoice.to_dict` gives them."""
@@ -190,6 +210,7 @@ class Workspace:
     def save_found(self, found: Found) -> None:
         """Write the epochs that the evaluation fit found."""
         publish_json(asdict(found), self.folder / "found.json")
+        self._note(self.folder / "found.json")
 
     def found(self) -> Found:
         """The epochs that the evaluation fit found."""
@@ -246,7 +267,21 @@ class Workspace:
     def _publish_folder(self, name: str, write: Callable[[Path], Any]) -> None:
         beside = empty_beside(self.folder / name)
         write(beside)
+        seal(beside)
         publish_folder(beside, self.folder / name)
+
+    def _note(self, file: Path) -> None:
+        """Note the digest of a file that was written."""
+        publish_json({**self._noted(), self._name(file): file_digest(file)}, self.folder / DIGESTS)
+
+    def _noted(self) -> dict[str, str]:
+        try:
+            return dict(json.loads((self.folder / DIGESTS).read_text()))
+        except (FileNotFoundError, ValueError):  # without it everything is made again
+            return {}
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
 
     def _json(self, name: str, key: str) -> str | None:
         file = self.folder / name

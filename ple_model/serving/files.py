@@ -18,12 +18,12 @@ def publishing(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield beside
-        _flush(beside)
+        flush(beside)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    _flush(path.parent)
+    flush(path.parent)
 
 
 def publish(path: Path, data: bytes) -> None:
@@ -32,8 +32,8 @@ def publish(path: Path, data: bytes) -> None:
         beside.write_bytes(data)
 
 
-def _flush(path: Path) -> None:
-    """To disk: the content of a file, or the names in a folder."""
+def flush(path: Path) -> None:
+    """To disk: the content of a file, or the names in a folder (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

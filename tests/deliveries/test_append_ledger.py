@@ -24,6 +24,7 @@ from pipeline.cli import main
 from pipeline.monitoring import volume
 from pipeline.partitions import as_of_partitions
 from pipeline.resources.lake import Lake
+from pipeline.resources.publication import Published
 from pipeline.settings import Settings, VolumeLimits
 from tests.deliveries import shop
 from tests.deliveries.arriving import DAYS, Night, arrive, before, between, daily, digests
@@ -209,7 +210,7 @@ def test_the_ui_counts_what_arrived(own: DatasetConfig, inbox: Path, tmp_path: P
     quarantine = metadata(result, "quarantine")
     assert quarantine["dagster/row_count"] == 1
     assert quarantine["arrived: new"] == 3 + today.height
-    rows = pl.read_parquet(home / "lake" / "quarantine" / "transactions" / f"as_of={DAYS[1]}" / "part-0.parquet")
+    rows = Published(home / "lake", "quarantine/transactions").read(str(DAYS[1]))
     assert rows["arrived_on"].to_list() == [DAYS[1]]
     old = ingest(own, home, DAYS[0])  # an old date again
     assert metadata(old, "tables", "transactions")["arrived: new"] == lines.height - 3

@@ -30,7 +30,9 @@ def night(home: Path, delivery: Path, as_of: str | None = None) -> str:
 
 
 def score_file(home: Path, as_of: str) -> Path:
-    return home / "lake" / "scores" / f"as_of={as_of}" / "part-0.parquet"
+    """The published file of a date; a path where nothing lies if there is none."""
+    folder = home / "lake" / "scores" / f"as_of={as_of}"
+    return next(folder.glob("*.parquet"), folder / "part.parquet")
 
 
 def set_aside(home: Path, as_of: str, table: str = "transactions") -> int:

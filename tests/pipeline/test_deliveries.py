@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
+from datetime import date
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 import feature_assets
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.sources import Delivery
 from pipeline import deliveries
+from pipeline.resources.digests import file_digest
+from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
+from tests.damage import flip
 
 
 @pytest.fixture
@@ -45,11 +49,23 @@ def test_of_the_code_only_what_reads_a_delivery(
     assert deliveries.delivery_digest(delivery) != first
 
 
-def test_old_deliveries_go_and_the_present_one_stays(tmp_path: Path) -> None:
-    lake = Lake(root=str(tmp_path))
-    for number in range(deliveries.KEPT_DELIVERIES + 2):
-        lake.delivery(f"d{number}").mkdir(parents=True)
-    os.utime(lake.delivery("d0"), (1, 1))
-    deliveries.delete_old(lake, keep="d0")
-    assert len(list(lake.path("deliveries").iterdir())) == deliveries.KEPT_DELIVERIES + 1
-    assert lake.delivery("d0").exists()
+def test_a_kept_delivery_that_was_altered_is_validated_again_and_says_so(
+    small_delivery: Path, dataset: DatasetConfig, tmp_path: Path
+) -> None:
+    lake, said = Lake(root=str(tmp_path)), []
+    day = date(2018, 1, 1)
+    kept = deliveries.of_night(dataset, small_delivery, lake, day, said.append)
+    whole = {file.name: file_digest(file) for file in kept.folder.rglob("*") if file.is_file()}
+    assert said == []
+    (kept.folder / "campaigns.parquet").unlink()
+    flip(kept.folder / "transactions.parquet")
+    publish_json({"digest": kept.digest}, lake.partition("tables", str(day)) / "delivery.json")
+    altered = f"{kept.folder} was altered: campaigns.parquet, transactions.parquet"
+    with pytest.raises(dg.Failure, match=f"{altered}: materialise the ingestion assets again"):
+        lake.tables(str(day))
+    again = deliveries.of_night(dataset, small_delivery, lake, day, said.append)
+    assert said == [f"{altered}; the delivery is validated again"]
+    assert {file.name: file_digest(file) for file in again.folder.rglob("*") if file.is_file()} == whole
+    (again.folder / "seal.json").write_text("{")
+    with pytest.raises(dg.Failure, match=r"was altered: seal\.json"):
+        lake.tables(str(day))

@@ -199,7 +199,7 @@ def test_killed_in_training_and_between_the_jobs_the_next_night_ends_with_the_sa
 
 def test_the_registered_model_predicts_without_the_pipeline(first: tuple[Path, str], small_delivery: Path) -> None:
     home, _ = first
-    matrix = home / "lake" / "features" / "matrix" / f"as_of={LAST}" / "part-0.parquet"
+    matrix = home / "lake" / "features" / "matrix" / f"as_of={LAST}"
     code = f"""
 import sys
 class Refuse:
@@ -280,7 +280,7 @@ def test_a_copied_home_does_everything_without_the_original(
         assert "lay elsewhere before" in printed
         assert "scoring only" in printed
         assert digest(score_file(copy, LAST)) == before
-        matrix = copy / "lake" / "features" / "matrix" / f"as_of={LAST}" / "part-0.parquet"
+        matrix = copy / "lake" / "features" / "matrix" / f"as_of={LAST}"
         assert rows_predicted(f"sqlite:///{copy}/mlflow/mlflow.db", matrix) == households(small_delivery)
         with serving.served(copy, small_delivery) as addresses:
             both_interfaces_show_the_night(addresses)

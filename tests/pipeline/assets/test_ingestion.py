@@ -18,6 +18,7 @@ from pipeline.assets.ingestion import ingestion_assets
 from pipeline.home import Home
 from pipeline.partitions import as_of_partitions
 from pipeline.resources.lake import Lake
+from pipeline.resources.publication import Published
 from pipeline.settings import Settings
 
 AS_OF = "2018-01-01"
@@ -42,7 +43,7 @@ def alter(small_delivery: Path, to: Path, table: str, change: Callable[[pl.DataF
 
 
 def reasons(home: Path, table: str = "transactions") -> dict[str, int]:
-    rows = pl.read_parquet(Home(home).lake / "quarantine" / table / f"as_of={AS_OF}" / "part-0.parquet")
+    rows = Published(Home(home).lake, f"quarantine/{table}").read(AS_OF)
     return dict(rows.group_by("reason").len().iter_rows())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -17,6 +18,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.labels import eligible
 from pipeline.assets import scoring
+from pipeline.resources.publication import Published
 from pipeline.scores import (
     STATE_VERSION,
     distribution,
@@ -169,11 +171,11 @@ class Champion(SimpleNamespace):
         return {"schema.json": {"digest": "d"}, "tasks.json": TASKS}[name]
 
 
-Published = Callable[..., tuple[dg.Output[pl.DataFrame], dg.AssetCheckResult]]
+Run = Callable[..., tuple[dg.Output[pl.DataFrame], dg.AssetCheckResult]]
 
 
 @pytest.fixture
-def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: DatasetConfig) -> Published:
+def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: DatasetConfig) -> Run:
     """Runs the asset on three customers of a toy delivery and a champion that scores as above."""
 
     def run(*without: str, **settings: Any) -> tuple[dg.Output[pl.DataFrame], dg.AssetCheckResult]:
@@ -183,7 +185,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: DatasetCon
         view = View(tables, day)
         ids = view.customers["customer_id"]
         champion = Champion(version="7", run_id="r", as_of=day, state_version="s", dataset="x", folder=tmp_path)
-        lake = SimpleNamespace(view=lambda _: view, partition=lambda *_: tmp_path)
+        lake = SimpleNamespace(view=lambda _: view, published=lambda table: Published(tmp_path, table))
         state = SimpleNamespace(present=[], groups={})
         monkeypatch.setattr(scoring, "champion_state", lambda _: (None, state))
         monkeypatch.setattr(scoring.registry, "digest", lambda _: "d")
@@ -205,7 +207,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: DatasetCon
     return run
 
 
-def test_the_asset_publishes_eligibility_by_its_view(publish: Published) -> None:
+def test_the_asset_publishes_eligibility_by_its_view(publish: Run) -> None:
     output, check = publish()
     assert check.passed
     frame = output.value
@@ -220,7 +222,7 @@ def test_the_asset_publishes_eligibility_by_its_view(publish: Published) -> None
     assert "churn" in shown
 
 
-def test_a_night_without_a_source_of_the_champion_stops_or_is_marked(publish: Published) -> None:
+def test_a_night_without_a_source_of_the_champion_stops_or_is_marked(publish: Run) -> None:
     with pytest.raises(dg.Failure) as stopped:
         publish("campaigns", "campaign_events")
     said = str(stopped.value.description)
@@ -237,3 +239,21 @@ def test_a_night_without_a_source_of_the_champion_stops_or_is_marked(publish: Pu
     same = ["churn", "churn__u", "nba", "nba__p", "ltv", "ltv__value"]
     assert frame.select(same).equals(SCORED.select(same)), "what does not depend on it stays"
     assert output.metadata["missing sources"].value == "campaigns, campaign_events"
+
+
+def test_rows_that_are_published_already_keep_their_run_and_unreadable_ones_are_replaced(
+    publish: Run, tmp_path: Path
+) -> None:
+    day, scores = "2017-05-01", Published(tmp_path, "scores")
+    first = publish()[0].value.with_columns(run_id=pl.lit("first"))
+    scores.publish(first, day)
+    assert publish()[0].value.equals(first)
+    file = scores.file(day)
+    for damage in (b"PAR1 is no whole file PAR1", b""):
+        file.write_bytes(damage)
+        os.utime(file, ns=(1, 1))
+        again = publish()[0].value
+        assert again["run_id"].to_list() == ["now"] * 3
+        scores.publish(again, day)
+        assert scores.read(day).equals(again)
+        file = scores.file(day)

@@ -50,8 +50,7 @@ def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Tracking:
     group = explain_group()
     natural = pl.DataFrame({"customer_id": ["c1", "c2"], COLUMN: [12.5, 7.0]})
     for name, frame in (("scores", scores), ("features/matrix", matrix), (f"features/{group}", natural)):
-        lake.partition(name, DAY).mkdir(parents=True)
-        frame.write_parquet(lake.partition(name, DAY) / "part-0.parquet")
+        lake.published(name).publish(frame, DAY)
 
     def found(matrix: pl.DataFrame, bundle: Path, customer: str) -> list[dict[str, Any]]:
         assert bundle == Path("bundle")

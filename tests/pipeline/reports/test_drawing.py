@@ -21,6 +21,7 @@ from pipeline.reports import feature_plots, plots
 from pipeline.reports.drawing import DRAWN, Drawing
 from pipeline.reports.feature_plots import PICTURES
 from pipeline.resources.lake import Lake, ParquetIOManager
+from pipeline.resources.publication import Published
 from pipeline.resources.tracking import Tracking
 from pipeline.settings import Settings
 
@@ -148,4 +149,4 @@ def test_an_asset_whose_picture_fails_is_materialised_with_a_warning(
     assert (check.check_name, check.passed, check.severity) == (DRAWN, False, dg.AssetCheckSeverity.WARN)
     (made,) = result.asset_materializations_for_node(asset.node_def.name)
     assert "IndexError: nobody has a pair" in str(made.metadata["picture"].value)
-    assert pl.read_parquet(tmp_path / "features/tda_short" / f"as_of={DAY}" / "part-0.parquet").height == 1
+    assert Published(tmp_path, "features/tda_short").read(DAY).height == 1

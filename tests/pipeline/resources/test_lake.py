@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import dagster as dg
@@ -50,10 +51,19 @@ def test_frames_of_assets_lie_under_their_key_and_partition(tmp_path: Path) -> N
         [toy, reader], partition_key="2017-10-02", resources={"io_manager": ParquetIOManager(root=str(tmp_path))}
     )
     assert result.success
-    assert (tmp_path / "features" / "toy" / "as_of=2017-10-02" / "part-0.parquet").exists()
-    assert pl.read_parquet(tmp_path / "reader" / "as_of=2017-10-02" / "*.parquet", hive_partitioning=False)[
-        "seen"
-    ].all()
+    lake = Lake(root=str(tmp_path))
+    assert lake.published("features/toy").read("2017-10-02")["as_of"].to_list() == ["x"]
+    assert lake.published("reader").read("2017-10-02")["seen"].all()
+    (file,) = (tmp_path / "features" / "toy" / "as_of=2017-10-02").glob("*.parquet")
+    file.write_bytes(b"PAR1")
+    os.utime(file, ns=(1, 1))
+    with pytest.raises(dg.Failure, match="was altered: run the night of 2017-10-02 again"):
+        dg.materialize(
+            [toy, reader],
+            selection=[reader],
+            partition_key="2017-10-02",
+            resources={"io_manager": ParquetIOManager(root=str(tmp_path))},
+        )
 
 
 def test_what_is_not_there_names_the_step_that_makes_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import cast
 
+import dagster as dg
 import polars as pl
 import pytest
 
@@ -16,6 +17,7 @@ from pipeline.resources import tracking
 from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.registration import register
+from tests.damage import flip
 from tests.pipeline.small_training import AS_OF, Material, some_evaluation
 
 
@@ -81,7 +83,8 @@ def test_the_registered_model_reads_a_feature_matrix_without_a_warning(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also: its requirements are public versions, and the page of the logged model names the registered version."""
+    """Also: its requirements are public versions, the page of the logged model names the registered version, and a
+    version of which one bit was altered is refused by the name of the file; removed, its files are gone."""
     import mlflow
 
     home = Home(tmp_path / "home")
@@ -108,3 +111,26 @@ def test_the_registered_model_reads_a_feature_matrix_without_a_warning(
     scored = mlflow.pyfunc.load_model(f"models:/ple/{version.version}").predict(matrix.to_pandas())
     assert warned == []
     assert scored["as_of"].dt.date.unique().tolist() == [trained.plan.dates[-1]]
+
+    files = [file for file in sorted(version.folder.rglob("*")) if file.is_file()]
+    assert {"evaluation.json", "calibration.json", "weights.safetensors", "state.npz"} <= {file.name for file in files}
+    for file in files:
+        content = file.read_bytes()
+        flip(file, 0.4)
+        with pytest.raises(dg.Failure, match=rf"version 1 of the model is refused: .*was altered: .*{file.name}"):
+            server.version(version.version)
+        file.write_bytes(content)
+    assert server.version(version.version) == version
+    (version.folder / "evaluation.json").unlink()
+    with pytest.raises(dg.Failure, match=r"evaluation\.json"):
+        server.version_of_run(run)
+
+    failed = [server.start_run("training", {}) for _ in range(2)]
+    assert server.numbers() == ["1"]
+    assert [alias.version for alias in server.aliased()] == ["1"]
+    assert server.runs_without_version() == failed[:1]  # the newest may be under way
+    assert server.model_files("1") == model_folder.parent
+    server.remove_version("1")
+    server.remove_run(failed[0])
+    assert not model_folder.exists()
+    assert server.numbers() == server.aliased() == server.runs_without_version() == []

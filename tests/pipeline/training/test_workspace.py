@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.resources.files import publish_json
 from pipeline.training.decision import Decision
 from pipeline.training.workspace import Found, Workspace
+from tests.damage import flip
 from tests.pipeline.small_training import Material
 
 
@@ -69,7 +71,25 @@ def test_a_bundle_that_fails_to_be_written_leaves_the_old_one(made: Material) ->
 
     with pytest.raises(OSError, match="disk full"):
         made.workspace.save_bundle(dies)
-    assert [f.name for f in made.workspace.bundle.iterdir()] == ["old"]
+    assert {f.name for f in made.workspace.bundle.iterdir()} == {"old", "seal.json"}
+
+
+def test_what_was_altered_or_not_finished_is_forgotten_by_name(made: Material) -> None:
+    work = made.workspace
+    assert work.forget_altered() == []
+    day = made.plan.dates[0]
+    altered = {f"snapshots/{day}.parquet", "columns.json", "label_state.json", "labels.parquet", "state"}
+    for name in altered - {"state", "label_state.json"}:
+        flip(work.folder / name)
+    flip(work.folder / "state" / "state.npz")
+    publish_json({}, work.folder / "label_state.json")  # written, and killed before it was noted
+    assert set(work.forget_altered()) == altered
+    assert not work.has_state()
+    assert not work.snapshot(day).exists()
+    assert all(work.snapshot(other).exists() for other in made.plan.dates[1:])
+    assert work.forget_altered() == []
+    (work.folder / "digests.json").write_bytes(b"[")
+    assert len(work.forget_altered()) == len(made.plan.dates) - 1
 
 
 def test_cleaning_up_keeps_labels_and_bundle(made: Material) -> None:
