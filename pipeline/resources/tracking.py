@@ -5,7 +5,9 @@ logged as a pyfunc with a loader module, so that loading it runs the logged copy
 """
 
 import json
+import math
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from packaging.version import Version
 
+from pipeline.servers import addresses
+
 if TYPE_CHECKING:
     import matplotlib.figure
     import mlflow
@@ -29,6 +33,24 @@ MODEL = "ple"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 BUNDLE = "bundle"
+STATUS = "promotion"
+"""Tag of a version and of its run: one of the four below; without it the version was never judged."""
+PROMOTED, HELD, REFUSED, ROLLED_BACK = "promoted", "held for a person", "refused", "rolled back"
+REPLACED = "replaced"
+"""Tag of a version: the one whose place it took as champion."""
+TAG_LENGTH, RUN_NOTE_LENGTH = 5_000, 8_000
+"""Characters that MLflow's databases keep of a version's tag or description, and of a run's tag."""
+NOTE = "mlflow.note.content"
+"""Tag that MLflow's UI shows as the description of a run or an experiment."""
+EXPERIMENT_TAGS = {
+    NOTE: "One run a training: `_headline/` is each task's metric on test rows, `epoch/`, `skill/` and others are the "
+    "course of the training, `test/` has all metrics of the model and its baselines. The description of a run is the "
+    "model card of the version that it registered.",
+    "mlflow.experimentKind": "custom_model_development",
+}
+"""The description of the experiment, and its kind: MLflow's UI opens it on its runs."""
+CLASSIC = "workflowType=machine_learning"
+"""Query of a link into MLflow 3, which otherwise takes its reader for one of generative models."""
 _REQUIREMENTS = ("lightgbm", "numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensors", "scipy", "torch")
 
 
@@ -44,6 +66,10 @@ class RegisteredVersion:
     dataset: str
     folder: Path
     """The bundle on this machine."""
+    status: str = ""
+    """What promotion has said of it (`STATUS`)."""
+    replaced: str = ""
+    """Number of the version whose place it took; empty where it never did, or took an empty one."""
 
 
 class Tracking(dg.ConfigurableResource):
@@ -76,10 +102,13 @@ class Tracking(dg.ConfigurableResource):
     def experiment_id(self) -> str:
         """Id of the experiment `ple-nightly`, created if it is missing."""
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
-        if experiment is not None:
-            return experiment.experiment_id
-        location = Path(self.artifacts).as_uri() if self.uri.startswith("sqlite") else None
-        return self.client.create_experiment(EXPERIMENT, artifact_location=location)
+        if experiment is None:
+            location = Path(self.artifacts).as_uri() if self.uri.startswith("sqlite") else None
+            return self.client.create_experiment(EXPERIMENT, artifact_location=location, tags=EXPERIMENT_TAGS)
+        for key, value in EXPERIMENT_TAGS.items():
+            if experiment.tags.get(key) != value:
+                self.client.set_experiment_tag(experiment.experiment_id, key, value)
+        return experiment.experiment_id
 
     # --- runs -------------------------------------------------------------------------------------------------
     def start_run(self, name: str, tags: Mapping[str, str]) -> str:
@@ -107,9 +136,6 @@ class Tracking(dg.ConfigurableResource):
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float | None], step: int = 0) -> None:
         """Finite metrics of one step. A step that is logged already is skipped: a resumed run repeats nothing."""
-        import math
-        import time
-
         from mlflow.entities import Metric
 
         finite = {k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)}
@@ -140,6 +166,20 @@ class Tracking(dg.ConfigurableResource):
         """A JSON document as an artifact."""
         self.client.log_dict(run_id, content, path)
 
+    def log_text(self, run_id: str, text: str, path: str) -> None:
+        """A text as an artifact."""
+        self.client.log_text(run_id, text, path)
+
+    def run_json(self, run_id: str, path: str) -> Any:
+        """A JSON artifact of a run; None where it has none of that name."""
+        if not any(found.path == path for found in self.client.list_artifacts(run_id)):
+            return None
+        return json.loads(self._mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
+
+    def describe_run(self, run_id: str, text: str) -> None:
+        """The description (Markdown) that the UI shows of a run."""
+        self.client.set_tag(run_id, NOTE, text[:RUN_NOTE_LENGTH])
+
     def finish(self, run_id: str, status: str = "FINISHED") -> None:
         """Close a run."""
         self.client.set_terminated(run_id, status)
@@ -161,12 +201,13 @@ class Tracking(dg.ConfigurableResource):
         example: "pl.DataFrame",
         outputs: "pl.DataFrame",
         tags: Mapping[str, str],
-        description: str = "",
+        metrics: Mapping[str, float | None] | None = None,
+        about: str = "",
     ) -> RegisteredVersion:
         """Log the bundle with its signature and make it the newest version of the model `ple`.
 
-        `example` is two or more rows of the feature matrix with all of its columns, `outputs` their scores;
-        `description` is shown with the version.
+        `example` is two or more rows of the feature matrix with all of its columns, `outputs` their scores; `metrics`
+        stand on the page of the logged model; `about` describes the registered model as a whole.
         """
         import ple_model
 
@@ -184,18 +225,24 @@ class Tracking(dg.ConfigurableResource):
             from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
             try:
-                self.client.get_registered_model(MODEL)
+                self.client.update_registered_model(MODEL, description=about)
             except MlflowException:
-                self.client.create_registered_model(
-                    MODEL, description="16 calibrated predictions about every customer (PLE-Cluster-adaTT)."
-                )
-            version = self.client.create_model_version(
-                MODEL, info.model_uri, run_id, tags=dict(tags), description=description
-            )
+                self.client.create_registered_model(MODEL, description=about)
+            version = self.client.create_model_version(MODEL, info.model_uri, run_id, tags=dict(tags))
             # By this tag the page of the logged model names its version instead of "Not registered".
             named = json.dumps([{"name": MODEL, "version": str(version.version)}])
             self.client.set_logged_model_tags(info.model_id, {MLFLOW_MODEL_VERSIONS: named})
+            self._log_model_metrics(run_id, info.model_id, metrics or {})
         return self._describe(version)
+
+    def _log_model_metrics(self, run_id: str, model_id: str, metrics: Mapping[str, float | None]) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        finite = {key: float(value) for key, value in metrics.items() if value is not None and math.isfinite(value)}
+        batch = [Metric(key, value, now, 0, model_id=model_id, run_id=run_id) for key, value in finite.items()]
+        if batch:
+            self.client.log_batch(run_id, metrics=batch)
 
     def version_of_run(self, run_id: str) -> RegisteredVersion | None:
         """The version that a run registered, if it did."""
@@ -210,20 +257,45 @@ class Tracking(dg.ConfigurableResource):
         """Point an alias at a version."""
         self.client.set_registered_model_alias(MODEL, alias, version)
 
+    def describe_version(self, version: str, text: str) -> None:
+        """The description (Markdown) that the UI shows of a version."""
+        self.client.update_model_version(MODEL, version, description=text[:TAG_LENGTH])
+
+    def version_tags(self, version: str) -> dict[str, str]:
+        """Tags of a version."""
+        return dict(self.client.get_model_version(MODEL, version).tags)
+
+    def tag_version(self, version: RegisteredVersion, tags: Mapping[str, str]) -> None:
+        """Tags of a version and of the run that registered it."""
+        for key, value in tags.items():
+            self.client.set_model_version_tag(MODEL, version.version, key, value[:TAG_LENGTH])
+            self.client.set_tag(version.run_id, key, value[:TAG_LENGTH])
+
+    def _by_alias(self, alias: str) -> RegisteredVersion | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._describe(self.client.get_model_version_by_alias(MODEL, alias))
+        except MlflowException as error:
+            if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                return None
+            raise
+
+    def challenger(self) -> RegisteredVersion | None:
+        """The version that was trained last, unless it is the champion or of another data set."""
+        found, champion = self._by_alias(CHALLENGER), self._by_alias(CHAMPION)
+        if found is None or found.dataset != self.dataset:
+            return None
+        return None if champion is not None and champion.version == found.version else found
+
     def champion(self) -> RegisteredVersion | None:
         """The version that scores tonight, or None where none was ever promoted.
 
         Raises `dg.Failure` when the champion was trained on another data set than this deployment's.
         """
-        from mlflow.exceptions import MlflowException
-
-        try:
-            version = self.client.get_model_version_by_alias(MODEL, CHAMPION)
-        except MlflowException as error:
-            if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
-                return None
-            raise
-        champion = self._describe(version)
+        champion = self._by_alias(CHAMPION)
+        if champion is None:
+            return None
         if champion.dataset != self.dataset:
             raise dg.Failure(
                 f"The champion (version {champion.version}) was trained on the data set {champion.dataset!r}, but this "
@@ -243,7 +315,23 @@ class Tracking(dg.ConfigurableResource):
             state_version=version.tags["state_version"],
             dataset=version.tags["dataset"],
             folder=folder / "data" / BUNDLE,
+            status=version.tags.get(STATUS, ""),
+            replaced=version.tags.get(REPLACED, ""),
         )
+
+    # --- addresses --------------------------------------------------------------------------------------------
+    @property
+    def ui(self) -> str:
+        """Where people look at this server: its own address, or the one at which `ple ui` serves a database."""
+        return self.uri if self.uri.startswith("http") else addresses()["MLflow"]
+
+    def run_url(self, run_id: str) -> str:
+        """The page of a run."""
+        return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{run_id}?{CLASSIC}"
+
+    def version_url(self, version: str) -> str:
+        """The page of a version of the model."""
+        return f"{self.ui}/#/models/{MODEL}/versions/{version}?{CLASSIC}"
 
     def read_json(self, version: RegisteredVersion, name: str) -> Any:
         """A JSON document of the version's bundle."""
