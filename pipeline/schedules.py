@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
-from pipeline.resources.tracking import RegisteredVersion, Tracking
+from pipeline.resources.tracking import HELD, RegisteredVersion, Tracking
 from pipeline.runs import NIGHTLY, PARTITION_TAG, PID_TAG, TRAINING
 from pipeline.settings import Settings
 from pipeline.training.decision import decide
@@ -73,6 +73,8 @@ def next_runs(
             busy = True
         elif day not in trained and decide(champion, date.fromisoformat(day), retrain_after_days, challenger).due:
             return NextRuns(tuple(nightly), None if nightly or busy else day)
+        elif champion is None and challenger is not None and challenger.status == HELD:
+            break  # nothing may score before a person has promoted it
         else:
             nightly.append(day)
     return NextRuns(tuple(nightly), None)
