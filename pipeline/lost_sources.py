@@ -19,8 +19,6 @@ from feature_assets.group import FeatureGroup
 from feature_assets.labels import get_task
 from feature_assets.state import FeatureState
 
-COLUMN = "missing_sources"
-"""Column of the scores, and the setting's name."""
 SHOWN = 6
 """Names of a long list that a message shows."""
 

@@ -75,14 +75,18 @@ def rollback() -> None:
     go_back()
 
 
+_LOGGED: dict[str, Any] = {"loggers": {"ple": {}}}
+"""One line a step in the terminal."""
+
+
 def promote_config(version: str, because: str) -> dict[str, Any]:
     """Run configuration of the job `promote`."""
-    return {"ops": {make_champion.name: {"config": {"version": version, "because": because}}}}
+    return _LOGGED | {"ops": {make_champion.name: {"config": {"version": version, "because": because}}}}
 
 
 def rollback_config(because: str) -> dict[str, Any]:
     """Run configuration of the job `rollback`."""
-    return {"ops": {go_back.name: {"config": {"because": because}}}}
+    return _LOGGED | {"ops": {go_back.name: {"config": {"because": because}}}}
 
 
 def _named(tracking: Tracking, number: str) -> RegisteredVersion:
@@ -100,6 +104,10 @@ def _named(tracking: Tracking, number: str) -> RegisteredVersion:
         return tracking.version(number)
     except MlflowException as error:
         raise PromotionError(f"there is no version {number} of the model; MLflow → Models → ple lists them") from error
+    except OSError as error:
+        raise PromotionError(f"the files of version {number} are gone: {error}") from error
+    except KeyError as error:
+        raise PromotionError(f"version {number} was registered by no training: it has no tag {error}") from error
 
 
 def _note(context: dg.OpExecutionContext, tracking: Tracking, decided: Decided) -> None:

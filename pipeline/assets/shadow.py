@@ -19,7 +19,7 @@ from pipeline.assets.scoring import SCORES
 from pipeline.reports.describe import frame_metadata
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
-from pipeline.scores import find_problems, score_matrix, score_meanings, with_eligibility
+from pipeline.scores import find_problems, score_matrix, score_meanings, stamped, with_eligibility
 
 SHADOW = dg.AssetKey(["shadow", "scores"])
 """Lies in the lake under this name."""
@@ -74,13 +74,8 @@ def shadow(
     lost = lost_sources.find(view.has, state, [task["name"] for task in described])
     tasks = lost_sources.withheld(described, lost)
     scored = score_matrix(lost_sources.matrix_of(view, state, lost), version.folder)
-    frame = with_eligibility(scored, eligible(view, [task["name"] for task in tasks]), tasks).with_columns(
-        pl.Series(lost_sources.COLUMN, [list(lost.sources)] * scored.height, dtype=pl.List(pl.String)),
-        pl.lit(False).alias("hindsight"),
-        pl.lit(version.version).alias("model_version"),
-        pl.lit(version.state_version).alias("state_version"),
-        pl.lit(run_id).alias("run_id"),
-    )
+    frame = with_eligibility(scored, eligible(view, [task["name"] for task in tasks]), tasks)
+    frame = stamped(frame, lost.sources, False, version.version, version.state_version, run_id)
     problems = find_problems(frame, view.customers["customer_id"], tasks)
     if problems:
         raise ValueError("; ".join(problems))

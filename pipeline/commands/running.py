@@ -42,12 +42,14 @@ def decide_by_hand(settings: Settings, home: Home, job: str, config: Mapping[str
     from pipeline.definitions import build_definitions, build_resources
     from pipeline.runs import failure_message, run_job
 
+    tracking = build_resources(settings)["tracking"]
+    tracking.champion()  # a server that does not answer is named before anything is tried
     with locked_instance(home) as instance:
         result = run_job(build_definitions(settings), instance, job, None, config)
         if not result.success:
             message = failure_message(instance, result.run_id)
             raise click.ClickException(message.partition(": ")[2] or message)
-    champion = build_resources(settings)["tracking"].champion()
+    champion = tracking.champion()
     click.echo(f"the champion is version {champion.version}, trained as of {champion.as_of}")
     return 0
 

@@ -289,6 +289,14 @@ def a_challenger_that_is_the_champion(_: Path, server: Tracking) -> None:
     settle(server, "3")
 
 
+def lost_files(_: Path, server: Tracking) -> None:
+    shutil.rmtree(server.version("2").folder.parents[1])
+
+
+def a_strangers_version(_: Path, server: Tracking) -> None:
+    server.client.delete_model_version_tag("ple", "2", "as_of")
+
+
 def another_data_set(_: Path, server: Tracking) -> None:
     server.client.set_model_version_tag("ple", "2", "dataset", "shop")
 
@@ -306,6 +314,8 @@ def another_data_set(_: Path, server: Tracking) -> None:
         (an_altered_bundle, "promote 2 --because x", "is not the file that was saved"),
         (an_altered_predecessor, "rollback", "is not the file that was saved"),
         (a_lost_predecessor, "rollback", "gone from MLflow"),
+        (lost_files, "promote 2 --because x", "are gone"),
+        (a_strangers_version, "promote 2 --because x", "no tag 'as_of'"),
         (another_data_set, "promote 2 --because x", "data set 'shop'"),
     ],
 )
