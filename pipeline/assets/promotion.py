@@ -105,7 +105,7 @@ def _named(tracking: Tracking, number: str) -> RegisteredVersion:
     except MlflowException as error:
         raise PromotionError(f"there is no version {number} of the model; MLflow → Models → ple lists them") from error
     except OSError as error:
-        raise PromotionError(f"the files of version {number} are gone: {error}") from error
+        raise PromotionError(str(error)) from error
     except KeyError as error:
         raise PromotionError(f"version {number} was registered by no training: it has no tag {error}") from error
 

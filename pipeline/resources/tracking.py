@@ -250,7 +250,12 @@ class Tracking(dg.ConfigurableResource):
         return self._describe(versions[0]) if versions else None
 
     def version(self, number: str) -> RegisteredVersion:
-        """The version of that number. Raises MLflow's `MlflowException` for an unknown one."""
+        """The version of that number.
+
+        Raises:
+            MlflowException: there is none.
+            FileNotFoundError: its files are gone.
+        """
         return self._describe(self.client.get_model_version(MODEL, number))
 
     def set_alias(self, alias: str, version: str) -> None:
@@ -305,9 +310,13 @@ class Tracking(dg.ConfigurableResource):
         return champion
 
     def _describe(self, version: "ModelVersion") -> RegisteredVersion:
-        folder = Path(
-            self._mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version.version}", tracking_uri=self.uri)
-        )
+        from mlflow.exceptions import MlflowException
+
+        source = f"models:/{MODEL}/{version.version}"
+        try:
+            folder = Path(self._mlflow.artifacts.download_artifacts(source, tracking_uri=self.uri))
+        except (MlflowException, OSError) as error:  # a version without its files is not the same as no version
+            raise FileNotFoundError(f"the files of version {version.version} are gone from MLflow: {error}") from error
         return RegisteredVersion(
             version=str(version.version),
             run_id=str(version.run_id),

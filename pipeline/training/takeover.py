@@ -130,7 +130,7 @@ def roll_back(tracking: Tracking, because: str) -> Decided:
         )
     try:
         target = tracking.version(standing.replaced)
-    except (MlflowException, OSError) as error:
+    except (MlflowException, FileNotFoundError) as error:
         raise PromotionError(
             f"version {standing.replaced}, which the champion replaced, is gone from MLflow; "
             "promote another one with `ple promote VERSION --because …`"

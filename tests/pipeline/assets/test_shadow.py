@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,27 +19,27 @@ from pipeline.settings import Settings
 
 DAY = "2018-01-01"
 SCORES = pl.DataFrame({"customer_id": ["a", "b"], "churn": [0.25, 0.5]})
-CHALLENGER = RegisteredVersion("8", "r", date(2017, 12, 31), "s", "completejourney", Path(), REFUSED)
 
 
 class Registry(Tracking):
-    """Stands in for MLflow."""
+    """Stands in for MLflow: a challenger that was trained as of a date, or none."""
+
+    trained: str | None
 
     def challenger(self) -> RegisteredVersion | None:
-        return self._found
+        if self.trained is None:
+            return None
+        day = date.fromisoformat(self.trained)
+        return RegisteredVersion("8", "r", day, "s", self.dataset, Path(), REFUSED)
 
-    _found: RegisteredVersion | None = None
 
-
-def run(home: Path, challenger: RegisteredVersion | None) -> dg.ExecuteInProcessResult:
+def run(home: Path, trained: str | None = "2017-12-31") -> dg.ExecuteInProcessResult:
     settings = Settings(home=home)
     dataset = settings.load_dataset()
-    tracking = Registry(uri="", artifacts="", dataset=dataset.name)
-    object.__setattr__(tracking, "_found", challenger)
     lake = str(home / "lake")
     resources: dict[str, Any] = {
         "lake": Lake(root=lake),
-        "tracking": tracking,
+        "tracking": Registry(uri="", artifacts="", dataset=dataset.name, trained=trained),
         "settings": settings,
         "io_manager": ParquetIOManager(root=lake),
     }
@@ -64,7 +63,7 @@ def test_the_scores_of_the_challenger_lie_where_no_reader_of_scores_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shadow, "shadow", lambda *_: (SCORES, {}))
-    result = run(tmp_path, CHALLENGER)
+    result = run(tmp_path)
     assert result.success
     assert not warned(result)
     [written] = [file for file in (tmp_path / "lake").rglob("*") if file.is_file()]
@@ -74,11 +73,9 @@ def test_the_scores_of_the_challenger_lie_where_no_reader_of_scores_looks(
     assert (metadata["model version"].value, metadata["status"].value) == ("8", REFUSED)
 
 
-@pytest.mark.parametrize("challenger", [None, replace(CHALLENGER, as_of=date(2018, 1, 2))])
-def test_without_a_challenger_of_this_time_nothing_is_written(
-    challenger: RegisteredVersion | None, tmp_path: Path
-) -> None:
-    result = run(tmp_path, challenger)
+@pytest.mark.parametrize("trained", [None, "2018-01-02"])
+def test_without_a_challenger_of_this_time_nothing_is_written(trained: str | None, tmp_path: Path) -> None:
+    result = run(tmp_path, trained)
     assert result.success
     assert not warned(result)
     assert not (tmp_path / "lake").exists()
@@ -92,7 +89,7 @@ def test_a_challenger_that_cannot_score_warns_and_costs_nothing(
         raise ValueError("ltv has 3 nulls")
 
     monkeypatch.setattr(shadow, "shadow", fail)
-    result = run(tmp_path, CHALLENGER)
+    result = run(tmp_path)
     assert result.success
     assert warned(result) == "version 8: ValueError: ltv has 3 nulls"
     assert not (tmp_path / "lake").exists()
