@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipeline.assets.training import key
 from pipeline.assets.training_metadata import decision_metadata
-from pipeline.resources.tracking import RegisteredVersion, Tracking
+from pipeline.resources.tracking import Tracking
 from pipeline.runs import PROMOTE, ROLLBACK
 from pipeline.training import takeover
 from pipeline.training.takeover import Decided, PromotionError
@@ -37,9 +37,7 @@ def _refused(error: Exception) -> dg.Failure:
 def make_champion(context: dg.OpExecutionContext, config: PromoteConfig, tracking: Tracking) -> None:
     """Promote the version that the configuration names, or the challenger."""
     try:
-        version = _named(tracking, config.version)
-        takeover.refuse_unusable(version, tracking)
-        decided = takeover.promote(tracking, version, config.because)
+        decided = takeover.promote(tracking, config.version, config.because)
     except PromotionError as error:
         raise _refused(error) from error
     _note(context, tracking, decided)
@@ -87,27 +85,6 @@ def promote_config(version: str, because: str) -> dict[str, Any]:
 def rollback_config(because: str) -> dict[str, Any]:
     """Run configuration of the job `rollback`."""
     return _LOGGED | {"ops": {go_back.name: {"config": {"because": because}}}}
-
-
-def _named(tracking: Tracking, number: str) -> RegisteredVersion:
-    """The version of that number, or the challenger."""
-    from mlflow.exceptions import MlflowException
-
-    if not number:
-        challenger = tracking.challenger()
-        if challenger is None:
-            raise PromotionError(
-                "there is no challenger: the version trained last is the champion, or none was trained"
-            )
-        return challenger
-    try:
-        return tracking.version(number)
-    except MlflowException as error:
-        raise PromotionError(f"there is no version {number} of the model; MLflow → Models → ple lists them") from error
-    except OSError as error:
-        raise PromotionError(str(error)) from error
-    except KeyError as error:
-        raise PromotionError(f"version {number} was registered by no training: it has no tag {error}") from error
 
 
 def _note(context: dg.OpExecutionContext, tracking: Tracking, decided: Decided) -> None:

@@ -5,6 +5,7 @@ logged as a pyfunc with a loader module, so that loading it runs the logged copy
 """
 
 import json
+import logging
 import math
 import os
 import time
@@ -84,8 +85,6 @@ class Tracking(dg.ConfigurableResource):
         # Switches that MLflow and its git client read when they are imported; they have no other form.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-        import logging
-
         import mlflow
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -276,31 +275,38 @@ class Tracking(dg.ConfigurableResource):
             self.client.set_model_version_tag(MODEL, version.version, key, value[:TAG_LENGTH])
             self.client.set_tag(version.run_id, key, value[:TAG_LENGTH])
 
-    def _by_alias(self, alias: str) -> RegisteredVersion | None:
+    def _by_alias(self, alias: str) -> "ModelVersion | None":
         from mlflow.exceptions import MlflowException
 
         try:
-            return self._describe(self.client.get_model_version_by_alias(MODEL, alias))
+            return self.client.get_model_version_by_alias(MODEL, alias)
         except MlflowException as error:
             if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
                 return None
             raise
 
     def challenger(self) -> RegisteredVersion | None:
-        """The version that was trained last, unless it is the champion or of another data set."""
+        """The version that was trained last, unless it is the champion, of another data set, or without its files."""
         found, champion = self._by_alias(CHALLENGER), self._by_alias(CHAMPION)
-        if found is None or found.dataset != self.dataset:
+        if found is None or found.tags.get("dataset") != self.dataset:
             return None
-        return None if champion is not None and champion.version == found.version else found
+        if champion is not None and champion.version == found.version:
+            return None
+        try:
+            return self._describe(found)
+        except FileNotFoundError as error:  # no night depends on it
+            logging.getLogger(__name__).warning("%s: it counts as no challenger", error)
+            return None
 
     def champion(self) -> RegisteredVersion | None:
         """The version that scores tonight, or None where none was ever promoted.
 
         Raises `dg.Failure` when the champion was trained on another data set than this deployment's.
         """
-        champion = self._by_alias(CHAMPION)
-        if champion is None:
+        found = self._by_alias(CHAMPION)
+        if found is None:
             return None
+        champion = self._describe(found)
         if champion.dataset != self.dataset:
             raise dg.Failure(
                 f"The champion (version {champion.version}) was trained on the data set {champion.dataset!r}, but this "

@@ -93,13 +93,15 @@ def opponent(tracking: Tracking, version: str | None) -> RegisteredVersion | Non
     return tracking.version(standing.replaced) if standing.replaced else None
 
 
-def promote(tracking: Tracking, version: RegisteredVersion, because: str) -> Decided:
-    """A person makes a version the champion.
+def promote(tracking: Tracking, number: str, because: str) -> Decided:
+    """A person makes the version of that number the champion; without a number the challenger.
 
     Raises:
-        PromotionError: it is the champion already; or it was refused, rolled back or never judged, and nobody says why
-            it should score all the same.
+        PromotionError: there is no such version, or it is the champion already; it could not score tonight; or it was
+            refused, rolled back or never judged, and nobody says why it should score all the same.
     """
+    version = named(tracking, number)
+    refuse_unusable(version, tracking)
     standing = tracking.champion()
     before = standing.version if standing else ""
     if before == version.version:
@@ -111,6 +113,31 @@ def promote(tracking: Tracking, version: RegisteredVersion, because: str) -> Dec
     tracking.set_alias(CHAMPION, version.version)
     _tell(tracking, version.version, *judged(tracking, version))
     return Decided(version.version, PROMOTED, because or "agreed", PERSON, before, version.version)
+
+
+def named(tracking: Tracking, number: str) -> RegisteredVersion:
+    """The version of that number, or the challenger.
+
+    Raises:
+        PromotionError: there is none.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if not number:
+        challenger = tracking.challenger()
+        if challenger is None:
+            raise PromotionError(
+                "there is no challenger: the version trained last is the champion, or none was trained"
+            )
+        return challenger
+    try:
+        return tracking.version(number)
+    except MlflowException as error:
+        raise PromotionError(f"there is no version {number} of the model; MLflow → Models → ple lists them") from error
+    except OSError as error:
+        raise PromotionError(str(error)) from error
+    except KeyError as error:
+        raise PromotionError(f"version {number} was registered by no training: it has no tag {error}") from error
 
 
 def roll_back(tracking: Tracking, because: str) -> Decided:

@@ -202,11 +202,11 @@ def test_held_for_a_person(server: Tracking) -> None:
     settle(server, "1")
     assert settle(server, "2", held=True) == HELD
     assert champion(server).version == "1"
-    decided = takeover.promote(server, server.version("2"), "")
+    decided = takeover.promote(server, "2", "")
     assert (decided.before, decided.after, decided.by) == ("1", "2", "a person")
     assert (champion(server).version, champion(server).replaced) == ("2", "1")
     with pytest.raises(PromotionError, match="is the champion already"):
-        takeover.promote(server, server.version("2"), "")
+        takeover.promote(server, "2", "")
 
 
 def test_what_was_rolled_back_stays_so_until_a_person_says_otherwise(server: Tracking) -> None:
@@ -220,8 +220,8 @@ def test_what_was_rolled_back_stays_so_until_a_person_says_otherwise(server: Tra
     assert settle(server, "2", judge(made, LIMITS)) == ROLLED_BACK
     assert champion(server).version == "1"
     with pytest.raises(PromotionError, match="call centre"):
-        takeover.promote(server, server.version("2"), "")
-    takeover.promote(server, server.version("2"), "it was the telephone")
+        takeover.promote(server, "2", "")
+    takeover.promote(server, "2", "it was the telephone")
     assert champion(server).version == "2"
 
 
@@ -257,78 +257,75 @@ def test_promote_and_rollback_by_command_are_noted_in_dagster(home: Path, server
     assert {record.partition_key for record in records} == {"2017-10-01"}
 
 
-Spoil = Callable[[Path, Tracking], None]
+Spoil = Callable[[Tracking], None]
 
 
-def nothing(_: Path, __: Tracking) -> None:
+def nothing(_: Tracking) -> None:
     """A home without a champion."""
 
 
-def a_first_champion(_: Path, server: Tracking) -> None:
+def a_first_champion(server: Tracking) -> None:
     settle(server, "1")
 
 
-def an_altered_bundle(_: Path, server: Tracking) -> None:
+def an_altered_bundle(server: Tracking) -> None:
     (server.version("2").folder / "calibration.json").write_text("{}")
 
 
-def an_altered_predecessor(_: Path, server: Tracking) -> None:
+def an_altered_predecessor(server: Tracking) -> None:
     settle(server, "1")
     settle(server, "2")
     (server.version("1").folder / "calibration.json").write_text("{}")
 
 
-def a_lost_predecessor(_: Path, server: Tracking) -> None:
+def a_lost_predecessor(server: Tracking) -> None:
     settle(server, "1")
     settle(server, "2")
     server.client.delete_model_version("ple", "1")
 
 
-def a_challenger_that_is_the_champion(_: Path, server: Tracking) -> None:
+def a_challenger_that_is_the_champion(server: Tracking) -> None:
     settle(server, "3")
 
 
-def lost_files(_: Path, server: Tracking) -> None:
+def lost_files(server: Tracking) -> None:
     shutil.rmtree(server.version("2").folder.parents[1])
 
 
-def a_strangers_version(_: Path, server: Tracking) -> None:
+def a_strangers_version(server: Tracking) -> None:
     server.client.delete_model_version_tag("ple", "2", "as_of")
 
 
-def another_data_set(_: Path, server: Tracking) -> None:
+def another_data_set(server: Tracking) -> None:
     server.client.set_model_version_tag("ple", "2", "dataset", "shop")
 
 
 @pytest.mark.parametrize(
-    ("spoil", "command", "words"),
+    ("spoil", "act", "words"),
     [
-        (nothing, "promote 99", "no version 99"),
-        (nothing, "promote x", "no version x"),
-        (nothing, "promote 3", "never judged"),
-        (nothing, "rollback", "no champion to roll back"),
-        (a_challenger_that_is_the_champion, "promote", "no challenger"),
-        (a_challenger_that_is_the_champion, "promote 3", "the champion already"),
-        (a_first_champion, "rollback", "replaced no other"),
-        (an_altered_bundle, "promote 2 --because x", "is not the file that was saved"),
-        (an_altered_predecessor, "rollback", "is not the file that was saved"),
-        (a_lost_predecessor, "rollback", "gone from MLflow"),
-        (lost_files, "promote 2 --because x", "are gone"),
-        (a_strangers_version, "promote 2 --because x", "no tag 'as_of'"),
-        (another_data_set, "promote 2 --because x", "data set 'shop'"),
+        (nothing, ("99", ""), "no version 99"),
+        (nothing, ("x", ""), "no version x"),
+        (nothing, ("3", ""), "never judged"),
+        (nothing, None, "no champion to roll back"),
+        (a_challenger_that_is_the_champion, ("", ""), "no challenger"),
+        (a_challenger_that_is_the_champion, ("3", ""), "the champion already"),
+        (a_first_champion, None, "replaced no other"),
+        (an_altered_bundle, ("2", "x"), "is not the file that was saved"),
+        (an_altered_predecessor, None, "is not the file that was saved"),
+        (a_lost_predecessor, None, "gone from MLflow"),
+        (lost_files, ("2", "x"), "are gone"),
+        (a_strangers_version, ("2", "x"), "no tag 'as_of'"),
+        (another_data_set, ("2", "x"), "data set 'shop'"),
     ],
 )
-def test_what_cannot_be_is_one_message_and_changes_nothing(
-    spoil: Spoil, command: str, words: str, home: Path, server: Tracking
+def test_what_cannot_be_says_why_and_changes_nothing(
+    spoil: Spoil, act: tuple[str, str] | None, words: str, server: Tracking
 ) -> None:
-    spoil(home, server)
+    """Promotions of a number for a reason, and rollbacks."""
+    spoil(server)
     before = server.client.get_registered_model("ple").aliases
-    result = ple(*command.split())
-    assert result.exit_code == 1
-    assert isinstance(result.exception, SystemExit)
-    assert words in result.output
-    assert "Traceback" not in result.output
-    assert len([line for line in result.output.splitlines() if line.startswith("Error:")]) == 1
+    with pytest.raises(PromotionError, match=words):
+        takeover.roll_back(server, "") if act is None else takeover.promote(server, *act)
     assert server.client.get_registered_model("ple").aliases == before
 
 
@@ -336,3 +333,14 @@ def test_evidence_without_a_champion(server: Tracking) -> None:
     alone = Evidence(some_evaluation(churn="ahead"), Challenge(), Rehearsal(1, 1, [], {}, "", 0.0), ())
     assert settle(server, "1", judge(alone, LIMITS)) == PROMOTED
     assert STATUS in server.version_tags("1")
+
+
+def test_a_version_without_its_files_is_named_and_only_a_champion_is_missed(
+    server: Tracking, caplog: pytest.LogCaptureFixture
+) -> None:
+    settle(server, "1")
+    shutil.rmtree(champion(server).folder.parents[1])
+    assert server.challenger() is None
+    assert "version 3 are gone" in caplog.text
+    with pytest.raises(FileNotFoundError, match="version 1 are gone"):
+        server.champion()
