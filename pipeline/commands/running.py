@@ -40,10 +40,11 @@ def locked_instance(home: Home) -> "Iterator[DagsterInstance]":
 def decide_by_hand(settings: Settings, home: Home, job: str, config: Mapping[str, Any]) -> int:
     """Run one of the jobs by which a person decides about the champion; the exit status."""
     from pipeline.definitions import build_definitions, build_resources
+    from pipeline.resources.tracking import CHAMPION
     from pipeline.runs import failure_message, run_job
 
     tracking = build_resources(settings)["tracking"]
-    tracking.champion()  # a server that does not answer is named before anything is tried
+    tracking.numbered(CHAMPION)  # a server that does not answer is named before anything is tried
     with locked_instance(home) as instance:
         result = run_job(build_definitions(settings), instance, job, None, config)
         if not result.success:

@@ -285,6 +285,11 @@ class Tracking(dg.ConfigurableResource):
                 return None
             raise
 
+    def numbered(self, alias: str) -> str:
+        """Number of the version that an alias points at, whether or not its files are there; empty where none."""
+        found = self._by_alias(alias)
+        return "" if found is None else str(found.version)
+
     def challenger(self) -> RegisteredVersion | None:
         """The version that was trained last, unless it is the champion, of another data set, or without its files."""
         found, champion = self._by_alias(CHALLENGER), self._by_alias(CHAMPION)

@@ -67,8 +67,7 @@ def settle(
     tracking: Tracking, version: RegisteredVersion, judgement: Judgement, challenge: Challenge, held: bool
 ) -> Decided:
     """Apply a judgement: the version takes over, waits for a person (`held`), or is refused; tags and card say so."""
-    standing = tracking.champion()
-    before = standing.version if standing else ""
+    before = tracking.numbered(CHAMPION)
     status = REFUSED if not judgement.promote else HELD if held else PROMOTED
     if status == REFUSED and version.status == ROLLED_BACK:
         status = ROLLED_BACK  # a person's word stands
@@ -102,8 +101,7 @@ def promote(tracking: Tracking, number: str, because: str) -> Decided:
     """
     version = named(tracking, number)
     refuse_unusable(version, tracking)
-    standing = tracking.champion()
-    before = standing.version if standing else ""
+    before = tracking.numbered(CHAMPION)
     if before == version.version:
         raise PromotionError(f"version {version.version} is the champion already")
     if version.status not in (HELD, PROMOTED) and not because:

@@ -47,6 +47,10 @@ class Registry(Tracking):
         file = Path(self.folder, "champion")
         return self.version(file.read_text()) if file.exists() else None
 
+    def numbered(self, alias: str) -> str:
+        file = Path(self.folder, alias)
+        return file.read_text() if file.exists() else ""
+
     def log_json(self, run_id: str, content: Any, path: str) -> None:
         Path(self.folder, f"{run_id}-{path}").write_text(json.dumps(content))
 

@@ -344,3 +344,15 @@ def test_a_version_without_its_files_is_named_and_only_a_champion_is_missed(
     assert "version 3 are gone" in caplog.text
     with pytest.raises(FileNotFoundError, match="version 1 are gone"):
         server.champion()
+
+
+def test_a_champion_without_its_files_can_be_replaced(server: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle(server, "1")
+
+    def lost(_: Tracking) -> None:
+        raise FileNotFoundError("the files of version 1 are gone from MLflow")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracking, "champion", lost)
+        assert takeover.promote(server, "2", "the disk of the first is lost").before == "1"
+    assert champion(server).version == "2"
