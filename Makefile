@@ -11,7 +11,7 @@ TRIALS ?= .trials
 
 export AS_OF DATASET DATA_DIR CUSTOMERS
 
-.PHONY: help setup nightly test trials ui bench bench-features bench-model compare studies lint
+.PHONY: help setup nightly test trials ui bench bench-features bench-model bench-gpu compare studies lint
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -43,9 +43,12 @@ bench: $(STAMP)  ## time and memory of a first night and of a scoring night
 bench-features: $(STAMP)  ## CPU time, memory and growth of every feature group, beside the plain libraries
 	@$(BIN)/python benchmarks/features.py
 
-bench-model: $(STAMP)  ## speed of the model: published PLE beside its peers, loops, adaTT, scoring, GPU floors
+bench-model: $(STAMP)  ## speed of the model: published PLE beside its peers, loops, adaTT, scoring
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/model.py
+
+bench-gpu: $(STAMP)  ## the network on a GPU: a step beside its floors, bf16, mamba-ssm, training end to end
+	@$(BIN)/python benchmarks/gpu.py
 
 compare: $(STAMP)  ## compare tables, labels and features with those of the checkout OLD
 	@$(BIN)/python benchmarks/compare.py $(OLD) .

@@ -65,7 +65,6 @@ def traffic(learner: Learner) -> int:
 
 def show(config: ModelConfig, data: TensorTable, rows: int, rounds: int) -> None:
     """A line for fp32 (TF32 products) and one for bf16."""
-    torch.backends.cuda.matmul.allow_tf32 = True
     source = torch.empty(COPY, device="cuda")
     target = torch.empty_like(source)
     bandwidth = 2 * 4 * COPY / seconds(lambda: target.copy_(source), rounds)

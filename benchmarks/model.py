@@ -1,12 +1,11 @@
 """Speed of the model and of published PLE, as ratios of two sides that take turns in one process.
 
-    python benchmarks/model.py [--threads 1] [--rounds 5] [--only published|behind|adatt|scoring|gpu]
+    python benchmarks/model.py [--threads 1] [--rounds 5] [--only published|behind|adatt|scoring]
 
 Budgets (PERFORMANCE §2, §3): published PLE at equal shapes against the faster of torch-rechub and DeepCTR-Torch (extra
 `[bench]`), a step at least 1.2× with 2 tasks and 1.4× with 16, an epoch with each side's own loader at least 1.4×,
 and at least 70 % of the measured rate of matrix products; all behind the experts at least 2× its loops; adaTT at most
-1.15× a plain step; scoring at least 2.5× the rows a second of training. On a GPU the step stands beside two floors: its
-operations at the measured rate of matrix products, its bytes at the measured bandwidth.
+1.15× a plain step; scoring at least 2.5× the rows a second of training. For a GPU see `gpu.py`.
 
 One thread is timed by CPU time, more by the clock on the wall. The best of all rounds counts.
 """
@@ -136,23 +135,13 @@ def scoring(timer: Timer, rounds: int, data: TensorTable, rows: int) -> None:
     report("scoring against training", rates["scoring"] / rates["training"], 2.5)
 
 
-def gpu(rounds: int, rows: int = 16_384) -> None:
-    """A step in bf16 and in fp32 beside its two floors."""
-    if not torch.cuda.is_available():
-        print("\nno CUDA device here: the floors of a GPU are left out")
-        return
-    import gpu_floors
-
-    gpu_floors.show(whole.model_config(), whole.table(whole.model_config(), rows), rows, rounds)
-
-
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=256, help="of a batch of the full model; 256 is a night's")
-    parser.add_argument("--only", choices=("published", "behind", "adatt", "scoring", "gpu"))
+    parser.add_argument("--only", choices=("published", "behind", "adatt", "scoring"))
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
@@ -169,8 +158,6 @@ def main() -> None:
         for name, part in (("adatt", adatt), ("scoring", scoring)):
             if wanted in (None, name):
                 part(timer, given.rounds, data, given.rows)
-    if wanted in (None, "gpu"):
-        gpu(given.rounds)
 
 
 if __name__ == "__main__":

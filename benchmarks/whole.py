@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import random_rows
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from feature_assets import registry
 from feature_assets.labels import every_task, relations
+from pipeline.settings import Settings
+from pipeline.training.model import network_for
 from ple_model.config import AdaTTConfig, InputConfig, ModelConfig, TransferConfig
 from ple_model.layers.basket import MODES, GroupTaskExpertBasket
 from ple_model.layers.towers import StackedLayerNorm, StackedLinear, TowerLevel
@@ -37,6 +40,22 @@ def model_config(adatt: bool = True) -> ModelConfig:
     )
 
 
+def preset_config(preset: str) -> ModelConfig:
+    """Every column, every side input and the 16 tasks with the network of a preset."""
+    given = model_config()
+    settings = Settings.model_validate({"home": Path("/"), "preset": preset})
+    return ModelConfig.from_dict(
+        {"inputs": given.inputs, **network_for(settings, [task.name for task in given.tasks], {})}
+    )
+
+
+def network(config: ModelConfig, data: TensorTable) -> PLEClusterAdaTT:
+    """The network, without a word about inputs that nothing reads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return build(config, data, seed=0)
+
+
 def table(config: ModelConfig, rows: int) -> TensorTable:
     """Rows with every input, a tenth of the values missing, a tenth of the labels masked."""
     return TensorTable.of(random_rows.inputs(config.inputs, rows, 0.1), random_rows.targets(config.tasks, rows, 0.9))
@@ -46,9 +65,7 @@ class Learner:
     """The full model with its loss and optimizer: one training step, as the trainer takes it."""
 
     def __init__(self, config: ModelConfig, data: TensorTable, rows: int, device: str = "cpu") -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            self.model = build(config, data, seed=0).to(device)
+        self.model = network(config, data).to(device)
         self.loss = MultiTaskLoss(config).to(device)
         self.meter = AffinityMeter(self.model, self.loss, World.current())
         self.parameters = [*self.model.parameters(), *self.loss.parameters()]

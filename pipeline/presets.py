@@ -50,6 +50,8 @@ _LEAN: Values = {
         "warmup_epochs": 0,
         "restart_epochs": 5,
         "batch_size_cpu": 256,
+        "batch_size_gpu": 256,
+        "precision": "float32",  # docs/results/gpu.md
         "learning_rate": 2e-3,
         "weight_decay": 3e-4,
         "clip_norm": 1.0,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from datetime import datetime
+from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path
 
 from benchmarks.studies import catalogue, report
@@ -19,14 +20,20 @@ def main() -> int:
     parser.add_argument("study", choices=sorted(catalogue.STUDIES), help="the study to run")
     parser.add_argument("--folder", type=Path, default=REPOSITORY / ".studies", help="results, kept between runs")
     parser.add_argument("--threads", type=int, default=2, help="of each process")
+    parser.add_argument("--workers", type=int, default=1, help="cells side by side")
+    parser.add_argument("--origins", nargs="+", metavar="DATE", help="these origins only")
     parser.add_argument("--report", action="store_true", help="compute nothing, write the report of what is finished")
     parser.add_argument("--any-code", action="store_true", help="take up cells that other code has computed")
     parser.add_argument("--only", nargs="+", default=(), metavar="VARIANT", help="compute these variants only")
     parser.add_argument("--results", type=Path, default=report.FOLDER, help="folder of the report")
     given = parser.parse_args()
     study = catalogue.STUDIES[given.study]
+    if given.origins:
+        study = replace(study, origins=tuple(map(date.fromisoformat, given.origins)))
     root = given.folder.resolve()
-    failed = [] if given.report else run(study, root, say, given.threads, given.any_code, given.only)
+    failed = (
+        [] if given.report else run(study, root, say, given.threads, given.any_code, given.only, workers=given.workers)
+    )
     results = Results(study, root, given.any_code)
     say(f"report: {report.write(results, given.results)}")
     for line in (*failed, *results.faults()):

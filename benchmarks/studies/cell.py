@@ -114,6 +114,12 @@ def compute(task: Task, log: Log = print) -> CellAbout:
     return about
 
 
+def choose_columns(task: Task, log: Log = print) -> None:
+    """Choose the columns that the cell reads, unless another cell has."""
+    job = Job(task, Store(task.root).origin(task.study, str(task.origin)), log)
+    job.with_columns(job.settings)
+
+
 class Job:
     """What a cell computes. Predictions are a mapping role → array by name (`CellFiles.save`)."""
 

@@ -1,12 +1,13 @@
-"""All cells of a study, one after the other, each in a process of its own: memory goes back, and a cell that fails does
-not end the study. What is finished is not computed again; a killed run goes on where it stopped."""
+"""All cells of a study, one after the other or some side by side, each in a process of its own: memory goes back, and a
+cell that fails does not end the study. What is finished is not computed again; a killed run goes on where it
+stopped."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from datetime import date, timedelta
 from multiprocessing import get_context
 from pathlib import Path
@@ -40,6 +41,7 @@ def run(
     any_code: bool = False,
     only: Sequence[str] = (),
     alone: Callable[..., Any] | None = None,
+    workers: int = 1,
 ) -> list[str]:
     """Prepare the origins and compute the cells that are missing.
 
@@ -51,6 +53,7 @@ def run(
         any_code: take up cells that other code computed.
         only: names of variants; all without one.
         alone: calls a function with arguments in another process and gives its result.
+        workers: cells side by side.
 
     Returns:
         What failed, one line each.
@@ -72,26 +75,37 @@ def run(
             alone(prepare, study, day, root)
     missing = [task for task in tasks if not task.files.done(any_code)]
     log(f"{study.name}: {len(tasks)} cells, {len(tasks) - len(missing)} finished, {len(missing)} to compute")
+    if workers > 1:  # what several cells read, before they would all make it
+        for task in {(task.origin, task.variant): task for task in missing}.values():
+            alone(cell.choose_columns, task)
     spent: dict[str, list[float]] = {}
-    for number, task in enumerate(missing, start=1):
+
+    def compute(task: cell.Task) -> tuple[cell.CellAbout | None, float]:
         if task.files.done(any_code):  # a cell of equal content was computed meanwhile
-            continue
+            return None, 0.0
         started = time.monotonic()
-        try:
-            about = alone(cell.compute, task)
-        except Exception as error:  # the other cells are worth having
-            failed.append(f"{task.title}: {type(error).__name__}: {error}")
-            log(f"[{number}/{len(missing)}] FAILED {failed[-1]}")
-            continue
-        seconds = time.monotonic() - started
-        spent.setdefault(task.variant.run, []).append(seconds)
-        left = timedelta(seconds=round(sum(_expected(spent, later.variant.run) for later in missing[number:])))
-        speed = f", {about.rows_per_second:,.0f} rows/s" if about.rows_per_second else ""
-        best = f", best {about.best}" if about.best else ""
-        log(
-            f"[{number}/{len(missing)}] {task.title}: {seconds:.0f} s{speed}, {about.peak_gib:.1f} GiB{best}; "
-            f"about {left} left"
-        )
+        return alone(cell.compute, task), time.monotonic() - started
+
+    with ThreadPoolExecutor(workers) as pool:
+        running = {pool.submit(compute, task): task for task in missing}
+        for number, done in enumerate(as_completed(running), start=1):
+            task = running.pop(done)
+            try:
+                about, seconds = done.result()
+            except Exception as error:  # the other cells are worth having
+                failed.append(f"{task.title}: {type(error).__name__}: {error}")
+                log(f"[{number}/{len(missing)}] FAILED {failed[-1]}")
+                continue
+            if about is None:
+                continue
+            spent.setdefault(task.variant.run, []).append(seconds)
+            left = timedelta(seconds=round(sum(_expected(spent, t.variant.run) for t in running.values()) / workers))
+            speed = f", {about.rows_per_second:,.0f} rows/s" if about.rows_per_second else ""
+            best = f", best {about.best}" if about.best else ""
+            log(
+                f"[{number}/{len(missing)}] {task.title}: {seconds:.0f} s{speed}, {about.peak_gib:.1f} GiB{best}; "
+                f"about {left} left"
+            )
     return failed
 
 

@@ -37,7 +37,7 @@ def records(table: Table, frame: pl.DataFrame, aside: Sequence[Fault]) -> pl.Dat
     that cannot be missing."""
     parts: list[pl.DataFrame] = []
     for positions, reason, action in aside:
-        rows = frame[positions.sort()]
+        rows = frame[positions.sort()].rechunk()  # many threads leave empty chunks, which polars#25187 cannot format
         rows = rows.select(_readable(rows))
         part = rows.select(
             table=pl.lit(table.name),

@@ -17,6 +17,8 @@ from ple_model.config import TaskConfig
 from ple_model.inputs import Inputs, Targets
 from ple_model.tasks import kind_of
 
+RESIDENT = 0.4
+"""Share of a GPU's free memory that rows may take to rest there."""
 _FLOAT16_MAX = 65_504.0
 _HALF = ("txn_seq", "session_seq", "brand_history")
 
@@ -56,8 +58,26 @@ class TensorTable:
         index = rows.nonzero().squeeze(1) if rows.dtype == torch.bool else rows
         return TensorTable(self.inputs.index(index), self.targets.index(index))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the rows rest."""
+        return self.inputs.features.device
+
+    def resident(self, device: torch.device) -> "TensorTable":
+        """The rows on a GPU that has room for them, so that no step waits for a copy; else the same table."""
+        if device.type != "cuda" or self.size > RESIDENT * torch.cuda.mem_get_info(device)[0]:
+            return self
+        return TensorTable(self.inputs.to(device), self.targets.to(device))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors."""
+        tensors = [*self.inputs.tensors().values(), *self.targets.values.values(), *self.targets.mask.values()]
+        return sum(tensor.nbytes for tensor in tensors)
+
     def batch(self, rows: Tensor, device: torch.device) -> tuple[Inputs, Targets]:
         """Rows by int64 index on a device."""
+        rows = rows.to(self.device)
         return self.inputs.index(rows).to(device), self.targets.index(rows).to(device)
 
     def digest(self) -> str:

@@ -139,8 +139,8 @@ class Stepper:
 
     def _labels(self, rows: Tensor) -> Tensor:
         """Labels of each task among these rows of all processes, [T]."""
-        masks = self.train.targets.mask
-        none = torch.zeros((), dtype=torch.int64)
+        masks, rows = self.train.targets.mask, rows.to(self.train.device)
+        none = torch.zeros((), dtype=torch.int64, device=self.train.device)
         counts = [masks[task][rows].sum() if task in masks else none for task in self.model.task_names]
         return self.world.sum(torch.stack(counts).to(self.device))
 

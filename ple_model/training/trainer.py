@@ -136,8 +136,9 @@ class _Run:
         if self.given is not None:
             _check_given(self.given, self.phase2_from, model, config)
             self.last = _last_epochs(self.given, self.phase2_from)
-        self.model, self.train, self.valid, self.config, self.directory = model, train, valid, config, checkpoint_dir
         self.device = choose_device(config.device)
+        self.train, self.valid = train.resident(self.device), None if valid is None else valid.resident(self.device)
+        self.model, self.config, self.directory = model, config, checkpoint_dir
         self.precision = choose_precision(config, self.device)
         self.loss = MultiTaskLoss(model.config)
         self.modules = nn.ModuleDict({"model": model, "loss": self.loss})
@@ -147,7 +148,7 @@ class _Run:
         limit = config.batch_size_gpu if self.device.type == "cuda" else config.batch_size_cpu
         self.batch_size = max(min(limit, len(train) // config.min_steps), 2)
         self.steps = steps_in(len(train), self.batch_size)
-        self.stepper = Stepper(self.modules, train, config, self.device, self.precision, self.steps)
+        self.stepper = Stepper(self.modules, self.train, config, self.device, self.precision, self.steps)
         self.best = self._weights()
         self.kept: dict[Epoch, dict[str, Tensor]] = {}
         self.stepper.begin(1)
