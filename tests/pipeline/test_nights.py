@@ -17,11 +17,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
-import yaml
 
 from feature_assets.labels import every_task
 from feature_assets.labels.constants import STAGES
-from pipeline.home import Home
 from tests.pipeline.running import EARLIER, LAST, PLE, MakeHome, night, score_file, start
 
 
@@ -254,72 +252,6 @@ print(len(model.predict(pandas.read_parquet('{copy}/lake/features/matrix/as_of={
     finally:
         shutil.rmtree(first[0], ignore_errors=True)
         hidden.rename(first[0])
-
-
-def another_version(home: Path, folder: Path) -> str:
-    """Register the champion's bundle with other weights as one more version, the challenger; its number."""
-    import torch
-
-    from pipeline.resources.tracking import CHALLENGER, Tracking
-    from pipeline.scores import score_matrix
-    from ple_model.serving.bundle import load_bundle, save_bundle
-
-    place = Home(home)
-    server = Tracking(uri=place.tracking_uri, artifacts=str(place.mlflow / "artifacts"), dataset="completejourney")
-    champion = server.champion()
-    assert champion is not None
-    shutil.copytree(champion.folder, folder)
-    found = load_bundle(folder)
-    with torch.no_grad():
-        for weight in found.model.parameters():
-            weight.mul_(1.1)
-    save_bundle(folder, found.model, found.calibration, found.classes, found.meta, found.described, trees=found.trees)
-    rows = home / "lake" / "features" / "matrix" / f"as_of={LAST}" / "part-0.parquet"
-    example = pl.read_parquet(rows, n_rows=2)
-    tags = {"as_of": champion.as_of.isoformat(), "state_version": champion.state_version, "dataset": champion.dataset}
-    run = server.start_run("another", {})
-    version = server.register(run, folder, example, score_matrix(example, folder), tags)
-    server.finish(run)
-    server.set_alias(CHALLENGER, version.version)
-    return version.version
-
-
-@pytest.mark.trial
-def test_after_a_rollback_the_night_gives_the_old_scores_bit_for_bit(
-    first: tuple[Path, str], small_delivery: Path, tmp_path: Path
-) -> None:
-    """With shadow scores on: those of a version in the shadow are the ones that it publishes as the champion."""
-    home = tmp_path / "home"
-    shutil.copytree(first[0], home)
-    Home(home).prepare()
-    settings = yaml.safe_load((home / "settings.yaml").read_text())
-    settings["promotion"] |= {"shadow": "on"}
-    (home / "settings.yaml").write_text(yaml.safe_dump(settings))
-    number = another_version(home, tmp_path / "bundle")
-
-    def ple(*arguments: str) -> str:
-        environment = os.environ | {"PLE_HOME": str(home), "DATA_DIR": str(small_delivery), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([*PLE, *arguments], env=environment, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def published() -> pl.DataFrame:
-        return pl.read_parquet(score_file(home, LAST), hive_partitioning=False)
-
-    old = published()
-    night(home, small_delivery)
-    assert published().equals(old), "the shadow changes nothing"
-    shadow = pl.read_parquet(
-        home / "lake" / "shadow" / "scores" / f"as_of={LAST}" / "*.parquet", hive_partitioning=False
-    )
-    assert shadow["model_version"].unique().to_list() == [number]
-    assert f"the champion is version {number}" in ple("promote", "--because", "a trial")
-    assert "scoring only" in night(home, small_delivery)
-    assert not published()["churn"].equals(old["churn"])
-    assert published().drop("run_id").equals(shadow.drop("run_id"))
-    assert "the champion is version 1" in ple("rollback", "--because", "the trial is over")
-    assert "scoring only" in night(home, small_delivery), "what was rolled back is not trained or promoted again"
-    assert published().drop("run_id").equals(old.drop("run_id"))
 
 
 @pytest.mark.trial
