@@ -10,6 +10,8 @@ from pipeline.commands.explain import explain
 from pipeline.commands.features import features
 from pipeline.commands.model import model
 from pipeline.commands.nightly import nightly
+from pipeline.commands.promote import promote
+from pipeline.commands.rollback import rollback
 from pipeline.commands.scores import scores
 from pipeline.commands.train import train
 from pipeline.commands.ui import ui
@@ -24,7 +26,7 @@ def main() -> None:
     os.umask(0o077)  # customers' data: what is written is its owner's alone
 
 
-for verb in (nightly, train, ui, scores, explain, base_rates, model, features):
+for verb in (nightly, train, promote, rollback, ui, scores, explain, base_rates, model, features):
     main.add_command(verb)
 
 

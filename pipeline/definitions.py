@@ -42,7 +42,9 @@ def build_definitions(
     from pipeline.assets.features import feature_assets
     from pipeline.assets.ingestion import ingestion_assets
     from pipeline.assets.monitoring import monitoring_assets
+    from pipeline.assets.promotion import promote, rollback
     from pipeline.assets.scoring import scoring_assets
+    from pipeline.assets.shadow import shadow_assets
     from pipeline.assets.training import training_assets
     from pipeline.console import step_lines
     from pipeline.partitions import as_of_partitions
@@ -87,10 +89,11 @@ def build_definitions(
             *training_assets(dataset, partitions),
             *feature_assets(dataset, partitions, settings.retrain_after_days),
             *scoring_assets(dataset, partitions),
+            *(shadow_assets(dataset, partitions) if settings.promotion.shadow == "on" else ()),
             *monitoring_assets(dataset, partitions),
             *added,
         ],
-        jobs=jobs,
+        jobs=[*jobs, promote, rollback],
         schedules=schedules(partitions, settings),
         sensors=sensors(jobs, partitions, settings),
         resources={**build_resources(settings), **(resources or {})},

@@ -7,19 +7,18 @@ table that shrank, or a column of one that nobody fills any more, belongs to `mo
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from feature_assets import registry
-from feature_assets.build import groups_of
+from feature_assets.build import assemble, compute_group, groups_of
 from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup
 from feature_assets.labels import get_task
 from feature_assets.state import FeatureState
 
-COLUMN = "missing_sources"
-"""Column of the scores, and the setting's name."""
 SHOWN = 6
 """Names of a long list that a message shows."""
 
@@ -87,6 +86,16 @@ def masked(group: FeatureGroup, view: View, lost: Lost, compute: Callable[[], pl
     columns = [pl.lit(None, pl.Float32).alias(column.name) for column in group.columns]
     sides = [pl.lit(None, pl.List(side.dtype)).alias(side.name) for side in group.side_inputs]
     return view.customers.select("customer_id", *columns, *sides)
+
+
+def matrix_of(view: View, state: FeatureState, lost: Lost) -> pl.DataFrame:
+    """The feature matrix of a view by a fitted state, as the assets of a night make it of their groups."""
+    outputs: dict[str, pl.DataFrame] = {}
+    for name in groups_of(state):
+        outputs[name] = masked(
+            registry.registry()[name], view, lost, partial(compute_group, name, view, state, outputs)
+        )
+    return assemble(view, outputs, state)
 
 
 def withheld(tasks: Sequence[dict[str, Any]], lost: Lost) -> list[dict[str, Any]]:

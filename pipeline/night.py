@@ -11,9 +11,9 @@ from datetime import date
 import dagster as dg
 from dagster import DagsterInstance
 
-from pipeline.resources.tracking import Tracking
+from pipeline.resources.tracking import HELD, Tracking
 from pipeline.runs import NIGHTLY, TRAINING, failure_message, run_job
-from pipeline.training.decision import decide
+from pipeline.training.decision import decide, waiting
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def run_night(
 
     A killed night needs no clean-up: a champion that was promoted before the kill makes the training no longer due.
     """
-    made = decide(tracking.champion(), as_of, retrain_after_days)
+    made = decide(tracking.champion(), as_of, retrain_after_days, tracking.challenger())
     training_failure = ""
     if made.due:
         say(f"training first: {made.reason}")
@@ -49,6 +49,11 @@ def run_night(
             say(f"! the training failed; {made.champion} goes on scoring")
     else:
         say(f"scoring only: {made.reason}")
+    challenger = tracking.challenger()
+    if challenger is not None and challenger.status == HELD:
+        say(f"! {waiting(challenger)}")
+        if tracking.champion() is None:
+            return Outcome(False, failure=f"there is no champion: {waiting(challenger)}")
     result = run_job(definitions, instance, NIGHTLY, as_of)
     failure = "" if result.success else failure_message(instance, result.run_id)
     return Outcome(result.success, training_failure, failure)

@@ -2,9 +2,10 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
@@ -12,7 +13,9 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFil
 from pipeline.home import Home
 
 NIGHTLY, TRAINING = "nightly", "training"
-"""The two jobs."""
+"""The two jobs of an as-of date."""
+PROMOTE, ROLLBACK = "promote", "rollback"
+"""The two jobs by which a person decides about the champion."""
 PID_TAG = "ple/pid"
 """Run tag that carries `<process id>:<its start time>`, by which a later run sees whether this one still lives."""
 PARTITION_TAG = "dagster/partition"
@@ -62,11 +65,18 @@ def clear_dead_runs(instance: DagsterInstance) -> list[str]:
     return cleared
 
 
-def run_job(definitions: dg.Definitions, instance: DagsterInstance, job: str, as_of: date) -> dg.ExecuteInProcessResult:
-    """Materialise a job for one as-of date in this process. A failure is in the result, not raised."""
+def run_job(
+    definitions: dg.Definitions,
+    instance: DagsterInstance,
+    job: str,
+    as_of: date | None,
+    config: Mapping[str, Any] | None = None,
+) -> dg.ExecuteInProcessResult:
+    """Run a job in this process, for one as-of date where it has any. A failure is in the result, not raised."""
     mark = process_mark(os.getpid())
     return definitions.resolve_job_def(job).execute_in_process(
-        partition_key=as_of.isoformat(),
+        run_config=config,
+        partition_key=as_of.isoformat() if as_of else None,
         instance=instance,
         raise_on_error=False,
         tags={PID_TAG: mark or "", LOCATION_TAG: "__repository__@ple"},

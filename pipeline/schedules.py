@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
-from pipeline.resources.tracking import RegisteredVersion, Tracking
+from pipeline.resources.tracking import HELD, RegisteredVersion, Tracking
 from pipeline.runs import NIGHTLY, PARTITION_TAG, PID_TAG, TRAINING
 from pipeline.settings import Settings
 from pipeline.training.decision import decide
@@ -52,6 +52,7 @@ def next_runs(
     champion: RegisteredVersion | None,
     retrain_after_days: int,
     trained: Collection[str] = (),
+    challenger: RegisteredVersion | None = None,
 ) -> NextRuns:
     """The runs to ask for.
 
@@ -61,6 +62,7 @@ def next_runs(
         champion: the standing champion.
         retrain_after_days: age at which a champion is too old.
         trained: as-of dates whose training has ended, in whatever way: it is not asked for again.
+        challenger: the version trained last, where it is not the champion.
     """
     nightly: list[str] = []
     busy = False
@@ -69,8 +71,10 @@ def next_runs(
             break
         if day in running[NIGHTLY]:
             busy = True
-        elif day not in trained and decide(champion, date.fromisoformat(day), retrain_after_days).due:
+        elif day not in trained and decide(champion, date.fromisoformat(day), retrain_after_days, challenger).due:
             return NextRuns(tuple(nightly), None if nightly or busy else day)
+        elif champion is None and challenger is not None and challenger.status == HELD:
+            break  # nothing may score before a person has promoted it
         else:
             nightly.append(day)
     return NextRuns(tuple(nightly), None)
@@ -112,7 +116,13 @@ def schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> l
                 last = partitions.get_last_partition_key()
                 yield dg.SkipReason(f"No as-of date since {oldest} waits for scores; the last of the data is {last}.")
                 return
-            runs = next_runs(waiting, in_progress(context.instance), tracking.champion(), settings.retrain_after_days)
+            runs = next_runs(
+                waiting,
+                in_progress(context.instance),
+                tracking.champion(),
+                settings.retrain_after_days,
+                challenger=tracking.challenger(),
+            )
             days = runs.nightly if name == NIGHTLY else [runs.training] if runs.training else []
             if not days:
                 first = f"{runs.training} trains first" if runs.training else "no training may start yet"
@@ -163,6 +173,7 @@ def sensors(
                 tracking.champion(),
                 settings.retrain_after_days,
                 trained,
+                tracking.challenger(),
             )
             chosen = [(NIGHTLY, key) for key in runs.nightly] + ([(TRAINING, runs.training)] if runs.training else [])
             if not chosen:

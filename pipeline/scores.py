@@ -13,6 +13,8 @@ import polars as pl
 WHOLE_OR_NULL = ("u", "low", "high", "set")
 STATE_VERSION = "state_version"
 """Column of a feature matrix that names the fitted state behind it; scoring refuses any but the champion's."""
+MISSING_SOURCES = "missing_sources"
+"""Column of the scores that names the sources that the delivery lacked."""
 TOP_ROWS = 5
 """Customers of a list of the highest predictions."""
 Described = Mapping[str, Any]
@@ -52,6 +54,19 @@ def with_eligibility(scores: pl.DataFrame, eligible: pl.DataFrame, tasks: Sequen
             column = pl.select(pl.when(own).then(column).otherwise(blank).alias(column.name)).to_series()
         columns += [column, own] if suffix == "fallback" else [column]
     return pl.DataFrame(columns)
+
+
+def stamped(
+    scores: pl.DataFrame, missing: Sequence[str], hindsight: bool, version: str, state_version: str, run_id: str
+) -> pl.DataFrame:
+    """The scores with the columns that say where they come from, the same in every row (`score_meanings`)."""
+    return scores.with_columns(
+        pl.Series(MISSING_SOURCES, [list(missing)] * scores.height, dtype=pl.List(pl.String)),
+        pl.lit(hindsight).alias("hindsight"),
+        pl.lit(version).alias("model_version"),
+        pl.lit(state_version).alias(STATE_VERSION),
+        pl.lit(run_id).alias("run_id"),
+    )
 
 
 def score_meanings(tasks: Sequence[Described]) -> dict[str, str]:

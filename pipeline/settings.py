@@ -7,7 +7,7 @@ later source wins. No other module of this package reads a setting from the envi
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -36,6 +36,11 @@ ColumnSet = Literal["reference", "all", "chosen"]
 
 class SettingsError(ValueError):
     """Settings that cannot be read or are wrong; says which, where and what to do."""
+
+
+def switch(value: Any) -> Any:
+    """YAML reads a bare `off` as false and a bare `on` as true."""
+    return {False: "off", True: "on"}[value] if isinstance(value, bool) else value
 
 
 class VolumeLimits(ClosedModel):
@@ -78,6 +83,34 @@ class Retention(ClosedModel):
     keep_trainings: int = Field(default=3, ge=1)
     keep_versions: int = Field(default=12, ge=1)
     keep_runs: int = Field(default=10, ge=1)
+
+
+class PromotionSettings(ClosedModel):
+    """When a trained version takes over as champion.
+
+    mode: `automatic`, or `held` until a person promotes it (`ple promote`). critical: tasks on which it may not be
+    worse than the champion, as far as the data set has them. margins: task → what it may be worse by, in the unit of
+    the task's headline metric (log loss: as a share of the champion's); others take twice the margin within which two
+    models are level. max_age_days: a champion older than this gives way to a version that is no worse; a younger one
+    only to a version that is better somewhere. max_calibration_error: calibration error without bias of a critical
+    task's probabilities. max_fallback_share: share of a critical task's predictions that are base rates.
+    max_seconds_per_1000: scoring time of 1,000 customers. shadow: whether each night scores the challenger too, beside
+    the scores.
+    """
+
+    mode: Literal["automatic", "held"] = "automatic"
+    critical: tuple[str, ...] = ("churn", "cvr", "ltv")
+    margins: dict[str, Annotated[float, Field(gt=0.0)]] = Field(default_factory=lambda: {"cvr": 0.03})
+    max_age_days: int = Field(default=28, ge=1)
+    max_calibration_error: float = Field(default=0.1, gt=0.0, le=1.0)
+    max_fallback_share: float = Field(default=0.9, gt=0.0, le=1.0)
+    max_seconds_per_1000: float = Field(default=60.0, gt=0.0)
+    shadow: Literal["off", "on"] = "off"
+
+    @field_validator("shadow", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, value: Any) -> Any:
+        return switch(value)
 
 
 class Settings(ClosedModel):
@@ -137,12 +170,13 @@ class Settings(ClosedModel):
 
     refit: Literal["off", "on"] = "off"
     """Whether what gets registered is fitted again, after its evaluation, on every label that has matured."""
+    promotion: PromotionSettings = PromotionSettings()
+    """When a trained version takes over as champion."""
 
     @field_validator("blend", "refit", mode="before")
     @classmethod
     def _off_is_no_boolean(cls, value: Any) -> Any:
-        """YAML reads a bare `off` as false and a bare `on` as true."""
-        return {False: "off", True: "on"}[value] if isinstance(value, bool) else value
+        return switch(value)
 
     @field_validator("schedule_cron")
     @classmethod

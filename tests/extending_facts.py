@@ -23,7 +23,6 @@ from pipeline.definitions import build_definitions
 from pipeline.plugins import Extensions, load_plugins
 from pipeline.settings import Settings, load_settings
 from pipeline.training.evaluation import Evaluation
-from pipeline.training.promotion import RULES, judge
 from ple_model.config import InputConfig, ModelConfig, TaskConfig
 from ple_model.model import PLEClusterAdaTT
 
@@ -83,7 +82,7 @@ def rule(extensions: Extensions) -> dict[str, Any]:
         tasks = ("churn", "ltv", "large_basket")
         verdicts = {"constant": dict.fromkeys(tasks, "ahead"), "LightGBM": dict(zip(tasks, against, strict=True))}
         evaluation = Evaluation(table=[], metrics=[], verdicts=verdicts, gates={}, reliability={})
-        found = judge(evaluation, [*RULES, *extensions.promotion_rules])
+        [found] = [rule(evaluation) for rule in extensions.promotion_rules]
         return {"promote": found.promote, "reason": found.reason}
 
     return {"ahead": verdict(["ahead", "level", "behind"]), "behind": verdict(["behind", "behind", "level"])}

@@ -22,6 +22,7 @@ FACTS = Path(__file__).with_name("extending_facts.py")
 SMALL = {
     "bootstrap_resamples": 20,
     "snapshot_step_days": 28,
+    "promotion": {"critical": []},
     "training": {"phase1_epochs": 2, "phase2_epochs": 1, "warmup_epochs": 1, "phase2_warmup_epochs": 1},
     "boosting": {
         "single": {"rounds": 5, "leaves": 7},

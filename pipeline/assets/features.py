@@ -68,7 +68,8 @@ def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
     champion = tracking.champion()
     if champion is None:
         raise dg.Failure(
-            "There is no champion yet: run the job `training` (or `ple nightly`, which trains the first one).",
+            "There is no champion yet: run the job `training` (or `ple nightly`, which trains the first one), or "
+            "promote the version that waits (`ple promote`).",
             allow_retries=False,
         )
     state = _load_state(champion.folder / "state")

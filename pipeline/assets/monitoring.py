@@ -17,6 +17,7 @@ from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import Tracking
 from pipeline.runs import training_failure
+from pipeline.training.decision import waiting
 from pipeline.training.evaluation import Evaluation
 
 
@@ -39,7 +40,10 @@ def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinitio
         failed = training_failure(context.instance, as_of) if champion.as_of < date.fromisoformat(as_of) else ""
         evaluation = Evaluation.load(champion.folder / "evaluation.json")
         unusual = lake.read_json(lake.partition("tables", as_of) / VOLUME)
-        summary = summarise(as_of, scores, champion, evaluation, lake, dataset, failed, unusual)
+        challenger = tracking.challenger()
+        beside = waiting(challenger) if challenger is not None else ""
+        card = tracking.version_url(champion.version)
+        summary = summarise(as_of, scores, champion, evaluation, lake, dataset, failed, unusual, beside, card)
         publish_json(summary, Path(lake.root).parent / "reports" / f"as_of={as_of}" / SUMMARY)
         facts = pl.DataFrame({"": list(summary["facts"]), "value": [str(v) for v in summary["facts"].values()]})
         return dg.MaterializeResult(

@@ -23,6 +23,7 @@ from pipeline.scores import (
     find_problems,
     score_matrix,
     score_meanings,
+    stamped,
     top_lists,
     with_eligibility,
 )
@@ -67,13 +68,8 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
         tasks = lost_sources.withheld(tracking.read_json(champion, "tasks.json"), lost)
         names = [task["name"] for task in tasks]
         scored = score_matrix(matrix, champion.folder)
-        frame = with_eligibility(scored, eligible(view, names), tasks).with_columns(
-            pl.Series(lost_sources.COLUMN, [list(lost.sources)] * scored.height, dtype=pl.List(pl.String)),
-            pl.lit(hindsight).alias("hindsight"),
-            pl.lit(champion.version).alias("model_version"),
-            pl.lit(champion.state_version).alias("state_version"),
-            pl.lit(context.run_id).alias("run_id"),
-        )
+        frame = with_eligibility(scored, eligible(view, names), tasks)
+        frame = stamped(frame, lost.sources, hindsight, champion.version, champion.state_version, context.run_id)
         problems = find_problems(frame, view.customers["customer_id"], tasks)
         if problems:
             raise dg.Failure("scores are not published: " + "; ".join(problems), allow_retries=False)

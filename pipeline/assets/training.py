@@ -5,7 +5,7 @@ scores materialises none of them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
@@ -13,15 +13,26 @@ import dagster as dg
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.events.view import View
 from feature_assets.snapshots import require_customers
+from feature_assets.state import FeatureState
+from pipeline import lost_sources
 from pipeline.assets.common import TRAINING, GivenSettings, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
-from pipeline.assets.training_metadata import evaluation_metadata, parts_check, refit_metadata, training_metadata
+from pipeline.assets.training_metadata import (
+    CHALLENGE_LEGEND,
+    decision_metadata,
+    evaluation_metadata,
+    parts_check,
+    refit_metadata,
+    training_metadata,
+)
 from pipeline.plugins import load_plugins
 from pipeline.reports.describe import markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.resources.lake import Lake
-from pipeline.resources.tracking import CHAMPION, Tracking
+from pipeline.resources.tracking import HELD, ROLLED_BACK, Tracking
+from pipeline.training import challenge as challenges
 from pipeline.training import (
     columns,
     fits,
@@ -32,12 +43,15 @@ from pipeline.training import (
     promotion,
     refit,
     registration,
+    takeover,
     training_set,
     trees,
 )
+from pipeline.training.challenge import Challenge
 from pipeline.training.columns import ColumnChoice
 from pipeline.training.decision import decide
 from pipeline.training.evaluation import Evaluation, evaluate
+from pipeline.training.rehearsal import Rehearsal, rehearse
 from pipeline.training.workspace import Workspace
 
 Context = dg.AssetExecutionContext
@@ -106,6 +120,7 @@ def build_training_set(context: Context, lake: Lake, settings: GivenSettings) ->
     plan = material.training_plan(settings, tables.dataset, day_of(context))
     labels = training_set.build(work, tables, plan, settings.max_training_rows, context.log.info)
     leaks = training_set.check_leaks(work, plan)
+    work.save_leaks([f"{row['column']} → {row['task']}" for row in leaks.filter("leaks").to_dicts()])
     yield dg.MaterializeResult(
         metadata={
             "dagster/row_count": labels.height,
@@ -208,7 +223,8 @@ def registered_version(context: Context, lake: Lake, tracking: Tracking) -> dg.M
     return dg.MaterializeResult(
         metadata={
             "version": version.version,
-            "mlflow run": version.run_id,
+            "card": dg.MetadataValue.url(tracking.version_url(version.version)),
+            "mlflow run": dg.MetadataValue.url(tracking.run_url(version.run_id)),
             "state version": version.state_version,
             **registration.fits_of(work.candidate),
             "load it": f'mlflow.pyfunc.load_model("models:/ple/{version.version}")',
@@ -216,27 +232,78 @@ def registered_version(context: Context, lake: Lake, tracking: Tracking) -> dg.M
     )
 
 
-def champion(context: Context, lake: Lake, tracking: Tracking, settings: GivenSettings) -> dg.MaterializeResult:
-    """Point the alias `champion` at the new version if every rule of promotion agrees, else fail and say why."""
-    work = workspace(context, lake)
-    rules = (*promotion.RULES, *load_plugins(settings.plugins).promotion_rules)
-    verdict = promotion.judge(Evaluation.load(work.evaluation), rules)
-    version = work.version()
-    work.clean_up()
-    if version is None or not verdict.promote:
-        raise dg.Failure(f"version {version} is not promoted: {verdict.reason}", allow_retries=False)
-    tracking.set_alias(CHAMPION, version)
-    now = tracking.champion()
-    assert now is not None  # the alias was set just now
+def challenge(context: Context, lake: Lake, tracking: Tracking, settings: GivenSettings) -> dg.MaterializeResult:
+    """Compare the challenger with the champion and with its trees on the same rows, and rehearse a night of it."""
+    work, tables = workspace(context, lake), lake.tables(context.partition_key)
+    plan = material.training_plan(settings, tables.dataset, day_of(context))
+    standing = takeover.opponent(tracking, work.version())
+
+    def view_of(day: date) -> View:
+        return training_set.view_of(day, tables, plan, settings.max_training_rows)
+
+    def by_the_champion(day: date) -> pl.DataFrame:
+        assert standing is not None  # nobody asks for the features of none
+        state, view = FeatureState.load(standing.folder / "state"), view_of(day)
+        tasks = [task["name"] for task in tracking.read_json(standing, "tasks.json")]
+        return lost_sources.matrix_of(view, state, lost_sources.find(view.has, state, tasks))
+
+    found = challenges.challenge(work, standing, by_the_champion, settings, context.log.info)
+    rehearsed = rehearse(work, view_of)
+    run_id = log.open_run(work, tracking, day_of(context), {})
+    tracking.log_json(run_id, asdict(found), takeover.CHALLENGE)
     return dg.MaterializeResult(
         metadata={
-            "promotion": verdict.reason,
-            "version": now.version,
-            "trained as of": now.as_of.isoformat(),
-            "state version": now.state_version,
-            "bundle": dg.MetadataValue.path(str(now.folder)),
+            "champion": f"version {found.champion}, trained as of {found.champion_as_of}" if found.champion else "none",
+            "beside the champion and boosted trees": markdown(found.table()),
+            "rows count from": found.counted_from or "–",
+            "could not be compared": found.refused or "–",
+            "legend": CHALLENGE_LEGEND,
+            "rehearsal": f"{rehearsed.scored:,} of {rehearsed.customers:,} customers, "
+            f"{rehearsed.seconds_per_1000:.2f} s for 1,000; {'; '.join(rehearsed.problems) or 'no problem'}",
         }
     )
+
+
+def champion(
+    context: Context, lake: Lake, tracking: Tracking, settings: GivenSettings
+) -> Iterator[dg.AssetObservation | dg.MaterializeResult]:
+    """Judge the challenger. It becomes the champion, waits for a person, or is refused, which fails this step."""
+    work = workspace(context, lake)
+    number = work.version()
+    if number is None:
+        raise dg.Failure("there is no registered version to judge: run the training again", allow_retries=False)
+    version, found = tracking.version(number), Challenge.load(work.challenge)
+    evidence = promotion.Evidence(
+        Evaluation.load(work.evaluation),
+        found,
+        Rehearsal.load(work.rehearsal),
+        work.leaks(),
+        (version.as_of - date.fromisoformat(found.champion_as_of)).days if found.champion_as_of else None,
+        rolled_back=version.status == ROLLED_BACK,
+    )
+    judgement = promotion.judge(evidence, settings.promotion, load_plugins(settings.plugins).promotion_rules)
+    decided = takeover.settle(tracking, version, judgement, found, held=settings.promotion.mode == "held")
+    work.clean_up()
+    metadata = {
+        **decision_metadata(decided, tracking),
+        "what blocks": markdown(judgement.table(blocks=True)),
+        "what informs": markdown(judgement.table(blocks=False)),
+        "beside the champion and boosted trees": markdown(found.table()),
+        "legend": CHALLENGE_LEGEND,
+    }
+    if decided.after == number:
+        now = tracking.champion()
+        assert now is not None  # the alias was set just now
+        told = {"version": now.version, "trained as of": now.as_of.isoformat(), "state version": now.state_version}
+        yield dg.MaterializeResult(metadata={**metadata, **told, "bundle": dg.MetadataValue.path(str(now.folder))})
+        return
+    said = f"version {number} is not promoted: {judgement.reason}"
+    if decided.status == HELD:
+        said = f"version {number} may take over and waits for a person: ple promote {number}"
+    context.log.warning(said)
+    yield dg.AssetObservation(key("champion"), partition=context.partition_key, description=said, metadata=metadata)
+    if decided.status != HELD:
+        raise dg.Failure(said, metadata=metadata, allow_retries=False)
 
 
 @dataclass(frozen=True)
@@ -305,10 +372,19 @@ STEPS: Sequence[Step] = (
         ("mlflow",),
     ),
     Step(
+        "challenge",
+        challenge,
+        "The challenger beside the champion and boosted trees on the same test rows, which neither has learnt from, "
+        "and a rehearsal of a night: every customer scored, schema, time.",
+        ("pytorch", "lightgbm"),
+    ),
+    Step(
         "champion",
         champion,
-        "The version that scores from now on, with its fitted state. A candidate takes over when every rule agrees.",
+        "The version that scores from now on, with its fitted state. A challenger takes over where it is no worse on "
+        "the tasks that matter, and better somewhere or fresher; each decision is here with its table.",
         ("mlflow",),
+        {"output_required": False},
     ),
 )
 

@@ -9,11 +9,30 @@ import polars as pl
 from pipeline.reports import plots
 from pipeline.reports.describe import markdown
 from pipeline.reports.drawing import Drawing
+from pipeline.resources.tracking import Tracking
 from pipeline.training.evaluation import Evaluation
+from pipeline.training.takeover import Decided, decision_table
 
 if TYPE_CHECKING:
     from ple_model.interpretation.parts import Parts
     from ple_model.training.trainer import FitResult
+
+
+CHALLENGE_LEGEND = (
+    "Evaluation fits on the same test rows, which neither has learnt from. A difference is challenger less the other "
+    "model, with its 95 % interval by customer: ▲ the challenger is ahead, ▼ behind, = level, ○ open (too few rows to "
+    "say), ? not comparable. On a critical task the whole interval must be better than what it may be worse by."
+)
+
+
+def decision_metadata(decided: Decided, tracking: Tracking) -> dict[str, Any]:
+    """One decision about the champion: what, why, by whom, and where the version is described."""
+    return {
+        "decision": decided.status,
+        "why": decided.words,
+        "facts": markdown(decision_table(decided)),
+        "model card": dg.MetadataValue.url(tracking.version_url(decided.version)),
+    }
 
 
 def training_metadata(result: "FitResult", rows: int, drawing: Drawing) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Shared by the verbs that run a job: options, the locked Dagster instance, messages."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.commands.common import as_of_option, customers_option, data_dir_option, dataset_option
 from pipeline.home import Home
+from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -34,6 +35,24 @@ def locked_instance(home: Home) -> "Iterator[DagsterInstance]":
             yield instance
     except HomeIsBusy as error:
         raise click.ClickException(str(error)) from None
+
+
+def decide_by_hand(settings: Settings, home: Home, job: str, config: Mapping[str, Any]) -> int:
+    """Run one of the jobs by which a person decides about the champion; the exit status."""
+    from pipeline.definitions import build_definitions, build_resources
+    from pipeline.resources.tracking import CHAMPION
+    from pipeline.runs import failure_message, run_job
+
+    tracking = build_resources(settings)["tracking"]
+    tracking.numbered(CHAMPION)  # a server that does not answer is named before anything is tried
+    with locked_instance(home) as instance:
+        result = run_job(build_definitions(settings), instance, job, None, config)
+        if not result.success:
+            message = failure_message(instance, result.run_id)
+            raise click.ClickException(message.partition(": ")[2] or message)
+    champion = tracking.champion()
+    click.echo(f"the champion is version {champion.version}, trained as of {champion.as_of}")
+    return 0
 
 
 def say(text: str) -> None:

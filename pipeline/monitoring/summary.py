@@ -33,6 +33,8 @@ def summarise(
     dataset: DatasetConfig,
     training_failure: str = "",
     volume: Sequence[str] = (),
+    challenger: str = "",
+    card: str = "",
 ) -> dict[str, Any]:
     """The summary as JSON: tasks (rows of the table), facts, legend, notice.
 
@@ -41,6 +43,8 @@ def summarise(
         evaluation: of that version.
         training_failure: why the training that was due for this date failed; empty where none did.
         volume: what is unusual about the size of the delivery, in words.
+        challenger: the version that was trained last and is not the champion, in words.
+        card: address of the champion's model card.
     """
     tasks = []
     for row in evaluation.table:
@@ -58,6 +62,10 @@ def summarise(
         "scores": str(lake.partition("scores", as_of)),
         "quarantine": str(lake.path("quarantine")),
     }
+    if card:
+        facts["model card"] = card
+    if challenger:
+        facts["challenger"] = challenger
     if lost := scores["missing_sources"][0].to_list() if scores.height else []:
         facts[MISSING_SOURCES] = f"{', '.join(lost)}: what depends on it is masked, its tasks are withheld"
     if volume:

@@ -5,7 +5,10 @@ logged as a pyfunc with a loader module, so that loading it runs the logged copy
 """
 
 import json
+import logging
+import math
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ from packaging.version import Version
 
 from pipeline.resources.digests import SEAL, broken, file_digest, seal
 from pipeline.resources.files import discard
+from pipeline.servers import addresses
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -36,6 +40,24 @@ CHALLENGER = "challenger"
 BUNDLE = "bundle"
 SEALED = "bundle_seal"
 """Tag of a version: SHA-256 of the seal of its bundle, which holds the digest of every file."""
+STATUS = "promotion"
+"""Tag of a version and of its run: one of the four below; without it the version was never judged."""
+PROMOTED, HELD, REFUSED, ROLLED_BACK = "promoted", "held for a person", "refused", "rolled back"
+REPLACED = "replaced"
+"""Tag of a version: the one whose place it took as champion."""
+TAG_LENGTH, RUN_NOTE_LENGTH = 5_000, 8_000
+"""Characters that MLflow's databases keep of a version's tag or description, and of a run's tag."""
+NOTE = "mlflow.note.content"
+"""Tag that MLflow's UI shows as the description of a run or an experiment."""
+EXPERIMENT_TAGS = {
+    NOTE: "One run a training: `_headline/` is each task's metric on test rows, `epoch/`, `skill/` and others are the "
+    "course of the training, `test/` has all metrics of the model and its baselines. The description of a run is the "
+    "model card of the version that it registered.",
+    "mlflow.experimentKind": "custom_model_development",
+}
+"""The description of the experiment, and its kind: MLflow's UI opens it on its runs."""
+CLASSIC = "workflowType=machine_learning"
+"""Query of a link into MLflow 3, which otherwise takes its reader for one of generative models."""
 _REQUIREMENTS = ("lightgbm", "numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensors", "scipy", "torch")
 
 
@@ -51,6 +73,10 @@ class RegisteredVersion:
     dataset: str
     folder: Path
     """The bundle on this machine."""
+    status: str = ""
+    """What promotion has said of it (`STATUS`)."""
+    replaced: str = ""
+    """Number of the version whose place it took; empty where it never did, or took an empty one."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +99,6 @@ class Tracking(dg.ConfigurableResource):
         # Switches that MLflow and its git client read when they are imported; they have no other form.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-        import logging
-
         import mlflow
 
         logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -91,10 +115,13 @@ class Tracking(dg.ConfigurableResource):
     def experiment_id(self) -> str:
         """Id of the experiment `ple-nightly`, created if it is missing."""
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
-        if experiment is not None:
-            return experiment.experiment_id
-        location = Path(self.artifacts).as_uri() if self.uri.startswith("sqlite") else None
-        return self.client.create_experiment(EXPERIMENT, artifact_location=location)
+        if experiment is None:
+            location = Path(self.artifacts).as_uri() if self.uri.startswith("sqlite") else None
+            return self.client.create_experiment(EXPERIMENT, artifact_location=location, tags=EXPERIMENT_TAGS)
+        for key, value in EXPERIMENT_TAGS.items():
+            if experiment.tags.get(key) != value:
+                self.client.set_experiment_tag(experiment.experiment_id, key, value)
+        return experiment.experiment_id
 
     # --- runs -------------------------------------------------------------------------------------------------
     def start_run(self, name: str, tags: Mapping[str, str]) -> str:
@@ -122,9 +149,6 @@ class Tracking(dg.ConfigurableResource):
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float | None], step: int = 0) -> None:
         """Finite metrics of one step. A step that is logged already is skipped: a resumed run repeats nothing."""
-        import math
-        import time
-
         from mlflow.entities import Metric
 
         finite = {k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)}
@@ -155,6 +179,20 @@ class Tracking(dg.ConfigurableResource):
         """A JSON document as an artifact."""
         self.client.log_dict(run_id, content, path)
 
+    def log_text(self, run_id: str, text: str, path: str) -> None:
+        """A text as an artifact."""
+        self.client.log_text(run_id, text, path)
+
+    def run_json(self, run_id: str, path: str) -> Any:
+        """A JSON artifact of a run; None where it has none of that name."""
+        if not any(found.path == path for found in self.client.list_artifacts(run_id)):
+            return None
+        return json.loads(self._mlflow.artifacts.load_text(f"runs:/{run_id}/{path}"))
+
+    def describe_run(self, run_id: str, text: str) -> None:
+        """The description (Markdown) that the UI shows of a run."""
+        self.client.set_tag(run_id, NOTE, text[:RUN_NOTE_LENGTH])
+
     def finish(self, run_id: str, status: str = "FINISHED") -> None:
         """Close a run."""
         self.client.set_terminated(run_id, status)
@@ -176,12 +214,14 @@ class Tracking(dg.ConfigurableResource):
         example: "pl.DataFrame",
         outputs: "pl.DataFrame",
         tags: Mapping[str, str],
-        description: str = "",
+        metrics: Mapping[str, float | None] | None = None,
+        about: str = "",
     ) -> RegisteredVersion:
         """Log the bundle with its signature and make it the newest version of the model `ple`.
 
-        `example` is two or more rows of the feature matrix with all of its columns, `outputs` their scores;
-        `description` is shown with the version. The bundle is sealed, and the version carries the digest of the seal.
+        `example` is two or more rows of the feature matrix with all of its columns, `outputs` their scores; `metrics`
+        stand on the page of the logged model; `about` describes the registered model as a whole. The bundle is sealed, and the
+        version carries the digest of the seal.
         """
         import ple_model
 
@@ -201,18 +241,24 @@ class Tracking(dg.ConfigurableResource):
             from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
             try:
-                self.client.get_registered_model(MODEL)
+                self.client.update_registered_model(MODEL, description=about)
             except MlflowException:
-                self.client.create_registered_model(
-                    MODEL, description="16 calibrated predictions about every customer (PLE-Cluster-adaTT)."
-                )
-            version = self.client.create_model_version(
-                MODEL, info.model_uri, run_id, tags=dict(tags), description=description
-            )
+                self.client.create_registered_model(MODEL, description=about)
+            version = self.client.create_model_version(MODEL, info.model_uri, run_id, tags=dict(tags))
             # By this tag the page of the logged model names its version instead of "Not registered".
             named = json.dumps([{"name": MODEL, "version": str(version.version)}])
             self.client.set_logged_model_tags(info.model_id, {MLFLOW_MODEL_VERSIONS: named})
+            self._log_model_metrics(run_id, info.model_id, metrics or {})
         return self._describe(version)
+
+    def _log_model_metrics(self, run_id: str, model_id: str, metrics: Mapping[str, float | None]) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        finite = {key: float(value) for key, value in metrics.items() if value is not None and math.isfinite(value)}
+        batch = [Metric(key, value, now, 0, model_id=model_id, run_id=run_id) for key, value in finite.items()]
+        if batch:
+            self.client.log_batch(run_id, metrics=batch)
 
     def version_of_run(self, run_id: str) -> RegisteredVersion | None:
         """The version that a run registered, if it did."""
@@ -220,7 +266,12 @@ class Tracking(dg.ConfigurableResource):
         return self._describe(versions[0]) if versions else None
 
     def version(self, number: str) -> RegisteredVersion:
-        """The version of that number. Raises MLflow's `MlflowException` for an unknown one."""
+        """The version of that number.
+
+        Raises:
+            MlflowException: there is none.
+            FileNotFoundError: its files are gone.
+        """
         return self._describe(self.client.get_model_version(MODEL, number))
 
     def numbers(self) -> list[str]:
@@ -285,20 +336,57 @@ class Tracking(dg.ConfigurableResource):
         """Point an alias at a version."""
         self.client.set_registered_model_alias(MODEL, alias, version)
 
+    def describe_version(self, version: str, text: str) -> None:
+        """The description (Markdown) that the UI shows of a version."""
+        self.client.update_model_version(MODEL, version, description=text[:TAG_LENGTH])
+
+    def version_tags(self, version: str) -> dict[str, str]:
+        """Tags of a version."""
+        return dict(self.client.get_model_version(MODEL, version).tags)
+
+    def tag_version(self, version: RegisteredVersion, tags: Mapping[str, str]) -> None:
+        """Tags of a version and of the run that registered it."""
+        for key, value in tags.items():
+            self.client.set_model_version_tag(MODEL, version.version, key, value[:TAG_LENGTH])
+            self.client.set_tag(version.run_id, key, value[:TAG_LENGTH])
+
+    def _by_alias(self, alias: str) -> "ModelVersion | None":
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_model_version_by_alias(MODEL, alias)
+        except MlflowException as error:
+            if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+                return None
+            raise
+
+    def numbered(self, alias: str) -> str:
+        """Number of the version that an alias points at, whether or not its files are there; empty where none."""
+        found = self._by_alias(alias)
+        return "" if found is None else str(found.version)
+
+    def challenger(self) -> RegisteredVersion | None:
+        """The version that was trained last, unless it is the champion, of another data set, or without its files."""
+        found, champion = self._by_alias(CHALLENGER), self._by_alias(CHAMPION)
+        if found is None or found.tags.get("dataset") != self.dataset:
+            return None
+        if champion is not None and champion.version == found.version:
+            return None
+        try:
+            return self._describe(found)
+        except FileNotFoundError as error:  # no night depends on it
+            logging.getLogger(__name__).warning("%s: it counts as no challenger", error)
+            return None
+
     def champion(self) -> RegisteredVersion | None:
         """The version that scores tonight, or None where none was ever promoted.
 
         Raises `dg.Failure` when the champion was trained on another data set than this deployment's.
         """
-        from mlflow.exceptions import MlflowException
-
-        try:
-            version = self.client.get_model_version_by_alias(MODEL, CHAMPION)
-        except MlflowException as error:
-            if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
-                return None
-            raise
-        champion = self._describe(version)
+        found = self._by_alias(CHAMPION)
+        if found is None:
+            return None
+        champion = self._describe(found)
         if champion.dataset != self.dataset:
             raise dg.Failure(
                 f"The champion (version {champion.version}) was trained on the data set {champion.dataset!r}, but this "
@@ -308,14 +396,18 @@ class Tracking(dg.ConfigurableResource):
         return champion
 
     def _describe(self, version: "ModelVersion") -> RegisteredVersion:
-        folder = Path(
-            self._mlflow.artifacts.download_artifacts(f"models:/{MODEL}/{version.version}", tracking_uri=self.uri)
-        )
+        from mlflow.exceptions import MlflowException
+
+        source = f"models:/{MODEL}/{version.version}"
+        try:
+            folder = Path(self._mlflow.artifacts.download_artifacts(source, tracking_uri=self.uri))
+        except (MlflowException, OSError) as error:  # a version without its files is not the same as no version
+            raise FileNotFoundError(f"the files of version {version.version} are gone from MLflow: {error}") from error
         bundle = next((path for path in sorted((folder / "data").glob("*")) if path.is_dir()), folder / "data" / BUNDLE)
         if why := _altered(bundle, version.tags.get(SEALED)):
             raise dg.Failure(
-                f"version {version.version} of the model is refused: {why}. Restore the folder from a backup, or point "
-                f"the alias {CHAMPION!r} at another version.",
+                f"version {version.version} of the model is refused: {why}. Restore the folder from a backup, or promote "
+                "another version.",
                 allow_retries=False,
             )
         return RegisteredVersion(
@@ -325,7 +417,23 @@ class Tracking(dg.ConfigurableResource):
             state_version=version.tags["state_version"],
             dataset=version.tags["dataset"],
             folder=bundle,
+            status=version.tags.get(STATUS, ""),
+            replaced=version.tags.get(REPLACED, ""),
         )
+
+    # --- addresses --------------------------------------------------------------------------------------------
+    @property
+    def ui(self) -> str:
+        """Where people look at this server: its own address, or the one at which `ple ui` serves a database."""
+        return self.uri if self.uri.startswith("http") else addresses()["MLflow"]
+
+    def run_url(self, run_id: str) -> str:
+        """The page of a run."""
+        return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{run_id}?{CLASSIC}"
+
+    def version_url(self, version: str) -> str:
+        """The page of a version of the model."""
+        return f"{self.ui}/#/models/{MODEL}/versions/{version}?{CLASSIC}"
 
     def read_json(self, version: RegisteredVersion, name: str) -> Any:
         """A JSON document of the version's bundle."""

@@ -8,6 +8,8 @@ from feature_assets.snapshots import SnapshotPlan
 
 SCORES, FIGURES = "scores", "figures"
 """Notes of a bundle: the fit that scores, and the fit that all reported figures are of."""
+LEARNT_UNTIL = "learnt_until"
+"""Note of a bundle: the evaluation fit has learnt from no label whose window reaches past this date."""
 _EVALUATION = "the evaluation fit, which saw no test row"
 
 

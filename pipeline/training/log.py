@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ple_model.training.report import EpochReport
     from ple_model.training.trainer import FitResult
 
+HEADLINE = "_headline"
+"""MLflow's pages sort metrics by name."""
 NOT_IN_A_NAME = re.compile(r"[^\w\-. ]")
 """What MLflow refuses in the name of a metric; names of classes may hold anything."""
 
@@ -126,8 +128,8 @@ def parameters_of(
 
 
 def log_evaluation(evaluation: Evaluation, tracking: Tracking, run_id: str, drawing: Drawing) -> None:
-    """Metrics of the model and the baselines, the evaluation as JSON, and its figures."""
-    values = {}
+    """Metrics of the model and the baselines, those of the headline first, the evaluation as JSON, and its figures."""
+    values: dict[str, float | None] = headlines(evaluation)
     for row in evaluation.metrics:
         suffix = "" if row["model"] == MODEL else "/" + row["model"].replace(" ", "_")
         metric = NOT_IN_A_NAME.sub("_", row["metric"])
@@ -145,6 +147,19 @@ def log_evaluation(evaluation: Evaluation, tracking: Tracking, run_id: str, draw
         figures["inputs"] = lambda: plots.input_heatmap(evaluation.inputs)
     for name, draw in figures.items():
         _log_figure(tracking, run_id, name, draw, drawing)
+
+
+def headlines(evaluation: Evaluation) -> dict[str, float | None]:
+    """Each task's headline metric on test rows, under names that MLflow shows before all others."""
+    from ple_model.tasks.kinds import KINDS
+
+    by_title = {kind.headline.title: kind.headline.metric for kind in KINDS.values()}
+    found = {(row["task"], row["metric"]): row["value"] for row in evaluation.metrics if row["model"] == MODEL}
+    titles = {row["task"]: row["metric"].rsplit(" ", 1)[0] for row in evaluation.table}
+    return {
+        f"{HEADLINE}/{task} {NOT_IN_A_NAME.sub('_', title)}": found.get((task, by_title.get(title, title)))
+        for task, title in titles.items()
+    }
 
 
 def flatten(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -189,6 +189,7 @@ def train(
         "as_of": plan.as_of.isoformat(),
         "state_version": state.version,
         "seed": settings.seed,
+        fits.LEARNT_UNTIL: plan.holdout_start.isoformat(),
         **fits.notes(plan.as_of.isoformat()),
     }
 

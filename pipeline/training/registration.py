@@ -10,8 +10,9 @@ import polars as pl
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
 from pipeline.scores import STATE_VERSION, score_matrix
-from pipeline.training import fits
-from pipeline.training.model import predicted_by
+from pipeline.training import fits, log
+from pipeline.training.evaluation import Evaluation
+from pipeline.training.takeover import write_card
 from pipeline.training.workspace import Workspace
 
 EXAMPLE_ROWS = 2
@@ -35,18 +36,16 @@ def register(
             example,
             score_matrix(example, bundle),
             tags={"as_of": as_of.isoformat(), "state_version": state.version, "dataset": dataset.name},
-            description=description(bundle),
+            metrics=log.headlines(Evaluation.load(workspace.evaluation)),
+            about=f"Calibrated predictions about every customer of {dataset.title} (PLE-Cluster-adaTT). The alias "
+            "`champion` scores the nights, `challenger` is the version that was trained last; the description of a "
+            f"version is its model card. {dataset.notice}",
         )
+        write_card(tracking, version)
         tracking.finish(run_id)
     workspace.save_version(version.version)
     tracking.set_alias(CHALLENGER, version.version)
     return version
-
-
-def description(bundle: Path) -> str:
-    """Which fit scores, which one the figures are of, and what predicts each task."""
-    which = [f"{name} {words}" for name, words in fits_of(bundle).items()]
-    return "; ".join([*which, *(f"{row['task']}: {row['predicted by']}" for row in predicted_by(bundle))])
 
 
 def fits_of(bundle: Path) -> dict[str, str]:

@@ -35,7 +35,7 @@ def build(
     label_state, state = workspace.label_state(), workspace.state()
     frames = []
     for number, day in enumerate(plan.dates, start=1):
-        view = View(tables, day, shard(number, day, tables, plan, max_rows))
+        view = view_of(day, tables, plan, max_rows)
         if not workspace.snapshot(day).exists():
             workspace.save_snapshot(day, assemble(view, compute_all(view, state), state))
         labels = compute_labels(tables, day, label_state, known_until=plan.as_of)
@@ -83,6 +83,12 @@ def shard(number: int, day: date, tables: Tables, plan: SnapshotPlan, max_rows: 
     known = View(tables, day).customers.height
     shards = -(-known // max(share, 1))
     return (number % shards, shards) if shards > 1 else None
+
+
+def view_of(day: date, tables: Tables, plan: SnapshotPlan, max_rows: int) -> View:
+    """The customers of one of the plan's snapshots."""
+    number = plan.dates.index(day) + 1
+    return View(tables, day, shard(number, day, tables, plan, max_rows))
 
 
 def rows_of(

@@ -7,6 +7,8 @@
     checkpoints/      of the trainer                  bundle/                   the evaluation fit, what is measured
     run.json          MLflow run                      evaluation.json           the comparison with the baselines
     found.json        epochs that the fit found       registered.json           number of the version
+    leaks.json        columns that solve a task       challenge.json            beside the champion, and trees
+    rehearsal.json    a night of what is registered
     digests.json      of the files above; each folder holds its own (seal.json)
 
 and of a refit, beside what the evaluation reads:
@@ -241,6 +243,26 @@ class Workspace:
     def evaluation(self) -> Path:
         """File of the comparison with the baselines (`Evaluation`)."""
         return self.folder / "evaluation.json"
+
+    def save_leaks(self, leaks: list[str]) -> None:
+        """Write what the search for leaks found: `column → task`, none where all is well."""
+        publish_json({"leaks": leaks}, self.folder / "leaks.json")
+
+    def leaks(self) -> list[str] | None:
+        """What the search for leaks found; None where nobody looked."""
+        file = self.folder / "leaks.json"
+        return list(json.loads(file.read_text())["leaks"]) if file.is_file() else None
+
+    # --- promotion ----------------------------------------------------------------------------------------------
+    @property
+    def challenge(self) -> Path:
+        """File of the comparison with the champion (`Challenge`)."""
+        return self.folder / "challenge.json"
+
+    @property
+    def rehearsal(self) -> Path:
+        """File of the rehearsal of a night (`Rehearsal`)."""
+        return self.folder / "rehearsal.json"
 
     # --- registration -------------------------------------------------------------------------------------------
     def save_run(self, run_id: str) -> None:

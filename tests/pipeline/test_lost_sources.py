@@ -96,3 +96,29 @@ def test_tasks_of_a_lost_source_withhold_their_predictions() -> None:
     changed = lost_sources.withheld(tasks, Lost(sources=("x",), tasks=("cvr",)))
     assert [task["withheld"] for task in changed] == [True, False]
     assert tasks[0]["withheld"] is False
+
+
+def test_a_matrix_is_made_group_by_group_with_what_is_lost_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later group reads the frames of the earlier ones; a lost group is not computed."""
+    view = View(synthetic.tables(4, seed=1), date(2017, 5, 1))
+    names = [name for name, group in GROUPS.items() if group.columns and not group.needs][:3]
+    computed: list[tuple[str, list[str]]] = []
+
+    def compute(name: str, _: View, state: FeatureState, outputs: dict[str, pl.DataFrame]) -> pl.DataFrame:
+        assert state is STATE
+        computed.append((name, list(outputs)))
+        columns = [pl.lit(1.0, pl.Float32).alias(column.name) for column in GROUPS[name].columns]
+        sides = [pl.lit([1.0], pl.List(side.dtype)).alias(side.name) for side in GROUPS[name].side_inputs]
+        return view.customers.select("customer_id", *columns, *sides)
+
+    def together(_: View, outputs: dict[str, pl.DataFrame], state: FeatureState) -> pl.DataFrame:
+        assert state is STATE
+        return pl.DataFrame({name: [frame[GROUPS[name].columns[0].name][0]] for name, frame in outputs.items()})
+
+    monkeypatch.setattr(lost_sources, "groups_of", lambda _: tuple(names))
+    monkeypatch.setattr(lost_sources, "compute_group", compute)
+    monkeypatch.setattr(lost_sources, "assemble", together)
+    gone = Lost(sources=("x",), groups=(names[1],), columns=tuple(column.name for column in GROUPS[names[1]].columns))
+    assert lost_sources.matrix_of(view, STATE, gone).row(0) == (1.0, None, 1.0)
+    assert computed == [(names[0], []), (names[2], names[:2])]
+    assert lost_sources.matrix_of(view, STATE, Lost()).row(0) == (1.0, 1.0, 1.0)

@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from pipeline.night import Outcome, run_night
-from pipeline.resources.tracking import RegisteredVersion, Tracking
+from pipeline.resources.tracking import HELD, RegisteredVersion, Tracking
 from pipeline.runs import clear_dead_runs, training_failure
 
 DAY = date(2018, 1, 1)
@@ -31,6 +31,11 @@ class Registry:
         if not self.file.exists():
             return None
         return RegisteredVersion("1", "r", date.fromisoformat(self.file.read_text()), "s", "toy", Path())
+
+    def challenger(self) -> RegisteredVersion | None:
+        """One that waits for a person, where there is a file that says so."""
+        waits = self.file.with_name("waits").exists()
+        return RegisteredVersion("2", "r", DAY, "s", "toy", Path(), HELD) if waits else None
 
 
 def toy(folder: Path, train: Callable[[], None], score: Callable[[], None] = lambda: None) -> dg.Definitions:
@@ -102,6 +107,25 @@ def test_a_training_that_fails_does_not_cost_the_night(tmp_path: Path, instance:
     assert ran(tmp_path) == ["training", "nightly"]
     assert "the training failed; version 1, trained as of 2017-10-01 goes on scoring" in said
     assert training_failure(instance, DAY.isoformat()) == outcome.training_failure
+
+
+def test_a_version_that_waits_for_a_person_does_not_cost_the_night(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    (tmp_path / "champion").write_text("2017-10-01")
+    (tmp_path / "waits").touch()
+    outcome, said = night(tmp_path, toy(tmp_path, fails), instance)
+    assert outcome == Outcome(True)
+    assert ran(tmp_path) == ["nightly"], "it stands for the training that would be due"
+    assert "ple promote 2" in said
+
+
+def test_without_any_champion_the_night_asks_for_the_person(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    (tmp_path / "waits").touch()
+    outcome, _ = night(tmp_path, toy(tmp_path, fails), instance)
+    assert not outcome.published
+    assert "there is no champion: version 2, trained as of 2018-01-01, is held for a person" in outcome.failure
+    assert ran(tmp_path) == []
 
 
 def test_without_any_champion_a_failed_training_ends_the_night(tmp_path: Path, instance: dg.DagsterInstance) -> None:

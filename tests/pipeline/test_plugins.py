@@ -9,9 +9,11 @@ import pytest
 
 from pipeline.definitions import build_definitions
 from pipeline.plugins import PluginError, load_plugins
-from pipeline.settings import Settings
+from pipeline.settings import PromotionSettings, Settings
+from pipeline.training.challenge import Challenge
 from pipeline.training.evaluation import Evaluation
-from pipeline.training.promotion import RULES, judge
+from pipeline.training.promotion import Evidence, judge
+from pipeline.training.rehearsal import Rehearsal
 
 PLUGIN = """
 import dagster as dg
@@ -48,8 +50,9 @@ def test_a_plug_in_adds_a_promotion_rule_and_a_monitoring_asset(
     extensions = load_plugins((name,))
     assert extensions.files == [tmp_path / "my_monitoring.py"]
     good = Evaluation([], [], {"constant": {"churn": "ahead"}}, {}, {})
-    assert judge(good).promote
-    verdict = judge(good, (*RULES, *extensions.promotion_rules))
+    evidence = Evidence(good, Challenge(), Rehearsal(1, 1, [], {}, "", 0.0), ())
+    assert judge(evidence, PromotionSettings()).promote
+    verdict = judge(evidence, PromotionSettings(), extensions.promotion_rules)
     assert (verdict.promote, verdict.reason) == (False, "never on a Friday")
 
     definitions = build_definitions(Settings(home=tmp_path), plugins=[name])

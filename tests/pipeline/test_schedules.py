@@ -11,7 +11,7 @@ import pytest
 from dagster import DagsterRunStatus
 
 from pipeline.definitions import build_definitions
-from pipeline.resources.tracking import RegisteredVersion, Tracking
+from pipeline.resources.tracking import HELD, REFUSED, RegisteredVersion, Tracking
 from pipeline.runs import PARTITION_TAG, PID_TAG
 from pipeline.schedules import UNTIL_TAG, NextRuns, next_runs
 from pipeline.settings import Settings
@@ -35,6 +35,9 @@ class Champion(Tracking):
     def champion(self) -> RegisteredVersion | None:
         return version(self.trained)
 
+    def challenger(self) -> RegisteredVersion | None:
+        return None
+
 
 def build(home: Path, trained: str | None) -> dg.Definitions:
     champion = Champion(uri="", artifacts="", dataset="completejourney", trained=trained)
@@ -57,6 +60,23 @@ def build(home: Path, trained: str | None) -> dg.Definitions:
 )
 def test_the_order_of_runs(trained: str | None, running: dict, ended: tuple, expected: NextRuns) -> None:
     assert next_runs(DAYS, IDLE | running, version(trained), 7, ended) == expected
+
+
+@pytest.mark.parametrize(
+    ("trained", "status", "expected"),
+    [
+        ("2017-09-20", REFUSED, NextRuns(tuple(DAYS), None)),  # not trained again before the next training is due
+        ("2017-09-20", HELD, NextRuns(tuple(DAYS), None)),
+        ("2017-09-20", "", NextRuns((), DAYS[0])),  # the training was killed before its decision
+        (None, HELD, NextRuns((), None)),  # nothing may score
+        (None, REFUSED, NextRuns((), DAYS[0])),
+    ],
+)
+def test_a_challenger_that_was_judged_stands_for_the_training(
+    trained: str | None, status: str, expected: NextRuns
+) -> None:
+    challenger = RegisteredVersion("4", "r", date(2017, 10, 3), "state", "completejourney", Path(), status)
+    assert next_runs(DAYS, IDLE, version(trained), 7, (), challenger) == expected
 
 
 def tick(

@@ -32,7 +32,7 @@ def task_page(
         [
             Section("For whom", _for_whom(task)),
             Section("What predicts it", _predicted_by(task, epochs)),
-            Section("How well", "", _without_task(beside), _LEGEND),
+            Section("How well", "", _without_task(beside), LEGEND),
             Section("All metrics", "", _metrics(name, evaluation.get("metrics", []))),
             Section("By group of customers", "", _groups(name, evaluation.get("groups", []))),
             Section("Calibration", "", _calibration(evaluation.get("reliability", {}).get(name, []))),
@@ -45,7 +45,7 @@ def task_page(
     )
 
 
-_LEGEND = (
+LEGEND = (
     "On test rows later than every training label, with 95 % intervals by customer. ▲ ahead of, ▼ behind the baseline "
     "beyond the interval of the paired difference; else = level where the difference is within the task's margin, ○ "
     "open where it is not. ↑ higher, ↓ lower is better."

@@ -18,6 +18,8 @@ from tests.deliveries.makers import write
 COMMANDS = (
     "nightly",
     "train",
+    "promote",
+    "rollback",
     "ui",
     "scores",
     "explain task churn",
@@ -252,7 +254,7 @@ def test_a_server_that_is_not_there_is_named(home: Path, monkeypatch: pytest.Mon
     settings("mlflow_uri: http://127.0.0.1:9\n")(home, monkeypatch)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr("pipeline.home.Home.prepare", lambda self: self.dagster.mkdir(parents=True, exist_ok=True))
-    for command in ("nightly", "explain task churn"):
+    for command in ("nightly", "explain task churn", "promote", "promote 3", "rollback"):
         refused(CliRunner().invoke(main, command.split()), "MLflow")
 
 
@@ -261,8 +263,14 @@ def test_a_bad_configuration_of_dagster_is_named(text: str, home: Path, make_hom
     make_home(home)
     (home / "dagster").mkdir(exist_ok=True)
     (home / "dagster" / "dagster.yaml").write_text(text)
-    for command in ("nightly", "train"):
+    for command in ("nightly", "train", "promote", "rollback"):
         refused(CliRunner().invoke(main, [command]), "agster")
+
+
+def test_without_any_version_nothing_is_promoted_or_rolled_back(home: Path, make_home: Callable[[Path], Path]) -> None:
+    make_home(home)
+    for command, words in (("promote", "no challenger"), ("promote 7", "no version 7"), ("rollback", "no champion")):
+        refused(CliRunner().invoke(main, command.split()), words)
 
 
 def test_a_fault_of_the_program_is_kept_in_a_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,12 +103,14 @@ def test_a_training_logs_epochs_parameters_and_data(made: Material, dataset: Dat
 def test_an_evaluation_is_logged_with_its_figures(said: list[str]) -> None:
     runs = Runs()
     log.log_evaluation(some_evaluation(churn="ahead"), cast("Tracking", runs), "r", Drawing(said.append))
-    assert runs.metrics == {0: {"test/churn/auc": 0.7}}
+    assert runs.metrics == {0: {"_headline/churn AUC": 0.7, "test/churn/auc": 0.7}}
+    assert min(runs.metrics[0]) == "_headline/churn AUC"
     runs, totals = Runs(), [{"task": "ltv", "unit": "currency", "ratio": 1.02}]
     metrics = [{"task": "category_uplift", "model": "model", "metric": "qini food & home", "value": 2.0}]
     given = replace(some_evaluation(churn="better"), metrics=metrics, totals=totals)
     log.log_evaluation(given, cast("Tracking", runs), "r", Drawing(said.append))
     assert runs.metrics[0] == {
+        "_headline/churn AUC": None,
         "test/category_uplift/qini food _ home": 2.0,
         "test/ltv/total_predicted_over_observed": 1.02,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import dagster as dg
 import polars as pl
@@ -29,6 +29,7 @@ class Registry:
         self.aliases: dict[str, str] = {}
         self.calls: list[tuple[Path, pl.DataFrame, pl.DataFrame, dict[str, str]]] = []
         self.finished: list[str] = []
+        self.artifacts: dict[str, Any] = {}
 
     def version_of_run(self, run_id: str) -> RegisteredVersion | None:
         return self.versions.get(run_id)
@@ -40,16 +41,35 @@ class Registry:
         example: pl.DataFrame,
         outputs: pl.DataFrame,
         tags: dict[str, str],
-        description: str,
+        metrics: dict[str, float],
+        about: str,
     ) -> RegisteredVersion:
         self.calls.append((bundle, example, outputs, tags))
-        self.description = description
+        self.metrics, self.about = metrics, about
         made = RegisteredVersion("5", run_id, AS_OF, tags["state_version"], tags["dataset"], bundle)
         self.versions[run_id] = made
         return made
 
     def set_alias(self, alias: str, version: str) -> None:
         self.aliases[alias] = version
+
+    def version_tags(self, _: str) -> dict[str, str]:
+        return self.calls[-1][3]
+
+    def read_json(self, version: RegisteredVersion, name: str) -> Any:
+        return json.loads((version.folder / name).read_text())
+
+    def log_text(self, _: str, text: str, path: str) -> None:
+        self.artifacts[path] = text
+
+    def log_json(self, _: str, content: Any, path: str) -> None:
+        self.artifacts[path] = content
+
+    def describe_version(self, _: str, text: str) -> None:
+        self.description = text
+
+    def describe_run(self, _: str, text: str) -> None:
+        self.note = text
 
     def finish(self, run_id: str) -> None:
         self.finished.append(run_id)
@@ -69,9 +89,13 @@ def test_a_candidate_is_registered_once(trained: Material, dataset: DatasetConfi
     assert example.height == outputs.height == 2
     assert "churn" in outputs.columns
     assert tags == {"as_of": "2017-10-01", "state_version": trained.state.version, "dataset": dataset.name}
-    assert "churn: network alone; " in registry.description
+    assert registry.metrics == {"_headline/churn AUC": 0.7}
+    assert dataset.notice in registry.about
     same = "the evaluation fit, which saw no test row"
-    assert registry.description.startswith(f"scores by {same}; figures of {same}; ")
+    assert f"Scores by {same}. Figures of {same}." in registry.artifacts["card.md"]
+    assert "not judged yet" in registry.description
+    assert "| churn | AUC ↑ |" in registry.description
+    assert registry.artifacts["card.json"]["sections"][0]["heading"] == "Promotion"
     assert registry.aliases == {CHALLENGER: "5"}
     assert registry.finished == ["r1"]
 
