@@ -2,6 +2,7 @@
 
 import click
 
+from pipeline.commands.backfill import backfill
 from pipeline.commands.base_rates import base_rates
 from pipeline.commands.errors import Verbs
 from pipeline.commands.explain import explain
@@ -21,7 +22,7 @@ def main() -> None:
     """
 
 
-for verb in (nightly, train, ui, scores, explain, base_rates, model, features):
+for verb in (nightly, backfill, train, ui, scores, explain, base_rates, model, features):
     main.add_command(verb)
 
 
