@@ -9,11 +9,12 @@ from pipeline.commands.running import cleared_instance
 
 
 @click.command()
-def ui() -> None:
-    """Serve Dagster and MLflow on loopback until Ctrl-C."""
+@click.option("--writable", is_flag=True, help="Dagster's pages may start, stop and delete runs.")
+def ui(writable: bool) -> None:
+    """Serve Dagster and MLflow on loopback until Ctrl-C. Without --writable, Dagster's pages only show."""
     from pipeline.servers import serve
 
     settings, home = deployment()
     with cleared_instance(home):
         pass  # what a power cut left must not block the queue that is started here
-    sys.exit(serve(home, settings))
+    sys.exit(serve(home, settings, writable))
