@@ -4,6 +4,7 @@ import os
 
 import click
 
+from pipeline.commands.backfill import backfill
 from pipeline.commands.base_rates import base_rates
 from pipeline.commands.errors import Verbs
 from pipeline.commands.explain import explain
@@ -26,7 +27,7 @@ def main() -> None:
     os.umask(0o077)  # customers' data: what is written is its owner's alone
 
 
-for verb in (nightly, train, promote, rollback, ui, scores, explain, base_rates, model, features):
+for verb in (nightly, backfill, train, promote, rollback, ui, scores, explain, base_rates, model, features):
     main.add_command(verb)
 
 

@@ -47,6 +47,7 @@ def build_definitions(
     from pipeline.assets.shadow import shadow_assets
     from pipeline.assets.training import training_assets
     from pipeline.console import step_lines
+    from pipeline.executor import one_at_a_time_executor
     from pipeline.partitions import as_of_partitions
     from pipeline.plugins import load_plugins
     from pipeline.runs import NIGHTLY
@@ -57,13 +58,14 @@ def build_definitions(
     extensions = load_plugins(settings.plugins)
     dataset = settings.load_dataset()
     partitions = as_of_partitions(dataset)
+    executor = one_at_a_time_executor(Home(settings.home))
 
     def job(name: str, selection: dg.AssetSelection, description: str) -> "UnresolvedAssetJobDefinition":
         return dg.define_asset_job(
             name,
             selection=selection,
             partitions_def=partitions,
-            executor_def=dg.in_process_executor,
+            executor_def=executor,
             config={"loggers": {"ple": {}}},
             description=f"{description} {dataset.notice}",
         )
@@ -94,6 +96,7 @@ def build_definitions(
             *added,
         ],
         jobs=[*jobs, promote, rollback],
+        executor=executor,
         schedules=schedules(partitions, settings),
         sensors=sensors(jobs, partitions, settings),
         resources={**build_resources(settings), **(resources or {})},

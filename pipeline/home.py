@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import artifact_locations
+from pipeline.locks import Lock
 
 DAGSTER_YAML = """\
 # Written once by `ple`; edit it as you like (docs/operating.md). To use PostgreSQL add a `storage:` section.
@@ -19,6 +20,8 @@ nux:
 run_monitoring:
   enabled: true
   start_timeout_seconds: 300
+  max_runtime_seconds: 86400  # a run that hangs is ended after a day; raise it if a training takes longer
+  poll_interval_seconds: 60
   free_slots_after_run_end_seconds: 60
 concurrency:
   runs:
@@ -32,6 +35,8 @@ retention:
   sensor:
     purge_after_days: {skipped: 7, failure: 30, success: 90}
 """
+BESIDE = ".part-"
+"""Beginning of the name of a file that is not whole yet; the next preparation deletes those of a killed one."""
 FORBIDDEN = "%?"
 """Characters that the addresses of sqlite databases do not carry through MLflow and Dagster."""
 CREATE_DATABASE = """\
@@ -81,6 +86,11 @@ class Home:
         """Output of the servers, and tracebacks of faults of this program."""
         return self.root / "logs"
 
+    @property
+    def locks(self) -> Path:
+        """Locks of living processes (`pipeline/locks.py`): of the home, and one a run."""
+        return self.root / "locks"
+
     def simulation(self, customers: int, seed: int) -> Path:
         """A generated delivery; it depends on nothing but its size and its seed."""
         return self.root / "simulations" / f"{customers}-customers-seed-{seed}"
@@ -115,34 +125,43 @@ class Home:
 
     def prepare(self) -> None:
         """Create the folders, Dagster's configuration and MLflow's database, if they are not there, and let MLflow's
-        locations follow a home that was copied or moved.
+        locations follow a home that was copied or moved. One process at a time does it, others wait; what a killed one
+        left is made anew.
 
         Raises:
             HomeError: as `refuse_unusable`; or something in the home cannot be created, or is damaged.
         """
         self.refuse_unusable()
         try:
-            for folder in (self.lake, self.dagster, self.mlflow / "artifacts", self.reports):
+            for folder in (self.lake, self.dagster, self.mlflow / "artifacts", self.reports, self.locks):
                 folder.mkdir(parents=True, exist_ok=True)
-            config = self.dagster / "dagster.yaml"
-            if not config.exists():
-                config.write_text(DAGSTER_YAML)
-            if not self.database.exists():
-                self._create_database()
+            with Lock(self.locks / "prepare") as lock:
+                while not lock.acquire("the preparation of the home"):
+                    pass  # each attempt waits a moment
+                self._prepare_alone()
         except OSError as error:
             raise HomeError(f"home {self.root}: {error.filename} cannot be created: {error.strerror}") from error
-        try:
-            if artifact_locations.follow(self.database, self.mlflow / "artifacts"):
-                logging.getLogger(__name__).warning("%s lay elsewhere before; MLflow's locations follow it", self.root)
         except sqlite3.Error as error:
             raise HomeError(f"home {self.root}: {self.database} cannot be opened: {error}") from error
 
+    def _prepare_alone(self) -> None:
+        for left in (*self.mlflow.glob(f"{BESIDE}*"), *self.dagster.glob(f"{BESIDE}*")):
+            left.unlink(missing_ok=True)  # of a killed preparation; a child of it that goes on harms nobody
+        config = self.dagster / "dagster.yaml"
+        if not config.exists():
+            beside = self.dagster / f"{BESIDE}dagster.yaml"
+            beside.write_text(DAGSTER_YAML)
+            beside.rename(config)
+        if not self.database.exists():
+            self._create_database()
+        if artifact_locations.follow(self.database, self.mlflow / "artifacts"):
+            logging.getLogger(__name__).warning("%s lay elsewhere before; MLflow's locations follow it", self.root)
+
     def _create_database(self) -> None:
-        """Make the database beside its place, in a process of its own, and link it there once it is whole: processes
-        that initialise one database together break each other, and a killed one leaves half of it."""
+        """Make the database beside its place, in a process of its own, and rename it once it is whole: a killed process
+        leaves half of it, which MLflow never opens again."""
         logging.getLogger(__name__).info("preparing %s", self.root)
-        beside = self.database.with_name(f".mlflow.{os.getpid()}.part")
-        beside.unlink(missing_ok=True)
+        beside = self.mlflow / f"{BESIDE}{os.getpid()}-{self.database.name}"
         artifacts = (self.mlflow / "artifacts").as_uri()
         command = [sys.executable, "-c", CREATE_DATABASE, f"sqlite:///{beside}", artifacts]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -150,11 +169,4 @@ class Home:
             beside.unlink(missing_ok=True)
             said = [line for line in done.stderr.splitlines() if line.strip()][-1:]
             raise HomeError(f"home {self.root}: MLflow's database could not be created: {' '.join(said)}")
-        try:
-            os.link(beside, self.database)
-        except FileExistsError:
-            pass  # another process was first; its database is as good
-        except OSError:  # a file system without hard links
-            beside.rename(self.database)
-        finally:
-            beside.unlink(missing_ok=True)
+        beside.rename(self.database)

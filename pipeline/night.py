@@ -12,7 +12,7 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from pipeline.resources.tracking import HELD, Tracking
-from pipeline.runs import NIGHTLY, TRAINING, failure_message, run_job
+from pipeline.runs import NIGHTLY, TRAINING, HeldHome, failure_message, run_job
 from pipeline.training.decision import decide, waiting
 
 
@@ -26,6 +26,7 @@ class Outcome:
 
 
 def run_night(
+    held: HeldHome,
     definitions: dg.Definitions,
     instance: DagsterInstance,
     tracking: Tracking,
@@ -41,7 +42,7 @@ def run_night(
     training_failure = ""
     if made.due:
         say(f"training first: {made.reason}")
-        result = run_job(definitions, instance, TRAINING, as_of)
+        result = run_job(held, definitions, instance, TRAINING, as_of)
         if not result.success:
             training_failure = failure_message(instance, result.run_id)
             if tracking.champion() is None:
@@ -54,6 +55,6 @@ def run_night(
         say(f"! {waiting(challenger)}")
         if tracking.champion() is None:
             return Outcome(False, failure=f"there is no champion: {waiting(challenger)}")
-    result = run_job(definitions, instance, NIGHTLY, as_of)
+    result = run_job(held, definitions, instance, NIGHTLY, as_of)
     failure = "" if result.success else failure_message(instance, result.run_id)
     return Outcome(result.success, training_failure, failure)

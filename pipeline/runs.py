@@ -1,9 +1,9 @@
-"""Runs of a job in this process: one at a time in a home, dead ones cleared, failures in words."""
+"""Runs of a job in this process: one at a time in a home, failures in words."""
 
-import fcntl
-import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -11,61 +11,54 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 
 from pipeline.home import Home
+from pipeline.locks import Lock
+from pipeline.signs import sign_of_life
 
 NIGHTLY, TRAINING = "nightly", "training"
 """The two jobs of an as-of date."""
 PROMOTE, ROLLBACK = "promote", "rollback"
 """The two jobs by which a person decides about the champion."""
-PID_TAG = "ple/pid"
-"""Run tag that carries `<process id>:<its start time>`, by which a later run sees whether this one still lives."""
+COMMAND_TAG = "ple/command"
+"""Run tag: a command executes the run itself and goes on by itself; the sensors leave it alone."""
 PARTITION_TAG = "dagster/partition"
 LOCATION_TAG = ".dagster/repository"
 """Dagster's tag for a run's code location: with it the UI lists the run under the job and on the timeline."""
 
 
 class HomeIsBusy(RuntimeError):
-    """Another process runs a job in the same home."""
+    """Another process writes to the same home; the message says which."""
+
+
+@dataclass(frozen=True)
+class HeldHome:
+    """A home whose lock this process holds: what runs there without waiting."""
+
+    home: Home
+    lock: Lock
+
+
+def night_lock(home: Home) -> Lock:
+    """The one lock of everything that writes shared state: nights, trainings, whoever starts them."""
+    return Lock(home.locks / "night")
 
 
 @contextmanager
-def one_at_a_time(home: Home) -> Iterator[None]:
+def one_at_a_time(home: Home, what: str = "a command") -> Iterator[HeldHome]:
     """Hold the home's lock. The kernel releases it when the process dies, however it dies.
 
     Raises:
         HomeIsBusy: another process holds it.
     """
-    with (home.root / "night.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HomeIsBusy(f"another night is running in {home.root}; wait for it or stop it first") from None
-        yield
-
-
-def process_mark(pid: int) -> str | None:
-    """`pid:start` of a living process, None of a dead one. The start time differs where a pid is used again."""
-    import psutil
-
-    try:
-        return f"{pid}:{psutil.Process(pid).create_time():.2f}"
-    except psutil.NoSuchProcess:
-        return None
-
-
-def clear_dead_runs(instance: DagsterInstance) -> list[str]:
-    """Fail the runs whose process is gone and free the pool slots they hold. Returns their ids."""
-    cleared = []
-    for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.STARTING])):
-        mark = run.tags.get(PID_TAG)
-        if mark is None or process_mark(int(mark.split(":")[0])) == mark:
-            continue
-        instance.report_run_failed(run, message="The process of this run is gone (killed, or the machine restarted).")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        cleared.append(run.run_id)
-    return cleared
+    with night_lock(home) as lock:
+        if not lock.acquire(what):
+            holder = lock.holder()
+            who = f": {holder.words()}" if holder else ""
+            raise HomeIsBusy(f"home {home.root} is in use{who}; wait for it, or stop that process") from None
+        yield HeldHome(home, lock)
 
 
 def run_job(
+    held: HeldHome,
     definitions: dg.Definitions,
     instance: DagsterInstance,
     job: str,
@@ -73,14 +66,17 @@ def run_job(
     config: Mapping[str, Any] | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Run a job in this process, for one as-of date where it has any. A failure is in the result, not raised."""
-    mark = process_mark(os.getpid())
-    return definitions.resolve_job_def(job).execute_in_process(
-        run_config=config,
-        partition_key=as_of.isoformat() if as_of else None,
-        instance=instance,
-        raise_on_error=False,
-        tags={PID_TAG: mark or "", LOCATION_TAG: "__repository__@ple"},
-    )
+    run_id = str(uuid.uuid4())
+    held.lock.note(f"{job} of {as_of}" if as_of else job, run_id)
+    with sign_of_life(held.home, run_id):
+        return definitions.resolve_job_def(job).execute_in_process(
+            run_config=config,
+            partition_key=as_of.isoformat() if as_of else None,
+            instance=instance,
+            raise_on_error=False,
+            run_id=run_id,
+            tags={COMMAND_TAG: "true", LOCATION_TAG: "__repository__@ple"},
+        )
 
 
 def failure_message(instance: DagsterInstance, run_id: str) -> str:

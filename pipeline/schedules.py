@@ -1,9 +1,12 @@
-"""Automation of the jobs: two schedules and a sensor for each way in which a run can end. All are off by default.
+"""Automation of the jobs: two schedules and a sensor for each way in which a run can end, all off by default; and a
+sensor, on by default, that frees the places of dead runs.
 
 At a tick, `nightly` asks for the nights that need no training and `training` for a training that is due. A sensor goes
 on where a run ended: the night after its training, whether that succeeded or not, then the next date that waits. So a
 night never runs before the training that is due for its date, nor a training before the nights of earlier dates: a
-version that knows their future would score them. Source: ARCHITECTURE §3.
+version that knows their future would score them. A run is asked for only where none of its job and date is queued or
+running; the number of the attempt is in its key, so that what failed is tried again at the next tick, and at once where
+only its process died. Source: ARCHITECTURE §3.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -14,14 +17,18 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
+from pipeline.home import Home
 from pipeline.resources.tracking import HELD, RegisteredVersion, Tracking
-from pipeline.runs import NIGHTLY, PARTITION_TAG, PID_TAG, TRAINING
+from pipeline.runs import COMMAND_TAG, NIGHTLY, PARTITION_TAG, TRAINING
 from pipeline.settings import Settings
+from pipeline.signs import DEAD_TAG, clear_dead_runs
 from pipeline.training.decision import decide
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+PRIORITY_TAG = "dagster/priority"
+"""Dagster's tag: a run with a higher number leaves the queue first."""
 UNTIL_TAG = "ple/until"
 """Run tag: the date of the tick that began a catch-up; the sensors go on until that as-of date."""
 IN_PROGRESS = [
@@ -36,6 +43,12 @@ ENDED = {
     "failure": DagsterRunStatus.FAILURE,
     "cancellation": DagsterRunStatus.CANCELED,
 }
+
+
+DEATHS = 3
+"""A run whose process died is tried again at once, until its job and date have died so often."""
+DEAD_RUNS_EVERY = 60
+"""Seconds between two looks for dead runs."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,20 @@ def in_progress(instance: DagsterInstance) -> dict[str, Collection[str]]:
     }
 
 
+def request(instance: DagsterInstance, job: str, day: str, until: str) -> dg.RunRequest:
+    """The next run of a job for a date. Its key is the same until a run exists, another one for the next attempt, which
+    goes before the later dates that are in the queue already."""
+    attempt = instance.get_runs_count(RunsFilter(job_name=job, tags={PARTITION_TAG: day})) + 1
+    first = {PRIORITY_TAG: "1"} if attempt > 1 else {}
+    return dg.RunRequest(run_key=f"{day}#{attempt}", job_name=job, partition_key=day, tags={UNTIL_TAG: until, **first})
+
+
+def tried_again(instance: DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run that ended is to be made again at once: its process died, and that has not happened too often."""
+    same = RunsFilter(job_name=run.job_name, tags={PARTITION_TAG: run.tags[PARTITION_TAG], DEAD_TAG: "true"})
+    return DEAD_TAG in run.tags and instance.get_runs_count(same) < DEATHS
+
+
 def unscored(instance: DagsterInstance, partitions: dg.DailyPartitionsDefinition, first: str, last: str) -> list[str]:
     """As-of dates from `first` to `last` that have no scores, oldest first."""
     scored = instance.get_materialized_partitions(dg.AssetKey("scores"))
@@ -109,6 +136,7 @@ def schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> l
             description=description,
         )
         def tick(context: dg.ScheduleEvaluationContext, tracking: Tracking) -> Iterator[dg.RunRequest | dg.SkipReason]:
+            clear_dead_runs(context.instance, Home(settings.home))  # else their dates would be made after later ones
             day = context.scheduled_execution_time.date()
             oldest = (day - timedelta(days=settings.catch_up_days - 1)).isoformat()
             waiting = unscored(context.instance, partitions, oldest, day.isoformat())
@@ -128,9 +156,7 @@ def schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> l
                 first = f"{runs.training} trains first" if runs.training else "no training may start yet"
                 yield dg.SkipReason(f"waiting for scores: {', '.join(waiting)}; {first}, or their runs are in progress")
             for key in days:
-                yield dg.RunRequest(
-                    run_key=f"{key}@{day.isoformat()}", partition_key=key, tags={UNTIL_TAG: day.isoformat()}
-                )
+                yield request(context.instance, name, key, day.isoformat())
 
         return tick
 
@@ -145,7 +171,7 @@ def schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> l
 def sensors(
     jobs: "Sequence[UnresolvedAssetJobDefinition]", partitions: dg.DailyPartitionsDefinition, settings: Settings
 ) -> list[dg.SensorDefinition]:
-    """`after_success`, `after_failure`, `after_cancellation` of a run of one of the two jobs."""
+    """`after_success`, `after_failure`, `after_cancellation` of a run of one of the two jobs; `dead_runs`."""
 
     def sensor(way: str, status: DagsterRunStatus) -> dg.SensorDefinition:
         @dg.run_status_sensor(
@@ -159,13 +185,14 @@ def sensors(
         def after(context: dg.RunStatusSensorContext, tracking: Tracking) -> Iterator[dg.RunRequest | dg.SkipReason]:
             run = context.dagster_run
             ended = run.tags.get(PARTITION_TAG)
-            if ended is None or PID_TAG in run.tags:
+            if ended is None or COMMAND_TAG in run.tags:
                 yield dg.SkipReason("not a run of an as-of date, or one of the command `ple`, which goes on by itself")
                 return
             until = run.tags.get(UNTIL_TAG, ended)
-            trained = {ended} if run.job_name == TRAINING else set()
+            again = tried_again(context.instance, run)
+            trained = {ended} if run.job_name == TRAINING and not again else set()
             waiting = unscored(context.instance, partitions, ended, until)
-            if run.job_name == NIGHTLY:
+            if run.job_name == NIGHTLY and not again:
                 waiting = [key for key in waiting if key != ended]  # a night that failed is not repeated here
             runs = next_runs(
                 waiting,
@@ -179,10 +206,18 @@ def sensors(
             if not chosen:
                 yield dg.SkipReason(f"no later as-of date up to {until} can run now")
             for job, key in chosen:
-                yield dg.RunRequest(
-                    run_key=f"{key}@{run.run_id}", job_name=job, partition_key=key, tags={UNTIL_TAG: until}
-                )
+                yield request(context.instance, job, key, until)
 
         return after
 
-    return [sensor(way, status) for way, status in ENDED.items()]
+    @dg.sensor(
+        name="dead_runs",
+        minimum_interval_seconds=DEAD_RUNS_EVERY,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Fails the runs whose process is gone, so that they block no other. It starts nothing.",
+    )
+    def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        cleared = clear_dead_runs(context.instance, Home(settings.home))
+        return dg.SkipReason(f"failed and freed: {', '.join(cleared)}" if cleared else "every run's process lives")
+
+    return [*(sensor(way, status) for way, status in ENDED.items()), dead_runs]

@@ -55,7 +55,6 @@ def go_back(context: dg.OpExecutionContext, config: RollbackConfig, tracking: Tr
 
 @dg.job(
     name=PROMOTE,
-    executor_def=dg.in_process_executor,
     description="A person makes a version the champion. Launchpad: ops → make_champion → config → version, because.",
 )
 def promote() -> None:
@@ -65,7 +64,6 @@ def promote() -> None:
 
 @dg.job(
     name=ROLLBACK,
-    executor_def=dg.in_process_executor,
     description="A person goes back to the version that the champion replaced; the next night scores with it.",
 )
 def rollback() -> None:

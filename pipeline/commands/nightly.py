@@ -34,8 +34,10 @@ def _nightly(settings: Settings, home: Home, day: date) -> int:
 
     click.echo(f"nightly · {settings.dataset} · as of {day} · home {home.root}", err=True)
     tracking = build_resources(settings)["tracking"]
-    with locked_instance(home) as instance:
-        outcome = run_night(build_definitions(settings), instance, tracking, day, settings.retrain_after_days, say)
+    with locked_instance(home, f"ple nightly of {day}") as (held, instance):
+        outcome = run_night(
+            held, build_definitions(settings), instance, tracking, day, settings.retrain_after_days, say
+        )
     if not outcome.published:
         reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
         red(f"\nThe night failed; no scores were published.\n{reasons}")

@@ -13,6 +13,8 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
+    from pipeline.runs import HeldHome
+
 
 def run_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of a command that runs a job."""
@@ -22,19 +24,28 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def locked_instance(home: Home) -> "Iterator[DagsterInstance]":
-    """The home's Dagster instance, locked for this process, with dead runs cleared."""
-    import dagster as dg
-
-    from pipeline.runs import HomeIsBusy, clear_dead_runs, one_at_a_time
+def locked_instance(home: Home, what: str) -> "Iterator[tuple[HeldHome, DagsterInstance]]":
+    """The home, locked for this process, and its Dagster instance with dead runs cleared."""
+    from pipeline.runs import HomeIsBusy, one_at_a_time
 
     try:
-        with one_at_a_time(home), dg.DagsterInstance.from_config(str(home.dagster)) as instance:
-            for run_id in clear_dead_runs(instance):
-                say(f"! run {run_id[:8]} was killed; its place is freed and its work is taken up")
-            yield instance
+        with one_at_a_time(home, what) as held, cleared_instance(home) as instance:
+            yield held, instance
     except HomeIsBusy as error:
         raise click.ClickException(str(error)) from None
+
+
+@contextmanager
+def cleared_instance(home: Home) -> "Iterator[DagsterInstance]":
+    """The home's Dagster instance, after the runs whose process is gone were failed and their places freed."""
+    import dagster as dg
+
+    from pipeline.signs import clear_dead_runs
+
+    with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+        for run_id in clear_dead_runs(instance, home):
+            say(f"! run {run_id[:8]} was killed; its place is freed and its work is taken up")
+        yield instance
 
 
 def decide_by_hand(settings: Settings, home: Home, job: str, config: Mapping[str, Any]) -> int:
@@ -45,8 +56,8 @@ def decide_by_hand(settings: Settings, home: Home, job: str, config: Mapping[str
 
     tracking = build_resources(settings)["tracking"]
     tracking.numbered(CHAMPION)  # a server that does not answer is named before anything is tried
-    with locked_instance(home) as instance:
-        result = run_job(build_definitions(settings), instance, job, None, config)
+    with locked_instance(home, f"ple {job}") as (held, instance):
+        result = run_job(held, build_definitions(settings), instance, job, None, config)
         if not result.success:
             message = failure_message(instance, result.run_id)
             raise click.ClickException(message.partition(": ")[2] or message)

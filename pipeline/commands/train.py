@@ -29,8 +29,8 @@ def _train(settings: Settings, home: Home, day: date) -> int:
     from pipeline.runs import TRAINING, failure_message, run_job
 
     click.echo(f"training · {settings.dataset} · as of {day} · home {home.root}", err=True)
-    with locked_instance(home) as instance:
-        result = run_job(build_definitions(settings), instance, TRAINING, day)
+    with locked_instance(home, f"ple train of {day}") as (held, instance):
+        result = run_job(held, build_definitions(settings), instance, TRAINING, day)
         if not result.success:
             red(f"\nThe training failed.\n{failure_message(instance, result.run_id)}")
             return 1

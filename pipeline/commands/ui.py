@@ -5,6 +5,7 @@ import sys
 import click
 
 from pipeline.commands.common import deployment
+from pipeline.commands.running import cleared_instance
 
 
 @click.command()
@@ -14,4 +15,6 @@ def ui(writable: bool) -> None:
     from pipeline.servers import serve
 
     settings, home = deployment()
+    with cleared_instance(home):
+        pass  # what a power cut left must not block the queue that is started here
     sys.exit(serve(home, settings, writable))

@@ -220,8 +220,8 @@ class Tracking(dg.ConfigurableResource):
         """Log the bundle with its signature and make it the newest version of the model `ple`.
 
         `example` is two or more rows of the feature matrix with all of its columns, `outputs` their scores; `metrics`
-        stand on the page of the logged model; `about` describes the registered model as a whole. The bundle is sealed, and the
-        version carries the digest of the seal.
+        stand on the page of the logged model; `about` describes the registered model as a whole. The bundle is sealed,
+        and the version carries the digest of the seal.
         """
         import ple_model
 
@@ -406,8 +406,8 @@ class Tracking(dg.ConfigurableResource):
         bundle = next((path for path in sorted((folder / "data").glob("*")) if path.is_dir()), folder / "data" / BUNDLE)
         if why := _altered(bundle, version.tags.get(SEALED)):
             raise dg.Failure(
-                f"version {version.version} of the model is refused: {why}. Restore the folder from a backup, or promote "
-                "another version.",
+                f"version {version.version} of the model is refused: {why}. Restore the folder from a backup, or "
+                "promote another version.",
                 allow_retries=False,
             )
         return RegisteredVersion(

@@ -10,9 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from dagster import DagsterInstance
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 
-from pipeline.home import Home
+from pipeline.home import DAGSTER_YAML, Home
 
 HOUSEHOLDS = 240
 SETTINGS = {
@@ -29,11 +30,37 @@ SETTINGS = {
 }
 
 
+def write_settings(home: Path) -> None:
+    """The settings of a small training."""
+    (home / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
+
+
 @pytest.fixture(autouse=True)
 def _no_storage_of_an_earlier_test() -> Iterator[None]:
     """Dagster goes on using the state storage of an instance that is closed: each test begins without one."""
     with set_defs_state_storage(None):
         yield
+
+
+@pytest.fixture(scope="session")
+def _empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dagster's folder of a home in which nothing has run; to make its databases takes longer than to copy them."""
+    folder = tmp_path_factory.mktemp("dagster")
+    (folder / "dagster.yaml").write_text(DAGSTER_YAML)
+    with DagsterInstance.from_config(str(folder)) as instance:
+        instance.get_runs()
+        instance.event_log_storage.get_concurrency_keys()
+        instance.get_daemon_statuses()
+        instance.all_instigator_state()
+    return folder
+
+
+@pytest.fixture
+def instance(_empty_instance: Path, tmp_path: Path) -> Iterator[DagsterInstance]:
+    """Dagster in the home `tmp_path`."""
+    shutil.copytree(_empty_instance, tmp_path / "dagster")
+    with DagsterInstance.from_config(str(tmp_path / "dagster")) as instance:
+        yield instance
 
 
 def delivered(table: str) -> pl.LazyFrame:
@@ -73,7 +100,7 @@ def make_home(prepared: Path) -> Callable[[Path], Path]:
 
     def make(folder: Path) -> Path:
         shutil.copytree(prepared, folder)
-        (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
+        write_settings(folder)
         return folder
 
     return make

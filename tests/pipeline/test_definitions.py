@@ -98,3 +98,8 @@ print(os.environ["NUMBA_CACHE_DIR"].startswith(os.environ["PLE_HOME"] + "/kernel
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout.split("\n")[:3] == ["[]", "[]", "True"], done.stderr
     assert [f.name for f in tmp_path.rglob("*") if f.is_file()] == [], "loading definitions must write nothing"
+
+
+def test_every_job_and_what_the_ui_materialises_run_one_at_a_time(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    assert {repository.get_job(name).executor_def.name for name in repository.job_names} == {"one_at_a_time"}

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import dagster as dg
 import pytest
+import yaml
 
 from pipeline.artifact_locations import COLUMNS
-from pipeline.home import Home, HomeError
+from pipeline.home import BESIDE, Home, HomeError
 from pipeline.resources.tracking import CHAMPION, MODEL, Tracking
+from tests.pipeline.test_locks import held_elsewhere
 
 
 def tracking(home: Home) -> Tracking:
@@ -159,3 +165,46 @@ def test_a_database_that_cannot_be_made_leaves_nothing_behind(tmp_path: Path, mo
     with pytest.raises(HomeError, match=r"could not be created: OSError: disk is full"):
         home.prepare()
     assert {path.name for path in home.mlflow.iterdir()} == {"artifacts"}
+
+
+CREATE_AND_DIE = """
+import sys, os, signal
+from pathlib import Path
+Path(sys.argv[1].removeprefix("sqlite:///")).write_bytes(b"half of it")
+os.kill(os.getppid(), signal.SIGKILL)
+"""
+
+
+def test_a_kill_while_the_database_is_made_leaves_a_home_that_starts(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The half-made file never bears the database's name, and the lock goes with the killed process."""
+    home = Home(tmp_path / "home")
+    start = f"home.CREATE_DATABASE = {CREATE_AND_DIE!r}; home.Home(home.Path({str(home.root)!r})).prepare()"
+    code = f"from pipeline import home; {start}"
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not home.database.exists()
+    assert len(list(home.mlflow.glob(f"{BESIDE}*"))) == 1
+    (home.dagster / f"{BESIDE}dagster.yaml").write_text("telemetry:")
+    monkeypatch.setattr(
+        "pipeline.home.CREATE_DATABASE",
+        f"import sys, shutil; shutil.copy({str(Home(prepared).database)!r}, sys.argv[1][10:])",
+    )
+    home.prepare()
+    assert tracking(home).client.search_experiments()
+    assert [*home.mlflow.glob(f"{BESIDE}*"), *home.dagster.glob(f"{BESIDE}*")] == []
+    assert yaml.safe_load((home.dagster / "dagster.yaml").read_text())["run_monitoring"]["max_runtime_seconds"] == 86400
+
+
+def test_homes_are_prepared_one_at_a_time(prepared: Path, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    shutil.copytree(prepared, home.root)
+    with held_elsewhere(home.locks / "prepare") as process:
+        second = Thread(target=home.prepare)
+        second.start()
+        second.join(timeout=0.5)
+        assert second.is_alive(), "it waits"
+        process.kill()
+        second.join(timeout=60)
+        assert not second.is_alive()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
 from typing import cast
 
 import dagster as dg
-import pytest
 
+from pipeline.home import Home
 from pipeline.night import Outcome, run_night
 from pipeline.resources.tracking import HELD, RegisteredVersion, Tracking
-from pipeline.runs import clear_dead_runs, training_failure
+from pipeline.runs import one_at_a_time, training_failure
+from pipeline.signs import clear_dead_runs
 
 DAY = date(2018, 1, 1)
 PARTITIONS = dg.StaticPartitionsDefinition([DAY.isoformat()])
@@ -67,13 +68,6 @@ def fails() -> None:
     raise dg.Failure("no label is usable", allow_retries=False)
 
 
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    (tmp_path / "dagster").mkdir()
-    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
-        yield instance
-
-
 def ran(folder: Path) -> list[str]:
     file = folder / "ran"
     return file.read_text().split() if file.exists() else []
@@ -82,7 +76,8 @@ def ran(folder: Path) -> list[str]:
 def night(folder: Path, definitions: dg.Definitions, instance: dg.DagsterInstance) -> tuple[Outcome, str]:
     said: list[str] = []
     tracking = cast("Tracking", Registry(folder / "champion"))
-    return run_night(definitions, instance, tracking, DAY, 7, said.append), "\n".join(said)
+    with one_at_a_time(Home(folder)) as held:
+        return run_night(held, definitions, instance, tracking, DAY, 7, said.append), "\n".join(said)
 
 
 def test_a_due_training_runs_before_the_night(tmp_path: Path, instance: dg.DagsterInstance) -> None:
@@ -156,7 +151,7 @@ def _killed_between_the_jobs(folder: str) -> None:
         lambda: (home / "champion").write_text("2018-01-01") and None,
         lambda: os.kill(os.getpid(), signal.SIGKILL),
     )
-    with dg.DagsterInstance.local_temp(str(home / "dagster")) as instance:
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         night(home, definitions, instance)
 
 
@@ -168,7 +163,7 @@ def test_killed_between_the_jobs_the_next_night_goes_on_with_the_second(
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert ran(tmp_path) == ["training", "nightly"]
-    assert len(clear_dead_runs(instance)) == 1
+    assert len(clear_dead_runs(instance, Home(tmp_path))) == 1
     outcome, said = night(tmp_path, toy(tmp_path, fails), instance)
     assert outcome == Outcome(True)
     assert ran(tmp_path) == ["training", "nightly", "nightly"]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.execution.api import execute_run
 
 from pipeline.definitions import build_definitions
+from pipeline.home import Home
 from pipeline.resources.tracking import HELD, REFUSED, RegisteredVersion, Tracking
-from pipeline.runs import PARTITION_TAG, PID_TAG
+from pipeline.runs import COMMAND_TAG, PARTITION_TAG
 from pipeline.schedules import UNTIL_TAG, NextRuns, next_runs
 from pipeline.settings import Settings
+from pipeline.signs import clear_dead_runs, give_sign
+from tests.pipeline import toy_nights
 
 IDLE: dict[str, set[str]] = {"nightly": set(), "training": set()}
 DAYS = ["2017-10-03", "2017-10-04", "2017-10-05"]
@@ -100,7 +104,7 @@ def test_missed_nights_are_caught_up_and_scored_ones_left(tmp_path: Path) -> Non
         instance.report_runless_asset_event(dg.AssetMaterialization(asset_key="scores", partition="2017-10-04"))
         requests, _ = tick(definitions, instance, "nightly")
         assert [r.partition_key for r in requests] == ["2017-10-03", "2017-10-05"]
-        assert [r.run_key for r in requests] == ["2017-10-03@2017-10-05", "2017-10-05@2017-10-05"]
+        assert [r.run_key for r in requests] == ["2017-10-03#1", "2017-10-05#1"]
         requests, why = tick(definitions, instance, "training")
         assert requests == []
         assert "no training" in why
@@ -142,10 +146,10 @@ def start(
     )
 
 
-def after(
+def sensed(
     definitions: dg.Definitions, instance: dg.DagsterInstance, way: str, run: dg.DagsterRun
-) -> list[tuple[str | None, str | None]]:
-    """(job, as-of date) of the runs that a sensor asks for when a run has ended."""
+) -> list[dg.RunRequest]:
+    """What a sensor asks for when a run has ended."""
     sensor = definitions.resolve_sensor_def(f"after_{way}")
     assert definitions.resources is not None
     event = dg.DagsterEvent(
@@ -164,7 +168,14 @@ def after(
         resources={"tracking": definitions.resources["tracking"]},
         repository_def=definitions.get_repository_def(),
     )
-    requests = [r for r in sensor(context) if isinstance(r, dg.RunRequest)]
+    return [r for r in sensor(context) if isinstance(r, dg.RunRequest)]
+
+
+def after(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, way: str, run: dg.DagsterRun
+) -> list[tuple[str | None, str | None]]:
+    """(job, as-of date) of the runs that a sensor asks for when a run has ended."""
+    requests = sensed(definitions, instance, way, run)
     assert all(request.tags[UNTIL_TAG] == run.tags.get(UNTIL_TAG, request.partition_key) for request in requests)
     return [(r.job_name, r.partition_key) for r in requests]
 
@@ -200,7 +211,7 @@ def test_after_a_night_the_next_date_that_waits_trains_and_a_failed_night_is_not
 def test_runs_of_the_command_are_left_to_it(tmp_path: Path) -> None:
     definitions = build(tmp_path, "2017-10-01")
     with dg.instance_for_test() as instance:
-        run = start(definitions, instance, "training", "2017-10-03", DagsterRunStatus.SUCCESS, **{PID_TAG: "1:1"})
+        run = start(definitions, instance, "training", "2017-10-03", DagsterRunStatus.SUCCESS, **{COMMAND_TAG: "true"})
         assert after(definitions, instance, "success", run) == []
 
 
@@ -210,3 +221,113 @@ def test_nothing_runs_by_itself_until_somebody_turns_it_on(tmp_path: Path) -> No
         assert definitions.resolve_schedule_def(name).default_status == dg.DefaultScheduleStatus.STOPPED
     for way in ("success", "failure", "cancellation"):
         assert definitions.resolve_sensor_def(f"after_{way}").default_status == dg.DefaultSensorStatus.STOPPED
+    assert definitions.resolve_sensor_def("dead_runs").default_status == dg.DefaultSensorStatus.RUNNING
+
+
+class ToyDaemon:
+    """Does with the toys of a home what a daemon does: asks, and executes one run after the other."""
+
+    def __init__(self, home: Path, instance: dg.DagsterInstance) -> None:
+        self.home, self.instance, self.definitions = home, instance, toy_nights.build(home)
+        self.queue: list[dg.DagsterRun] = []
+
+    def tick(self, at: datetime) -> list[str]:
+        """Keys of what both schedules ask for, each after `job `."""
+        asked = []
+        for name in ("nightly", "training"):
+            for request in tick(self.definitions, self.instance, name, at)[0]:
+                asked.append(f"{name} {request.run_key}")
+                self._ask(name, request)
+        return asked
+
+    def _ask(self, job: str, request: dg.RunRequest) -> None:
+        assert request.partition_key is not None
+        tags = {PARTITION_TAG: request.partition_key, **request.tags}
+        self.queue.append(self.instance.create_run_for_job(toy_nights.job(job, str(self.home)), tags=tags))
+
+    def execute_next(self) -> None:
+        """The oldest run of the queue, then what its sensor asks for."""
+        run = self.queue.pop(0)
+        made = dg.build_reconstructable_job("tests.pipeline.toy_nights", "job", (run.job_name, str(self.home)))
+        execute_run(made, run, self.instance)
+        self.ended(run.run_id)
+
+    def ended(self, run_id: str) -> list[str]:
+        """Keys of what the sensor of a run's end asks for, each after `job `."""
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        requests = sensed(self.definitions, self.instance, "success" if run.is_success else "failure", run)
+        for request in requests:
+            assert request.job_name is not None
+            self._ask(request.job_name, request)
+        return [f"{request.job_name} {request.run_key}" for request in requests]
+
+
+TODAY = datetime.combine(toy_nights.FIRST, datetime.min.time(), tzinfo=ZoneInfo("UTC")) + timedelta(days=9, hours=3)
+MISSED = [(TODAY - timedelta(days=back)).date().isoformat() for back in (2, 1, 0)]
+
+
+@pytest.mark.parametrize("champion", ["fresh", "none", "due at the second"])
+def test_after_three_nights_without_a_daemon_all_are_made_once_oldest_first(
+    champion: str, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    trained = {"fresh": MISSED[0], "due at the second": (TODAY - timedelta(days=8)).date().isoformat()}
+    if champion in trained:
+        (tmp_path / "champion").write_text(trained[champion])
+    daemon = ToyDaemon(tmp_path, instance)
+    assert daemon.tick(TODAY) != []
+    while daemon.queue:
+        assert daemon.tick(TODAY) == [], "nothing is asked for twice"
+        daemon.execute_next()
+    assert daemon.tick(TODAY) == []
+    order = [f"nightly {day}" for day in MISSED]
+    if champion != "fresh":
+        at = MISSED[0] if champion == "none" else MISSED[1]
+        order.insert(order.index(f"nightly {at}"), f"training {at}")
+    assert [line.removeprefix("begins ") for line in toy_nights.ran(tmp_path) if line.startswith("begins")] == order
+
+
+def test_what_failed_is_asked_for_again_at_the_next_tick_under_another_key(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    (tmp_path / "champion").write_text(MISSED[0])
+    daemon = ToyDaemon(tmp_path, instance)
+    assert daemon.tick(TODAY) == [f"nightly {day}#1" for day in MISSED]
+    failed = daemon.queue.pop(1)
+    instance.report_run_failed(failed)
+    assert daemon.ended(failed.run_id) == [], "not at once: the reason may still be there"
+    assert daemon.tick(TODAY) == [f"nightly {MISSED[1]}#2"]
+
+
+def test_a_run_whose_process_died_is_tried_again_at_once_but_not_for_ever(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    (tmp_path / "champion").write_text(MISSED[0])
+    daemon = ToyDaemon(tmp_path, instance)
+    daemon.tick(TODAY)
+    for attempt in (2, 3):
+        died = next(run for run in daemon.queue if run.tags[PARTITION_TAG] == MISSED[2])
+        daemon.queue.remove(died)
+        _dies(tmp_path, died)
+        assert clear_dead_runs(instance, Home(tmp_path)) == [died.run_id]
+        assert daemon.ended(died.run_id) == [f"nightly {MISSED[2]}#{attempt}"]
+        assert daemon.queue[-1].tags["dagster/priority"] == "1", "before later dates"
+    died = daemon.queue.pop()
+    _dies(tmp_path, died)
+    clear_dead_runs(instance, Home(tmp_path))
+    assert daemon.ended(died.run_id) == []
+
+
+def test_a_tick_frees_what_died_first_so_that_dates_keep_their_order(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    (tmp_path / "champion").write_text(MISSED[0])
+    daemon = ToyDaemon(tmp_path, instance)
+    daemon.tick(TODAY - timedelta(days=2))
+    _dies(tmp_path, next(run for run in daemon.queue if run.tags[PARTITION_TAG] == MISSED[0]))
+    assert daemon.tick(TODAY) == [f"nightly {MISSED[0]}#2", f"nightly {MISSED[1]}#1", f"nightly {MISSED[2]}#1"]
+
+
+def _dies(home: Path, run: dg.DagsterRun) -> None:
+    """The sign that a killed process leaves."""
+    give_sign(Home(home), run.run_id).release()

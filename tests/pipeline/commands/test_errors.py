@@ -17,6 +17,7 @@ from tests.deliveries.makers import write
 
 COMMANDS = (
     "nightly",
+    "backfill 2017-10-01 2017-10-02",
     "train",
     "promote",
     "rollback",

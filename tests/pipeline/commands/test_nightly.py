@@ -40,7 +40,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, *arguments: str) -> tuple[Result, list[date]]:
     days: list[date] = []
 
-    def run_night(_: Any, __: Any, ___: Any, as_of: date, *____: Any) -> Outcome:
+    def run_night(_: Any, __: Any, ___: Any, ____: Any, as_of: date, *_____: Any) -> Outcome:
         days.append(as_of)
         return outcome
 
@@ -103,7 +103,7 @@ def test_a_training_on_demand_fails_loudly(home: Path, monkeypatch: pytest.Monke
     assert home.exists()
     jobs: list[tuple[str, date]] = []
 
-    def run_job(_: Any, __: Any, job: str, as_of: date) -> Any:
+    def run_job(_: Any, __: Any, ___: Any, job: str, as_of: date) -> Any:
         jobs.append((job, as_of))
         return SimpleNamespace(success=False, run_id="r")
 

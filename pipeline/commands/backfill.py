@@ -1,0 +1,60 @@
+"""`ple backfill`: the nights of a range of as-of dates."""
+
+import sys
+from datetime import date
+from pathlib import Path
+
+import click
+
+from pipeline.commands.common import covered_day, customers_option, data_dir_option, dataset_option, deployment
+from pipeline.commands.running import cleared_instance, red, say
+from pipeline.home import Home
+from pipeline.settings import Settings
+
+
+@click.command()
+@click.argument("first", metavar="FROM")
+@click.argument("last", metavar="TO")
+@click.option("--again", is_flag=True, help="Make published dates again, too.")
+@dataset_option
+@data_dir_option
+@customers_option
+def backfill(
+    first: str, last: str, again: bool, dataset: str | None, data_dir: Path | None, customers: int | None
+) -> None:
+    """Publish the scores of every as-of date from FROM to TO (YYYY-MM-DD), oldest first.
+
+    Each is made as `ple nightly` makes it, a training that is due included. Dates that have scores are left as they
+    are, so the same command goes on where a stopped or killed one was. Between two dates runs that wait in the queue go
+    first. It stops at the first date that fails, with exit status 1.
+    """
+    settings, home = deployment(dataset=dataset, data_dir=data_dir, customers=customers)
+    days = covered_day(settings, first), covered_day(settings, last)
+    if days[0] > days[1]:
+        raise click.BadParameter(f"{first} lies after {last}; the earlier date comes first")
+    sys.exit(_backfill(settings, home, *days, again))
+
+
+def _backfill(settings: Settings, home: Home, first: date, last: date, again: bool) -> int:
+    from pipeline.backfill import Backfill, days_to_make
+    from pipeline.definitions import build_definitions, build_resources
+    from pipeline.partitions import as_of_partitions
+
+    partitions = as_of_partitions(settings.load_dataset())
+    with cleared_instance(home) as instance:
+        days = days_to_make(instance, partitions, first, last, again)
+        there = (last - first).days + 1 - len(days)
+        already = f", {there} have scores already" if there else ""
+        click.echo(f"backfill · {settings.dataset} · {len(days)} as-of dates from {first} to {last}{already}", err=True)
+        if not days:
+            return 0
+        tracking = build_resources(settings)["tracking"]
+        nights = Backfill(home, build_definitions(settings), instance, tracking, settings.retrain_after_days, say)
+        stopped = nights.run(days)
+        left = len(days_to_make(instance, partitions, first, last, again=False))
+    if stopped is not None:
+        reasons = "\n".join(reason for reason in (stopped.training_failure, stopped.failure) if reason)
+        red(f"\nThe backfill stopped; {left} of its dates have no scores. The same command goes on there.\n{reasons}")
+        return 1
+    click.echo(f"{len(days)} as-of dates made, oldest first.", err=True)
+    return 0
