@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -83,7 +84,7 @@ def scored(trained: tuple[Path, float], kept_delivery: Path, trial_folder: Path)
 @pytest.fixture
 def home(trial_folder: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """Where the home of one trial is made; it stays where the trial fails."""
-    folder = trial_folder / request.node.name
+    folder = trial_folder / re.sub(r"\W+", "-", request.node.name)  # polars reads brackets in a path as a pattern
     shutil.rmtree(folder, ignore_errors=True)
     failed = request.session.testsfailed
     yield folder
