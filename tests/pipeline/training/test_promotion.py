@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline.settings import PromotionSettings
 from pipeline.training.challenge import CHAMPION, Beside, Challenge
@@ -160,3 +161,11 @@ def test_what_is_critical_is_a_setting() -> None:
     assert not judge(evidence(AHEAD, behind), LIMITS).promote
     assert judge(evidence(AHEAD, behind), PromotionSettings(critical=("churn",))).promote
     assert not judge(evidence(AHEAD, beside("nba", -1, 0.5, "open")), PromotionSettings(critical=("nba",))).promote
+
+
+def test_the_settings_of_promotion() -> None:
+    read = PromotionSettings.model_validate({"shadow": False, "mode": "held"})  # YAML reads `off` as false
+    assert (read.shadow, read.mode, read.margins) == ("off", "held", {"cvr": 0.03})
+    for wrong in ({"mode": "maybe"}, {"margins": {"churn": 0.0}}, {"max_age_day": 3}):
+        with pytest.raises(ValidationError):
+            PromotionSettings.model_validate(wrong)
