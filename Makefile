@@ -1,5 +1,6 @@
 # Two commands matter: `make nightly` and `make test`. Both create the environment in .venv if it does not exist.
 # Options: AS_OF=YYYY-MM-DD  DATASET=name  DATA_DIR=folder  CUSTOMERS=20000  PLE_HOME=folder  PYTHON=python3.11
+#          WRITABLE=1: Dagster's pages may start runs
 #          TRIALS=folder of the trials' results  MINUTES=K: a sample of the trials  OLD=another checkout
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -29,7 +30,7 @@ nightly: $(STAMP)  ## run the nightly job for one as-of date
 	@$(BIN)/ple nightly
 
 ui: $(STAMP)  ## serve Dagster and MLflow on loopback
-	@$(BIN)/ple ui
+	@$(BIN)/ple ui $(if $(WRITABLE),--writable)
 
 test: $(STAMP) lint  ## linters, types, import rules, tests
 	@$(BIN)/python -m pytest

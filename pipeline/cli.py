@@ -1,5 +1,7 @@
 """The command `ple`, assembled from its verbs."""
 
+import os
+
 import click
 
 from pipeline.commands.base_rates import base_rates
@@ -19,6 +21,7 @@ def main() -> None:
 
     All state lies in $PLE_HOME (default .ple); its settings are in $PLE_HOME/settings.yaml.
     """
+    os.umask(0o077)  # customers' data: what is written is its owner's alone
 
 
 for verb in (nightly, train, ui, scores, explain, base_rates, model, features):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipeline.home import Home
 from pipeline.settings import REPOSITORY, Settings
+from pipeline.webserver import HOST
 
-HOST = "127.0.0.1"
 DAGSTER_PORT = 3000
 MLFLOW_PORT = 5000
 
@@ -40,23 +40,24 @@ def _answers(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def serve(home: Home, settings: Settings, wait_seconds: int = 90) -> int:
+def serve(home: Home, settings: Settings, writable: bool = False, wait_seconds: int = 90) -> int:
     """Start the three processes, print the addresses, and stay until interrupted or until one of them ends.
+
+    writable: whether Dagster's pages may start, stop and delete runs.
 
     Returns the exit code: 0 after an interrupt, 1 when a server ended by itself.
     """
     dagster_port, mlflow_port = free_port(DAGSTER_PORT), free_port(MLFLOW_PORT)
     workspace = str(REPOSITORY / "workspace.yaml")
-    uri = settings.mlflow_uri or home.tracking_uri
     scripts = Path(sys.executable).parent
     commands = {
         "dagster-webserver": [
-            str(scripts / "dagster-webserver"), "--workspace", workspace, "--host", HOST, "--port", str(dagster_port),
+            sys.executable, "-m", "pipeline.webserver", "--workspace", workspace, "--port", str(dagster_port),
+            *(["--writable"] if writable else []),
         ],
         "dagster-daemon": [str(scripts / "dagster-daemon"), "run", "--workspace", workspace],
         "mlflow": [
-            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST,
-            "--port", str(mlflow_port), "--workers", "1",
+            sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1",
             "--default-artifact-root", (home.mlflow / "artifacts").as_uri(),
         ],
     }  # fmt: skip
@@ -82,7 +83,8 @@ def serve(home: Home, settings: Settings, wait_seconds: int = 90) -> int:
                 return 1
             time.sleep(0.5)
         print(
-            f"Dagster  http://{HOST}:{dagster_port}\nMLflow   http://{HOST}:{mlflow_port}\nCtrl-C stops both.",
+            f"Dagster  http://{HOST}:{dagster_port}{'' if writable else ' (read-only)'}\n"
+            f"MLflow   http://{HOST}:{mlflow_port}\nCtrl-C stops both.",
             flush=True,
         )
         while not _ended(processes, logs):
@@ -110,6 +112,7 @@ def server_environment(home: Home, settings: Settings) -> dict[str, str]:
         "DATASET": settings.dataset,
         "DATA_DIR": str(settings.data_dir or ""),
         "CUSTOMERS": str(settings.customers),
+        "MLFLOW_BACKEND_STORE_URI": settings.mlflow_uri or home.tracking_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONUNBUFFERED": "1",
     }

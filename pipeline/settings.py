@@ -24,6 +24,10 @@ from ple_model.training.config import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FILE = "settings.yaml"
+_NO_PASSWORD = (
+    "a password does not belong in mlflow_uri; give it in the environment, as PGPASSWORD (PostgreSQL) or "
+    "MLFLOW_TRACKING_PASSWORD (an MLflow server)"
+)
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks")
 """Kinds of tracking servers and stores (the scheme of `mlflow_uri`)."""
 ColumnSet = Literal["reference", "all", "chosen"]
@@ -154,6 +158,8 @@ class Settings(ClosedModel):
     def _absolute_uri(cls, uri: str | None) -> str | None:
         """A relative path would start at the folder that a command happens to be called in."""
         scheme, separator, rest = (uri or "").partition("://")
+        if "@" in rest and ":" in rest.split("@")[0]:  # it would be shown wherever the address is
+            raise ValueError(_NO_PASSWORD)
         if uri is not None and (not separator or not rest):
             raise ValueError(f"{uri!r} is no address, such as http://host:5000 or sqlite:////absolute/path/mlflow.db")
         if uri is not None and scheme.partition("+")[0] not in STORES:

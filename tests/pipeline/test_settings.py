@@ -78,6 +78,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "a number as plug-in": ("plugins: [3]\n", "plugins.0"),
     "nobody's home": ("data_dir: ~nobody-of-that-name/d\n", "data_dir: .* is no usable path"),
     "a relative store": ("mlflow_uri: sqlite:///mine.db\n", "mlflow_uri: .*relative path"),
+    "a password in it": ("mlflow_uri: postgresql://ple:secret@db/mlflow\n", "a password does not belong in mlflow_uri"),
     "no address": ("mlflow_uri: ./mlruns\n", "mlflow_uri: .*is no address"),
 }
 
@@ -172,3 +173,10 @@ def test_a_bare_off_switches_the_blend_off(home: Path) -> None:
     (home / "settings.yaml").write_text("blend: on\n")
     with pytest.raises(SettingsError, match="blend"):
         load_settings()
+
+
+def test_no_message_shows_a_password(home: Path) -> None:
+    (home / "settings.yaml").write_text("mlflow_uri: postgresql://ple:secret@db/mlflow\n")
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert "secret" not in str(raised.value)

@@ -126,6 +126,7 @@ SETTINGS: dict[str, tuple[Spoil, str]] = {
     "yes for a number": (settings("seed: yes\n"), "seed: expected a number"),
     "a bad cron": (settings("schedule_cron: often\n"), "no cron expression"),
     "a bad store": (settings("mlflow_uri: mine\n"), "no address"),
+    "a password in it": (settings("mlflow_uri: postgresql://ple:secret@db/mlflow\n"), "does not belong in mlflow_uri"),
     "an unknown kind of store": (settings("mlflow_uri: nonsense://x\n"), "of no kind that MLflow has"),
     "no plug-in": (settings("plugins: [no_such_plugin]\n"), "no_such_plugin"),
     "a plug-in that fails": (a_plugin_that_fails, "failed in extend(extensions): ZeroDivisionError"),

@@ -113,3 +113,10 @@ def test_a_training_on_demand_fails_loudly(home: Path, monkeypatch: pytest.Monke
     assert result.exit_code == 1
     assert jobs == [("training", date(2017, 12, 1))]
     assert "version 3 is not promoted" in result.stderr
+
+
+def test_what_a_command_writes_is_its_owners_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("os.umask", lambda mask: asked.append(mask) or 0)
+    CliRunner().invoke(main, ["scores", "--help"])
+    assert asked == [0o077]
