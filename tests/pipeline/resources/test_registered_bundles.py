@@ -47,5 +47,5 @@ def test_a_bundle_of_either_fit_is_found_and_verified(name: str, tracking: Any, 
 
 
 def test_a_bundle_that_is_gone_is_named(tracking: Any) -> None:
-    with pytest.raises(dg.Failure, match="version 3 of the model is refused: .*is not there"):
+    with pytest.raises(dg.Failure, match=r"version 3 of the model is refused: .*is not there"):
         tracking._describe(version())
