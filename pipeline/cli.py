@@ -6,6 +6,7 @@ import click
 
 from pipeline.commands.backfill import backfill
 from pipeline.commands.base_rates import base_rates
+from pipeline.commands.doctor import doctor
 from pipeline.commands.errors import Verbs
 from pipeline.commands.explain import explain
 from pipeline.commands.features import features
@@ -27,7 +28,11 @@ def main() -> None:
     os.umask(0o077)  # customers' data: what is written is its owner's alone
 
 
-for verb in (nightly, backfill, train, promote, rollback, ui, scores, explain, base_rates, model, features):
+VERBS = (
+    *(nightly, backfill, train, promote, rollback, doctor, ui),
+    *(scores, explain, base_rates, model, features),
+)
+for verb in VERBS:
     main.add_command(verb)
 
 

@@ -11,6 +11,7 @@ from datetime import date
 import dagster as dg
 from dagster import DagsterInstance
 
+from pipeline.lost_registry import lost_registry
 from pipeline.resources.tracking import HELD, Tracking
 from pipeline.runs import NIGHTLY, TRAINING, HeldHome, failure_message, run_job
 from pipeline.training.decision import decide, waiting
@@ -40,6 +41,8 @@ def run_night(
     """
     made = decide(tracking.champion(), as_of, retrain_after_days, tracking.challenger())
     training_failure = ""
+    if made.due and (lost := lost_registry(tracking, held.home.lake)):
+        return Outcome(False, failure=lost)
     if made.due:
         say(f"training first: {made.reason}")
         result = run_job(held, definitions, instance, TRAINING, as_of)

@@ -18,6 +18,7 @@ import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 from pipeline.home import Home
+from pipeline.lost_registry import lost_registry
 from pipeline.resources.tracking import HELD, RegisteredVersion, Tracking
 from pipeline.runs import COMMAND_TAG, NIGHTLY, PARTITION_TAG, TRAINING
 from pipeline.settings import Settings
@@ -144,6 +145,9 @@ def schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> l
                 last = partitions.get_last_partition_key()
                 yield dg.SkipReason(f"No as-of date since {oldest} waits for scores; the last of the data is {last}.")
                 return
+            if lost := lost_registry(tracking, Home(settings.home).lake):
+                yield dg.SkipReason(lost)
+                return
             runs = next_runs(
                 waiting,
                 in_progress(context.instance),
@@ -194,6 +198,9 @@ def sensors(
             waiting = unscored(context.instance, partitions, ended, until)
             if run.job_name == NIGHTLY and not again:
                 waiting = [key for key in waiting if key != ended]  # a night that failed is not repeated here
+            if lost := lost_registry(tracking, Home(settings.home).lake):
+                yield dg.SkipReason(lost)
+                return
             runs = next_runs(
                 waiting,
                 in_progress(context.instance),

@@ -40,9 +40,22 @@ def _nightly(settings: Settings, home: Home, day: date) -> int:
         )
     if not outcome.published:
         reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
-        red(f"\nThe night failed; no scores were published.\n{reasons}")
+        red(f"\nThe night failed; {_scores_of(home, day)}.\n{reasons}")
         return 1
     print_summary(home, day)
     if outcome.training_failure:
         red(f"\nThe training that was due failed; the standing champion scored.\n{outcome.training_failure}")
     return 0
+
+
+def _scores_of(home: Home, day: date) -> str:
+    """What readers see of a date whose night failed."""
+    from pipeline.resources.publication import PublicationError, Published
+
+    published = Published(home.lake, "scores")
+    if day.isoformat() not in published.dates():
+        return "no scores were published"
+    try:
+        return f"the scores of {day} are published, by run {published.read(day.isoformat())['run_id'][0]}"
+    except PublicationError as error:
+        return str(error)

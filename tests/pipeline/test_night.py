@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import cast
 
 import dagster as dg
+import polars as pl
 
 from pipeline.home import Home
 from pipeline.night import Outcome, run_night
+from pipeline.resources.publication import Published
 from pipeline.resources.tracking import HELD, RegisteredVersion, Tracking
 from pipeline.runs import one_at_a_time, training_failure
 from pipeline.signs import clear_dead_runs
@@ -32,6 +34,9 @@ class Registry:
         if not self.file.exists():
             return None
         return RegisteredVersion("1", "r", date.fromisoformat(self.file.read_text()), "s", "toy", Path())
+
+    def numbers(self) -> list[str]:
+        return ["1"] if self.file.exists() else []
 
     def challenger(self) -> RegisteredVersion | None:
         """One that waits for a person, where there is a file that says so."""
@@ -168,3 +173,12 @@ def test_killed_between_the_jobs_the_next_night_goes_on_with_the_second(
     assert outcome == Outcome(True)
     assert ran(tmp_path) == ["training", "nightly", "nightly"]
     assert "scoring only" in said
+
+
+def test_a_home_whose_registry_is_lost_trains_nothing_by_itself(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    scores = pl.DataFrame({"customer_id": ["a"], "model_version": ["7"]})
+    Published(Home(tmp_path).lake, "scores").publish(scores, "2017-12-31")
+    outcome, _ = night(tmp_path, toy(tmp_path, lambda: None), instance)
+    assert not outcome.published
+    assert "restore the folder mlflow/" in outcome.failure
+    assert ran(tmp_path) == []

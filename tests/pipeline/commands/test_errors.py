@@ -21,6 +21,7 @@ COMMANDS = (
     "train",
     "promote",
     "rollback",
+    "doctor",
     "ui",
     "scores",
     "explain task churn",
