@@ -4,10 +4,12 @@ Tags come first, then the alias, then the card: whatever a killed process left, 
 Whether a version may take over belongs to `promotion.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import dagster as dg
 import polars as pl
 
 from feature_assets.state import FeatureState
@@ -38,6 +40,15 @@ RULES, PERSON = "the rules", "a person"
 
 class PromotionError(ValueError):
     """A promotion or a rollback that cannot be; says why and what to do."""
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What a lookup of a version refuses (altered files, another data set) is the reason of what a person asked for."""
+    try:
+        yield
+    except dg.Failure as error:
+        raise PromotionError(error.description or str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,7 @@ def opponent(tracking: Tracking, version: str | None) -> RegisteredVersion | Non
     return tracking.version(standing.replaced) if standing.replaced else None
 
 
+@_refusals()
 def promote(tracking: Tracking, number: str, because: str) -> Decided:
     """A person makes the version of that number the champion; without a number the challenger.
 
@@ -138,6 +150,7 @@ def named(tracking: Tracking, number: str) -> RegisteredVersion:
         raise PromotionError(f"version {number} was registered by no training: it has no tag {error}") from error
 
 
+@_refusals()
 def roll_back(tracking: Tracking, because: str) -> Decided:
     """A person puts the version that the champion replaced into its place again.
 

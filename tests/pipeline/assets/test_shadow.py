@@ -14,6 +14,7 @@ from pipeline.assets import shadow
 from pipeline.definitions import build_definitions
 from pipeline.partitions import as_of_partitions
 from pipeline.resources.lake import Lake, ParquetIOManager
+from pipeline.resources.publication import Published
 from pipeline.resources.tracking import REFUSED, RegisteredVersion, Tracking
 from pipeline.settings import Settings
 
@@ -67,8 +68,9 @@ def test_the_scores_of_the_challenger_lie_where_no_reader_of_scores_looks(
     assert result.success
     assert not warned(result)
     [written] = [file for file in (tmp_path / "lake").rglob("*") if file.is_file()]
-    assert written == tmp_path / "lake" / "shadow" / "scores" / f"as_of={DAY}" / "part-0.parquet"
-    assert pl.read_parquet(written, hive_partitioning=False).equals(SCORES)
+    assert written.is_relative_to(tmp_path / "lake" / "published" / "shadow" / "scores")
+    assert Published(tmp_path / "lake", "shadow/scores").read(DAY).equals(SCORES)
+    assert not (tmp_path / "lake" / "scores").exists()
     metadata = result.asset_materializations_for_node("shadow__scores")[0].metadata
     assert (metadata["model version"].value, metadata["status"].value) == ("8", REFUSED)
 
