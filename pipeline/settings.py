@@ -6,6 +6,7 @@ later source wins. No other module of this package reads a setting from the envi
 
 import os
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +57,25 @@ class VolumeLimits(ClosedModel):
     accepted: tuple[str, ...] = ()
 
 
+class DriftLimits(ClosedModel):
+    """When the distribution of a column or of a score is an alarm (`pipeline.monitoring.alarm`).
+
+    floor: population stability index below which nothing alarms. margin: share by which a night must exceed the largest
+    index of earlier nights. nights_in_a_row: nights for which that must last; with 1 a weekly wave alarms too often.
+    compared: earlier nights that are looked at. least_nights: earlier nights without which nothing alarms (a week of
+    nights shows the weekly wave). false_alarms: share of the nights without a change on which any column at all may
+    alarm. accepted: column → date up to which whatever it did is right and counts as usual.
+    """
+
+    floor: float = Field(default=0.1, gt=0.0)
+    margin: float = Field(default=0.5, ge=0.0)
+    nights_in_a_row: int = Field(default=2, ge=1)
+    compared: int = Field(default=60, ge=1)
+    least_nights: int = Field(default=7, ge=1)
+    false_alarms: float = Field(default=0.01, gt=0.0, lt=1.0)
+    accepted: dict[str, date] = Field(default_factory=dict)
+
+
 class Settings(ClosedModel):
     """Everything an operator may change. Paths are absolute once loaded."""
 
@@ -91,6 +111,8 @@ class Settings(ClosedModel):
     masked, and the scores are marked."""
     volume: VolumeLimits = VolumeLimits()
     """How far a delivery may fall behind the last good ones."""
+    drift: DriftLimits = DriftLimits()
+    """How far columns and scores may move from the rows that the champion learnt from."""
     mlflow_uri: str | None = None
     """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7

@@ -13,10 +13,12 @@ import dagster as dg
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.events.view import View
 from feature_assets.snapshots import require_customers
 from pipeline.assets.common import TRAINING, GivenSettings, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.assets.training_metadata import evaluation_metadata, parts_check, refit_metadata, training_metadata
+from pipeline.monitoring.reference import add_reference
 from pipeline.plugins import load_plugins
 from pipeline.reports.describe import markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
@@ -202,6 +204,9 @@ def registered_version(context: Context, lake: Lake, tracking: Tracking) -> dg.M
     """Register the bundle as a version, the challenger."""
     work, dataset = workspace(context, lake), lake.tables(context.partition_key).dataset
     run_id = log.open_run(work, tracking, day_of(context), {})
+    if tracking.version_of_run(run_id) is None:
+        tables = lake.tables(context.partition_key)
+        add_reference(work, lambda day: View(tables, day))
     version = registration.register(work, tracking, run_id, dataset, day_of(context))
     return dg.MaterializeResult(
         metadata={

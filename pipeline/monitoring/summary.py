@@ -19,9 +19,11 @@ LEGEND = (
     "\nfallback, share of rows that carry their cluster's base rate."
 )
 SUMMARY = "summary.json"
-TRAINING_FAILED, MISSING_SOURCES, VOLUME = "training failed", "missing sources", "delivery"
+TRAINING_FAILED, MISSING_SOURCES, VOLUME, DRIFT = "training failed", "missing sources", "delivery", "drift"
 """Facts that a person must not overlook."""
-ALARMING = (TRAINING_FAILED, MISSING_SOURCES, VOLUME)
+ALARMING = (TRAINING_FAILED, MISSING_SOURCES, VOLUME, DRIFT)
+NAMED = 5
+"""Columns that drift and are named in the fact; the table of the asset `drift` has all."""
 
 
 def summarise(
@@ -33,6 +35,7 @@ def summarise(
     dataset: DatasetConfig,
     training_failure: str = "",
     volume: Sequence[str] = (),
+    drifted: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The summary as JSON: tasks (rows of the table), facts, legend, notice.
 
@@ -41,6 +44,7 @@ def summarise(
         evaluation: of that version.
         training_failure: why the training that was due for this date failed; empty where none did.
         volume: what is unusual about the size of the delivery, in words.
+        drifted: columns and scores whose drift alarms, worst first.
     """
     tasks = []
     for row in evaluation.table:
@@ -62,6 +66,9 @@ def summarise(
         facts[MISSING_SOURCES] = f"{', '.join(lost)}: what depends on it is masked, its tasks are withheld"
     if volume:
         facts[VOLUME] = "; ".join(volume)
+    if drifted:
+        more = f" and {len(drifted) - NAMED} more" if len(drifted) > NAMED else ""
+        facts[DRIFT] = f"{', '.join(drifted[:NAMED])}{more}: far from the training, see the asset drift"
     if training_failure:
         facts[TRAINING_FAILED] = f"{training_failure} (version {champion.version} goes on scoring)"
     return {
