@@ -43,6 +43,7 @@ def build_definitions(
     from pipeline.assets.ingestion import ingestion_assets
     from pipeline.assets.monitoring import monitoring_assets
     from pipeline.assets.scoring import scoring_assets
+    from pipeline.assets.skill import skill_assets
     from pipeline.assets.training import training_assets
     from pipeline.console import step_lines
     from pipeline.partitions import as_of_partitions
@@ -88,6 +89,7 @@ def build_definitions(
             *feature_assets(dataset, partitions, settings.retrain_after_days),
             *scoring_assets(dataset, partitions),
             *monitoring_assets(dataset, partitions),
+            *skill_assets(dataset, partitions),
             *added,
         ],
         jobs=jobs,
