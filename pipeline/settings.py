@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feature_assets.closed import in_words
@@ -76,6 +76,45 @@ class DriftLimits(ClosedModel):
     accepted: dict[str, date] = Field(default_factory=dict)
 
 
+class AlertSettings(ClosedModel):
+    """Whom to tell of a night that failed or has something that must not be overlooked (`pipeline.monitoring.alerts`).
+
+    mail_to: addresses; without any no e-mail is sent. mail_from: sender. smtp_host, smtp_port, smtp_user: of the mail
+    server; the password comes from the environment (PLE_SMTP_PASSWORD), as the webhook's address does
+    (PLE_ALERT_WEBHOOK). smtp_security: `off` sends no password. repeat_after_days: days after which a cause that lasts
+    is told again.
+    """
+
+    mail_to: tuple[str, ...] = ()
+    mail_from: str = "ple@localhost"
+    smtp_host: str = "localhost"
+    smtp_port: int = Field(default=587, ge=1, le=65_535)
+    smtp_user: str = ""
+    smtp_security: Literal["starttls", "tls", "off"] = "starttls"
+    repeat_after_days: int = Field(default=7, ge=1)
+
+    @field_validator("smtp_security", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, value: Any) -> Any:
+        """YAML reads a bare `off` as false."""
+        return "off" if value is False else value
+
+    @field_validator("mail_to", "mail_from")
+    @classmethod
+    def _one_line(cls, value: Any) -> Any:
+        """A line break would begin another header."""
+        for address in value if isinstance(value, tuple) else (value,):
+            if "@" not in address or len(address.splitlines()) != 1:
+                raise ValueError(f"{address!r} is no e-mail address")
+        return value
+
+    @model_validator(mode="after")
+    def _no_password_in_the_clear(self) -> "AlertSettings":
+        if self.smtp_user and self.smtp_security == "off":
+            raise ValueError("smtp_user needs smtp_security starttls or tls: its password would be sent in the clear")
+        return self
+
+
 class Settings(ClosedModel):
     """Everything an operator may change. Paths are absolute once loaded."""
 
@@ -113,6 +152,8 @@ class Settings(ClosedModel):
     """How far a delivery may fall behind the last good ones."""
     drift: DriftLimits = DriftLimits()
     """How far columns and scores may move from the rows that the champion learnt from."""
+    alerts: AlertSettings = AlertSettings()
+    """Whom to tell when something is wrong."""
     mlflow_uri: str | None = None
     """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7
@@ -203,6 +244,9 @@ class Environment(BaseSettings):
     customers: int | None = Field(default=None, validation_alias="CUSTOMERS")
     as_of: str | None = Field(default=None, validation_alias="AS_OF")
     """No setting: the default of the option `--as-of`."""
+    smtp_password: SecretStr | None = Field(default=None, validation_alias="PLE_SMTP_PASSWORD")
+    alert_webhook: SecretStr | None = Field(default=None, validation_alias="PLE_ALERT_WEBHOOK")
+    """No settings: secrets, which stand in no file and on no page."""
 
 
 def is_file(dataset: str) -> bool:
@@ -239,7 +283,8 @@ def load_settings(**options: Any) -> Settings:
     home = _resolved(Path(options.pop("home", None) or environment.home), Path.cwd(), "PLE_HOME")
     file = home / FILE
     own = _absolute(_file_values(file), home)
-    given = environment.model_dump(exclude={"home", "as_of"}) | {k: v for k, v in options.items() if v is not None}
+    no_settings = {"home", "as_of", "smtp_password", "alert_webhook"}
+    given = environment.model_dump(exclude=no_settings) | {k: v for k, v in options.items() if v is not None}
     values = own | _absolute({key: value for key, value in given.items() if value is not None}, Path.cwd())
     plugins = values.get("plugins")
     names = plugins if isinstance(plugins, list | tuple) else ()  # anything else is refused below
