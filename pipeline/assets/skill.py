@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -42,12 +43,13 @@ def skill_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) ->
         folders = [path.name.partition("=")[2] for path in lake.path("scores").glob("as_of=*")]
         scored = [date.fromisoformat(day) for day in folders if day < context.partition_key]
         due = matured.due(scored, windows(dataset), matured.judged_until(lake, as_of), as_of)
-        found = [
-            matured.judge(day, names, as_of, lake.tables(context.partition_key), lake, tracking.version)
-            for day, names in due.items()
-        ]
-        rows: pl.DataFrame = pl.concat([pl.DataFrame(schema=matured.SCHEMA), *found])
-        tasks, drawing = tracking.read_json(champion, "tasks.json"), Drawing(context.log.warning)
+        tables, drawing = lake.tables(context.partition_key), Drawing(context.log.warning)
+        rows = pl.DataFrame(schema=matured.SCHEMA)
+        for day, names in due.items():
+            judge = partial(matured.judge, day, names, as_of, tables, lake, tracking.version)
+            found = drawing.attempt(f"skill of {day}", judge)
+            rows = rows if found is None else pl.concat([rows, found])
+        tasks = tracking.read_json(champion, "tasks.json")
         yield dg.Output(
             rows,
             metadata={

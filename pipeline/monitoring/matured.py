@@ -47,8 +47,12 @@ def judge(
     version_of: Callable[[str], RegisteredVersion],
 ) -> pl.DataFrame:
     """The skill (`SCHEMA`) of the scores of a day on the named tasks, by labels known on `as_of`. Scores in hindsight
-    or with a missing source are not judged: no row."""
+    or with a missing source are not judged, nor those that an older version of this program published without saying
+    so: no row."""
     scores = pl.read_parquet(lake.partition("scores", day.isoformat()) / "*.parquet", hive_partitioning=False)
+    says = {"hindsight", "missing_sources", *(f"{name}__eligible" for name in names if name in scores.columns)}
+    if not says <= {*scores.columns}:
+        return pl.DataFrame(schema=SCHEMA)
     marked = scores["hindsight"] | (scores["missing_sources"].list.len() > 0)
     if not scores.height or marked.any():
         return pl.DataFrame(schema=SCHEMA)

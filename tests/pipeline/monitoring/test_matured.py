@@ -74,6 +74,10 @@ def test_scores_are_judged_with_the_version_that_made_them_unless_they_are_marke
     found = matured.judge(scored, ["churn"], DAY, cast("Tables", None), lake, {"4": made}.__getitem__)
     assert found.height == rows
     assert found.schema == matured.SCHEMA
+    old = lake.partition("scores", (scored - timedelta(days=1)).isoformat()) / "part-0.parquet"
+    publish_frame(scores.drop("churn__eligible"), old)
+    unsaid = matured.judge(scored - timedelta(days=1), ["churn"], DAY, cast("Tables", None), lake, {}.__getitem__)
+    assert unsaid.is_empty(), "scores of an older program do not say who was eligible"
     if rows:
         assert asked == [(scored, ["mailer", "display", "shelf"], DAY)]
         assert found.row(0)[:4] == (scored, "4", "churn", "auc")
