@@ -52,8 +52,8 @@ def realised(
         if label not in joined.columns or kind.name not in (BINARY, MULTICLASS, REGRESSION):
             continue
         known = joined.filter(pl.col(label).is_not_null() & pl.col(f"{name}__eligible"))
-        predictions = _predictions(known, task)
-        if not known.height or predictions is None:
+        predictions = _predictions(known, task) if known.height else None
+        if predictions is None:
             continue
         measured = evaluate(kind, predictions, known[label].to_numpy())
         for metric in (kind.headline.metric, *([CALIBRATION] if kind.name == BINARY else [])):

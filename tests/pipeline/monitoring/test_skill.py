@@ -66,6 +66,12 @@ def test_the_realised_metric_is_that_of_the_evaluation_on_labelled_eligible_rows
     assert channel["rows"] == ROWS
 
 
+def test_classes_that_have_not_matured_are_left_out() -> None:
+    scores, labels = night()
+    found = realised(scores, labels.with_columns(channel=pl.lit(None, pl.Int16)), TASKS, some_evaluation(churn="ahead"))
+    assert found["task"].unique().to_list() == ["churn"]
+
+
 def test_skill_falls_where_scores_no_longer_fit() -> None:
     scores, labels = night()
     worse = realised(
