@@ -45,6 +45,7 @@ def build_definitions(
     from pipeline.assets.promotion import promote, rollback
     from pipeline.assets.scoring import scoring_assets
     from pipeline.assets.shadow import shadow_assets
+    from pipeline.assets.skill import skill_assets
     from pipeline.assets.training import training_assets
     from pipeline.console import step_lines
     from pipeline.executor import one_at_a_time_executor
@@ -93,6 +94,7 @@ def build_definitions(
             *scoring_assets(dataset, partitions),
             *(shadow_assets(dataset, partitions) if settings.promotion.shadow == "on" else ()),
             *monitoring_assets(dataset, partitions),
+            *skill_assets(dataset, partitions),
             *added,
         ],
         jobs=[*jobs, promote, rollback],

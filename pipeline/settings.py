@@ -6,10 +6,11 @@ later source wins. No other module of this package reads a setting from the envi
 
 import os
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feature_assets.closed import in_words
@@ -113,6 +114,64 @@ class PromotionSettings(ClosedModel):
         return switch(value)
 
 
+class DriftLimits(ClosedModel):
+    """When the distribution of a column or of a score is an alarm (`pipeline.monitoring.alarm`).
+
+    floor: population stability index below which nothing alarms. margin: share by which a night must exceed the largest
+    index of earlier nights. nights_in_a_row: nights for which that must last; with 1 a weekly wave alarms too often.
+    compared: earlier nights that are looked at. least_nights: earlier nights without which nothing alarms (a week of
+    nights shows the weekly wave). false_alarms: share of the nights without a change on which any column at all may
+    alarm. accepted: column → date up to which whatever it did is right and counts as usual.
+    """
+
+    floor: float = Field(default=0.1, gt=0.0)
+    margin: float = Field(default=0.5, ge=0.0)
+    nights_in_a_row: int = Field(default=2, ge=1)
+    compared: int = Field(default=60, ge=1)
+    least_nights: int = Field(default=7, ge=1)
+    false_alarms: float = Field(default=0.01, gt=0.0, lt=1.0)
+    accepted: dict[str, date] = Field(default_factory=dict)
+
+
+class AlertSettings(ClosedModel):
+    """Whom to tell of a night that failed or has something that must not be overlooked (`pipeline.monitoring.alerts`).
+
+    mail_to: addresses; without any no e-mail is sent. mail_from: sender. smtp_host, smtp_port, smtp_user: of the mail
+    server; the password comes from the environment (PLE_SMTP_PASSWORD), as the webhook's address does
+    (PLE_ALERT_WEBHOOK). smtp_security: `off` sends no password. repeat_after_days: days after which a cause that lasts
+    is told again.
+    """
+
+    mail_to: tuple[str, ...] = ()
+    mail_from: str = "ple@localhost"
+    smtp_host: str = "localhost"
+    smtp_port: int = Field(default=587, ge=1, le=65_535)
+    smtp_user: str = ""
+    smtp_security: Literal["starttls", "tls", "off"] = "starttls"
+    repeat_after_days: int = Field(default=7, ge=1)
+
+    @field_validator("smtp_security", mode="before")
+    @classmethod
+    def _off_is_no_boolean(cls, value: Any) -> Any:
+        """YAML reads a bare `off` as false."""
+        return "off" if value is False else value
+
+    @field_validator("mail_to", "mail_from")
+    @classmethod
+    def _one_line(cls, value: Any) -> Any:
+        """A line break would begin another header."""
+        for address in value if isinstance(value, tuple) else (value,):
+            if "@" not in address or len(address.splitlines()) != 1:
+                raise ValueError(f"{address!r} is no e-mail address")
+        return value
+
+    @model_validator(mode="after")
+    def _no_password_in_the_clear(self) -> "AlertSettings":
+        if self.smtp_user and self.smtp_security == "off":
+            raise ValueError("smtp_user needs smtp_security starttls or tls: its password would be sent in the clear")
+        return self
+
+
 class Settings(ClosedModel):
     """Everything an operator may change. Paths are absolute once loaded."""
 
@@ -150,6 +209,10 @@ class Settings(ClosedModel):
     """How far a delivery may fall behind the last good ones."""
     retention: Retention = Retention()
     """What is kept, and for how long."""
+    drift: DriftLimits = DriftLimits()
+    """How far columns and scores may move from the rows that the champion learnt from."""
+    alerts: AlertSettings = AlertSettings()
+    """Whom to tell when something is wrong."""
     mlflow_uri: str | None = None
     """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
     seed: int = 7
@@ -251,6 +314,9 @@ class Environment(BaseSettings):
     customers: int | None = Field(default=None, validation_alias="CUSTOMERS")
     as_of: str | None = Field(default=None, validation_alias="AS_OF")
     """No setting: the default of the option `--as-of`."""
+    smtp_password: SecretStr | None = Field(default=None, validation_alias="PLE_SMTP_PASSWORD")
+    alert_webhook: SecretStr | None = Field(default=None, validation_alias="PLE_ALERT_WEBHOOK")
+    """No settings: secrets, which stand in no file and on no page."""
 
 
 def is_file(dataset: str) -> bool:
@@ -287,7 +353,8 @@ def load_settings(**options: Any) -> Settings:
     home = _resolved(Path(options.pop("home", None) or environment.home), Path.cwd(), "PLE_HOME")
     file = home / FILE
     own = _absolute(_file_values(file), home)
-    given = environment.model_dump(exclude={"home", "as_of"}) | {k: v for k, v in options.items() if v is not None}
+    no_settings = {"home", "as_of", "smtp_password", "alert_webhook"}
+    given = environment.model_dump(exclude=no_settings) | {k: v for k, v in options.items() if v is not None}
     values = own | _absolute({key: value for key, value in given.items() if value is not None}, Path.cwd())
     plugins = values.get("plugins")
     names = plugins if isinstance(plugins, list | tuple) else ()  # anything else is refused below

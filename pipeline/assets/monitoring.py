@@ -1,5 +1,6 @@
-"""Monitoring: the summary of a night, in one place for people; and what the night removes."""
+"""Monitoring: the summary of a night, the drift of what the model reads and says, and what the night removes."""
 
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -7,12 +8,18 @@ import dagster as dg
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.state import FeatureState
 from pipeline import retention
 from pipeline.assets.common import MONITORING, GivenSettings, asset_options
+from pipeline.assets.features import MATRIX
 from pipeline.assets.scoring import SCORES
+from pipeline.monitoring import drift as drifting
+from pipeline.monitoring.reference import reference, watched
 from pipeline.monitoring.summary import LEGEND, SUMMARY, summarise
 from pipeline.monitoring.volume import VOLUME
 from pipeline.reports.describe import markdown
+from pipeline.reports.drawing import Drawing, drawn_spec
+from pipeline.reports.drift_plots import drift_lines
 from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import Tracking
@@ -20,19 +27,23 @@ from pipeline.runs import training_failure
 from pipeline.training.decision import waiting
 from pipeline.training.evaluation import Evaluation
 
+DRIFT = dg.AssetKey(drifting.TABLE)
+NO_DRIFT = "no_drift"
+DRAWN_COLUMNS = 6
+
 
 def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """The summary of the night, and its housekeeping."""
+    """The summary of the night, its drift, and its housekeeping."""
 
     @dg.asset(
         key="night_summary",
         partitions_def=partitions,
         description=f"Rows scored, each task's metric beside its baselines, model version, paths. {dataset.notice}",
-        ins={"scores": dg.AssetIn(SCORES)},
+        ins={"scores": dg.AssetIn(SCORES), "drift": dg.AssetIn(DRIFT)},
         **asset_options(MONITORING, "python"),
     )
     def night_summary(
-        context: dg.AssetExecutionContext, scores: pl.DataFrame, lake: Lake, tracking: Tracking
+        context: dg.AssetExecutionContext, scores: pl.DataFrame, drift: pl.DataFrame, lake: Lake, tracking: Tracking
     ) -> dg.MaterializeResult:
         as_of = context.partition_key
         champion = tracking.champion()
@@ -43,7 +54,8 @@ def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinitio
         challenger = tracking.challenger()
         beside = waiting(challenger) if challenger is not None else ""
         card = tracking.version_url(champion.version)
-        summary = summarise(as_of, scores, champion, evaluation, lake, dataset, failed, unusual, beside, card)
+        drifted = drift.filter("alarms").sort("index", descending=True)["column"].to_list()
+        summary = summarise(as_of, scores, champion, evaluation, lake, dataset, failed, unusual, beside, card, drifted)
         publish_json(summary, Path(lake.root).parent / "reports" / f"as_of={as_of}" / SUMMARY)
         facts = pl.DataFrame({"": list(summary["facts"]), "value": [str(v) for v in summary["facts"].values()]})
         return dg.MaterializeResult(
@@ -91,4 +103,59 @@ def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinitio
             ],
         )
 
-    return [night_summary, housekeeping]
+    @dg.asset(
+        key=DRIFT,
+        partitions_def=partitions,
+        description="How far each input and each score lies from the newest snapshot of the champion's training: "
+        f"binned counts and their distances, one row a column. {dataset.notice}",
+        ins={"matrix": dg.AssetIn(MATRIX), "scores": dg.AssetIn(SCORES)},
+        check_specs=[
+            dg.AssetCheckSpec(
+                NO_DRIFT,
+                asset=DRIFT,
+                description="No column or score is farther from the training than on any earlier night, for several "
+                "nights. It warns and stops nothing.",
+            ),
+            drawn_spec(DRIFT),
+        ],
+        **asset_options(MONITORING, "polars", "parquet"),
+    )
+    def drift(
+        context: dg.AssetExecutionContext,
+        matrix: pl.DataFrame,
+        scores: pl.DataFrame,
+        lake: Lake,
+        tracking: Tracking,
+        settings: GivenSettings,
+    ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
+        champion, day, limits = tracking.champion(), date.fromisoformat(context.partition_key), settings.drift
+        assert champion is not None  # the scores asset, upstream, scored with it
+        tasks = [task["name"] for task in tracking.read_json(champion, "tasks.json")]
+        tonight = watched(matrix, scores, FeatureState.load(champion.folder / "state").present, tasks)
+        bins, against = reference(champion, lake, tonight)
+        lost = scores["missing_sources"].list.len().sum() > 0
+        rows = drifting.rows_of(tonight, bins, against, champion.as_of <= day and not lost, limits)
+        found = drifting.judge(day, rows, drifting.earlier_nights(lake, day, limits), limits)
+        shown, drawing = drifting.table(found, rows, limits), Drawing(context.log.warning)
+        lines = {found.columns[at]: found.index[:, at].tolist() for at in found.worst[:DRAWN_COLUMNS]}
+        yield dg.Output(
+            rows.with_columns(pl.Series("alarms", found.judged.alarms)),
+            metadata={
+                "farthest columns": markdown(shown),
+                **drawing.figure("picture", lambda: drift_lines(found.nights, lines, limits.floor)),
+                "columns": rows.height,
+                "compared with": against,
+                "earlier nights": len(found.nights) - 1,
+                "false alarms": f"on at most {limits.false_alarms:.1%} of the nights without a change, all columns",
+                "notice": dataset.notice,
+            },
+        )
+        yield dg.AssetCheckResult(
+            check_name=NO_DRIFT,
+            passed=not found.alarms,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"columns": ", ".join(found.alarms) or "none", "farthest columns": markdown(shown)},
+        )
+        yield drawing.check()
+
+    return [night_summary, drift, housekeeping]

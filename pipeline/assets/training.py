@@ -27,6 +27,7 @@ from pipeline.assets.training_metadata import (
     refit_metadata,
     training_metadata,
 )
+from pipeline.monitoring.reference import add_reference
 from pipeline.plugins import load_plugins
 from pipeline.reports.describe import markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
@@ -219,6 +220,9 @@ def registered_version(context: Context, lake: Lake, tracking: Tracking) -> dg.M
     """Register the bundle as a version, the challenger."""
     work, dataset = workspace(context, lake), lake.tables(context.partition_key).dataset
     run_id = log.open_run(work, tracking, day_of(context), {})
+    if tracking.version_of_run(run_id) is None:
+        tables = lake.tables(context.partition_key)
+        add_reference(work, lambda day: View(tables, day))
     version = registration.register(work, tracking, run_id, dataset, day_of(context))
     return dg.MaterializeResult(
         metadata={

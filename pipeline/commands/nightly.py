@@ -9,7 +9,7 @@ import click
 from pipeline.commands.common import covered_day, deployment
 from pipeline.commands.running import locked_instance, red, run_options, say
 from pipeline.home import Home
-from pipeline.settings import Settings
+from pipeline.settings import Settings, read_environment
 
 
 @click.command()
@@ -29,7 +29,8 @@ def nightly(as_of: str | None, dataset: str | None, data_dir: Path | None, custo
 
 def _nightly(settings: Settings, home: Home, day: date) -> int:
     from pipeline.definitions import build_definitions, build_resources
-    from pipeline.monitoring.terminal import print_summary
+    from pipeline.monitoring import alerts
+    from pipeline.monitoring.terminal import print_summary, read_summary
     from pipeline.night import run_night
 
     click.echo(f"nightly · {settings.dataset} · as of {day} · home {home.root}", err=True)
@@ -38,8 +39,12 @@ def _nightly(settings: Settings, home: Home, day: date) -> int:
         outcome = run_night(
             held, build_definitions(settings), instance, tracking, day, settings.retrain_after_days, say
         )
+    reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
+    found = (
+        alerts.of_night(read_summary(home, day)) if outcome.published else [alerts.Alert(alerts.NIGHT_FAILED, reasons)]
+    )
+    alerts.tell(found, day, outcome.published, home.root, settings.alerts, read_environment(), say)
     if not outcome.published:
-        reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
         red(f"\nThe night failed; {_scores_of(home, day)}.\n{reasons}")
         return 1
     print_summary(home, day)

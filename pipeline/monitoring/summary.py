@@ -19,9 +19,11 @@ LEGEND = (
     "\nfallback, share of rows that carry their cluster's base rate."
 )
 SUMMARY = "summary.json"
-TRAINING_FAILED, MISSING_SOURCES, VOLUME = "training failed", "missing sources", "delivery"
+TRAINING_FAILED, MISSING_SOURCES, VOLUME, DRIFT = "training failed", "missing sources", "delivery", "drift"
 """Facts that a person must not overlook."""
-ALARMING = (TRAINING_FAILED, MISSING_SOURCES, VOLUME)
+ALARMING = (TRAINING_FAILED, MISSING_SOURCES, VOLUME, DRIFT)
+NAMED = 5
+"""Columns that drift and are named in the fact; the table of the asset `drift` has all."""
 
 
 def summarise(
@@ -35,6 +37,7 @@ def summarise(
     volume: Sequence[str] = (),
     challenger: str = "",
     card: str = "",
+    drifted: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The summary as JSON: tasks (rows of the table), facts, legend, notice.
 
@@ -45,6 +48,7 @@ def summarise(
         volume: what is unusual about the size of the delivery, in words.
         challenger: the version that was trained last and is not the champion, in words.
         card: address of the champion's model card.
+        drifted: columns and scores whose drift alarms, worst first.
     """
     tasks = []
     for row in evaluation.table:
@@ -70,6 +74,9 @@ def summarise(
         facts[MISSING_SOURCES] = f"{', '.join(lost)}: what depends on it is masked, its tasks are withheld"
     if volume:
         facts[VOLUME] = "; ".join(volume)
+    if drifted:
+        more = f" and {len(drifted) - NAMED} more" if len(drifted) > NAMED else ""
+        facts[DRIFT] = f"{', '.join(drifted[:NAMED])}{more}: far from the training, see the asset drift"
     if training_failure:
         facts[TRAINING_FAILED] = f"{training_failure} (version {champion.version} goes on scoring)"
     return {

@@ -28,7 +28,7 @@ SUMMARY = {
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with a summary and without MLflow's database, which takes seconds to create."""
     monkeypatch.setattr(Home, "prepare", lambda self: self.dagster.mkdir(parents=True, exist_ok=True))
-    for name in ("DATASET", "DATA_DIR", "CUSTOMERS", "AS_OF"):
+    for name in ("DATASET", "DATA_DIR", "CUSTOMERS", "AS_OF", "PLE_ALERT_WEBHOOK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PLE_HOME", str(tmp_path))
     folder = tmp_path / "reports" / "as_of=2018-01-01"
@@ -64,6 +64,9 @@ def test_a_failed_training_is_red_and_still_a_success(home: Path, monkeypatch: p
     assert "\x1b[31m\nThe training that was due failed" in result.stderr
     assert "training/decision: no label" in result.stderr
     assert "version 2 goes on scoring" in result.stdout
+    assert "alert, training failed: no label (version 2 goes on scoring)" in result.stderr
+    again, _ = run(monkeypatch, Outcome(True))
+    assert "alert" not in again.stderr, "one message a cause"
 
 
 def test_a_night_without_scores_is_a_failure(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +76,7 @@ def test_a_night_without_scores_is_a_failure(home: Path, monkeypatch: pytest.Mon
     assert days == [date(2017, 11, 1)]
     assert "no scores were published" in result.stderr
     assert "a: first\nb: second" in result.stderr
+    assert "alert, night failed: a: first" in result.stderr
 
 
 @pytest.mark.parametrize(

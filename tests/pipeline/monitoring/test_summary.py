@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from feature_assets.data.dataset import DatasetConfig
-from pipeline.monitoring.summary import ALARMING, MISSING_SOURCES, TRAINING_FAILED, VOLUME, summarise
+from pipeline.monitoring.summary import ALARMING, DRIFT, MISSING_SOURCES, TRAINING_FAILED, VOLUME, summarise
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion
 from tests.pipeline.small_training import some_evaluation
@@ -50,3 +50,10 @@ def test_an_unusual_delivery_is_a_fact(tmp_path: Path, dataset: DatasetConfig) -
     facts = summarise("2018-01-01", marked, *rest, volume=["products: rows fell to 1, before at least 9"])["facts"]
     assert facts[MISSING_SOURCES].startswith("promotions: what depends on it is masked")
     assert facts[VOLUME] == "products: rows fell to 1, before at least 9"
+
+
+def test_columns_that_drift_are_a_fact(tmp_path: Path, dataset: DatasetConfig) -> None:
+    champion = RegisteredVersion("2", "r", date(2017, 12, 1), "s1", dataset.name, tmp_path)
+    rest = (champion, some_evaluation(churn="ahead"), Lake(root=str(tmp_path)), dataset)
+    facts = summarise("2018-01-01", SCORES, *rest, drifted=["spend", *"abcdef"])["facts"]
+    assert facts[DRIFT] == "spend, a, b, c, d and 2 more: far from the training, see the asset drift"

@@ -12,7 +12,10 @@ import polars as pl
 import pytest
 
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.events.view import View
 from pipeline.home import Home
+from pipeline.monitoring import reference
+from pipeline.monitoring.bins import count
 from pipeline.resources import tracking
 from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
 from pipeline.training.evaluation import Evaluation
@@ -158,3 +161,18 @@ def test_the_registered_model_reads_a_feature_matrix_without_a_warning(
     server.remove_run(failed[0])
     assert not model_folder.exists()
     assert server.numbers() == server.aliased() == server.runs_without_version() == []
+
+
+def test_the_bundle_carries_the_reference_of_its_inputs_and_scores(
+    trained: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days: list[object] = []
+    snapshot = pl.read_parquet(trained.workspace.snapshot(trained.plan.dates[-1]))
+    eligible = snapshot.select("customer_id", *(pl.lit(True).alias(task) for task in trained.plan.windows))
+    monkeypatch.setattr(reference, "eligible", lambda *_: eligible)
+    reference.add_reference(trained.workspace, lambda day: cast("View", days.append(day)))
+    assert days == [trained.plan.dates[-1]]
+    bins = pl.read_parquet(trained.workspace.candidate / reference.FILE)
+    assert set(bins["column"]) >= {*trained.state.present, "churn", "churn__u", "churn__eligible", "channel"}
+    assert (bins["counts"].list.sum() == snapshot.height).all()
+    assert count(snapshot, bins.head(6)) == bins["counts"].head(6).to_list()

@@ -1,0 +1,80 @@
+"""Skill: the scores of earlier nights by labels that have matured, what is expected of tonight's, and their state."""
+
+from collections.abc import Iterator
+from datetime import date
+from functools import partial
+
+import dagster as dg
+import polars as pl
+
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.labels import windows
+from pipeline.assets.common import MONITORING, asset_options
+from pipeline.assets.scoring import SCORES
+from pipeline.monitoring import matured
+from pipeline.monitoring.skill import expected
+from pipeline.reports.describe import markdown
+from pipeline.reports.drawing import Drawing, drawn_spec
+from pipeline.resources.lake import Lake
+from pipeline.resources.tracking import Tracking
+
+SKILL = dg.AssetKey(matured.TABLE)
+SHOWN = 60
+
+
+def skill_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """The asset `skill`."""
+
+    @dg.asset(
+        key=SKILL,
+        partitions_def=partitions,
+        description="Metric and calibration of earlier nights on the labels that matured tonight, beside what the "
+        f"evaluation promised; what to expect of tonight's scores; fallbacks, experts, age. {dataset.notice}",
+        ins={"scores": dg.AssetIn(SCORES)},
+        check_specs=[drawn_spec(SKILL)],
+        **asset_options(MONITORING, "polars", "parquet"),
+    )
+    def skill(
+        context: dg.AssetExecutionContext, scores: pl.DataFrame, lake: Lake, tracking: Tracking
+    ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
+        as_of, champion = date.fromisoformat(context.partition_key), tracking.champion()
+        assert champion is not None  # the scores asset, upstream, scored with it
+        before = matured.earlier(lake, as_of)
+        scored = [date.fromisoformat(day) for day in lake.published("scores").dates() if day < context.partition_key]
+        due = matured.due(scored, windows(dataset), matured.judged_until(lake, as_of), as_of)
+        tables, drawing = lake.tables(context.partition_key), Drawing(context.log.warning)
+        rows = pl.DataFrame(schema=matured.SCHEMA)
+        for day, names in due.items():
+            judge = partial(matured.judge, day, names, as_of, tables, lake, tracking.version)
+            found = drawing.attempt(f"skill of {day}", judge)
+            rows = rows if found is None else pl.concat([rows, found])
+        tasks = tracking.read_json(champion, "tasks.json")
+        yield dg.Output(
+            rows,
+            metadata={
+                "matured tonight": markdown(rows),
+                "matured on earlier nights": markdown(before, SHOWN),
+                **drawing.table("expected of tonight's scores (an estimate)", lambda: expected(scores, tasks)),
+                **drawing.table("share of fallbacks", lambda: fallbacks(scores)),
+                **drawing.table("expert with most weight", lambda: first_experts(scores)),
+                "days since the champion's training": (as_of - champion.as_of).days,
+                "notice": dataset.notice,
+            },
+        )
+        yield drawing.check()
+
+    return [skill]
+
+
+def fallbacks(scores: pl.DataFrame) -> pl.DataFrame:
+    """Task and share of its eligible customers who carry a base rate."""
+    names = [name.removesuffix("__fallback") for name in scores.columns if name.endswith("__fallback")]
+    shares = [scores.filter(pl.col(f"{name}__eligible"))[f"{name}__fallback"].mean() for name in names]
+    return pl.DataFrame({"task": names, "share": shares}, schema={"task": pl.String, "share": pl.Float64})
+
+
+def first_experts(scores: pl.DataFrame) -> pl.DataFrame:
+    """Expert and share of customers for whom it has most weight in the gates, largest share first."""
+    first = scores.select(expert=pl.col("top_experts").list.first()).drop_nulls()
+    counted = first.group_by("expert").agg(share=pl.len() / max(first.height, 1))
+    return counted.sort("share", "expert", descending=[True, False])
