@@ -24,6 +24,16 @@ def pytest_configure(config: pytest.Config) -> None:
     use_cache(config.rootpath / ".pytest_cache" / "kernels")
 
 
+LONGEST = ("test_nights.py", "test_group_properties.py", "test_trainer.py")
+"""Files that take minutes: they go first, so that no worker is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the others as they are."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
 @pytest.fixture(scope="session")
 def dataset() -> DatasetConfig:
     """The description of the embedded data set."""

@@ -54,7 +54,7 @@ def test_a_kept_delivery_that_was_altered_is_validated_again_and_says_so(
 ) -> None:
     lake, said = Lake(root=str(tmp_path)), []
     day = date(2018, 1, 1)
-    kept = deliveries.of_night(dataset, small_delivery, lake, day, said.append)
+    kept = deliveries.of_night(dataset, small_delivery, lake, day, said.append, lambda *_: {})
     whole = {file.name: file_digest(file) for file in kept.folder.rglob("*") if file.is_file()}
     assert said == []
     (kept.folder / "campaigns.parquet").unlink()
@@ -63,7 +63,7 @@ def test_a_kept_delivery_that_was_altered_is_validated_again_and_says_so(
     altered = f"{kept.folder} was altered: campaigns.parquet, transactions.parquet"
     with pytest.raises(dg.Failure, match=f"{altered}: materialise the ingestion assets again"):
         lake.tables(str(day))
-    again = deliveries.of_night(dataset, small_delivery, lake, day, said.append)
+    again = deliveries.of_night(dataset, small_delivery, lake, day, said.append, lambda *_: {})
     assert said == [f"{altered}; the delivery is validated again"]
     assert {file.name: file_digest(file) for file in again.folder.rglob("*") if file.is_file()} == whole
     (again.folder / "seal.json").write_text("{")

@@ -25,10 +25,10 @@ def never(evaluation):
 
 
 def assets(dataset, partitions):
-    @dg.asset(key="drift", partitions_def=partitions, group_name={group!r}, description="Drift. " + dataset.notice)
-    def drift() -> None: ...
+    @dg.asset(key="balance", partitions_def=partitions, group_name={group!r}, description="Balance. " + dataset.notice)
+    def balance() -> None: ...
 
-    return [drift]
+    return [balance]
 
 
 def extend(extensions):
@@ -57,8 +57,8 @@ def test_a_plug_in_adds_a_promotion_rule_and_a_monitoring_asset(
 
     definitions = build_definitions(Settings(home=tmp_path), plugins=[name])
     jobs = {job: definitions.resolve_job_def(job).asset_layer.selected_asset_keys for job in ("nightly", "training")}
-    assert dg.AssetKey("drift") in jobs["nightly"]
-    assert dg.AssetKey("drift") not in jobs["training"]
+    assert dg.AssetKey("balance") in jobs["nightly"]
+    assert dg.AssetKey("balance") not in jobs["training"]
 
 
 def test_an_asset_of_another_group_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
