@@ -125,6 +125,7 @@ def test_the_same_command_again_only_scores_and_changes_no_byte(first: tuple[Pat
         assert scored.asset_materialization.metadata["model version"].value == "1"
 
 
+@pytest.mark.trial
 def test_an_earlier_date_is_hindsight(first: tuple[Path, str], small_delivery: Path) -> None:
     home, _ = first
     before = digest(score_file(home, LAST))
@@ -135,6 +136,7 @@ def test_an_earlier_date_is_hindsight(first: tuple[Path, str], small_delivery: P
     assert digest(score_file(home, LAST)) == before
 
 
+@pytest.mark.trial
 def test_a_task_and_a_customer_are_explained(first: tuple[Path, str], small_delivery: Path) -> None:
     home, _ = first
 
@@ -336,6 +338,7 @@ def test_without_a_source_of_the_champion_the_night_stops_or_is_marked(
     assert scores["churn"].null_count() == 0
 
 
+@pytest.mark.trial
 def test_a_sample_of_the_scores_can_be_shown(first: tuple[Path, str]) -> None:
     environment = os.environ | {"PLE_HOME": str(first[0])}
     done = subprocess.run([*PLE, "scores", "--rows", "2"], env=environment, capture_output=True, text=True)
