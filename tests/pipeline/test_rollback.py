@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import yaml
 
+from pipeline.resources.publication import Published
 from tests.deliveries import shop
 from tests.pipeline.running import PLE, MakeHome, score_file
 
@@ -19,8 +20,7 @@ FIRST, SECOND = "2023-09-20", "2023-10-28"
 
 def scores(home: Path, as_of: str, folder: str = "scores") -> pl.DataFrame:
     """The scores of a date without their run."""
-    file = home / "lake" / folder / f"as_of={as_of}" / "part-0.parquet"
-    return pl.read_parquet(file, hive_partitioning=False).drop("run_id")
+    return Published(home / "lake", folder).read(as_of).drop("run_id")
 
 
 @pytest.mark.trial
