@@ -94,6 +94,24 @@ def next_runs(
     return NextRuns(tuple(nightly), None)
 
 
+def to_ask_for(
+    instance: DagsterInstance,
+    tracking: Tracking,
+    settings: Settings,
+    waiting: Sequence[str],
+    trained: Collection[str] = (),
+) -> NextRuns:
+    """`next_runs` of a deployment as it stands."""
+    return next_runs(
+        waiting,
+        in_progress(instance),
+        tracking.champion(),
+        settings.retrain_after_days,
+        trained,
+        tracking.challenger(),
+    )
+
+
 def in_progress(instance: DagsterInstance) -> dict[str, Collection[str]]:
     """Job → as-of dates of its runs that are queued or running."""
     return {
@@ -148,13 +166,7 @@ def schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> l
             if lost := lost_registry(tracking, Home(settings.home).lake):
                 yield dg.SkipReason(lost)
                 return
-            runs = next_runs(
-                waiting,
-                in_progress(context.instance),
-                tracking.champion(),
-                settings.retrain_after_days,
-                challenger=tracking.challenger(),
-            )
+            runs = to_ask_for(context.instance, tracking, settings, waiting)
             days = runs.nightly if name == NIGHTLY else [runs.training] if runs.training else []
             if not days:
                 first = f"{runs.training} trains first" if runs.training else "no training may start yet"
@@ -201,14 +213,7 @@ def sensors(
             if lost := lost_registry(tracking, Home(settings.home).lake):
                 yield dg.SkipReason(lost)
                 return
-            runs = next_runs(
-                waiting,
-                in_progress(context.instance),
-                tracking.champion(),
-                settings.retrain_after_days,
-                trained,
-                tracking.challenger(),
-            )
+            runs = to_ask_for(context.instance, tracking, settings, waiting, trained)
             chosen = [(NIGHTLY, key) for key in runs.nightly] + ([(TRAINING, runs.training)] if runs.training else [])
             if not chosen:
                 yield dg.SkipReason(f"no later as-of date up to {until} can run now")

@@ -153,8 +153,7 @@ class AlertSettings(ClosedModel):
     @field_validator("smtp_security", mode="before")
     @classmethod
     def _off_is_no_boolean(cls, value: Any) -> Any:
-        """YAML reads a bare `off` as false."""
-        return "off" if value is False else value
+        return switch(value)
 
     @field_validator("mail_to", "mail_from")
     @classmethod
