@@ -35,12 +35,13 @@ _CHUNK = 16 * BLOCK  # rows whose inputs are held at once
 class Predicted:
     """Final predictions of R rows by task: binary [R], multiclass [R, K], regression [R] or [R, O] in the label's unit,
     contrastive [R, M] shares; rows in `fallback` [R] carry a base rate. natural [R]: expected values in the natural
-    unit, of tasks whose label's unit is another one. u [R] in [0, 1] of the tasks that publish one, regions as
-    `conformal.Region.of` gives them of the tasks that have one. row_gates [R, T, N]. network: predictions of the
-    network alone, none of them replaced."""
+    unit, of tasks whose label's unit is another one; natural_ends [R, 2]: their regions in it. u [R] in [0, 1] of the
+    tasks that publish one, regions as `conformal.Region.of` gives them of the tasks that have one. row_gates [R, T, N].
+    network: predictions of the network alone, none of them replaced."""
 
     predictions: dict[str, NDArray[np.float64]]
     natural: dict[str, NDArray[np.float64]]
+    natural_ends: dict[str, NDArray[np.float64]]
     network: dict[str, NDArray[np.float64]]
     u: dict[str, NDArray[np.float64]]
     fallback: dict[str, NDArray[np.bool_]]
@@ -76,12 +77,12 @@ class Scorer:
             that of the likeliest one, and where a class says that nothing happens `<task>__next`, the likeliest other,
             and `<task>__lift`, its probability over its base rate (multiclass); `<task>__each`, the values of several
             outputs; `<task>__top`, brands, likeliest first (contrastive). Then `<task>__value`, the expected value in
-            the natural unit where the label's is another one, and the columns of its region (`Kind.region_columns`):
-            `<task>__low` and `<task>__high` of the interval that holds the value in the label's unit (regression),
-            `<task>__set`, the classes that hold the right one (multiclass), null where there were too few validation
-            rows. Then `<task>__u` in [0, 1], null where the task publishes none; `<task>__fallback`, true where a base
-            rate stands in. Last `top_experts`, the experts with most weight over the tasks, heaviest first, without
-            those the row gives no weight.
+            the natural unit where the label's is another one, and `<task>__value_low` and `<task>__value_high`, the
+            ends of its interval; the columns of its region (`Kind.region_columns`): `<task>__low` and `<task>__high` of
+            the interval that holds the value in the label's unit (regression), `<task>__set`, the classes that hold the
+            right one (multiclass), null where there were too few validation rows. Then `<task>__u` in [0, 1], null
+            where the task publishes none; `<task>__fallback`, true where a base rate stands in. Last `top_experts`, the
+            experts with most weight over the tasks, heaviest first, without those the row gives no weight.
 
         Raises:
             ValueError: as `inputs_from_frame`, no `customer_id`, or a prediction that is not finite.
@@ -110,7 +111,7 @@ class Scorer:
         posterior = inputs.cluster_probs.numpy()
         columns = error_columns(inputs, self.config.inputs)
         missing = missing_share(inputs, self.config.inputs)
-        predictions, natural, network, u, fallback, regions = {}, {}, {}, {}, {}, {}
+        predictions, natural, natural_ends, network, u, fallback, regions = {}, {}, {}, {}, {}, {}, {}
         for task in self.config.tasks:
             fitted = self.bundle.calibration[task.name]
             calibrated = fitted.calibrator.apply(raw.outputs[task.name])
@@ -129,9 +130,11 @@ class Scorer:
                 u[task.name] = judged.u
             if judged.region is not None:
                 regions[task.name] = judged.region
+                if fitted.natural is not None:
+                    natural_ends[task.name] = fitted.natural.ends(judged.region)
         model = self.bundle.model
         names, experts = model.task_names, model.expert_names
-        return Predicted(predictions, natural, network, u, fallback, regions, raw.gates, names, experts)
+        return Predicted(predictions, natural, natural_ends, network, u, fallback, regions, raw.gates, names, experts)
 
     def _score_chunk(self, frame: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
         found = self.predict(inputs_from_frame(frame, self.config.inputs))
@@ -142,7 +145,10 @@ class Scorer:
             base = self.bundle.calibration[task.name].uncertainty.base_rates.population
             columns += kind.score_columns(task, predictions, names, base)
             if task.name in found.natural:
-                columns.append(pl.Series(f"{task.name}__value", found.natural[task.name], dtype=pl.Float64))
+                ends = found.natural_ends.get(task.name)
+                low, high = ([None] * len(predictions),) * 2 if ends is None else ends.T
+                for name, value in (("value", found.natural[task.name]), ("value_low", low), ("value_high", high)):
+                    columns.append(pl.Series(f"{task.name}__{name}", value, dtype=pl.Float64))
             columns += kind.region_columns(task.name, predictions, found.regions.get(task.name), names)
             shown = [None] * len(predictions) if u is None else u
             columns.append(pl.Series(f"{task.name}__u", shown, dtype=pl.Float64))

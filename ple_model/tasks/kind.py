@@ -240,6 +240,9 @@ class Kind(BoostedKind):
         own = dict(self.own_columns(task))
         if task.get("natural_unit"):
             own["value"] = f"expected value in {task['natural_unit']}; values of many customers add up to their total"
+            for end in ("low", "high"):
+                if meaning := self._region_meanings(task).get(end):
+                    own[f"value_{end}"] = f"{meaning}, in {task['natural_unit']}"
         own |= self._region_meanings(task)
         return {
             name: f"{self.meaning_of_value}{unit}: {task.get('meaning') or name}",

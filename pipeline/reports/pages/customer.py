@@ -52,7 +52,7 @@ def customer_page(
 def _prediction(scores: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, str]:
     """One line of the table: a prediction, how far it can be trusted, and whom it is meant for."""
     name, classes = task["name"], task.get("classes") or []
-    low, high, value = (scores.get(f"{name}__{suffix}") for suffix in ("low", "high", "value"))
+    low, high = scores.get(f"{name}__low"), scores.get(f"{name}__high")
     beside = ""
     if scores.get(f"{name}__p") is not None:
         pairs = sorted(zip(classes, scores[f"{name}__p"], strict=True), key=lambda pair: -pair[1])[:LIKELIEST]
@@ -67,12 +67,21 @@ def _prediction(scores: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str,
         "prediction": cell(scores[name]),
         "range or likeliest": beside,
         "unit": task.get("unit", ""),
-        "expected": "" if value is None else f"{value:.4g} {task.get('natural_unit', '')}".rstrip(),
+        "expected": _expected(scores, task),
         "uncertainty": cell(scores.get(f"{name}__u")),
         "base rate stands in": _yes(scores.get(f"{name}__fallback")),
         "eligible": "–" if eligible is None else _yes(eligible),
         "meaning": task.get("meaning", ""),
     }
+
+
+def _expected(scores: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+    """The expected value in natural units with the ends of its interval, as far as the scores have them."""
+    value, low, high = (scores.get(f"{task['name']}__{suffix}") for suffix in ("value", "value_low", "value_high"))
+    if value is None:
+        return ""
+    ends = "" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
+    return f"{value:.4g} {task.get('natural_unit', '')}".rstrip() + ends
 
 
 def _reasons(task: Mapping[str, Any], found: Mapping[str, Any], values: Mapping[str, Any]) -> Section:

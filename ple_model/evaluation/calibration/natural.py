@@ -23,6 +23,7 @@ from ple_model.evaluation.kind import Floats
 POOLS = 50  # groups of rows with neighbouring predictions, whose means the map is fitted to
 MIN_POOL_ROWS = 30  # fewer rows a group: fewer groups
 TAIL_KNOTS = 16  # on each side, where the map follows the inverse of the scale
+SCALE_KNOTS = 513  # of the inverse of the scale itself; between two of them a logarithm is straight within 1e-4
 
 Inverse = Callable[[NDArray], NDArray]
 """Label values [n] → the same in the natural unit, increasing."""
@@ -33,17 +34,27 @@ class NaturalMap:
     """Piecewise linear through (`at`, `value`), both ascending, and constant outside.
 
     `at` is in the label's unit, `value` in the natural one. `rows`: validation rows that were used; `note`: why there
-    were none, or empty.
+    were none, or empty. `scale_at`, `scale_value`: the inverse of the label's scale itself.
     """
 
     at: tuple[float, ...]
     value: tuple[float, ...]
     rows: int = 0
     note: str = ""
+    scale_at: tuple[float, ...] = ()
+    scale_value: tuple[float, ...] = ()
 
     def apply(self, predictions: NDArray) -> NDArray[np.float64]:
         """Calibrated predictions [n] → expected natural values [n], row by row."""
         return np.interp(np.asarray(predictions, dtype=np.float64), self.at, self.value)
+
+    def ends(self, region: NDArray) -> NDArray[np.float64]:
+        """Ends of intervals [n, 2] in the label's unit → the same in the natural unit.
+
+        An interval holds a value exactly where its image holds the value's: unlike a mean, an end of an interval goes
+        through the inverse of the scale as it is.
+        """
+        return np.interp(np.asarray(region, dtype=np.float64), self.scale_at, self.scale_value)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -53,7 +64,8 @@ class NaturalMap:
     def from_dict(cls, data: Mapping[str, Any]) -> NaturalMap:
         """The map that `to_dict` described. Raises TypeError for an unknown or missing field."""
         fields = dict(data)
-        return cls(tuple(fields.pop("at")), tuple(fields.pop("value")), **fields)
+        pairs = {name: tuple(fields.pop(name)) for name in ("at", "value", "scale_at", "scale_value")}
+        return cls(**pairs, **fields)
 
 
 def fit_natural(predictions: NDArray, labels: NDArray, inverse: Inverse, fallback: NDArray) -> NaturalMap:
@@ -81,10 +93,18 @@ def fit_natural(predictions: NDArray, labels: NDArray, inverse: Inverse, fallbac
     natural = np.asarray(inverse(y), dtype=np.float64)
     if not (np.isfinite(x).all() and np.isfinite(natural).all()):
         raise ValueError("predictions or natural values of validation rows are not finite")
-    at, value = _with_tails(*_means(x, natural), min(x.min(), y.min()), max(x.max(), y.max()), inverse)
+    low, high = min(x.min(), y.min()), max(x.max(), y.max())
+    at, value = _with_tails(*_means(x, natural), low, high, inverse)
+    knots = np.linspace(low, high + (high - low) / 4, SCALE_KNOTS)  # an interval may reach beyond the rows
+    ends = np.maximum(np.asarray(inverse(knots), dtype=np.float64), 0.0)
     total = np.interp(x, at, value).sum()
     scale = natural.sum() / total if total > 0 else 1.0
-    return NaturalMap(tuple(at.tolist()), tuple((scale * value).tolist()), 0 if note else len(y), note)
+    rows = 0 if note else len(y)
+    return NaturalMap(_plain(at), _plain(scale * value), rows, note, _plain(knots), _plain(ends))
+
+
+def _plain(numbers: NDArray) -> tuple[float, ...]:
+    return tuple(numbers.tolist())
 
 
 def _means(x: Floats, natural: Floats) -> tuple[Floats, Floats]:

@@ -68,8 +68,8 @@ def test_one_row_a_customer_with_every_task_in_its_form(scores: pl.DataFrame, fr
         assert scores.schema[f"{task}__fallback"] == pl.Boolean
     for task in ("ltv", "engagement"):
         at = scores.columns.index(task)
-        own = [task, *(f"{task}__{suffix}" for suffix in ("value", "low", "high", "u"))]
-        assert scores.columns[at : at + 5] == own
+        own = [task, *(f"{task}__{suffix}" for suffix in ("value", "value_low", "value_high", "low", "high", "u"))]
+        assert scores.columns[at : at + len(own)] == own
         assert (scores[f"{task}__low"] <= scores[task]).all()
         assert (scores[task] <= scores[f"{task}__high"]).all()
     for best, inside, p in zip(scores["life_stage"], scores["life_stage__set"].to_list(), probabilities, strict=True):
@@ -81,8 +81,8 @@ def test_columns_stand_task_by_task_in_one_order(scores: pl.DataFrame) -> None:
     of_kind = {
         "life_stage": ["p", "probability", "next", "lift", "set"],
         "brand_prediction": ["top"],
-        "ltv": ["value", "low", "high"],
-        "engagement": ["value", "low", "high"],
+        "ltv": ["value", "value_low", "value_high", "low", "high"],
+        "engagement": ["value", "value_low", "value_high", "low", "high"],
     }
     order = [t for t in samples.TASKS if t not in ("engagement", "ltv", "life_stage")]
     tasks = ["engagement", *order[:2], "life_stage", "ltv", *order[2:]]
@@ -110,6 +110,9 @@ def test_values_in_natural_units_are_increasing_in_the_prediction_and_add_up(
     for task, inverse in samples.INVERSES.items():
         ordered = scores.sort(task)[f"{task}__value"].to_numpy()
         assert (np.diff(ordered) >= 0).all()
+        for end in ("low", "high"):
+            assert scores[f"{task}__value_{end}"].is_null().equals(scores[f"{task}__{end}"].is_null())
+        assert (scores[f"{task}__value_low"] <= scores[f"{task}__value_high"]).all()
         given = valid.targets.mask[task].numpy() & ~found.fallback[task]
         observed = inverse(valid.targets.values[task].numpy().astype(np.float64))
         assert found.natural[task][given].sum() == pytest.approx(observed[given].sum(), rel=0.05)

@@ -179,11 +179,14 @@ def test_the_page_of_a_customer_names_classes_and_reasons() -> None:
 def test_a_value_stands_beside_its_interval_and_its_natural_unit() -> None:
     ltv = {**CHURN, "name": "ltv", "kind": "regression", "unit": "log1p of the currency", "natural_unit": "currency"}
     scores = {"customer_id": "c7", "as_of": "2018-01-01", "model_version": "3", "ltv": 6.3}
-    scores |= {"ltv__low": 5.4, "ltv__high": 7.2, "ltv__value": 612.5}
+    scores |= {"ltv__low": 5.4, "ltv__high": 7.2}
+    scores |= {"ltv__value": 612.5, "ltv__value_low": 220.4, "ltv__value_high": 1339.4}
     reason = {"task": "ltv", "unit": "the label's unit", "explained": 6.3, "base": 4.2, "class": "", "reasons": []}
     page = customer_page(scores, [ltv], [reason | {"rest": 2.1, "unexplained": 0.0}], {}, {}, 16)
     (row,) = _tables(page)["Predictions"]
-    assert (row["prediction"], row["range or likeliest"], row["expected"]) == ("6.3", "5.4 to 7.2", "612.5 currency")
+    assert (row["prediction"], row["range or likeliest"], row["expected"]) == (
+        *("6.3", "5.4 to 7.2", "612.5 currency (220.4 to 1339)"),
+    )
     assert (
         "own prediction is 6.3, that of the average customer 4.2; reasons add up in the label's unit" in page.markdown()
     )

@@ -72,6 +72,17 @@ def test_without_a_row_it_is_the_inverse_over_the_training_labels() -> None:
     assert fitted.apply(np.array([2.0, 4.0])) == pytest.approx(np.expm1([2.0, 4.0]), rel=0.05)
 
 
+def test_an_interval_in_natural_units_holds_as_many_values() -> None:
+    x, y = lognormal(5_000, 7)
+    y = np.maximum(y, 0.0)
+    ends = np.stack([x - 1.2, x + 1.2], axis=1)
+    natural = fit_natural(x, y, np.expm1, NONE).ends(ends)
+    assert natural == pytest.approx(np.expm1(np.maximum(ends, 0.0)), rel=1e-3, abs=1e-3)
+    inside = (ends[:, 0] <= y) & (y <= ends[:, 1])
+    held = (natural[:, 0] <= np.expm1(y)) & (np.expm1(y) <= natural[:, 1])
+    assert held.mean() == pytest.approx(inside.mean(), abs=0.002)
+
+
 def test_it_survives_json_and_a_row_does_not_depend_on_the_others() -> None:
     x, y = lognormal(500, 6)
     fitted = fit_natural(x, y, np.expm1, NONE)
