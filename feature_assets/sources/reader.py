@@ -7,15 +7,15 @@ contract belong to its own file. Source: DATA §1.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
 from feature_assets.data.agreement import agree
-from feature_assets.data.coercion import DeliveryError, require_columns
+from feature_assets.data.coercion import DeliveryError, Wrong, require_columns
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
 from feature_assets.data.local_time import local_day
@@ -32,10 +32,17 @@ QUIET_START = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a delivered table that are worth reading, and how many were delivered."""
+    """The rows of a delivered table that are worth reading, and how many were delivered.
+
+    Attributes:
+        unread: column → where its value could not be read (Boolean [N]) and why; "" → rows at fault as a whole.
+        notes: what was left out before, in words.
+    """
 
     frame: pl.DataFrame
     delivered: int
+    unread: Mapping[str, Sequence[Wrong]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def expected(dataset: DatasetConfig, declared: Mapping[str, Table]) -> dict[str, Table]:
@@ -103,6 +110,7 @@ class Reader(ABC):
         declared = self.declared(delivery)
         for table in declared:
             rows = self.rows(table, delivery, good)
+            notes += rows.notes
             if not rows.delivered:
                 if table.required:
                     place = delivery.place(table.name)
@@ -110,7 +118,9 @@ class Reader(ABC):
                 notes.append(f"table {table.name} has no rows and counts as not delivered")
                 continue
             lost = {name: found.lost for name, found in validated.items()}
-            result = validate(table, rows.frame, dataset, good, lost=lost, delivered=rows.delivered, now=now)
+            result = validate(
+                table, rows.frame, dataset, good, lost=lost, delivered=rows.delivered, unread=rows.unread, now=now
+            )
             _require_good(table, result)
             good[table.name] = result.good
             validated[table.name] = result

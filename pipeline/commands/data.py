@@ -1,0 +1,111 @@
+"""`ple data`: describe files of your own, and see what they are worth before a night reads them."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.commands.common import data_dir_option
+from pipeline.commands.printing import show, show_records
+
+
+@click.group()
+def data() -> None:
+    """Describe a data set of your own, and check it before the first night (docs/own_data.md)."""
+
+
+@data.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), help="File to write. Default: DIR/<name of DIR>.yaml.")
+def init(folder: Path, output: Path | None) -> None:
+    """Look at the files in DIR and write a description of them, with every guess marked and its reason.
+
+    Never overwrites a file. Nothing is read but the files in DIR.
+    """
+    from feature_assets.data.coercion import DeliveryError
+    from feature_assets.sources.own.proposal import propose
+
+    output = output or folder / f"{_name_of(folder)}.yaml"
+    if output.suffix != ".yaml":
+        raise click.ClickException(f"{output}: a description ends in .yaml")
+    if output.exists():
+        raise click.ClickException(f"{output} exists; give another file by --output, or remove it")
+    try:
+        proposal = propose(folder, output)
+        output.write_text(proposal.text, encoding="utf-8")
+    except (DeliveryError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"wrote {output}")
+    show_records(proposal.seen, keep=("file", "rows", "table"))
+    for line in proposal.open:
+        click.echo(f"  ! {line}")
+    click.echo(f"Read it, change what is guessed wrong, then: ple data check {output}")
+
+
+def _name_of(folder: Path) -> str:
+    name = "".join(sign if sign.isalnum() else "_" for sign in folder.resolve().name.lower()).strip("_")
+    return name or "own"
+
+
+@data.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@data_dir_option
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def check(file: Path, data_dir: Path | None, as_json: bool) -> None:
+    """Say what a night would find in the data set that FILE describes: rows that are set aside and why, days,
+    customers, base rates of every label, tasks and feature groups that are off, expected cost. Writes nothing.
+
+    Exit status 1 where a night would stop.
+    """
+    from feature_assets.data.coercion import DeliveryError
+    from feature_assets.data.dataset import load_dataset
+    from pipeline.data_check import examine
+
+    def say(text: str) -> None:
+        click.echo(f"  {datetime.now(UTC):%H:%M:%S} {text}", err=True)
+
+    if file.suffix != ".yaml":
+        raise click.ClickException(f"{file}: a description ends in .yaml")
+    try:
+        found = examine(load_dataset(str(file), file.parent), data_dir, say)
+    except (DeliveryError, OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(found, indent=1, default=str))
+    else:
+        _print(found)
+    sys.exit(1 if found["problems"] else 0)
+
+
+def _print(found: dict[str, Any]) -> None:
+    def title(text: str) -> None:
+        click.echo(f"\n{text}")
+
+    title("Tables")
+    show_records(found["tables"])
+    if found["set_aside"]:
+        title("Rows that are set aside, collapsed or kept without a value")
+        show_records(found["set_aside"], keep=("rows",))
+    title("Coverage")
+    show(list(found["coverage"].items()), ["", ""])
+    title("Tasks")
+    show_records(found["tasks"], keep=("task",))
+    title("Feature groups")
+    show_records(found["groups"], keep=("group",))
+    if "base_rates" in found:
+        title("Base rates of the labels")
+        show_records(found["base_rates"], keep=("task", "date"))
+    if "cost" in found:
+        title("A first night, roughly (scaled from one measured night; labels are checked for leaks in it)")
+        show(list(found["cost"].items()), ["", ""])
+    if found["notes"]:
+        title("Notes")
+        for note in found["notes"]:
+            click.echo(f"  {note}")
+    if found["problems"]:
+        title("A night would stop")
+        for problem in found["problems"]:
+            click.echo(f"  ! {problem}")
