@@ -118,7 +118,7 @@ def tasks(tables: Tables) -> list[dict[str, str]]:
     rows = []
     for task in labels.every_task():
         why = dataset.tasks_off.get(task.name) or ("" if task.name in on else "off unless tasks_on names it")
-        rows.append({"task": task.name, "": "on" if task.name in on else "off", "why not": why})
+        rows.append({"task": task.name, "state": "on" if task.name in on else "off", "why not": why})
     return rows
 
 
@@ -134,7 +134,7 @@ def groups(tables: Tables) -> list[dict[str, Any]]:
         rows.append(
             {
                 "group": group.name,
-                "": on,
+                "state": on,
                 "columns": f"{len(fed)} of {len(group.columns)}",
                 "missing": ", ".join(missing),
             }

@@ -42,7 +42,26 @@ def init(folder: Path, output: Path | None) -> None:
     show_records(proposal.seen, keep=("file", "rows", "table"))
     for line in proposal.open:
         click.echo(f"  ! {line}")
-    click.echo(f"Read it, change what is guessed wrong, then: ple data check {output}")
+    _show_fed(output)
+    click.echo(f"\nRead it, change what is guessed wrong, then: ple data check {output}")
+
+
+def _show_fed(file: Path) -> None:
+    """What the files could feed if every guess were right."""
+    from feature_assets.data.coercion import DeliveryError
+    from feature_assets.data.dataset import load_dataset
+    from feature_assets.sources import ingest, read_delivery
+    from pipeline.data_check import groups, tasks
+
+    try:
+        tables = ingest(read_delivery(load_dataset(str(file), file.parent))).tables
+    except (DeliveryError, ValueError) as error:
+        click.echo(f"  ! the files do not fit it yet: {error}")
+        return
+    for what, rows in (("task", tasks(tables)), ("group", groups(tables))):
+        on = [row[what] for row in rows if row["state"] == "on"]
+        click.echo(f"\n{len(on)} of {len(rows)} {what}s can be fed: {', '.join(on)}")
+        show_records([row for row in rows if row["state"] == "off"], keep=(what,))
 
 
 def _name_of(folder: Path) -> str:

@@ -43,12 +43,13 @@ def scan_text(table: str, path: Path, text: TextFormat) -> pl.LazyFrame:
         raise DeliveryError(f"table {table}: {path} is empty. Deliver it again, or take it away.")
     separator = text.separator if text.separator != "auto" else told or separator_of(lines[skipped], text.quote)
     names = _names(table, path, lines[skipped], separator, text) if text.header else list(text.names)
-    schema = dict.fromkeys(names, pl.String())
+    schema = dict.fromkeys(names, pl.String())  # by their places: names are read here, without blanks around them
+    skipped += text.header
     quote = text.quote or None
     plain = text.encoding == "utf-8" and separator != "blanks" and not suffix_of(path).endswith(".gz")
     if plain:
         return pl.scan_csv(
-            path, separator=separator, quote_char=quote, has_header=text.header, skip_lines=skipped, schema=schema,
+            path, separator=separator, quote_char=quote, has_header=False, skip_lines=skipped, schema=schema,
             glob=False,
         )  # fmt: skip
     content = _decoded(table, path, text)
@@ -57,7 +58,7 @@ def scan_text(table: str, path: Path, text: TextFormat) -> pl.LazyFrame:
         separator = "\t"
     try:
         return pl.read_csv(
-            io.BytesIO(content.encode()), separator=separator, quote_char=quote, has_header=text.header,
+            io.BytesIO(content.encode()), separator=separator, quote_char=quote, has_header=False,
             skip_lines=skipped, schema=schema,
         ).lazy()  # fmt: skip
     except pl.exceptions.PolarsError as error:
@@ -88,8 +89,8 @@ def opened_bytes(path: Path) -> gzip.GzipFile | io.BufferedReader:
 
 def told_separator(line: str) -> str | None:
     """The separator that Excel's line `sep=;` tells."""
-    stripped = line.strip().strip('"').lower()
-    return line.strip().strip('"')[4] if stripped.startswith("sep=") and len(stripped) == 5 else None
+    bare = line.strip('\r\n"')
+    return bare[4] if bare.lower().startswith("sep=") and len(bare) == 5 else None
 
 
 def _head(table: str, path: Path, text: TextFormat) -> str:

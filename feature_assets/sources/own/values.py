@@ -17,7 +17,7 @@ from feature_assets.data.mapping import EPOCHS, ISO, ColumnMapping, TextFormat
 
 TRUE, FALSE = ("true", "yes", "1", "t", "y"), ("false", "no", "0", "f", "n")
 TIMED = "%H|%I|%M|%S|%T|%R|%s|%X|%c"
-BLANKS = "  \t"  # beside the common one, those that spreadsheets put into numbers
+BLANKS = "\u00a0\u202f\t"  # beside the common one, those that spreadsheets put into numbers
 NAIVE = pl.Datetime("us")
 DAY_ONE = pl.datetime(1970, 1, 1, time_unit="us")
 EXCEL_DAY_ZERO = pl.datetime(1899, 12, 30, time_unit="us")
