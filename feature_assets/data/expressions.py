@@ -13,6 +13,7 @@ import ast
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -165,10 +166,8 @@ def _kind(node: ast.expr, text: str, names: dict[str, None], depth: int) -> str:
             left=left, ops=[ast.In() | ast.NotIn()], comparators=[ast.List(elts=elts) | ast.Tuple(elts=elts)]
         ):
             want(left, "column")
-            if not elts or len({type(e.value) is str for e in elts if isinstance(e, ast.Constant)}) != 1:
+            if {kind(each) for each in elts} not in ({"text"}, {"number"}) or not all(map(_is_literal, elts)):
                 raise _refuse(node, text, "needs a list of texts or a list of numbers")
-            for each in elts:
-                want(each, "number", "text")
             return "condition"
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in COMPARISONS and not isinstance(
             op, ast.In | ast.NotIn
@@ -180,14 +179,18 @@ def _kind(node: ast.expr, text: str, names: dict[str, None], depth: int) -> str:
     raise _refuse(node, text)
 
 
+def _is_literal(node: ast.expr) -> bool:
+    return isinstance(node.operand if isinstance(node, ast.UnaryOp) else node, ast.Constant)
+
+
 def _name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else node.args[0].value  # type: ignore[attr-defined]
 
 
 def _number(node: ast.expr, columns: Columns) -> Reading:
     match node:
-        case ast.Constant(value=value):
-            return sure(pl.lit(float(value), pl.Float64))  # type: ignore[arg-type]
+        case ast.Constant(value=constant):
+            return sure(pl.lit(float(constant), pl.Float64))  # type: ignore[arg-type]
         case ast.Name() | ast.Call(func=ast.Name(id="column")):
             return columns.number(_name(node))
         case ast.Call(func=ast.Name(id="abs"), args=[inner]):
@@ -235,10 +238,10 @@ def _flag(node: ast.expr, columns: Columns) -> Reading:
         case ast.Compare(
             left=left, ops=[ast.In() | ast.NotIn() as op], comparators=[ast.List() | ast.Tuple() as among]
         ):
-            values = [each.value for each in among.elts]  # type: ignore[attr-defined]
-            texts = isinstance(values[0], str)
+            listed: list[Any] = [ast.literal_eval(each) for each in among.elts]
+            texts = isinstance(listed[0], str)
             read = columns.text(_name(left)) if texts else _number(left, columns)
-            found = read.value.is_in(values if texts else [float(v) for v in values]).fill_null(False)
+            found = read.value.is_in(listed if texts else [float(v) for v in listed]).fill_null(False)
             return Reading(found if isinstance(op, ast.In) else ~found, read.unread)
         case ast.Compare(left=left, ops=[op], comparators=[right]):
             return _compared(left, COMPARISONS[type(op)], right, columns)

@@ -84,7 +84,7 @@ def separator_of(line: str, quote: str = '"') -> str:
 
 def opened_bytes(path: Path) -> gzip.GzipFile | io.BufferedReader:
     """The file's bytes, unpacked."""
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def told_separator(line: str) -> str | None:
@@ -130,7 +130,7 @@ def _names(table: str, path: Path, line: str, separator: str, text: TextFormat) 
         names = line.split()
     else:
         quoting = {"quotechar": text.quote} if text.quote else {"quoting": csv.QUOTE_NONE}
-        names = [name.strip() for name in next(csv.reader([line], delimiter=separator, **quoting))]  # type: ignore[arg-type]
+        names = [name.strip() for name in next(csv.reader([line], delimiter=separator, **quoting))]
     twice = sorted({name for name in names if names.count(name) > 1 and name})
     if twice:
         raise DeliveryError(f"table {table}: {path} names two columns {twice[0]!r}. Give each a name of its own.")

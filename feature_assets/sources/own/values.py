@@ -192,7 +192,7 @@ def _local(time: _Time, zone: str) -> pl.Expr:
 def _utc(local: pl.Expr, zone: str, removed: str, doubled: str) -> pl.Expr:
     """Local times as instants, naive in UTC; null where they cannot be told."""
     which = {"earlier": "earliest", "later": "latest", "error": "null"}[doubled]
-    there = local.dt.replace_time_zone(zone, ambiguous=which, non_existent="null")  # type: ignore[arg-type]
+    there = local.dt.replace_time_zone(zone, ambiguous=which, non_existent="null")
     value = there
     if removed != "error":
         day = pl.duration(days=1)

@@ -14,7 +14,9 @@ import yaml
 
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig, load_dataset
-from feature_assets.sources import Ingested, ingest, read_delivery
+from feature_assets.events.view import View
+from feature_assets.sources import Ingested, ingest, read_delivery, reader_of
+from feature_assets.sources.arrivals import Arrival, check, meet, merge, stack
 
 REAL = Path(str(importlib.util.find_spec("lifetimes").origin)).parent / "datasets"  # type: ignore[union-attr]
 COLUMNS: dict[str, Any] = {"customer_id": "customer", "at": "date", "amount": "price"}
@@ -297,6 +299,41 @@ def test_protected_columns_are_kept_beside_the_tables(tmp_path: Path) -> None:
     again = type(found.tables).load(tmp_path / "saved")
     assert again.protected.equals(found.tables.protected)
     assert again.frames["customers"].equals(found.tables.frames["customers"])
+
+
+def test_what_is_protected_changes_nothing_that_is_computed_from(tmp_path: Path) -> None:
+    columns = {"customer_id": "id", "gender": "sex", "birth_year": "born", "loyalty_card": "card"}
+    people = {"files": "people.csv", "columns": columns}
+    found = []
+    for rows in ("a,f,1970,gold\nb,m,1980,\n", "a,m,1999,gold\nb,,,\n"):
+        (tmp_path / "people.csv").write_text("id,sex,born,card\n" + rows, encoding="utf-8")
+        found.append(taken(tmp_path, LINES, tables={"customers": people}, protected=["gender", "birth_year"]).tables)
+    one, other = found
+    assert not one.protected.equals(other.protected)
+    assert one.frames.keys() == other.frames.keys()
+    assert all(one.frames[name].equals(other.frames[name]) for name in one.frames)
+    view = View(one, date(2023, 6, 1))
+    assert view.customers.columns == ["customer_id", "joined_on", "loyalty_card"]
+
+
+def test_deliveries_of_own_files_add_up(tmp_path: Path) -> None:
+    (tmp_path / "sales.csv").write_text(LINES, encoding="utf-8")
+    people = {"files": "people.csv", "columns": {"customer_id": "id"}}
+    mapping = {"columns": COLUMNS | {"transaction_id": "id"}}
+    dataset = described(tmp_path, mapping, delivery="append", tables={"customers": people})
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder, rows in ((first, "1,a,2023-03-01,2\n2,b,2023-03-01,x\n"), (second, "1,a,2023-03-01,5\n")):
+        folder.mkdir()
+        (folder / "sales.csv").write_text("id,customer,date,price\n" + rows, encoding="utf-8")
+    (first / "people.csv").write_text("id\na\nb\n", encoding="utf-8")
+    reader = reader_of(dataset)
+    arrivals: list[Arrival] = []
+    for day, folder in ((date(2023, 3, 2), first), (date(2023, 3, 3), second)):
+        checked = check(reader, read_delivery(dataset, folder), day)
+        arrivals.append(meet(checked, dataset, day, arrivals, stack(arrivals)))
+    assert arrivals[0].aside["transactions"].dropped == 1
+    merged = merge(reader, dataset, arrivals, {})
+    assert lines(merged).select("transaction_id", "amount").rows() == [("1", 5.0)]
 
 
 @pytest.mark.parametrize(
