@@ -23,7 +23,7 @@ COLUMNS: dict[str, Any] = {"customer_id": "customer", "at": "date", "amount": "p
 LINES = "customer,date,price\na,2023-03-01,2.5\na,2023-03-04,1\nb,2023-03-02,4\n"
 
 
-def described(folder: Path, transactions: dict[str, Any], **settings: Any) -> DatasetConfig:
+def described(folder: Path, transactions: dict[str, Any], /, **settings: Any) -> DatasetConfig:
     """The description of a folder of files."""
     tables = {"transactions": {"files": "sales.csv", "columns": COLUMNS} | transactions, **settings.pop("tables", {})}
     values = {
@@ -240,10 +240,10 @@ def test_rows_that_do_not_count_are_left_out_and_counted(tmp_path: Path) -> None
     assert lines(found).height == 1
     assert found.tables.frames["customers"]["customer_id"].to_list() == ["a"]
     assert "table transactions: 2 of 3 rows are left out: not status == 'paid'" in found.notes
-    unclear = taken(
-        tmp_path, content + "a,2023-03-02,x,paid\n", {"where": "price > 0"}, quarantine_limits={"transactions": 1}
-    )
-    assert reasons(unclear)["transactions: whether it counts cannot be told (price > 0)"] == 1
+    counted = "customer,date,price,n\na,2023-03-01,2,1\na,2023-03-02,2,x\n"
+    unclear = taken(tmp_path, counted, {"where": "n > 0"}, quarantine_limits={"transactions": 1.0})
+    assert reasons(unclear) == {"transactions: whether it counts cannot be told (n > 0)": 1}
+    assert '"where as delivered":"x"' in unclear.validated["transactions"].quarantine["row"][0]
 
 
 def test_the_newest_row_of_a_key_holds(tmp_path: Path) -> None:
