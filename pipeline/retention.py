@@ -15,6 +15,7 @@ import polars as pl
 from dagster import DagsterInstance, DagsterRun
 
 from pipeline.home import Home
+from pipeline.monitoring import reference
 from pipeline.resources import publication
 from pipeline.resources.files import discard, strays
 from pipeline.resources.lake import Lake
@@ -69,6 +70,7 @@ def plan(
         *_deliveries(lake, kept, tonight),
         *_volumes(lake, max(kept.keep_nights, settings.volume.compared)),
         *_versions(lake, tracking, kept, nights),
+        *_references(lake, tracking),
         *_runs(home, instance, kept, nights),
         *_tracebacks(home),
     ]  # fmt: skip
@@ -175,6 +177,16 @@ def _versions(lake: Lake, tracking: Tracking, kept: Retention, nights: set[str])
     for run_id in tracking.runs_without_version()[: -kept.keep_versions]:
         why = f"registered nothing, not among the last {kept.keep_versions} such runs"
         yield Removal("MLflow run", run_id, why, 0, partial(tracking.remove_run, run_id))
+
+
+def _references(lake: Lake, tracking: Tracking) -> Iterator[Removal]:
+    """References of versions that are gone."""
+    versions = {*tracking.numbers()}
+    for file in sorted(lake.path(reference.FOLDER).glob("version-*.parquet")):
+        number = file.stem.partition("-")[2]
+        if number not in versions:
+            yield Removal("reference of drift", f"version {number}", "the version is gone", _size(file),
+                          partial(discard, file))  # fmt: skip
 
 
 def _scored_by(lake: Lake, nights: set[str]) -> set[str]:

@@ -189,6 +189,9 @@ class Settings(ClosedModel):
     """A training is due when the champion's training as-of date is at least this many days back."""
     snapshot_step_days: int = Field(default=7, ge=1)
     """Distance between two training snapshots."""
+    row_spacing_days: int = Field(default=14, ge=1)
+    """Days at least between two rows of a customer that the network learns from, where enough rows are left
+    (docs/decisions/0017); trees learn from every row."""
     min_history_days: int = Field(default=56, ge=1)
     """History a customer base must have before its first training snapshot."""
     max_training_rows: int = Field(default=100_000, ge=1_000)

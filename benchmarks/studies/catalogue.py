@@ -55,6 +55,7 @@ def ablation_variants() -> Iterator[Variant]:
         "an epoch a task": ("training.best_epoch", "network"),
         "moving average": ("training.average", 0.0),
         "plain losses": ("losses", "task"),
+        "spaced rows": ("row_spacing_days", 1),
     }
     for part, (path, value) in off.items():
         yield Variant(f"without {part}", {path: value}, why=f"{path}: {value}")

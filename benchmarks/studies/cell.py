@@ -186,7 +186,8 @@ class Job:
                 rows = flat_matrix(inputs, config.inputs)
                 return {task: kind_of(config.task(task)).outputs_of(told(rows)) for task, told in fitted.items()}
         else:
-            raw = peers.published(name, config, train, validation, self.settings.training, self.settings.seed)
+            own = model.network_rows(work, "train", train, self.settings)
+            raw = peers.published(name, config, own, validation, self.settings.training, self.settings.seed)
         return self.calibrated(config, PEER, raw), "", None
 
     def refit(self) -> tuple[dict[str, Arrays], str, float]:

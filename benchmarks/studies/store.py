@@ -35,7 +35,7 @@ from ple_model.serving.files import publishing
 
 MODEL_SETTINGS = (
     *("preset", "losses", "network", "training", "columns", "column_budget"),
-    *("boosting", "tuned_trees", "blend", "refit"),
+    *("boosting", "tuned_trees", "blend", "refit", "row_spacing_days"),
 )
 """Settings that decide nothing about an origin's material."""
 JUDGING = (

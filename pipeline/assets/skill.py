@@ -9,16 +9,17 @@ import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.labels import windows
-from pipeline.assets.common import MONITORING, asset_options
+from pipeline.assets.common import MONITORING, GivenSettings, asset_options
 from pipeline.assets.scoring import SCORES
 from pipeline.monitoring import matured
-from pipeline.monitoring.skill import expected
+from pipeline.monitoring.skill import LEAST_ROWS, NIGHTS_SHORT, expected, falls_short
 from pipeline.reports.describe import markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import Tracking
 
 SKILL = dg.AssetKey(matured.TABLE)
+AS_PROMISED = "skill_as_promised"
 SHOWN = 60
 
 
@@ -31,11 +32,24 @@ def skill_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) ->
         description="Metric and calibration of earlier nights on the labels that matured tonight, beside what the "
         f"evaluation promised; what to expect of tonight's scores; fallbacks, experts, age. {dataset.notice}",
         ins={"scores": dg.AssetIn(SCORES)},
-        check_specs=[drawn_spec(SKILL)],
+        check_specs=[
+            dg.AssetCheckSpec(
+                AS_PROMISED,
+                asset=SKILL,
+                description="No task stayed below what its evaluation promised, by more than the margin of a "
+                f"promotion, on the last {NIGHTS_SHORT} scored dates with at least {LEAST_ROWS} matured labels. It "
+                "warns and stops nothing.",
+            ),
+            drawn_spec(SKILL),
+        ],
         **asset_options(MONITORING, "polars", "parquet"),
     )
     def skill(
-        context: dg.AssetExecutionContext, scores: pl.DataFrame, lake: Lake, tracking: Tracking
+        context: dg.AssetExecutionContext,
+        scores: pl.DataFrame,
+        lake: Lake,
+        tracking: Tracking,
+        settings: GivenSettings,
     ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
         as_of, champion = date.fromisoformat(context.partition_key), tracking.champion()
         assert champion is not None  # the scores asset, upstream, scored with it
@@ -60,6 +74,14 @@ def skill_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) ->
                 "days since the champion's training": (as_of - champion.as_of).days,
                 "notice": dataset.notice,
             },
+        )
+        short = falls_short(pl.concat([rows, before]), tasks, settings.promotion)
+        yield dg.AssetCheckResult(
+            check_name=AS_PROMISED,
+            asset_key=SKILL,
+            passed=short.is_empty(),
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"tasks below their promise": markdown(short)},
         )
         yield drawing.check()
 

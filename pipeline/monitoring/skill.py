@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline.settings import PromotionSettings
+from pipeline.training.challenge import margin_of
 from pipeline.training.evaluation import MODEL, Evaluation
 
 Described = Mapping[str, Any]
@@ -20,6 +22,10 @@ Described = Mapping[str, Any]
 BINARY, MULTICLASS, REGRESSION = "binary", "multiclass", "regression"
 CALIBRATION = "ece_debiased"
 """Metric of a binary task that stands beside its headline."""
+NIGHTS_SHORT = 3
+"""So many scored dates in a row fall short before it is said: one night's rows may be unlucky."""
+LEAST_ROWS = 100
+"""Labelled rows of a scored date below which chance alone makes such differences."""
 SCHEMA: dict[str, Any] = {
     "task": pl.String,
     "metric": pl.String,
@@ -66,6 +72,44 @@ def promised(evaluation: Evaluation, task: str, metric: str) -> float | None:
     """What the evaluation found for the model, None where it has no such figure."""
     wanted = {"task": task, "model": MODEL, "metric": metric}
     return next((row["value"] for row in evaluation.metrics if wanted.items() <= row.items()), None)
+
+
+def falls_short(found: pl.DataFrame, tasks: Sequence[Described], settings: PromotionSettings) -> pl.DataFrame:
+    """The tasks whose headline metric on matured labels stayed below the promise by more than the margin of a promotion
+    on each of the last `NIGHTS_SHORT` scored dates.
+
+    Args:
+        found: `SCHEMA` with `scored`, of any number of nights.
+        tasks: the tasks.json of the champion.
+        settings: with the margins.
+
+    Returns:
+        task, metric, since (the first of these dates), and the means over them: realised, promised; margin.
+    """
+    from ple_model.tasks import kind_of
+
+    rows = []
+    for task in tasks:
+        headline = kind_of(task["kind"]).headline
+        title = kind_of(task["kind"]).metric_title(headline.metric, task.get("classes") or ())
+        own = found.filter(
+            (pl.col("task") == task["name"]) & (pl.col("metric") == title) & (pl.col("rows") >= LEAST_ROWS)
+        )
+        last = own.drop_nulls(["realised", "promised"]).sort("scored").tail(NIGHTS_SHORT)
+        if last.height < NIGHTS_SHORT:
+            continue
+        short = [
+            headline.better * (realised - promised) < -margin_of(task["name"], headline, promised, settings)
+            for realised, promised in last.select("realised", "promised").iter_rows()
+        ]
+        if all(short):
+            means = last.select(pl.col("realised", "promised").mean()).row(0)
+            rows.append(
+                (task["name"], title, last["scored"][0], *means, margin_of(task["name"], headline, means[1], settings))
+            )
+    schema = {"task": pl.String, "metric": pl.String, "since": pl.Date}
+    numbers = {"realised": pl.Float64, "promised": pl.Float64, "margin": pl.Float64}
+    return pl.DataFrame(rows, schema=schema | numbers, orient="row")
 
 
 def expected(scores: pl.DataFrame, tasks: Sequence[Described]) -> pl.DataFrame:

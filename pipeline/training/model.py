@@ -18,7 +18,7 @@ from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
 from pipeline.training import fits, trees
 from pipeline.training.columns import ColumnChoice
-from pipeline.training.training_set import customers_of, rows_of
+from pipeline.training.training_set import customers_of, rows_of, spaced
 from pipeline.training.workspace import Found, Workspace
 
 if TYPE_CHECKING:
@@ -147,6 +147,14 @@ def tensors(workspace: Workspace, role: str, config: "ModelConfig") -> "TensorTa
     )
 
 
+def network_rows(workspace: Workspace, role: str, table: "TensorTable", settings: Settings) -> "TensorTable":
+    """The rows of a role's table that the network learns from (`training_set.spaced`)."""
+    import torch
+
+    kept = spaced(workspace, role, settings.row_spacing_days)
+    return table if len(kept) == len(table) else table.index(torch.from_numpy(kept))
+
+
 def train(
     workspace: Workspace,
     plan: SnapshotPlan,
@@ -170,11 +178,12 @@ def train(
     state, label_state = workspace.state(), workspace.label_state()
     config = model_config(settings, state, label_state, plan, ColumnChoice.from_dict(workspace.columns()))
     training, validation = (tensors(workspace, role, config) for role in ("train", "validation"))
-    log(f"{len(training):,} training rows, {len(validation):,} validation rows")
-    model = build(config, training, seed=settings.seed)
+    own = network_rows(workspace, "train", training, settings)
+    log(f"{len(training):,} training rows, {len(own):,} of them for the network; {len(validation):,} validation rows")
+    model = build(config, own, seed=settings.seed)
     result = fit(
         model,
-        training,
+        own,
         validation,
         settings.training.model_copy(update={"seed": settings.seed}),
         workspace.checkpoints,

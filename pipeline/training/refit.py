@@ -17,7 +17,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.snapshots import SnapshotPlan
 from pipeline.settings import Settings
 from pipeline.training import fits, training_set, trees
-from pipeline.training.model import tensors
+from pipeline.training.model import network_rows, tensors
 from pipeline.training.training_set import REFIT
 from pipeline.training.workspace import Workspace
 
@@ -48,15 +48,16 @@ def fit_again(workspace: Workspace, settings: Settings, log: Callable[[str], Non
     evaluated, found = load_bundle(workspace.bundle), workspace.found()
     config = evaluated.model.config
     rows = tensors(workspace, REFIT, config)
-    log(f"fitting again on {len(rows):,} rows, as many epochs as the evaluation fit")
+    own = network_rows(workspace, REFIT, rows, settings)
+    log(f"fitting again on {len(rows):,} rows ({len(own):,} for the network), as many epochs as the evaluation fit")
 
     def report(epoch: "EpochReport") -> None:
         log(f"refit, phase {epoch.phase}, epoch {epoch.epoch}: {epoch.seconds:.0f} s, loss {epoch.loss:.4f}")
 
-    model = build(config, rows, seed=settings.seed)
+    model = build(config, own, seed=settings.seed)
     result = fit(
         model,
-        rows,
+        own,
         None,
         settings.training.model_copy(update={"seed": settings.seed}),
         workspace.refit_checkpoints,

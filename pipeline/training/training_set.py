@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from datetime import date
 
+import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from feature_assets.build import assemble, compute_all
+from feature_assets.data.shards import stable_shard
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check
@@ -16,6 +18,8 @@ from pipeline.training.workspace import Workspace
 ROLES = ("train", "validation", "test")
 REFIT = "refit"
 """The rows of a refit: those of every role and of the dates between, with all labels that have matured."""
+SPACED_ROWS = 20_000
+"""Rows below which a network learns from all of them, however alike neighbours are."""
 LEAK_SNAPSHOTS = 8
 """About so many training snapshots are looked at for leaks, evenly spread."""
 
@@ -109,6 +113,23 @@ def rows_of(
 def customers_of(workspace: Workspace, role: str) -> NDArray:
     """[R] customer of each row of a role, in the order of `rows_of`."""
     return pl.concat([features for features, _ in rows_of(workspace, role, ["customer_id"])])["customer_id"].to_numpy()
+
+
+def spaced(workspace: Workspace, role: str, days: int) -> NDArray[np.int64]:
+    """Positions, in the order of `rows_of`, of the rows of a role that the network learns from.
+
+    Neighbouring rows of a customer say nearly the same, so one row in every `days` days stands for all of them; in
+    which of these days it falls differs between customers, so every date is learnt from. All rows where fewer than
+    `SPACED_ROWS` would be left.
+    """
+    rows = pl.concat([part.select("customer_id", "as_of") for _, part in rows_of(workspace, role, ["customer_id"])])
+    phase = stable_shard("spacing:" + rows["customer_id"].cast(pl.String), days)
+    period = (rows["as_of"].to_physical().cast(pl.Int64) + phase.cast(pl.Int64)) // days
+    first = (
+        rows.with_columns(period=period).with_row_index("at").group_by("customer_id", "period").agg(pl.col("at").min())
+    )
+    kept = first["at"].sort().to_numpy().astype(np.int64)
+    return kept if len(kept) >= SPACED_ROWS else np.arange(rows.height)
 
 
 def check_leaks(workspace: Workspace, plan: SnapshotPlan) -> pl.DataFrame:

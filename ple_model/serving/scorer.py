@@ -130,8 +130,8 @@ class Scorer:
                 u[task.name] = judged.u
             if judged.region is not None:
                 regions[task.name] = judged.region
-                if fitted.natural is not None:
-                    natural_ends[task.name] = fitted.natural.ends(judged.region)
+                if fitted.natural is not None and (ends := fitted.natural.ends(judged.region)) is not None:
+                    natural_ends[task.name] = ends
         model = self.bundle.model
         names, experts = model.task_names, model.expert_names
         return Predicted(predictions, natural, natural_ends, network, u, fallback, regions, raw.gates, names, experts)

@@ -75,6 +75,10 @@ class TensorTable:
         tensors = [*self.inputs.tensors().values(), *self.targets.values.values(), *self.targets.mask.values()]
         return sum(tensor.nbytes for tensor in tensors)
 
+    def index(self, rows: Tensor) -> "TensorTable":
+        """Rows by int64 index, where the table rests."""
+        return TensorTable(self.inputs.index(rows), self.targets.index(rows))
+
     def batch(self, rows: Tensor, device: torch.device) -> tuple[Inputs, Targets]:
         """Rows by int64 index on a device."""
         rows = rows.to(self.device)

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import retention
 from pipeline.home import Home
-from pipeline.resources.files import publish_json
+from pipeline.resources.files import publish_frame, publish_json
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import Aliased, Tracking
 from pipeline.settings import Settings
@@ -75,6 +75,8 @@ def made(tmp_path: Path) -> SimpleNamespace:
         when = time.time() + (100 if number == 1 else number)
         for path in (lake.partition("tables", day) / "delivery.json", delivery.parent):
             os.utime(path, (when, when))
+    for version in ("0", "1"):
+        publish_frame(pl.DataFrame({"bin": [0]}), lake.path("drift_references", f"version-{version}.parquet"))
     return SimpleNamespace(settings=settings, lake=lake, home=home, tracking=Registry())
 
 
@@ -109,6 +111,7 @@ def test_a_plan_removes_nothing_and_the_night_what_was_planned(made: SimpleNames
     assert names(told)["validated delivery"] == {"d0", "d2", "d3", "d4"} - {"d1"}
     assert names(told)["model version"] == {"2"}  # 1 has the alias, 3 and 4 scored kept nights
     assert names(told)["MLflow run"] == {"a"}
+    assert names(told)["reference of drift"] == {"version 0"}
     assert sum(r.bytes for r in told if r.kind == "validated delivery") == 4_000
     assert retention.apply(told) == []
     scores = made.lake.published("scores")

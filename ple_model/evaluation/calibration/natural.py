@@ -34,7 +34,8 @@ class NaturalMap:
     """Piecewise linear through (`at`, `value`), both ascending, and constant outside.
 
     `at` is in the label's unit, `value` in the natural one. `rows`: validation rows that were used; `note`: why there
-    were none, or empty. `scale_at`, `scale_value`: the inverse of the label's scale itself.
+    were none, or empty. `scale_at`, `scale_value`: the inverse of the label's scale itself; empty in a version that was
+    registered before it was kept.
     """
 
     at: tuple[float, ...]
@@ -48,12 +49,14 @@ class NaturalMap:
         """Calibrated predictions [n] → expected natural values [n], row by row."""
         return np.interp(np.asarray(predictions, dtype=np.float64), self.at, self.value)
 
-    def ends(self, region: NDArray) -> NDArray[np.float64]:
-        """Ends of intervals [n, 2] in the label's unit → the same in the natural unit.
+    def ends(self, region: NDArray) -> NDArray[np.float64] | None:
+        """Ends of intervals [n, 2] in the label's unit → the same in the natural unit; None without the scale.
 
         An interval holds a value exactly where its image holds the value's: unlike a mean, an end of an interval goes
         through the inverse of the scale as it is.
         """
+        if not self.scale_at:
+            return None
         return np.interp(np.asarray(region, dtype=np.float64), self.scale_at, self.scale_value)
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,9 +66,7 @@ class NaturalMap:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NaturalMap:
         """The map that `to_dict` described. Raises TypeError for an unknown or missing field."""
-        fields = dict(data)
-        pairs = {name: tuple(fields.pop(name)) for name in ("at", "value", "scale_at", "scale_value")}
-        return cls(**pairs, **fields)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
 
 
 def fit_natural(predictions: NDArray, labels: NDArray, inverse: Inverse, fallback: NDArray) -> NaturalMap:

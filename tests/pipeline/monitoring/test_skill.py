@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import polars as pl
 import pytest
 from scipy.special import expit
 
-from pipeline.monitoring.skill import expected, expected_auc, expected_log_loss, realised
+from pipeline.monitoring.skill import expected, expected_auc, expected_log_loss, falls_short, realised
+from pipeline.settings import PromotionSettings
 from ple_model.evaluation.metrics import evaluate
 from ple_model.tasks import kind_of
 from tests.pipeline.small_training import some_evaluation
@@ -109,3 +112,32 @@ def test_without_a_row_or_a_pair_there_is_no_estimate() -> None:
     assert expected_auc(np.array([0.3])) is None
     assert expected_log_loss(np.array([])) is None
     assert expected_auc(np.ones(3)) is None
+
+
+def nights_of(
+    *realised: float, task: str = "churn", metric: str = "auc", promised: float, rows: int = 500
+) -> pl.DataFrame:
+    """A scored date a value, a day apart."""
+    days = [date(2026, 1, 1 + i) for i in range(len(realised))]
+    given = {"task": task, "metric": metric, "rows": rows, "promised": promised}
+    return pl.DataFrame({"scored": days, "realised": list(realised)}).with_columns(
+        **{k: pl.lit(v) for k, v in given.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "short"),
+    [
+        (nights_of(0.80, 0.70, 0.70, 0.70, promised=0.8), ["churn"]),
+        (nights_of(0.70, 0.70, promised=0.8), []),  # two dates only
+        (nights_of(0.70, 0.70, 0.79, promised=0.8), []),  # one of them within the margin
+        (nights_of(0.70, 0.70, 0.70, promised=0.8, rows=99), []),
+        (nights_of(0.70, 0.70, 0.70, promised=0.6), []),
+        (nights_of(1.2, 1.2, 1.2, task="channel", metric="log_loss", promised=1.0), ["channel"]),  # lower is better
+        (nights_of(0.9, 0.9, 0.9, task="channel", metric="log_loss", promised=1.0), []),
+    ],
+)
+def test_a_task_falls_short_after_three_dates_beyond_its_margin(found: pl.DataFrame, short: list[str]) -> None:
+    said = falls_short(found, TASKS, PromotionSettings())
+    assert said["task"].to_list() == short
+    assert said.is_empty() or (said["since"][0] == found["scored"][-3] and said["margin"][0] > 0)

@@ -146,3 +146,42 @@ def test_tables_for_people(made: Material) -> None:
     assert table["task"].to_list() == list(WINDOWS)
     assert table["train"].to_list() == [3 * CUSTOMERS] * len(WINDOWS)
     assert set(training_set.training_base_rates(labels, made.label_state)["task"]) >= {"churn", *CLASSES}
+
+
+def weekly(weeks: int, every: int, monkeypatch: pytest.MonkeyPatch) -> pl.DataFrame:
+    """Rows of all customers, in `weeks` weeks, one in `every` weeks each, in the order of the dates."""
+    rows = pl.DataFrame(
+        [
+            (name, AS_OF - timedelta(days=7 * (weeks - week)))
+            for week in range(weeks)
+            for place, name in enumerate(IDS)
+            if (week + place) % every == 0
+        ],
+        schema={"customer_id": pl.String, "as_of": pl.Date},
+        orient="row",
+    )
+    monkeypatch.setattr(training_set, "rows_of", lambda *_: ((part, part) for part in rows.partition_by("as_of")))
+    return rows
+
+
+def test_the_network_reads_a_customer_every_second_week_and_every_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_set, "SPACED_ROWS", 10)
+    rows = weekly(20, 1, monkeypatch)
+    kept = rows[training_set.spaced(cast("Any", None), "train", 14)]
+    apart = kept.sort("customer_id", "as_of").group_by("customer_id").agg(pl.col("as_of").diff().drop_nulls())
+    assert all(set(days[1:]) == {timedelta(days=14)} for days in apart["as_of"])  # the first period may be cut
+    assert kept.height == pytest.approx(rows.height / 2, rel=0.06)
+    assert kept["as_of"].n_unique() == 20
+    assert kept.group_by("as_of").len()["len"].min() > 0.2 * CUSTOMERS
+
+
+def test_rows_that_lie_apart_and_small_tables_are_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_whole(every: int, days: int) -> bool:
+        rows = weekly(20, every, monkeypatch)
+        return len(training_set.spaced(cast("Any", None), "train", days)) == rows.height
+
+    assert read_whole(every=1, days=14)  # they are few
+    monkeypatch.setattr(training_set, "SPACED_ROWS", 10)
+    assert not read_whole(every=1, days=14)
+    assert read_whole(every=4, days=14)
+    assert read_whole(every=1, days=1)

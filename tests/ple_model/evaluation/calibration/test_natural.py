@@ -77,10 +77,18 @@ def test_an_interval_in_natural_units_holds_as_many_values() -> None:
     y = np.maximum(y, 0.0)
     ends = np.stack([x - 1.2, x + 1.2], axis=1)
     natural = fit_natural(x, y, np.expm1, NONE).ends(ends)
+    assert natural is not None
     assert natural == pytest.approx(np.expm1(np.maximum(ends, 0.0)), rel=1e-3, abs=1e-3)
     inside = (ends[:, 0] <= y) & (y <= ends[:, 1])
     held = (natural[:, 0] <= np.expm1(y)) & (np.expm1(y) <= natural[:, 1])
     assert held.mean() == pytest.approx(inside.mean(), abs=0.002)
+
+
+def test_a_map_that_was_saved_without_its_scale_has_no_ends() -> None:
+    assert (
+        NaturalMap.from_dict({"at": [0.0, 1.0], "value": [0.0, 2.0], "rows": 9, "note": ""}).ends(np.zeros((1, 2)))
+        is None
+    )
 
 
 def test_it_survives_json_and_a_row_does_not_depend_on_the_others() -> None:
