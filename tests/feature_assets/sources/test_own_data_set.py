@@ -45,7 +45,7 @@ def test_the_tables_are_read_as_delivered(own: DatasetConfig, bought: Tables) ->
     assert bought.frames["transactions"].height == delivered["transactions"].height
     assert bought.frames["transactions"]["quantity"].sum() == delivered["transactions"]["quantity"].sum()
     assert bought.frames["customers"].columns == ["customer_id", "joined_on", "loyalty_card"]
-    assert set(bought.dataset.tasks_off) == {"ctr", "cvr", "balance_util"}
+    assert set(bought.dataset.tasks_off) == {"ctr", "cvr", "balance_util", "merchant_affinity"}
     assert own.tasks_off == {}
 
 
@@ -63,7 +63,7 @@ def test_features_and_labels_are_computed(own: DatasetConfig, bought: Tables) ->
     assert computed.height == shop.CUSTOMERS
     assert computed["churn"].null_count() < shop.CUSTOMERS
     assert set(computed["spending_category"].drop_nulls()) <= set(range(len(shop.DEPARTMENTS)))
-    assert not {"ctr", "cvr", "balance_util"} & set(computed.columns)
+    assert not {"ctr", "cvr", "balance_util", "merchant_affinity"} & set(computed.columns)
 
     state = fit_state(bought, planned.train[-2:], seed=0)
     view = View(bought, own.covers_until)
