@@ -89,7 +89,10 @@ def check(file: Path, data_dir: Path | None, as_json: bool) -> None:
     if file.suffix != ".yaml":
         raise click.ClickException(f"{file}: a description ends in .yaml")
     try:
-        found = examine(load_dataset(str(file), file.parent), data_dir, say)
+        dataset = load_dataset(str(file), file.parent)
+        if dataset.delivery == "append" and data_dir is None:
+            raise click.ClickException(f"deliveries of {dataset.name} add up: name the folder of one by --data-dir")
+        found = examine(dataset.model_copy(update={"delivery": "full"}), data_dir, say)
     except (DeliveryError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     if as_json:

@@ -43,6 +43,11 @@ class OwnFiles(ContractFiles):
                 continue  # a delivery that adds to others need not have every table
             if not found:
                 raise DeliveryError(place.nothing())
+            if dataset.delivery == "append" and (outside := [f for f in found if not f.is_relative_to(folder)]):
+                raise DeliveryError(
+                    f"table {name}: {outside[0]} lies outside of {folder}, and deliveries that add up are kept as they "
+                    f"came. Name files inside of the delivery's folder."
+                )
             files |= {f"{name}/{i}" if len(found) > 1 else name: file for i, file in enumerate(found)}
             frame = mapped(name, mapping, place.parts(), dataset.zone)
             frames[name] = frame if mapping.rows_of is None else _distinct(name, frame)

@@ -332,7 +332,7 @@ def test_deliveries_of_own_files_add_up(tmp_path: Path) -> None:
         checked = check(reader, read_delivery(dataset, folder), day)
         arrivals.append(meet(checked, dataset, day, arrivals, stack(arrivals)))
     assert arrivals[0].aside["transactions"].dropped == 1
-    merged = merge(reader, dataset, arrivals, {})
+    merged = merge(reader, dataset, arrivals, dict.fromkeys(("customers", "transactions"), tmp_path))
     assert lines(merged).select("transaction_id", "amount").rows() == [("1", 5.0)]
 
 
