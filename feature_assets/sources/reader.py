@@ -14,8 +14,10 @@ from pathlib import Path
 
 import polars as pl
 
+from feature_assets.closed import nearest
 from feature_assets.data.agreement import agree
 from feature_assets.data.coercion import DeliveryError, Wrong, require_columns
+from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
 from feature_assets.data.local_time import local_day
@@ -132,6 +134,7 @@ class Reader(ABC):
         good = {name: result.good for name, result in validated.items()}
         validated = {name: _released(result) for name, result in validated.items()}
         contract = self.to_contract(good, delivery)
+        _require_protected(dataset, contract["customers"])
         off = self.unanswerable(good, contract, dataset)
         notes += [f"task {task} is off: {reason}" for task, reason in off.items() if task not in dataset.tasks_off]
         first = _first_day(contract["transactions"], dataset)
@@ -154,6 +157,16 @@ def _released(result: Validated) -> Validated:
 def _require_good(table: Table, result: Validated) -> None:
     if table.required and result.good.is_empty():
         raise DeliveryError(_unusable(result))
+
+
+def _require_protected(dataset: DatasetConfig, customers: pl.DataFrame) -> None:
+    """Refuse a protected column that no customer can have: misspelt, it would protect nothing."""
+    known = [*CONTRACT["customers"].types, *customers.columns]
+    if unknown := [column for column in dataset.protected if column not in known]:
+        raise DeliveryError(
+            f"{dataset.name}.yaml: protected: table customers has no column {unknown[0]!r}: "
+            f"{nearest(unknown[0], dict.fromkeys(known))}"
+        )
 
 
 def _unusable(validated: Validated) -> str:
