@@ -266,4 +266,4 @@ def _fits(sample: pl.DataFrame, name: str, values: Values, given: str) -> bool:
 def _sensible(sample: pl.DataFrame, name: str, values: Values, given: str) -> bool:
     """Whether numbers make days between 1970 and 2099."""
     days = sample.select(values.day(name, ColumnMapping(column=name, format=(given,))).value.dt.year()).to_series()
-    return float(days.is_between(1971, 2098).mean() or 0.0) > FITS
+    return int(days.is_between(1971, 2098).sum()) > FITS * len(days)

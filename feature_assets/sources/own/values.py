@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import polars as pl
 
@@ -16,6 +17,11 @@ from feature_assets.data.expressions import Columns, Reading, sure
 from feature_assets.data.mapping import EPOCHS, ISO, ColumnMapping, TextFormat
 
 TRUE, FALSE = ("true", "yes", "1", "t", "y"), ("false", "no", "0", "f", "n")
+AMBIGUOUS: dict[str, Literal["earliest", "latest", "null"]] = {
+    "earlier": "earliest",
+    "later": "latest",
+    "error": "null",
+}
 TIMED = "%H|%I|%M|%S|%T|%R|%s|%X|%c"
 BLANKS = "\u00a0\u202f\t"  # beside the common one, those that spreadsheets put into numbers
 NAIVE = pl.Datetime("us")
@@ -191,7 +197,7 @@ def _local(time: _Time, zone: str) -> pl.Expr:
 
 def _utc(local: pl.Expr, zone: str, removed: str, doubled: str) -> pl.Expr:
     """Local times as instants, naive in UTC; null where they cannot be told."""
-    which = {"earlier": "earliest", "later": "latest", "error": "null"}[doubled]
+    which = AMBIGUOUS[doubled]
     there = local.dt.replace_time_zone(zone, ambiguous=which, non_existent="null")
     value = there
     if removed != "error":
