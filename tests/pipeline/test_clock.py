@@ -12,6 +12,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from dagster import DagsterRunStatus
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from feature_assets.data.dataset import DatasetConfig
 from pipeline import clock
@@ -41,10 +42,14 @@ NIGHTS = 5
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_each_date_has_one_night_however_the_clocks_change(change: str, tmp_path: Path) -> None:
+def test_each_date_has_one_night_however_the_clocks_change(
+    change: str, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
     """Without catching up, so that a tick that is missing or of another date is a night that is missing."""
     zone, cron, first = CHANGES[change]
-    partitions = dg.DailyPartitionsDefinition(start_date=(first - timedelta(3)).isoformat(), timezone=zone)
+    partitions = dg.DailyPartitionsDefinition(
+        start_date=(first - timedelta(3)).isoformat(), timezone=zone, end_offset=1
+    )
     settings = Settings(home=tmp_path, schedule_cron=cron, catch_up_days=1)
     nightly = next(schedule for schedule in schedules(partitions, settings) if schedule.name == "nightly")
 
@@ -54,23 +59,18 @@ def test_each_date_has_one_night_however_the_clocks_change(change: str, tmp_path
     job = dg.define_asset_job("nightly", selection=[scores])
     tracking = Champion(uri="", artifacts="", dataset="toy", trained=first.isoformat())
     repository = dg.Definitions(assets=[scores], jobs=[job], resources={"tracking": tracking}).get_repository_def()
-    made, ticks = (
-        [],
-        nightly.execution_time_iterator(
-            datetime(first.year, first.month, first.day, tzinfo=ZoneInfo(zone)).timestamp()
-        ),
-    )
-    with dg.DagsterInstance.ephemeral() as instance:
-        for at, _ in zip(ticks, range(NIGHTS), strict=False):
-            context = dg.build_schedule_context(
-                instance=instance,
-                scheduled_execution_time=at,
-                repository_def=repository,
-                resources={"tracking": tracking},
-            )
-            for request in nightly.evaluate_tick(context).run_requests or []:
-                made.append(request.run_key)
-                instance.report_runless_asset_event(dg.AssetMaterialization("scores", partition=request.partition_key))
+    began = datetime(first.year, first.month, first.day, tzinfo=ZoneInfo(zone)).timestamp()
+    made, ticks = [], schedule_execution_time_iterator(began, nightly.cron_schedule, nightly.execution_timezone)
+    for at, _ in zip(ticks, range(NIGHTS), strict=False):
+        context = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=at,
+            repository_def=repository,
+            resources={"tracking": tracking},
+        )
+        for request in nightly.evaluate_tick(context).run_requests or []:
+            made.append(request.run_key)
+            instance.report_runless_asset_event(dg.AssetMaterialization("scores", partition=request.partition_key))
     assert made == [f"{first + timedelta(days=night)}#1" for night in range(NIGHTS)]
 
 
