@@ -53,6 +53,7 @@ def build_definitions(
     from pipeline.plugins import load_plugins
     from pipeline.runs import NIGHTLY
     from pipeline.schedules import schedules, sensors
+    from pipeline.steps import guard
 
     if plugins is not None:
         settings = settings.model_copy(update={"plugins": tuple(plugins)})
@@ -86,17 +87,21 @@ def build_definitions(
             "One training: from the delivery to a registered version that takes over if its promotion agrees.",
         ),
     ]
+    assets = [
+        *ingestion_assets(settings, dataset, partitions),
+        *training_assets(dataset, partitions),
+        *feature_assets(dataset, partitions, settings.retrain_after_days),
+        *scoring_assets(dataset, partitions),
+        *(shadow_assets(dataset, partitions) if settings.promotion.shadow == "on" else ()),
+        *monitoring_assets(dataset, partitions),
+        *skill_assets(dataset, partitions),
+        *added,
+    ]
+    executed = [asset.node_def for asset in assets if asset.is_executable]
+    for step in (*executed, *promote.all_node_defs, *rollback.all_node_defs):
+        guard(step)
     return dg.Definitions(
-        assets=[
-            *ingestion_assets(settings, dataset, partitions),
-            *training_assets(dataset, partitions),
-            *feature_assets(dataset, partitions, settings.retrain_after_days),
-            *scoring_assets(dataset, partitions),
-            *(shadow_assets(dataset, partitions) if settings.promotion.shadow == "on" else ()),
-            *monitoring_assets(dataset, partitions),
-            *skill_assets(dataset, partitions),
-            *added,
-        ],
+        assets=assets,
         jobs=[*jobs, promote, rollback],
         executor=executor,
         schedules=schedules(partitions, settings),

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import artifact_locations
+from pipeline import artifact_locations, faults
 from pipeline.locks import Lock
 
 DAGSTER_YAML = """\
@@ -140,9 +140,11 @@ class Home:
                     pass  # each attempt waits a moment
                 self._prepare_alone()
         except OSError as error:
-            raise HomeError(f"home {self.root}: {error.filename} cannot be created: {error.strerror}") from error
+            why = faults.in_words(error) or f"{error.filename} cannot be created: {error.strerror}"
+            raise HomeError(f"home {self.root}: {why}") from error
         except sqlite3.Error as error:
-            raise HomeError(f"home {self.root}: {self.database} cannot be opened: {error}") from error
+            why = faults.in_words(error) or str(error)
+            raise HomeError(f"home {self.root}: {self.database} cannot be opened: {why}") from error
 
     def _prepare_alone(self) -> None:
         for left in (*self.mlflow.glob(f"{BESIDE}*"), *self.dagster.glob(f"{BESIDE}*")):

@@ -112,7 +112,8 @@ def server_environment(home: Home, settings: Settings) -> dict[str, str]:
     given = {
         "DAGSTER_HOME": str(home.dagster),
         "PLE_HOME": str(home.root),
-        "DATASET": settings.dataset,
+        "DATASET": "" if settings.dataset_file else settings.dataset,
+        "DATASET_FILE": str(settings.dataset_file or ""),
         "DATA_DIR": str(settings.data_dir or ""),
         "CUSTOMERS": str(settings.customers),
         "MLFLOW_BACKEND_STORE_URI": settings.mlflow_uri or home.tracking_uri,

@@ -5,6 +5,7 @@ later source wins. No other module of this package reads a setting from the envi
 """
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feature_assets.closed import in_words
-from feature_assets.data.dataset import DatasetConfig, load_dataset
+from feature_assets.data.dataset import DATASET_NAME, DatasetConfig, load_dataset
 from feature_assets.yaml_file import YamlFileError, read_mapping, truths_for_numbers
 from pipeline.presets import PRESETS, merged
 from ple_model.boosting.budget import BoostingBudget
@@ -31,6 +32,8 @@ _NO_PASSWORD = (
 )
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks")
 """Kinds of tracking servers and stores (the scheme of `mlflow_uri`)."""
+DATASET_KEYS = ("dataset", "dataset_file")
+"""The two forms of the one choice of a data set."""
 ColumnSet = Literal["reference", "all", "chosen"]
 """Columns that network and trees read."""
 
@@ -176,7 +179,9 @@ class Settings(ClosedModel):
 
     home: Path
     dataset: str = "completejourney"
-    """Name of a description in `data/`, or the path of a YAML file with a description of your own."""
+    """Name of a description in `data/`; without meaning where `dataset_file` is given."""
+    dataset_file: Path | None = None
+    """YAML file with a description of your own."""
     data_dir: Path | None = None
     """Folder with the delivered tables; without it the data set reads its own files."""
     customers: int = Field(default=20_000, ge=200)
@@ -243,6 +248,24 @@ class Settings(ClosedModel):
     def _off_is_no_boolean(cls, value: Any) -> Any:
         return switch(value)
 
+    @field_validator("dataset")
+    @classmethod
+    def _bare_name(cls, name: str) -> str:
+        """A path would name files anywhere."""
+        if re.fullmatch(DATASET_NAME, name) is None:
+            raise ValueError(
+                f"{name!r} is no name of a description in data/; a file of your own is dataset_file "
+                "(--dataset-file, $DATASET_FILE)"
+            )
+        return name
+
+    @field_validator("dataset_file")
+    @classmethod
+    def _ends_in_yaml(cls, file: Path | None) -> Path | None:
+        if file is not None and file.suffix != ".yaml":
+            raise ValueError(f"{str(file)!r} does not end in .yaml; a name in data/ is dataset (--dataset, $DATASET)")
+        return file
+
     @field_validator("schedule_cron")
     @classmethod
     def _cron_of_dagster(cls, cron: str) -> str:
@@ -292,15 +315,20 @@ class Settings(ClosedModel):
             raise ValueError(f"unknown preset {name!r}; {nearest(str(name), PRESETS)}")
         return merged(PRESETS[name], data)
 
+    @property
+    def dataset_name(self) -> str:
+        """Name of the data set of this deployment."""
+        return self.dataset if self.dataset_file is None else self.dataset_file.stem
+
     def load_dataset(self) -> DatasetConfig:
-        """The description of the data set of this deployment: `data/<name>.yaml`, or the file that `dataset` names.
+        """The description of the data set of this deployment: `data/<dataset>.yaml`, or `dataset_file`.
 
         Raises:
             FileNotFoundError: there is no such description; names the nearest one.
             ValueError: the description is not valid.
         """
-        file = Path(self.dataset) if is_file(self.dataset) else REPOSITORY / "data" / f"{self.dataset}.yaml"
-        dataset = load_dataset(file.stem, file.parent)
+        folder = REPOSITORY / "data" if self.dataset_file is None else self.dataset_file.parent
+        dataset = load_dataset(self.dataset_name, folder)
         more = tuple(task for task in self.tasks_on if task not in dataset.tasks_on)
         return dataset.model_copy(update={"tasks_on": (*dataset.tasks_on, *more)}) if more else dataset
 
@@ -312,6 +340,7 @@ class Environment(BaseSettings):
 
     home: Path = Field(default=Path(".ple"), validation_alias="PLE_HOME")
     dataset: str | None = Field(default=None, validation_alias="DATASET")
+    dataset_file: Path | None = Field(default=None, validation_alias="DATASET_FILE")
     data_dir: Path | None = Field(default=None, validation_alias="DATA_DIR")
     customers: int | None = Field(default=None, validation_alias="CUSTOMERS")
     as_of: str | None = Field(default=None, validation_alias="AS_OF")
@@ -319,11 +348,6 @@ class Environment(BaseSettings):
     smtp_password: SecretStr | None = Field(default=None, validation_alias="PLE_SMTP_PASSWORD")
     alert_webhook: SecretStr | None = Field(default=None, validation_alias="PLE_ALERT_WEBHOOK")
     """No settings: secrets, which stand in no file and on no page."""
-
-
-def is_file(dataset: str) -> bool:
-    """Whether the setting `dataset` is a path rather than a name in `data/`."""
-    return dataset.endswith((".yaml", ".yml"))
 
 
 def read_environment() -> Environment:
@@ -342,6 +366,7 @@ def load_settings(**options: Any) -> Settings:
     """Settings from the home's file, the environment and `options` (fields of `Settings`; None is not set).
 
     Relative paths in the file start at the home, those of the environment and the options at the working directory.
+    `dataset` and `dataset_file` are one choice: a later source that makes it drops the other of an earlier one.
     The plug-ins are imported first, so that settings may name what they add.
 
     Raises:
@@ -356,8 +381,11 @@ def load_settings(**options: Any) -> Settings:
     file = home / FILE
     own = _absolute(_file_values(file), home)
     no_settings = {"home", "as_of", "smtp_password", "alert_webhook"}
-    given = environment.model_dump(exclude=no_settings) | {k: v for k, v in options.items() if v is not None}
-    values = own | _absolute({key: value for key, value in given.items() if value is not None}, Path.cwd())
+    surroundings = _absolute(_set(environment.model_dump(exclude=no_settings)), Path.cwd())
+    options = _absolute(_set(options), Path.cwd())
+    values: dict[str, Any] = {}
+    for source, name in ((own, str(file)), (surroundings, "environment"), (options, "options")):
+        values = _chosen(values, source, name) | source
     plugins = values.get("plugins")
     names = plugins if isinstance(plugins, list | tuple) else ()  # anything else is refused below
     load_plugins([name for name in names if isinstance(name, str)])
@@ -383,14 +411,22 @@ def _file_values(file: Path) -> dict[str, Any]:
     return values
 
 
+def _set(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _chosen(before: dict[str, Any], source: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The values of earlier sources without the data set that this one replaces."""
+    given = [key for key in DATASET_KEYS if key in source]
+    if len(given) > 1:
+        raise SettingsError(f"{name}: {' and '.join(given)} are given; a deployment has one data set, so drop one")
+    return {key: value for key, value in before.items() if not given or key not in DATASET_KEYS}
+
+
 def _absolute(values: dict[str, Any], start: Path) -> dict[str, Any]:
     """The values with every path absolute."""
-    paths = [key for key in ("data_dir", "dataset") if isinstance(values.get(key), str | Path)]
-    return values | {
-        key: type(values[key])(_resolved(Path(values[key]), start, key))
-        for key in paths
-        if key == "data_dir" or is_file(str(values[key]))
-    }
+    paths = [key for key in ("data_dir", "dataset_file") if isinstance(values.get(key), str | Path)]
+    return values | {key: _resolved(Path(values[key]), start, key) for key in paths}
 
 
 def _resolved(path: Path, start: Path, name: str) -> Path:

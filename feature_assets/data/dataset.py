@@ -5,6 +5,7 @@ The tables of a delivery belong to `sources/`, the contract tables to `contract.
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from feature_assets.closed import Closed, in_words, nearest
 from feature_assets.data.local_time import day_start
 from feature_assets.yaml_file import read_mapping, truths_for_numbers
 
+DATASET_NAME = r"\w[\w-]*"  # it becomes the name of a file in data/ and of folders in the lake
 DEFAULT_QUARANTINE_LIMIT = 0.02  # share of a delivered table's rows that may be dropped before the night stops
 
 
@@ -68,6 +70,13 @@ class DatasetConfig(Closed):
     tasks_off: dict[str, str] = Field(default_factory=dict)
     click_kinds_off: dict[str, str] = Field(default_factory=dict)
     quarantine_limits: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _bare_name(cls, name: str) -> str:
+        if re.fullmatch(DATASET_NAME, name) is None:
+            raise ValueError(f"{name!r} is no name of a data set: letters, digits, _ and - only")
+        return name
 
     @field_validator("zone")
     @classmethod

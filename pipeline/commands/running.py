@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.common import as_of_option, customers_option, data_dir_option, dataset_option
+from pipeline.commands.common import as_of_option, customers_option, data_options
 from pipeline.home import Home
 from pipeline.settings import Settings
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def run_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of a command that runs a job."""
-    for option in (customers_option, data_dir_option, dataset_option, as_of_option):
-        command = option(command)
-    return command
+    return as_of_option(data_options(customers_option(command)))
 
 
 @contextmanager

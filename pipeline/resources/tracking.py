@@ -329,8 +329,8 @@ class Tracking(dg.ConfigurableResource):
 
     def _own(self, location: str) -> Path | None:
         """The folder of one run or logged model (`<artifacts>/…/artifacts`), where it lies below the home's own."""
-        folder = Path(url2pathname(urlsplit(location).path)).parent
-        return folder if folder.is_relative_to(self.artifacts) and folder != Path(self.artifacts) else None
+        folder, own = Path(url2pathname(urlsplit(location).path)).parent.resolve(), Path(self.artifacts).resolve()
+        return folder if folder.is_relative_to(own) and folder != own else None
 
     def set_alias(self, alias: str, version: str) -> None:
         """Point an alias at a version."""
@@ -403,6 +403,12 @@ class Tracking(dg.ConfigurableResource):
             folder = Path(self._mlflow.artifacts.download_artifacts(source, tracking_uri=self.uri))
         except (MlflowException, OSError) as error:  # a version without its files is not the same as no version
             raise FileNotFoundError(f"the files of version {version.version} are gone from MLflow: {error}") from error
+        if self.uri.startswith("sqlite") and not folder.resolve().is_relative_to(Path(self.artifacts).resolve()):
+            raise dg.Failure(
+                f"version {version.version} of the model is refused: its files lie outside the home, in {folder}. "
+                "Restore mlflow/mlflow.db from a backup, or promote another version.",
+                allow_retries=False,
+            )
         bundle = next((path for path in sorted((folder / "data").glob("*")) if path.is_dir()), folder / "data" / BUNDLE)
         if why := _altered(bundle, version.tags.get(SEALED)):
             raise dg.Failure(

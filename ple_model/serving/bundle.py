@@ -224,6 +224,8 @@ def load_bundle(directory: Path, fit: Fit = "registered") -> Bundle:
     if described.get("format") != FORMAT:
         raise BundleError(f"{directory / _MODEL} has format {described.get('format')}, this code reads {FORMAT}")
     for name, digest in described["files"].items():
+        if not (directory / name).resolve().is_relative_to(directory.resolve()):
+            raise BundleError(f"{directory / _MODEL} names a file outside the bundle: {name!r}")
         if not (directory / name).exists():
             raise BundleError(f"{directory} lacks {name}; register the model again")
         if sha256_of_file(directory / name) != digest:

@@ -16,7 +16,7 @@ PLE = [sys.executable, "-m", "pipeline.cli"]
 
 
 def start(home: Path, delivery: Path, as_of: str | None = None) -> subprocess.Popen[str]:
-    environment = {k: v for k, v in os.environ.items() if k not in ("AS_OF", "DATASET")}
+    environment = {k: v for k, v in os.environ.items() if k not in ("AS_OF", "DATASET", "DATASET_FILE")}
     environment |= {"PLE_HOME": str(home), "DATA_DIR": str(delivery), "OMP_NUM_THREADS": "1"}
     command = [*PLE, "nightly", *(["--as-of", as_of] if as_of else [])]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

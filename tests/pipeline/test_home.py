@@ -147,7 +147,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: py
         raise OSError(30, "Read-only file system", str(self))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(HomeError, match="lake cannot be created: Read-only file system"):
+    with pytest.raises(HomeError, match=r"lake: the file system is read-only\. Mount it writable"):
         Home(tmp_path / "home").prepare()
 
 
@@ -155,7 +155,9 @@ def test_a_damaged_database_is_named(prepared: Path, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     shutil.copytree(prepared, home.root)
     home.database.write_bytes(b"no database at all" * 100)
-    with pytest.raises(HomeError, match=r"mlflow\.db cannot be opened: file is not a database"):
+    with pytest.raises(
+        HomeError, match=r"mlflow\.db cannot be opened: the database is damaged\. Restore its file from a backup"
+    ):
         home.prepare()
 
 

@@ -27,12 +27,16 @@ def scores(home: Path, as_of: str, folder: str = "scores") -> pl.DataFrame:
 def test_after_a_rollback_the_nights_give_the_old_scores_bit_for_bit(make_home: MakeHome, tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
     settings = yaml.safe_load((home / "settings.yaml").read_text())
-    settings |= {"dataset": str(shop.describe(tmp_path)), "preset": "trunk"}
+    settings |= {"dataset_file": str(shop.describe(tmp_path)), "preset": "trunk"}
     settings["promotion"] |= {"shadow": "on"}
     (home / "settings.yaml").write_text(yaml.safe_dump(settings))
 
     def ple(*arguments: str) -> str:
-        kept = {key: value for key, value in os.environ.items() if key not in ("AS_OF", "DATASET", "DATA_DIR")}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if key not in ("AS_OF", "DATASET", "DATASET_FILE", "DATA_DIR")
+        }
         environment = kept | {"PLE_HOME": str(home), "OMP_NUM_THREADS": "1"}
         done = subprocess.run([*PLE, *arguments], env=environment, capture_output=True, text=True, timeout=1_500)
         assert done.returncode == 0, done.stderr + done.stdout

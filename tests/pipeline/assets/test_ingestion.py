@@ -153,7 +153,7 @@ def test_a_delivery_that_collapsed_stops_until_it_is_accepted(small_delivery: Pa
     described = Settings(home=home).load_dataset().model_dump(mode="json") | loose
     yaml_file.write_text(yaml.safe_dump(described))
     before = (Home(home).lake / "tables" / f"as_of={AS_OF}" / "delivery.json").read_text()
-    result = ingest(home, alone, dataset=str(yaml_file))
+    result = ingest(home, alone, dataset_file=yaml_file)
     assert not result.success
     error = result.failure_data_for_node("ingest").error
     message = error.message if error.cause is None else error.cause.message
@@ -162,14 +162,14 @@ def test_a_delivery_that_collapsed_stops_until_it_is_accepted(small_delivery: Pa
     assert digest is not None, message
     assert (Home(home).lake / "tables" / f"as_of={AS_OF}" / "delivery.json").read_text() == before
 
-    result = ingest(home, alone, dataset=str(yaml_file), volume={"accepted": [digest[1]]})
+    result = ingest(home, alone, dataset_file=yaml_file, volume={"accepted": [digest[1]]})
     assert result.success
     [check] = [c for c in result.get_asset_check_evaluations() if c.check_name == "volume_as_before"]
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
     unusual = json.loads((Home(home).lake / "tables" / f"as_of={AS_OF}" / "volume.json").read_text())
     assert any("distinct customer_id fell to 1" in line for line in unusual)
-    assert ingest(home, alone, dataset=str(yaml_file)).success, "an accepted delivery is a good one"
+    assert ingest(home, alone, dataset_file=yaml_file).success, "an accepted delivery is a good one"
 
 
 def _of_one(lines: pl.DataFrame) -> pl.Expr:
