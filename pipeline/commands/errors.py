@@ -13,12 +13,14 @@ import click
 
 from pipeline.home import Home, HomeError
 from pipeline.plugins import PluginError
+from pipeline.postgres import DatabaseError
 from pipeline.settings import SettingsError, read_environment
 
 TOOLS = {
     "mlflow": "MLflow",
     "dagster": "Dagster",
     "sqlalchemy": "the database of MLflow or Dagster",
+    "dagster_postgres": "Dagster's database",
     "yaml": "dagster.yaml",
 }
 """Packages whose errors are about a server, a store or a configuration of the operator → their name for people."""
@@ -48,7 +50,7 @@ def message(error: Exception) -> str:
     from feature_assets.snapshots import NotEnoughHistory
     from pipeline.resources.publication import PublicationError
 
-    of_inputs = SettingsError | HomeError | PluginError | DeliveryError | StateError | NotEnoughHistory
+    of_inputs = SettingsError | HomeError | DatabaseError | PluginError | DeliveryError | StateError | NotEnoughHistory
     if isinstance(error, of_inputs | PublicationError):
         return str(error)
     if isinstance(error, OSError):
