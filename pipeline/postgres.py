@@ -1,7 +1,7 @@
 """PostgreSQL below Dagster or MLflow: addresses without a password, faults in words, and whose database it is.
 
-The password is never here: libpq takes it from PGPASSWORD, or from the file that PGPASSFILE names. A database belongs to
-one home and one use, which a table of one row says (`ple_home`): two homes would fail each other's runs as dead, and
+The password is never here: libpq takes it from PGPASSWORD, or from the file that PGPASSFILE names. A database belongs
+to one home and one use, which a table of one row says (`ple_home`): two homes would fail each other's runs as dead, and
 Dagster and MLflow both have a table `runs`.
 """
 
@@ -128,7 +128,8 @@ def in_words(uri: str, said: str) -> str:
     if "permission denied" in said:
         return f"{url.username} may not create tables in {url.database}: make it the owner of the database ({said})"
     if any(part in said for part in ("Connection refused", "could not translate", "timeout", "No such file")):
-        return f"no server answers at {url.host or 'the local socket'}:{url.port or 5432}: start it, or correct the setting"
+        place = f"{url.host or 'the local socket'}:{url.port or 5432}"
+        return f"no server answers at {place}: start it, or correct the setting"
     return said
 
 

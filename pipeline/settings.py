@@ -264,7 +264,8 @@ class Settings(ClosedModel):
     def _absolute_uri(cls, uri: str | None) -> str | None:
         """A relative path would start at the folder that a command happens to be called in."""
         scheme, separator, rest = (uri or "").partition("://")
-        if ("@" in rest and ":" in rest.split("@")[0]) or "password=" in rest:  # it would be shown wherever the address is
+        user = rest.partition("@")[0] if "@" in rest else ""
+        if ":" in user or "password=" in rest:  # it would be shown wherever the address is
             raise ValueError(_NO_PASSWORD)
         if uri is not None and (not separator or not rest):
             raise ValueError(f"{uri!r} is no address, such as http://host:5000 or sqlite:////absolute/path/mlflow.db")
@@ -278,7 +279,7 @@ class Settings(ClosedModel):
     @classmethod
     def _postgres_only(cls, uri: str | None) -> str | None:
         if uri is not None and not postgres.is_postgres(uri):
-            raise ValueError("write postgresql://user@host:5432/database; without this setting Dagster keeps sqlite files")
+            raise ValueError("write postgresql://user@host:5432/database; without it Dagster keeps sqlite files")
         return None if uri is None else postgres.normal(uri)
 
     @model_validator(mode="after")

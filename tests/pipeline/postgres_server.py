@@ -44,9 +44,7 @@ class Server:
 
     def run(self, command: str, database: str = "postgres", **names: str) -> list[tuple[object, ...]]:
         """Run one statement, with identifiers in braces; its rows."""
-        connection = psycopg2.connect(
-            host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, dbname=database
-        )
+        connection = psycopg2.connect(host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, dbname=database)
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -90,7 +88,7 @@ def running() -> Iterator[Server]:
             _await(server, process, log)
             yield server
         finally:
-            process.send_signal(signal.SIGINT)  # "fast": it closes the connections of whoever is left
+            process.send_signal(signal.SIGQUIT)  # at once: the data is not needed any more
             process.wait(timeout=60)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
