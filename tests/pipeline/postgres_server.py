@@ -32,6 +32,10 @@ MISSING = (
 """Why no server can be started here; empty where one can."""
 
 
+MEMORY = Path("/dev/shm")
+"""A database is hundreds of files, and nothing of it is kept: in memory they are copied and deleted at once."""
+
+
 @dataclass(frozen=True)
 class Server:
     """A running server. Its user `ple` may do everything, with `PASSWORD`."""
@@ -65,7 +69,7 @@ class Server:
 def running() -> Iterator[Server]:
     """A server in a folder of its own; both are gone afterwards."""
     account = {} if os.getuid() else {"user": OTHER.pw_uid, "group": OTHER.pw_gid, "extra_groups": []}  # type: ignore[union-attr]
-    folder = Path(tempfile.mkdtemp(prefix="ple-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="ple-postgres-", dir=MEMORY if MEMORY.is_dir() else None))
     try:
         secret = folder / "password"
         secret.write_text(PASSWORD)
