@@ -105,6 +105,20 @@ def _housekeeping(deployment: Deployment) -> tuple[list[str], str]:
     return [], f"the next night removes {len(removals)} things, {_size(size)}" if removals else "nothing to remove"
 
 
+def _databases(deployment: Deployment) -> tuple[list[str], str]:
+    from pipeline import postgres
+
+    uses: dict[postgres.Use, str | None] = {
+        "Dagster": deployment.settings.dagster_storage,
+        "MLflow": deployment.settings.mlflow_uri,
+    }
+    said = {
+        use: postgres.facts(uri, use) if uri and postgres.is_postgres(uri) else uri or "sqlite"
+        for use, uri in uses.items()
+    }
+    return [], "; ".join(f"{use}: {words}" for use, words in said.items())
+
+
 def _description(deployment: Deployment) -> tuple[list[str], str]:
     dataset = deployment.settings.load_dataset()
     return [], f"{dataset.name}, {dataset.covers_from} to {dataset.covers_until}"
@@ -113,6 +127,7 @@ def _description(deployment: Deployment) -> tuple[list[str], str]:
 CHECKS: dict[str, Callable[[Deployment], tuple[list[str], str]]] = {
     "data set": _description,
     "disk": _disk,
+    "databases": _databases,
     "runs": _queue,
     "champion": _model,
     "scores": _scores,

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from feature_assets.closed import in_words
 from feature_assets.data.dataset import DATASET_NAME, DatasetConfig, load_dataset
 from feature_assets.yaml_file import YamlFileError, read_mapping, truths_for_numbers
+from pipeline import postgres
 from pipeline.presets import PRESETS, merged
 from ple_model.boosting.budget import BoostingBudget
 from ple_model.boosting.choice import ColumnBudget
@@ -220,8 +221,12 @@ class Settings(ClosedModel):
     """How far columns and scores may move from the rows that the champion learnt from."""
     alerts: AlertSettings = AlertSettings()
     """Whom to tell when something is wrong."""
+    dagster_storage: str | None = None
+    """PostgreSQL database of Dagster, `postgresql://user@host:5432/database` (default: sqlite under the home). The
+    password comes from the environment (PGPASSWORD, PGPASSFILE)."""
     mlflow_uri: str | None = None
-    """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
+    """Tracking server or database (default: sqlite under the home). Passwords come from the environment (PGPASSWORD,
+    PGPASSFILE, MLFLOW_TRACKING_PASSWORD)."""
     seed: int = 7
     preset: str = "default"
     """Where the settings below start from: a name in `pipeline/presets.py`."""
@@ -285,7 +290,8 @@ class Settings(ClosedModel):
     def _absolute_uri(cls, uri: str | None) -> str | None:
         """A relative path would start at the folder that a command happens to be called in."""
         scheme, separator, rest = (uri or "").partition("://")
-        if "@" in rest and ":" in rest.split("@")[0]:  # it would be shown wherever the address is
+        user = rest.partition("@")[0] if "@" in rest else ""
+        if ":" in user or "password=" in rest:  # it would be shown wherever the address is
             raise ValueError(_NO_PASSWORD)
         if uri is not None and (not separator or not rest):
             raise ValueError(f"{uri!r} is no address, such as http://host:5000 or sqlite:////absolute/path/mlflow.db")
@@ -293,7 +299,22 @@ class Settings(ClosedModel):
             raise ValueError(f"{uri!r} is of no kind that MLflow has; {nearest(scheme, STORES)}")
         if scheme.startswith("sqlite") and not rest.startswith("//"):
             raise ValueError(f"{uri!r} is a relative path; write sqlite:////absolute/path/mlflow.db")
-        return uri
+        return postgres.normal(uri) if uri is not None and postgres.is_postgres(uri) else uri
+
+    @field_validator("dagster_storage")
+    @classmethod
+    def _postgres_only(cls, uri: str | None) -> str | None:
+        if uri is not None and not postgres.is_postgres(uri):
+            raise ValueError("write postgresql://user@host:5432/database; without it Dagster keeps sqlite files")
+        return None if uri is None else postgres.normal(uri)
+
+    @model_validator(mode="after")
+    def _two_databases(self) -> "Settings":
+        """Both have a table `runs`."""
+        uris = [uri for uri in (self.dagster_storage, self.mlflow_uri) if uri is not None and postgres.is_postgres(uri)]
+        if len(uris) == 2 and postgres.database_of(uris[0]) == postgres.database_of(uris[1]):
+            raise ValueError("dagster_storage and mlflow_uri name one database; each needs one of its own")
+        return self
 
     @model_validator(mode="after")
     def _kept_as_long_as_caught_up(self) -> "Settings":

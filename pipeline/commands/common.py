@@ -61,10 +61,14 @@ def settings_of(**options: Any) -> Settings:
 
 
 def deployment(**options: Any) -> tuple[Settings, Home]:
-    """Settings and a prepared home."""
+    """Settings and a prepared home, its databases found usable.
+
+    Raises:
+        DatabaseError: a database of PostgreSQL is not.
+    """
     settings = settings_of(**options)
     home = Home(settings.home)
-    home.prepare()
+    home.prepare(settings.dagster_storage, settings.mlflow_uri)
     return settings, home
 
 

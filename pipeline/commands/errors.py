@@ -15,6 +15,7 @@ import click
 from pipeline import faults
 from pipeline.home import Home, HomeError
 from pipeline.plugins import PluginError
+from pipeline.postgres import DatabaseError
 from pipeline.settings import SettingsError, read_environment
 from pipeline.stopping import CTRL_C, GOES_ON, STATUS, Stopped, noticed, signalled
 
@@ -22,6 +23,7 @@ TOOLS = {
     "mlflow": "MLflow",
     "dagster": "Dagster",
     "sqlalchemy": "the database of MLflow or Dagster",
+    "dagster_postgres": "Dagster's database",
     "yaml": "dagster.yaml",
 }
 """Packages whose errors are about a server, a store or a configuration of the operator → their name for people."""
@@ -63,7 +65,7 @@ def message(error: Exception) -> str:
     from feature_assets.snapshots import NotEnoughHistory
     from pipeline.resources.publication import PublicationError
 
-    of_inputs = SettingsError | HomeError | PluginError | DeliveryError | StateError | NotEnoughHistory
+    of_inputs = SettingsError | HomeError | DatabaseError | PluginError | DeliveryError | StateError | NotEnoughHistory
     if isinstance(error, of_inputs | PublicationError):
         return str(error)
     tool = next(filter(None, (TOOLS.get(base.__module__.partition(".")[0]) for base in type(error).__mro__)), "")

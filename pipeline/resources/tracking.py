@@ -58,6 +58,8 @@ EXPERIMENT_TAGS = {
 """The description of the experiment, and its kind: MLflow's UI opens it on its runs."""
 CLASSIC = "workflowType=machine_learning"
 """Query of a link into MLflow 3, which otherwise takes its reader for one of generative models."""
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""Kinds of address (its scheme) behind which is no server of MLflow."""
 _REQUIREMENTS = ("lightgbm", "numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensors", "scipy", "torch")
 
 
@@ -116,12 +118,17 @@ class Tracking(dg.ConfigurableResource):
         """Id of the experiment `ple-nightly`, created if it is missing."""
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            location = Path(self.artifacts).as_uri() if self.uri.startswith("sqlite") else None
+            location = Path(self.artifacts).as_uri() if self._is_database else None
             return self.client.create_experiment(EXPERIMENT, artifact_location=location, tags=EXPERIMENT_TAGS)
         for key, value in EXPERIMENT_TAGS.items():
             if experiment.tags.get(key) != value:
                 self.client.set_experiment_tag(experiment.experiment_id, key, value)
         return experiment.experiment_id
+
+    @property
+    def _is_database(self) -> bool:
+        """Whether the address is that of a database: it has no place for files, which lie in the home."""
+        return self.uri.partition("://")[0].partition("+")[0] in DATABASES
 
     # --- runs -------------------------------------------------------------------------------------------------
     def start_run(self, name: str, tags: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 MakeHome = Callable[[Path], Path]
+CopyHome = Callable[[Path, Path], Path]
 LAST, EARLIER = "2018-01-01", "2017-11-01"
 PLE = [sys.executable, "-m", "pipeline.cli"]
 

@@ -15,21 +15,24 @@ from threading import Thread
 import dagster as dg
 import pytest
 import yaml
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from pipeline.artifact_locations import COLUMNS
 from pipeline.home import BESIDE, Home, HomeError
 from pipeline.resources.tracking import CHAMPION, MODEL, Tracking
+from tests.pipeline.stores import tracking_uri
 from tests.pipeline.test_locks import held_elsewhere
 
 
 def tracking(home: Home) -> Tracking:
-    return Tracking(uri=home.tracking_uri, artifacts=str(home.mlflow / "artifacts"), dataset="toy")
+    return Tracking(uri=tracking_uri(home.root), artifacts=str(home.mlflow / "artifacts"), dataset="toy")
 
 
 def locations(home: Home) -> list[str]:
     """Every location in the home's database."""
-    with closing(sqlite3.connect(home.database)) as connection:
-        found = [connection.execute(f"SELECT {column} FROM {table}").fetchall() for table, column in COLUMNS]
+    with create_engine(tracking_uri(home.root), poolclass=NullPool).connect() as connection:
+        found = [connection.exec_driver_sql(f"SELECT {column} FROM {table}").all() for table, column in COLUMNS]
     return [value for rows in found for (value,) in rows if value]
 
 
@@ -39,10 +42,16 @@ def lived_in(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = Home(tmp_path_factory.mktemp("lived") / "home")
     shutil.copytree(prepared, home.root)
     home.prepare()
+    live_in(home, tmp_path_factory.mktemp("bundle"))
+    return home
+
+
+def live_in(home: Home, folder: Path) -> None:
+    """Register a champion of two JSON documents, and a run with an artifact."""
     server = tracking(home)
     run = server.start_run("training", {})
     server.log_json(run, {"a": 1}, "facts.json")
-    bundle = tmp_path_factory.mktemp("bundle") / "bundle"
+    bundle = folder / "bundle"
     bundle.mkdir()
     (bundle / "tasks.json").write_text(json.dumps([{"name": "churn"}]))
     mlflow = server._mlflow
@@ -52,7 +61,6 @@ def lived_in(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     tags = {"as_of": "2018-01-01", "state_version": "s", "dataset": "toy"}
     version = server.client.create_model_version(MODEL, logged.model_uri, run, tags=tags)
     server.set_alias(CHAMPION, version.version)
-    return home
 
 
 def works(home: Home) -> None:

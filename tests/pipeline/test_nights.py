@@ -24,7 +24,8 @@ from feature_assets.labels.constants import STAGES
 from tests.deliveries.sources import COMPLETEJOURNEY
 from tests.deliveries.spoilt import spoil
 from tests.pipeline import serving
-from tests.pipeline.running import EARLIER, LAST, PLE, MakeHome, night, score_file, set_aside, start
+from tests.pipeline.running import EARLIER, LAST, PLE, CopyHome, MakeHome, night, score_file, set_aside, start
+from tests.pipeline.stores import tracking_uri
 
 
 def households(delivery: Path) -> int:
@@ -210,7 +211,7 @@ class Refuse:
             raise ImportError(name + ' is not here')
 sys.meta_path.insert(0, Refuse())
 import mlflow, pandas
-mlflow.set_tracking_uri('sqlite:///{home}/mlflow/mlflow.db')
+mlflow.set_tracking_uri('{tracking_uri(home)}')
 model = mlflow.pyfunc.load_model('models:/ple@champion')
 scores = model.predict(pandas.read_parquet('{matrix}'))
 print(len(scores), scores['churn'].between(0, 1).all())
@@ -268,11 +269,11 @@ def both_interfaces_show_the_night(addresses: dict[str, str]) -> None:
 
 @pytest.mark.trial
 def test_a_copied_home_does_everything_without_the_original(
-    first: tuple[Path, str], small_delivery: Path, tmp_path: Path
+    first: tuple[Path, str], small_delivery: Path, copy_home: CopyHome, tmp_path: Path
 ) -> None:
     """The night, both user interfaces, the registered model, `ple explain`; the scores stay byte for byte."""
     original, copy = tmp_path / "original", tmp_path / "copy"
-    shutil.copytree(first[0], original)
+    copy_home(first[0], original)
     original.rename(copy)  # the original's paths lead nowhere now, and neither do those of the first home:
     hidden = first[0].with_name("hidden")
     first[0].rename(hidden)
@@ -283,7 +284,7 @@ def test_a_copied_home_does_everything_without_the_original(
         assert "scoring only" in printed
         assert digest(score_file(copy, LAST)) == before
         matrix = copy / "lake" / "features" / "matrix" / f"as_of={LAST}"
-        assert rows_predicted(f"sqlite:///{copy}/mlflow/mlflow.db", matrix) == households(small_delivery)
+        assert rows_predicted(tracking_uri(copy), matrix) == households(small_delivery)
         with serving.served(copy, small_delivery) as addresses:
             both_interfaces_show_the_night(addresses)
             assert rows_predicted(addresses["MLflow"], matrix) == households(small_delivery)
@@ -299,11 +300,16 @@ def test_a_copied_home_does_everything_without_the_original(
 @pytest.mark.trial
 @pytest.mark.parametrize("trains", [False, True])
 def test_bad_rows_change_nothing_of_a_night(
-    trains: bool, first: tuple[Path, str], small_delivery: Path, make_home: MakeHome, tmp_path: Path
+    trains: bool,
+    first: tuple[Path, str],
+    small_delivery: Path,
+    make_home: MakeHome,
+    copy_home: CopyHome,
+    tmp_path: Path,
 ) -> None:
     home, delivery = tmp_path / "home", tmp_path / "delivery"
     bad = spoil(COMPLETEJOURNEY, small_delivery, delivery)
-    _ = make_home(home) if trains else shutil.copytree(first[0], home)
+    _ = make_home(home) if trains else copy_home(first[0], home)
     printed = night(home, delivery)
     assert ("scoring only" in printed) != trains
     assert set_aside(home, LAST) == set_aside(first[0], LAST) + bad
@@ -313,10 +319,10 @@ def test_bad_rows_change_nothing_of_a_night(
 
 @pytest.mark.trial
 def test_without_a_source_of_the_champion_the_night_stops_or_is_marked(
-    first: tuple[Path, str], small_delivery: Path, tmp_path: Path
+    first: tuple[Path, str], small_delivery: Path, copy_home: CopyHome, tmp_path: Path
 ) -> None:
     home, delivery = tmp_path / "home", tmp_path / "delivery"
-    shutil.copytree(first[0], home)
+    copy_home(first[0], home)
     shutil.copytree(small_delivery, delivery, ignore=shutil.ignore_patterns("campaign*", "coupon*"))
     process = start(home, delivery)
     printed = process.communicate(timeout=1_500)[0]
