@@ -5,6 +5,7 @@ import os
 import click
 
 from pipeline.commands.backfill import backfill
+from pipeline.commands.backup import backup, restore
 from pipeline.commands.base_rates import base_rates
 from pipeline.commands.doctor import doctor
 from pipeline.commands.errors import Verbs
@@ -29,7 +30,7 @@ def main() -> None:
 
 
 VERBS = (
-    *(nightly, backfill, train, promote, rollback, doctor, ui),
+    *(nightly, backfill, train, promote, rollback, doctor, backup, restore, ui),
     *(scores, explain, base_rates, model, features),
 )
 for verb in VERBS:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import artifact_locations
+from pipeline import artifact_locations, home_format
 from pipeline.locks import Lock
 
 DAGSTER_YAML = """\
@@ -109,7 +109,8 @@ class Home:
         """Nothing is written; a home that does not exist yet is judged by the folder that would hold it.
 
         Raises:
-            HomeError: the path has a character that no database opens, or a file or a read-only folder is in the way.
+            HomeError: the path has a character that no database opens; a file or a read-only folder is in the way; or a
+                newer release made the home.
         """
         for character in FORBIDDEN:
             if character in str(self.root):
@@ -122,11 +123,13 @@ class Home:
             raise HomeError(f"home {self.root}: {folder} is no folder; remove it or name another folder (PLE_HOME)")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise HomeError(f"home {self.root}: {folder} cannot be written; change its rights or name another folder")
+        if why := home_format.refusal(self.root):
+            raise HomeError(f"home {self.root}: {why}")
 
     def prepare(self) -> None:
-        """Create the folders, Dagster's configuration and MLflow's database, if they are not there, and let MLflow's
-        locations follow a home that was copied or moved. One process at a time does it, others wait; what a killed one
-        left is made anew.
+        """Create the folders, Dagster's configuration and MLflow's database, if they are not there, bring a home of an
+        earlier release to the format of this one, and let MLflow's locations follow a home that was copied or moved.
+        One process at a time does it, others wait; what a killed one left is made anew.
 
         Raises:
             HomeError: as `refuse_unusable`; or something in the home cannot be created, or is damaged.
@@ -147,6 +150,7 @@ class Home:
     def _prepare_alone(self) -> None:
         for left in (*self.mlflow.glob(f"{BESIDE}*"), *self.dagster.glob(f"{BESIDE}*")):
             left.unlink(missing_ok=True)  # of a killed preparation; a child of it that goes on harms nobody
+        home_format.upgrade(self)
         config = self.dagster / "dagster.yaml"
         if not config.exists():
             beside = self.dagster / f"{BESIDE}dagster.yaml"

@@ -56,6 +56,11 @@ def deployment(**options: Any) -> tuple[Settings, Home]:
     return settings, home
 
 
+def home_without_settings() -> Home:
+    """The home that the environment names, whatever lies there, for a verb that makes it."""
+    return Home(read_environment().home.expanduser().resolve())
+
+
 def parse_day(value: str | None) -> date | None:
     """The date of the option `--as-of`, or of the environment where the option is missing."""
     value = value or read_environment().as_of

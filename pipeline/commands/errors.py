@@ -46,10 +46,12 @@ def message(error: Exception) -> str:
     from feature_assets.data.coercion import DeliveryError
     from feature_assets.group import StateError
     from feature_assets.snapshots import NotEnoughHistory
+    from pipeline.backup import BackupError
     from pipeline.resources.publication import PublicationError
+    from ple_model.serving.format import BundleError
 
     of_inputs = SettingsError | HomeError | PluginError | DeliveryError | StateError | NotEnoughHistory
-    if isinstance(error, of_inputs | PublicationError):
+    if isinstance(error, of_inputs | PublicationError | BundleError | BackupError):
         return str(error)
     if isinstance(error, OSError):
         return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
