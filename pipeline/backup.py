@@ -19,13 +19,14 @@ from pathlib import Path, PurePosixPath
 from pipeline import home_format
 from pipeline.home import Home
 from pipeline.resources.digests import file_digest
-from pipeline.resources.files import STRAY, empty_beside, publish_folder, publish_json
+from pipeline.resources.files import STRAY, empty_beside, is_sqlite, publish_folder, publish_json
+from pipeline.upgrade import upgrade
 
 FORMAT = 1
 MANIFEST, CONTENT = "backup.json", "home"
 LEFT_OUT = ("locks", "kernels", "simulations")
 """Folders of a home that its next use makes again."""
-_SQLITE, _BESIDE_SQLITE = b"SQLite format 3\0", ("-wal", "-shm", "-journal")
+_BESIDE_SQLITE = ("-wal", "-shm", "-journal")
 
 
 class BackupError(ValueError):
@@ -107,6 +108,7 @@ def restore(folder: Path, home: Home) -> Backup:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     home.prepare()
+    upgrade(home)
     return backup
 
 
@@ -126,7 +128,9 @@ def read(folder: Path) -> Backup:
     except (ValueError, TypeError, AttributeError) as error:
         raise BackupError(f"{file} is damaged: use another backup") from error
     if wrong:
-        raise BackupError(f"{file} names {wrong[0]!r}, which lies outside of a home: it was altered, use another backup")
+        raise BackupError(
+            f"{file} names {wrong[0]!r}, which lies outside of a home: it was altered, use another backup"
+        )
     if backup.format > FORMAT or backup.home_format > home_format.FORMAT:
         raise BackupError(f"{folder} was made by a newer release: restore it with that release")
     return backup
@@ -179,22 +183,15 @@ def _is_stray(name: str) -> bool:
     return name.startswith(".") and name.endswith(STRAY)
 
 
-def _is_database(file: Path) -> bool:
-    if not file.is_file():
-        return False
-    with file.open("rb") as stream:
-        return stream.read(len(_SQLITE)) == _SQLITE
-
-
 def _belongs_to_database(file: Path) -> bool:
     """Whether a file is the journal of a database, which the copy of the database has in itself."""
     return any(
-        file.name.endswith(end) and _is_database(file.with_name(file.name.removesuffix(end))) for end in _BESIDE_SQLITE
+        file.name.endswith(end) and is_sqlite(file.with_name(file.name.removesuffix(end))) for end in _BESIDE_SQLITE
     )
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    if not _is_database(source):
+    if not is_sqlite(source):
         shutil.copyfile(source, target)
         return
     try:

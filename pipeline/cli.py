@@ -11,6 +11,7 @@ from pipeline.commands.doctor import doctor
 from pipeline.commands.errors import Verbs
 from pipeline.commands.explain import explain
 from pipeline.commands.features import features
+from pipeline.commands.forget import forget
 from pipeline.commands.model import model
 from pipeline.commands.nightly import nightly
 from pipeline.commands.promote import promote
@@ -30,7 +31,8 @@ def main() -> None:
 
 
 VERBS = (
-    *(nightly, backfill, train, promote, rollback, doctor, backup, restore, ui),
+    *(nightly, backfill, train, promote, rollback, doctor, ui),
+    *(backup, restore, forget),
     *(scores, explain, base_rates, model, features),
 )
 for verb in VERBS:

@@ -5,6 +5,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,9 +129,9 @@ class Home:
             raise HomeError(f"home {self.root}: {why}")
 
     def prepare(self) -> None:
-        """Create the folders, Dagster's configuration and MLflow's database, if they are not there, bring a home of an
-        earlier release to the format of this one, and let MLflow's locations follow a home that was copied or moved.
-        One process at a time does it, others wait; what a killed one left is made anew.
+        """Create the folders, Dagster's configuration and MLflow's database, if they are not there, note the format of
+        a new home, and let MLflow's locations follow one that was copied or moved. One process at a time does it,
+        others wait; what a killed one left is made anew. `upgrade.py` brings a home of an earlier release up to date.
 
         Raises:
             HomeError: as `refuse_unusable`; or something in the home cannot be created, or is damaged.
@@ -138,19 +140,26 @@ class Home:
         try:
             for folder in (self.lake, self.dagster, self.mlflow / "artifacts", self.reports, self.locks):
                 folder.mkdir(parents=True, exist_ok=True)
-            with Lock(self.locks / "prepare") as lock:
-                while not lock.acquire("the preparation of the home"):
-                    pass  # each attempt waits a moment
+            with self.alone():
                 self._prepare_alone()
         except OSError as error:
             raise HomeError(f"home {self.root}: {error.filename} cannot be created: {error.strerror}") from error
         except sqlite3.Error as error:
             raise HomeError(f"home {self.root}: {self.database} cannot be opened: {error}") from error
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the one process that prepares or upgrades this home; waits for another."""
+        with Lock(self.locks / "prepare") as lock:
+            while not lock.acquire("the preparation of the home"):
+                pass  # each attempt waits a moment
+            yield
+
     def _prepare_alone(self) -> None:
         for left in (*self.mlflow.glob(f"{BESIDE}*"), *self.dagster.glob(f"{BESIDE}*")):
             left.unlink(missing_ok=True)  # of a killed preparation; a child of it that goes on harms nobody
-        home_format.upgrade(self)
+        if not self.database.exists() and not any(self.lake.iterdir()):
+            home_format.note(self.root)
         config = self.dagster / "dagster.yaml"
         if not config.exists():
             beside = self.dagster / f"{BESIDE}dagster.yaml"

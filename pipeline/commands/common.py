@@ -49,10 +49,13 @@ def settings_of(**options: Any) -> Settings:
 
 
 def deployment(**options: Any) -> tuple[Settings, Home]:
-    """Settings and a prepared home."""
+    """Settings and a prepared home in the form of this release."""
+    from pipeline.upgrade import upgrade
+
     settings = settings_of(**options)
     home = Home(settings.home)
     home.prepare()
+    upgrade(home)
     return settings, home
 
 

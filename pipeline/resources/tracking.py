@@ -299,6 +299,17 @@ class Tracking(dg.ConfigurableResource):
         source = self.client.get_model_version(MODEL, number).source
         return self._own(self.client.get_logged_model(_model_id(source)).artifact_location)
 
+    def sealed_bundle(self, number: str) -> tuple[Path | None, str]:
+        """The folder of a version's bundle, None where it does not lie among the home's artifacts, and the digest of
+        its seal that the registry holds (empty for a version of a release that sealed none)."""
+        files = self.model_files(number)
+        found = None if files is None else sorted(path for path in files.glob("artifacts/data/[!.]*") if path.is_dir())
+        return found[0] if found else None, self.version_tags(number).get(SEALED, "")
+
+    def renew_seal(self, number: str, digest: str) -> None:
+        """Note that a version's bundle was changed on purpose, and has another seal."""
+        self.client.set_model_version_tag(MODEL, number, SEALED, digest)
+
     def remove_version(self, number: str) -> None:
         """Delete a version, its run and, where they lie in the home, their files. The version goes last: after a kill
         it is found again. A server of your own keeps the files until its `mlflow gc`."""

@@ -16,12 +16,13 @@ import pytest
 from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 
-from pipeline import home_format
+from pipeline import home_format, upgrade
 from pipeline.cli import main
 from pipeline.home import DAGSTER_YAML, Home, HomeError
-from pipeline.home_format import FILE, FORMAT, STEPS, Step
+from pipeline.home_format import FILE, FORMAT
 from pipeline.resources.publication import Published
 from pipeline.resources.tracking import RegisteredVersion, Tracking
+from pipeline.upgrade import STEPS, Step
 from ple_model.serving import format as bundle_format
 from ple_model.serving.bundle import BundleError, load_bundle
 
@@ -36,7 +37,7 @@ OF_2512DBE = DAGSTER_YAML.partition("  max_runtime_seconds")[0] + (
 
 @pytest.fixture
 def old(tmp_path: Path, make_home: Callable[[Path], Path]) -> Home:
-    """A home as commit 2512dbe left it, as far as its form differs: no format, its `dagster.yaml`, tables in folders."""
+    """A home as commit 2512dbe left it, as far as its form differs: no format, its `dagster.yaml`, plain folders."""
     home = Home(make_home(tmp_path / "home"))
     (home.root / FILE).unlink()
     (home.dagster / "dagster.yaml").write_text(OF_2512DBE)
@@ -45,6 +46,12 @@ def old(tmp_path: Path, make_home: Callable[[Path], Path]) -> Home:
         folder.mkdir(parents=True)
         SCORES.write_parquet(folder / "part-0.parquet", compression="zstd", statistics=True)
     return home
+
+
+def prepare(home: Home) -> None:
+    """What every command does first."""
+    home.prepare()
+    upgrade.upgrade(home)
 
 
 def test_a_new_home_has_the_format_of_today(prepared: Path) -> None:
@@ -59,7 +66,7 @@ def test_every_older_format_leads_to_that_of_today() -> None:
 
 
 def test_a_home_of_2512dbe_is_upgraded_and_says_so(old: Home, caplog: pytest.LogCaptureFixture) -> None:
-    old.prepare()
+    prepare(old)
     for steps in STEPS.values():
         for step in steps:
             assert step.what in caplog.text
@@ -69,15 +76,15 @@ def test_a_home_of_2512dbe_is_upgraded_and_says_so(old: Home, caplog: pytest.Log
         assert published.pointer(DAY).is_symlink()
         assert_frame_equal(published.read(DAY), SCORES)
     assert pd.read_parquet(old.lake / "scores")["customer_id"].tolist() == ["a", "b"], "as_of is in the path alone"
-    assert not [path for path in old.lake.rglob(".*")], "nothing of the old form is left"
+    assert not list(old.lake.rglob(".*")), "nothing of the old form is left"
     caplog.clear()
-    old.prepare()
+    prepare(old)
     assert not caplog.text, "an upgraded home is not upgraded again"
 
 
 def test_what_somebody_edited_stays(old: Home) -> None:
     (old.dagster / "dagster.yaml").write_text(OF_2512DBE + "# mine\n")
-    old.prepare()
+    prepare(old)
     assert (old.dagster / "dagster.yaml").read_text().endswith("# mine\n")
 
 
@@ -86,7 +93,7 @@ def test_scores_of_an_older_home_that_cannot_be_read_stay_and_are_named(
 ) -> None:
     file = old.lake / "scores" / f"as_of={DAY}" / "part-0.parquet"
     file.write_bytes(b"no table")
-    old.prepare()
+    prepare(old)
     assert file.read_bytes() == b"no table"
     assert f"run the night of {DAY} again" in caplog.text
     assert home_format.read(old.root) == FORMAT
@@ -97,11 +104,11 @@ def test_an_upgrade_that_was_cut_short_is_taken_up(old: Home, monkeypatch: pytes
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(home_format, "STEPS", {1: (STEPS[1][0], Step("cut", cut))})
+        patched.setattr(upgrade, "STEPS", {1: (STEPS[1][0], Step("cut", cut))})
         with pytest.raises(KeyboardInterrupt):
-            old.prepare()
+            prepare(old)
     assert home_format.read(old.root) == 1
-    old.prepare()
+    prepare(old)
     assert Published(old.lake, "scores").pointer(DAY).is_symlink()
 
 
