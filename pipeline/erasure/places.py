@@ -20,6 +20,12 @@ from pipeline.resources.publication import PUBLISHED, Published, tables
 
 TEXTS = (".json", ".md", ".html", ".txt", ".log", ".csv", ".out", ".err", "")
 """Ends of the names of files that people read; trees of a bundle end so as well, and are never looked at."""
+OF_THE_MODEL = (
+    *("model.json", "tasks.json", "calibration.json", "schema.json", "labels.json", "dataset.json", "state.json"),
+    *("label_state.json", "columns.json", "material.json", "seal.json"),
+)
+"""Files that hold no customer, but names of classes, brands and columns, which may be the same text as an id; digests
+hold the model to them."""
 _SHOWN = ("first row", "first")
 """Columns of counts that show a delivered row as JSON."""
 
@@ -59,7 +65,7 @@ def clean(file: Path, who: Who, dry: bool) -> int:
     """
     if file.suffix == ".parquet":
         return _clean_parquet(file, who, dry)
-    if file.suffix not in TEXTS:
+    if file.suffix not in TEXTS or file.name in OF_THE_MODEL:
         return 0
     content = file.read_bytes()
     if not who.perhaps_in(content):
@@ -163,10 +169,13 @@ def clean_published(lake: Path, who: Who, dry: bool) -> Iterator[tuple[str, int]
     for name in tables(lake):
         published = Published(lake, name)
         for day in published.dates():
-            rows = sum(clean(file, who, dry=True) for file in published.resolve(day).rglob("*.parquet"))
+            was = published.resolve(day)
+            rows = sum(clean(file, who, dry=True) for file in was.rglob("*.parquet"))
             if rows and not dry:
                 frame, _ = clean_frame(published.read(day), who)
                 published.publish(frame, day)
+                if was != published.pointer(day):
+                    published.forget(was)
             yield f"{name} {day}", rows
         for version in sorted((lake / PUBLISHED / name).glob("[0-9]*-*-*/*")):
             if version.name.startswith("."):

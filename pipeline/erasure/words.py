@@ -19,8 +19,10 @@ DISTINCT = 6
 GONE = "(forgotten)"
 _NAMES = (*CUSTOMER_COLUMNS, "customer")
 """Keys and columns whose value is a customer."""
-_LISTS = ("strongest in", "highest")
+_LISTS = ("strongest in",)
 """Keys and columns whose value is a list of customers in one text."""
+_RANKED = re.compile(r"\S+ \([-+\d.e]+\)(, \S+ \([-+\d.e]+\))*")
+"""A list of customers in one text, each with a number."""
 _PICTURE = re.compile(r"!\[[^\]]*\]\(data:image/[^)]*\)")
 
 
@@ -49,11 +51,11 @@ class Who:
         """Whether one of the ids stands in it at all, as whatever part of whatever word."""
         if isinstance(content, bytes):
             return any(each in content for each in self._bytes)
-        return any(each in content for each in self.ids) or any(_escaped(each) in content for each in self.ids)
+        return any(form in content for each in self.ids for form in _forms(each))
 
     @cached_property
     def _bytes(self) -> tuple[bytes, ...]:
-        return tuple({form.encode() for each in self.ids for form in (each, _escaped(each))})
+        return tuple({form.encode() for each in self.ids for form in _forms(each)})
 
     @cached_property
     def _words(self) -> re.Pattern[str]:
@@ -87,7 +89,7 @@ class Who:
             pairs = list(zip(header, cells, strict=False))
             if any(name in _NAMES and self.named(cell) for name, cell in pairs) or self._of_a_row(line):
                 continue
-            changed = [self._list(cell) if name in _LISTS else cell for name, cell in pairs]
+            changed = [self._list(cell) if _is_list(name, cell) else cell for name, cell in pairs]
             yield line if changed == cells else f"| {' | '.join(changed)} |"
 
     def _of_a_row(self, line: str) -> bool:
@@ -102,7 +104,11 @@ class Who:
         if isinstance(value, dict):
             if isinstance(value.get("columns"), list) and isinstance(value.get("data"), list):
                 at = [i for i, name in enumerate(value["columns"]) if name in _NAMES]
-                rows = [row for row in value["data"] if not any(self.named(row[i]) for i in at if i < len(row))]
+                rows = [
+                    row
+                    for row in value["data"]
+                    if not (isinstance(row, list) and any(self.named(row[i]) for i in at if i < len(row)))
+                ]
                 value = {**value, "data": rows}
             return {self._key(key): self._entry(key, item) for key, item in value.items()}
         if isinstance(value, list):
@@ -116,7 +122,7 @@ class Who:
     def _entry(self, key: str, item: Any) -> Any:
         if key in _NAMES and self.named(item):
             return GONE
-        return self._list(item) if key in _LISTS and isinstance(item, str) else self.json(item)
+        return self._list(item) if isinstance(item, str) and _is_list(key, item) else self.json(item)
 
     def _about(self, item: dict[str, Any]) -> bool:
         return any(self.named(item.get(name)) for name in _NAMES)
@@ -133,10 +139,15 @@ class Who:
         return text if after == before else json.dumps(after, indent=1 if "\n" in text else None)
 
 
+def _is_list(name: str, text: str) -> bool:
+    return name in _LISTS or _RANKED.fullmatch(text) is not None
+
+
 def without_pictures(text: str) -> str:
     """A Markdown text without the pictures that are part of it."""
     return _PICTURE.sub("(picture removed)", text)
 
 
-def _escaped(text: str) -> str:
-    return json.dumps(text)[1:-1]
+def _forms(text: str) -> set[str]:
+    """A text as it is, and as JSON writes it."""
+    return {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
