@@ -49,7 +49,7 @@ def clean_table(connection: "sa.Connection", table: "sa.Table", who: Who, dry: b
     """Take them out of the texts of a table of any database; how many texts. Keys of rows stay."""
     import sqlalchemy as sa
 
-    keys = list(table.primary_key) or [sa.column("rowid")]
+    keys: list[Any] = list(table.primary_key) or [sa.column("rowid")]
     texts = [column for column in table.c if isinstance(column.type, sa.String) and not column.primary_key]
     if not texts:
         return 0

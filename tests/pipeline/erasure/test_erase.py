@@ -33,6 +33,7 @@ from pipeline.resources.tracking import CHAMPION, MODEL, SEALED, Tracking
 from pipeline.training.workspace import Workspace
 from tests.deliveries import shop
 from tests.deliveries.arriving import DAYS, Night, arrive, before, between, describe
+from tests.pipeline.erasure import traces as looking
 
 WHO, OTHER = "planted-918273645", "another-564738291"
 DAY = "2023-10-06"
@@ -46,6 +47,10 @@ SCORES = pl.DataFrame(
 )
 PREVIEW = f"| customer_id | churn |\n|---|---|\n| {OTHER} | 0.3 |\n| {WHO} | 0.5 |"
 TOP = f"| task | highest |\n|---|---|\n| churn | {WHO} (0.5), c2 (0.33), {OTHER} (0.3) |"
+
+
+def traces(home: Home, who: str = WHO) -> list[str]:
+    return looking.traces(home, who)
 
 
 def tracking_of(home: Home) -> Tracking:
@@ -175,25 +180,6 @@ def copied(lived_in: Home, folder: Path) -> Home:
     home = Home(folder)
     home.prepare()
     return home
-
-
-def traces(home: Home, who: str = WHO) -> list[str]:
-    """Every file of a home that holds a text, looked into by kind: raw bytes, Parquet's values, arrays."""
-
-    def holds(file: Path) -> bool:
-        content = file.read_bytes()
-        if who.encode() in content:
-            return True
-        if file.suffix == ".parquet":
-            frame = pl.read_parquet(file, hive_partitioning=False)
-            return who in frame.select(pl.all().cast(pl.String, strict=False)).write_csv()
-        if file.suffix == ".npz":
-            with np.load(file) as arrays:
-                return any(who in str(arrays[name].tolist()) for name in arrays.files)
-        return False
-
-    files = [path for path in home.root.rglob("*") if path.is_file() and not path.is_symlink()]
-    return sorted(path.relative_to(home.root).as_posix() for path in files if holds(path))
 
 
 def forget(home: Home, *ids: str, dry: bool = False) -> Outcome:
