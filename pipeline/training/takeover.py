@@ -189,7 +189,8 @@ def refuse_unusable(version: RegisteredVersion, tracking: Tracking) -> None:
         PromotionError: with the reason.
     """
     from feature_assets.group import StateError
-    from ple_model.serving.bundle import BundleError, load_bundle
+    from ple_model.serving.bundle import load_bundle
+    from ple_model.serving.format import BundleError
 
     if version.dataset != tracking.dataset:
         raise PromotionError(

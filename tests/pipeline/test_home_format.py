@@ -24,7 +24,8 @@ from pipeline.resources.publication import Published
 from pipeline.resources.tracking import RegisteredVersion, Tracking
 from pipeline.upgrade import STEPS, Step
 from ple_model.serving import format as bundle_format
-from ple_model.serving.bundle import BundleError, load_bundle
+from ple_model.serving.bundle import load_bundle
+from ple_model.serving.format import BundleError
 
 DAY = "2018-01-01"
 SCORES = pl.DataFrame({"customer_id": ["a", "b"], "as_of": [date(2018, 1, 1)] * 2, "churn": [0.25, 0.75]})
