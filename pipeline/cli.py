@@ -5,11 +5,13 @@ import os
 import click
 
 from pipeline.commands.backfill import backfill
+from pipeline.commands.backup import backup, restore
 from pipeline.commands.base_rates import base_rates
 from pipeline.commands.doctor import doctor
 from pipeline.commands.errors import Verbs
 from pipeline.commands.explain import explain
 from pipeline.commands.features import features
+from pipeline.commands.forget import forget
 from pipeline.commands.model import model
 from pipeline.commands.nightly import nightly
 from pipeline.commands.promote import promote
@@ -30,6 +32,7 @@ def main() -> None:
 
 VERBS = (
     *(nightly, backfill, train, promote, rollback, doctor, ui),
+    *(backup, restore, forget),
     *(scores, explain, base_rates, model, features),
 )
 for verb in VERBS:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.forgotten import Forgotten
 from pipeline.home import Home
 from pipeline.lost_registry import lost_registry
 from pipeline.resources.publication import PublicationError, Published
@@ -124,6 +125,12 @@ def _description(deployment: Deployment) -> tuple[list[str], str]:
     return [], f"{dataset.name}, {dataset.covers_from} to {dataset.covers_until}"
 
 
+def _erasure(deployment: Deployment) -> tuple[list[str], str]:
+    listed = Forgotten.read(deployment.home.root)
+    problems = [] if listed.finished else ["an erasure did not end: run `ple forget` with the same ids again"]
+    return problems, f"{len(listed.customers):,} customers forgotten" if listed.customers else "nobody was forgotten"
+
+
 CHECKS: dict[str, Callable[[Deployment], tuple[list[str], str]]] = {
     "data set": _description,
     "disk": _disk,
@@ -132,6 +139,7 @@ CHECKS: dict[str, Callable[[Deployment], tuple[list[str], str]]] = {
     "champion": _model,
     "scores": _scores,
     "housekeeping": _housekeeping,
+    "erasure": _erasure,
 }
 NEWEST = 7
 """Newest published dates whose bytes are read."""

@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import artifact_locations, faults, postgres
+from pipeline import artifact_locations, faults, home_format, postgres
 from pipeline.locks import Lock
 
 DAGSTER_YAML = """\
@@ -121,7 +123,8 @@ class Home:
         """Nothing is written; a home that does not exist yet is judged by the folder that would hold it.
 
         Raises:
-            HomeError: the path has a character that no database opens, or a file or a read-only folder is in the way.
+            HomeError: the path has a character that no database opens; a file or a read-only folder is in the way; or a
+                newer release made the home.
         """
         for character in FORBIDDEN:
             if character in str(self.root):
@@ -134,11 +137,13 @@ class Home:
             raise HomeError(f"home {self.root}: {folder} is no folder; remove it or name another folder (PLE_HOME)")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise HomeError(f"home {self.root}: {folder} cannot be written; change its rights or name another folder")
+        if why := home_format.refusal(self.root):
+            raise HomeError(f"home {self.root}: {why}")
 
     def prepare(self, dagster_storage: str | None = None, mlflow_uri: str | None = None) -> None:
-        """Create the folders, Dagster's configuration and the databases, if they are not there, and let MLflow's
-        locations follow a home that was copied or moved. One process at a time does it, others wait; what a killed one
-        left is made anew.
+        """Create the folders, Dagster's configuration and the databases, if they are not there, note the format of a
+        new home, and let MLflow's locations follow one that was copied or moved. One process at a time does it, others
+        wait; what a killed one left is made anew. `upgrade.py` brings a home of an earlier release up to date.
 
         Args:
             dagster_storage: address of a PostgreSQL database for Dagster; without one it has sqlite files in the home.
@@ -154,11 +159,11 @@ class Home:
         try:
             for folder in (self.lake, self.dagster, self.mlflow / "artifacts", self.reports, self.locks):
                 folder.mkdir(parents=True, exist_ok=True)
-            with Lock(self.locks / "prepare") as lock:
-                while not lock.acquire("the preparation of the home"):
-                    pass  # each attempt waits a moment
+            with self.alone():
                 for left in (*self.mlflow.glob(f"{BESIDE}*"), *self.dagster.glob(f"{BESIDE}*")):
                     left.unlink(missing_ok=True)  # of a killed preparation; a child of it that goes on harms nobody
+                if not self.database.exists() and not any(self.lake.iterdir()):
+                    home_format.note(self.root)
                 self._prepare_dagster(dagster_storage)
                 self._prepare_mlflow(mlflow_uri)
         except OSError as error:
@@ -167,6 +172,14 @@ class Home:
         except DBAPIError as error:
             why = faults.in_words(error) or str(error.orig)
             raise HomeError(f"home {self.root}: {self.database} cannot be opened: {why}") from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the one process that prepares or upgrades this home; waits for another."""
+        with Lock(self.locks / "prepare") as lock:
+            while not lock.acquire("the preparation of the home"):
+                pass  # each attempt waits a moment
+            yield
 
     def _prepare_dagster(self, storage: str | None) -> None:
         config = self.dagster / "dagster.yaml"

@@ -61,15 +61,23 @@ def settings_of(**options: Any) -> Settings:
 
 
 def deployment(**options: Any) -> tuple[Settings, Home]:
-    """Settings and a prepared home, its databases found usable.
+    """Settings and a prepared home in the form of this release, its databases found usable.
 
     Raises:
         DatabaseError: a database of PostgreSQL is not.
     """
+    from pipeline.upgrade import upgrade
+
     settings = settings_of(**options)
     home = Home(settings.home)
     home.prepare(settings.dagster_storage, settings.mlflow_uri)
+    upgrade(home)
     return settings, home
+
+
+def home_without_settings() -> Home:
+    """The home that the environment names, whatever lies there, for a verb that makes it."""
+    return Home(read_environment().home.expanduser().resolve())
 
 
 def parse_day(value: str | None) -> date | None:

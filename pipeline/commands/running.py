@@ -24,11 +24,18 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
 @contextmanager
 def locked_instance(home: Home, what: str) -> "Iterator[tuple[HeldHome, DagsterInstance]]":
     """The home, locked for this process, and its Dagster instance with dead runs cleared."""
+    with held_home(home, what) as held, cleared_instance(home) as instance:
+        yield held, instance
+
+
+@contextmanager
+def held_home(home: Home, what: str) -> "Iterator[HeldHome]":
+    """The home, locked for this process: nothing writes in it meanwhile."""
     from pipeline.runs import HomeIsBusy, one_at_a_time
 
     try:
-        with one_at_a_time(home, what) as held, cleared_instance(home) as instance:
-            yield held, instance
+        with one_at_a_time(home, what) as held:
+            yield held
     except HomeIsBusy as error:
         raise click.ClickException(str(error)) from None
 

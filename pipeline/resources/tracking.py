@@ -26,6 +26,7 @@ from packaging.version import Version
 from pipeline.resources.digests import SEAL, broken, file_digest, seal
 from pipeline.resources.files import discard
 from pipeline.servers import addresses
+from ple_model.serving.format import FORMAT, is_newer, refusal
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -79,6 +80,8 @@ class RegisteredVersion:
     """What promotion has said of it (`STATUS`)."""
     replaced: str = ""
     """Number of the version whose place it took; empty where it never did, or took an empty one."""
+    bundle_format: Any = FORMAT
+    """Format of the bundle (`ple_model.serving.format`)."""
 
 
 @dataclass(frozen=True)
@@ -303,6 +306,17 @@ class Tracking(dg.ConfigurableResource):
         source = self.client.get_model_version(MODEL, number).source
         return self._own(self.client.get_logged_model(_model_id(source)).artifact_location)
 
+    def sealed_bundle(self, number: str) -> tuple[Path | None, str]:
+        """The folder of a version's bundle, None where it does not lie among the home's artifacts, and the digest of
+        its seal that the registry holds (empty for a version of a release that sealed none)."""
+        files = self.model_files(number)
+        found = None if files is None else sorted(path for path in files.glob("artifacts/data/[!.]*") if path.is_dir())
+        return found[0] if found else None, self.version_tags(number).get(SEALED, "")
+
+    def renew_seal(self, number: str, digest: str) -> None:
+        """Note that a version's bundle was changed on purpose, and has another seal."""
+        self.client.set_model_version_tag(MODEL, number, SEALED, digest)
+
     def remove_version(self, number: str) -> None:
         """Delete a version, its run and, where they lie in the home, their files. The version goes last: after a kill
         it is found again. A server of your own keeps the files until its `mlflow gc`."""
@@ -386,9 +400,11 @@ class Tracking(dg.ConfigurableResource):
             return None
 
     def champion(self) -> RegisteredVersion | None:
-        """The version that scores tonight, or None where none was ever promoted.
+        """The version that scores tonight, or None where none was ever promoted, or an earlier release trained it in a
+        format that is no longer read: then a training is due.
 
-        Raises `dg.Failure` when the champion was trained on another data set than this deployment's.
+        Raises `dg.Failure` when the champion was trained on another data set than this deployment's, or by a newer
+        release.
         """
         found = self._by_alias(CHAMPION)
         if found is None:
@@ -400,6 +416,12 @@ class Tracking(dg.ConfigurableResource):
                 f"deployment runs on {self.dataset!r}. Use another PLE_HOME for another data set.",
                 allow_retries=False,
             )
+        if why := refusal(champion.bundle_format):
+            words = f"version {champion.version}, the champion: {why}"
+            if is_newer(champion.bundle_format):
+                raise dg.Failure(f"{words}, or promote another version.", allow_retries=False)
+            logging.getLogger(__name__).warning("%s; until then there is no champion", words)
+            return None
         return champion
 
     def _describe(self, version: "ModelVersion") -> RegisteredVersion:
@@ -432,6 +454,7 @@ class Tracking(dg.ConfigurableResource):
             folder=bundle,
             status=version.tags.get(STATUS, ""),
             replaced=version.tags.get(REPLACED, ""),
+            bundle_format=_format_of(bundle),
         )
 
     # --- addresses --------------------------------------------------------------------------------------------
@@ -466,6 +489,12 @@ def _altered(bundle: Path, sealed: str | None) -> str:
     if why := broken(bundle):
         return why
     return "" if file_digest(bundle / SEAL) == sealed else f"{bundle} was altered: {SEAL}"
+
+
+def _format_of(bundle: Path) -> Any:
+    """The format that the manifest of a bundle states; that of today where there is no manifest to ask."""
+    file = bundle / "model.json"
+    return json.loads(file.read_text()).get("format") if file.is_file() else FORMAT
 
 
 def requirements() -> list[str]:
