@@ -30,24 +30,33 @@ def nightly(as_of: str | None, dataset: str | None, data_dir: Path | None, custo
 def _nightly(settings: Settings, home: Home, day: date) -> int:
     from pipeline.definitions import build_definitions, build_resources
     from pipeline.monitoring import alerts
+    from pipeline.monitoring.night_report import REPORT, Reporter
     from pipeline.monitoring.terminal import print_summary, read_summary
     from pipeline.night import run_night
 
     click.echo(f"nightly · {settings.dataset} · as of {day} · home {home.root}", err=True)
-    tracking = build_resources(settings)["tracking"]
+    resources = build_resources(settings)
+    tracking = resources["tracking"]
     with locked_instance(home, f"ple nightly of {day}") as (held, instance):
         outcome = run_night(
             held, build_definitions(settings), instance, tracking, day, settings.retrain_after_days, say
         )
-    reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
+        reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
+        if not outcome.published:
+            reporter = Reporter(settings, resources["lake"], tracking, instance, say)
+            reporter.try_to_write(day.isoformat(), reasons)
     found = (
         alerts.of_night(read_summary(home, day)) if outcome.published else [alerts.Alert(alerts.NIGHT_FAILED, reasons)]
     )
+    report = home.reports / f"as_of={day}" / REPORT
     alerts.tell(found, day, outcome.published, home.root, settings.alerts, read_environment(), say)
     if not outcome.published:
         red(f"\nThe night failed; {_scores_of(home, day)}.\n{reasons}")
+        say(f"report: {report}")
         return 1
     print_summary(home, day)
+    if report.exists():
+        say(f"report: {report}")
     if outcome.training_failure:
         red(f"\nThe training that was due failed; the standing champion scored.\n{outcome.training_failure}")
     return 0
