@@ -116,7 +116,7 @@ def of_champion(trained: date, as_of: date, retrain_after_days: int, challenger:
         found.append(Item("These scores are hindsight", words, "do not judge the model by them"))
     elif age >= retrain_after_days:
         words = f"it was trained {age} days before; a training is due after {retrain_after_days}"
-        do = "look why no version took over: training/champion in Dagster, or the challenger below"
+        do = "look at training/champion in Dagster, which says why no newer version took over"
         found.append(Item("The champion is old", words, do))
     if challenger:
         found.append(Item("A challenger did not take over", challenger, "read its card; `ple promote` if you agree"))

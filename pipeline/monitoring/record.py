@@ -1,7 +1,7 @@
 """What the runs of an as-of date did: steps with their times and rows, checks that did not pass, why one failed. Read
 from Dagster's log; nothing is computed again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -87,7 +87,7 @@ def read(instance: DagsterInstance, found: RunRecord) -> Record:
     return Record(**{**record.__dict__, "failure": failure_message(instance, run.run_id)}) if record.failed else record
 
 
-def _steps(entries: "list[EventLogEntry]") -> Iterator[Step]:
+def _steps(entries: Sequence[EventLogEntry]) -> Iterator[Step]:
     began: dict[str, float] = {}
     rows: dict[str, list[int]] = {}
     for entry in entries:
@@ -109,7 +109,7 @@ def _steps(entries: "list[EventLogEntry]") -> Iterator[Step]:
             )
 
 
-def _checks(entries: "list[EventLogEntry]") -> Iterator[Check]:
+def _checks(entries: Sequence[EventLogEntry]) -> Iterator[Check]:
     for entry in entries:
         event = entry.get_dagster_event()
         if event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION:

@@ -102,7 +102,7 @@ def histogram(
     low = min(low, 0.0) if percent or shares else low
     tail = float(np.quantile(together, TAIL))
     beyond = high - low > 1.5 * (tail - low) > 0
-    high = tail if beyond else high
+    high = _round_up(tail if beyond else high)
     high = high if high > low else low + 1
     edges = np.linspace(low, high, BINS + 1)
     counted = {
@@ -110,6 +110,14 @@ def histogram(
     }
     series = {name: tuple(found.tolist()) for name, found in counted.items()}
     return Chart(title, across, series, edges=tuple(edges.tolist()), open=beyond, percent=percent)
+
+
+def _round_up(value: float) -> float:
+    """The next number of two digits, for an axis that people read."""
+    if value <= 0:
+        return value
+    step = 10.0 ** (np.floor(np.log10(value)) - 1)
+    return float(np.ceil(value / step - 1e-9) * step)
 
 
 def bars(title: str, across: str, nights: dict[str, pl.Series]) -> Chart | None:

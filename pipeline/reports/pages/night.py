@@ -30,6 +30,8 @@ STEPS = {
     "training/champion": "decides whether the new version takes over",
 }
 """Step → what it does."""
+REASON = 160
+"""Characters of a failure's reason in the headline; the list of what needs a look has it whole."""
 OF_STEPS = (
     "In the order in which they ended. The groups of features are one line. Rows are those of the table that a step "
     "wrote."
@@ -105,8 +107,10 @@ def headline(facts: NightFacts) -> str:
     """What came out of the night, in one sentence."""
     tonight = facts.tonight
     if facts.failure:
-        kept = f"the scores of an earlier run (version {tonight.version}) stay published" if tonight else "no scores"
-        return f"The night of {facts.as_of} failed: {kept if tonight else 'no scores were published'}."
+        kept = f"the scores of an earlier run (version {tonight.version}) stay published" if tonight else ""
+        reason = " ".join(facts.failure.split())
+        reason = reason if len(reason) <= REASON else f"{reason[: REASON - 1]}…"
+        return f"The night of {facts.as_of} failed and {kept or 'no scores were published'}: {reason}"
     if tonight is None:
         return f"There are no scores of {facts.as_of}."
     trained = f", which was trained as of {facts.trained}" if facts.trained else ""
@@ -122,7 +126,7 @@ def night_page(facts: NightFacts) -> Page:
     needs = f"{count} thing{'s need' if count != 1 else ' needs'} a look." if count else "Nothing needs a look."
     return Page.of(
         headline(facts),
-        f"{needs} {facts.dataset}\n\n{facts.notice}",
+        f"{needs}\n\n{facts.dataset}. {facts.notice}",
         [
             Section("What needs a look", "" if count else "Nothing tonight.", items=tuple(facts.looks)),
             Section("What ran", facts.ran, _grouped(facts.steps), OF_STEPS),

@@ -113,7 +113,7 @@ def test_a_night_that_failed_leaves_a_report_that_says_why(made: Made) -> None:
     assert reporter.write("2018-01-02", f"scores: no disk {EVIL}") == {}
     html = (reporter.folder("2018-01-02") / REPORT).read_text()
     loads_nothing(html)
-    assert "The night of 2018-01-02 failed: no scores were published." in html
+    assert "The night of 2018-01-02 failed and no scores were published: scores: no disk" in html
     assert "its date has no scores. scores: no disk" in html
 
 

@@ -165,8 +165,12 @@ def test_the_sections_are_in_the_order_in_which_one_asks() -> None:
 @pytest.mark.parametrize(
     ("failure", "there", "words"),
     [
-        ("scores: no disk", False, "The night of 2018-01-01 failed: no scores were published."),
-        ("scores: no disk", True, "failed: the scores of an earlier run (version 2) stay published."),
+        ("scores: no disk", False, "The night of 2018-01-01 failed and no scores were published: scores: no disk"),
+        (
+            "scores: no disk",
+            True,
+            "failed and the scores of an earlier run (version 2) stay published: scores: no disk",
+        ),
         ("", False, "There are no scores of 2018-01-01."),
     ],
 )
