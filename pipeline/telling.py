@@ -6,6 +6,7 @@ What a sensor cannot notice is the death of its own daemon (`monitoring/lateness
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from logging import Logger
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -35,7 +36,7 @@ def telling_sensors(
     """`tell_failure`, `tell_night`, `tell_late`."""
     on = dg.DefaultSensorStatus.RUNNING
 
-    def tell(found: "Sequence[alerts.Alert]", day: str, published: bool, log: dg.DagsterLogManager) -> None:
+    def tell(found: "Sequence[alerts.Alert]", day: str, published: bool, log: Logger) -> None:
         environment, when = read_environment(), date.fromisoformat(day)
         alerts.tell(found, when, published, settings.home, settings.alerts, environment, log.warning)
 

@@ -86,7 +86,8 @@ class Reporter:
         runs = drawing.attempt("the runs", lambda: self._runs(as_of)) or []
         night = next((run for run in runs if run.job == NIGHTLY), None)
         version = drawing.attempt("the version that scored", lambda: self._version(tonight))
-        evaluation, tasks = None, []
+        evaluation: Evaluation | None = None
+        tasks: list[dict[str, Any]] = []
         if version is not None:
             evaluation = drawing.attempt("its evaluation", lambda: Evaluation.load(version.folder / "evaluation.json"))
             tasks = drawing.attempt("its tasks", lambda: self.tracking.read_json(version, "tasks.json")) or []
