@@ -15,8 +15,10 @@ from pipeline.commands.forget import forget
 from pipeline.commands.model import model
 from pipeline.commands.nightly import nightly
 from pipeline.commands.promote import promote
+from pipeline.commands.report import report
 from pipeline.commands.rollback import rollback
 from pipeline.commands.scores import scores
+from pipeline.commands.status import status
 from pipeline.commands.train import train
 from pipeline.commands.ui import ui
 
@@ -31,9 +33,9 @@ def main() -> None:
 
 
 VERBS = (
-    *(nightly, backfill, train, promote, rollback, doctor, ui),
+    *(nightly, backfill, train, promote, rollback, status, doctor, ui),
     *(backup, restore, forget),
-    *(scores, explain, base_rates, model, features),
+    *(report, scores, explain, base_rates, model, features),
 )
 for verb in VERBS:
     main.add_command(verb)

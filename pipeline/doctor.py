@@ -8,12 +8,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline.forgotten import Forgotten
 from pipeline.home import Home
 from pipeline.lost_registry import lost_registry
 from pipeline.resources.publication import PublicationError, Published
+from pipeline.runs import NIGHTLY
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -73,6 +75,20 @@ def _queue(deployment: Deployment) -> tuple[list[str], str]:
     queue = queue_of(deployment.instance, deployment.home)
     held = f"; in use: {queue.holder.words()}" if queue.holder else ""
     return queue.problems(), f"{len(queue.running)} running, {queue.waiting} waiting{held}"
+
+
+def _nights(deployment: Deployment) -> tuple[list[str], str]:
+    from pipeline.monitoring.lateness import daemons_alive, late_night, on_since
+    from pipeline.partitions import as_of_partitions
+
+    settings, instance, now = deployment.settings, deployment.instance, datetime.now(UTC)
+    late = late_night(instance, as_of_partitions(settings.load_dataset()), settings, now)
+    on = on_since(instance, NIGHTLY) is not None
+    dead = [serves for serves, lives in daemons_alive(instance, now).items() if not lives]
+    problems = [late.words] if late else []
+    if on and dead:
+        problems.append(f"the schedule is on and no daemon serves {', '.join(dead)}: start `ple ui`")
+    return problems, "the schedule is on, the daemon lives" if on else "the schedule is off: nothing starts by itself"
 
 
 def _model(deployment: Deployment) -> tuple[list[str], str]:
@@ -136,6 +152,7 @@ CHECKS: dict[str, Callable[[Deployment], tuple[list[str], str]]] = {
     "disk": _disk,
     "databases": _databases,
     "runs": _queue,
+    "nights": _nights,
     "champion": _model,
     "scores": _scores,
     "housekeeping": _housekeeping,

@@ -143,7 +143,9 @@ class AlertSettings(ClosedModel):
     mail_to: addresses; without any no e-mail is sent. mail_from: sender. smtp_host, smtp_port, smtp_user: of the mail
     server; the password comes from the environment (PLE_SMTP_PASSWORD), as the webhook's address does
     (PLE_ALERT_WEBHOOK). smtp_security: `off` sends no password. repeat_after_days: days after which a cause that lasts
-    is told again.
+    is told again. late_after_hours: hours after a tick of `schedule_cron` after which its date must have scores.
+    expected: when a night is expected at these ticks: where the `schedule` is on; `always`, where a timer of yours
+    starts the nights at the times of `schedule_cron`; or `never`.
     """
 
     mail_to: tuple[str, ...] = ()
@@ -153,6 +155,8 @@ class AlertSettings(ClosedModel):
     smtp_user: str = ""
     smtp_security: Literal["starttls", "tls", "off"] = "starttls"
     repeat_after_days: int = Field(default=7, ge=1)
+    late_after_hours: float = Field(default=6.0, gt=0.0)
+    expected: Literal["schedule", "always", "never"] = "schedule"
 
     @field_validator("smtp_security", mode="before")
     @classmethod

@@ -36,12 +36,14 @@ def nightly(as_of: str | None, **data: Any) -> None:
 def _nightly(settings: Settings, home: Home, day: date) -> int:
     from pipeline.definitions import build_definitions, build_resources
     from pipeline.monitoring import alerts
+    from pipeline.monitoring.night_report import REPORT, Reporter
     from pipeline.monitoring.terminal import print_summary, read_summary
     from pipeline.night import Outcome, run_night
     from pipeline.resources.publication import published_words
 
     click.echo(f"nightly · {settings.dataset_name} · as of {day} · home {home.root}", err=True)
-    tracking = build_resources(settings)["tracking"]
+    resources = build_resources(settings)
+    tracking = resources["tracking"]
     with locked_instance(home, f"ple nightly of {day}") as (held, instance):
         try:
             outcome = run_night(
@@ -51,9 +53,14 @@ def _nightly(settings: Settings, home: Home, day: date) -> int:
             raise
         except Exception as error:  # outside the steps: of the databases, or of the program
             outcome = Outcome(False, failure=message(error))
-    reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
+        reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
+        if not outcome.published:
+            reporter = Reporter(settings, resources["lake"], tracking, instance, say)
+            reporter.try_to_write(day.isoformat(), reasons)
+    report = home.reports / f"as_of={day}" / REPORT
     if not outcome.published:
         red(f"\nThe night failed; {published_words(home.lake, day)}.\n{reasons}")
+        say(f"report: {report}")
         _tell([alerts.Alert(alerts.NIGHT_FAILED, reasons)], settings, home, day, False)
         return 1
     try:
@@ -63,6 +70,8 @@ def _nightly(settings: Settings, home: Home, day: date) -> int:
         why = faults.in_words(error) or f"{type(error).__name__}: {error}"
         red(f"\n{published_words(home.lake, day)}; their summary cannot be shown: {why}")
         summary = {"facts": {}}
+    if report.exists():
+        say(f"report: {report}")
     _tell(alerts.of_night(summary), settings, home, day, True)
     if outcome.training_failure:
         red(f"\nThe training that was due failed; the standing champion scored.\n{outcome.training_failure}")

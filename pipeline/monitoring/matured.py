@@ -73,7 +73,12 @@ def judged_until(lake: Lake, as_of: date) -> date | None:
 
 def earlier(lake: Lake, as_of: date) -> pl.DataFrame:
     """What the nights before a date found (`SCHEMA`), newest scored date first."""
-    nights = [day.isoformat() for day in sorted(_nights(lake)) if day < as_of]
+    return until(lake, as_of - timedelta(days=1))
+
+
+def until(lake: Lake, as_of: date) -> pl.DataFrame:
+    """What the nights up to a date found (`SCHEMA`), newest scored date first."""
+    nights = [day.isoformat() for day in sorted(_nights(lake)) if day <= as_of]
     frames = [frame for _, frame in lake.published(TABLE).sound(nights)]
     found: pl.DataFrame = pl.concat([pl.DataFrame(schema=SCHEMA), *frames])
     return found.sort("scored", "task", "metric", descending=[True, False, False])

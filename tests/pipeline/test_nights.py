@@ -24,6 +24,7 @@ from feature_assets.labels.constants import STAGES
 from tests.deliveries.sources import COMPLETEJOURNEY
 from tests.deliveries.spoilt import spoil
 from tests.pipeline import serving
+from tests.pipeline.reports.pages.test_night import loads_nothing
 from tests.pipeline.running import EARLIER, LAST, PLE, CopyHome, MakeHome, night, score_file, set_aside, start
 from tests.pipeline.stores import tracking_uri
 
@@ -70,6 +71,18 @@ def test_the_first_night_trains_registers_and_scores(first: tuple[Path, str], sm
         assert word in printed, printed
     for line in ("model_version", "state_version", "run_id"):
         assert scores[line].n_unique() == 1
+
+
+def test_the_first_night_leaves_a_report_that_opens_without_network(first: tuple[Path, str]) -> None:
+    home, printed = first
+    file = home / "reports" / f"as_of={LAST}" / "report.html"
+    assert f"report: {file}" in printed
+    html = file.read_text(encoding="utf-8")
+    assert len(html.encode()) < 2 * 2**20
+    loads_nothing(html)
+    for words in ("are published, by version 1", "What needs a look", "training/model", "There is no earlier night"):
+        assert words in html
+    assert "A part of this report is missing" not in html
 
 
 def test_every_part_of_the_model_of_the_first_night_learns(first: tuple[Path, str]) -> None:

@@ -41,6 +41,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+REPORTED: list[tuple[str, str]] = []
+
+
+def reported(_: Any, as_of: str, reason: str) -> None:
+    REPORTED.append((as_of, reason))
+
+
 def run(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, *arguments: str) -> tuple[Result, list[date]]:
     days: list[date] = []
 
@@ -49,6 +56,7 @@ def run(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, *arguments: str) -> t
         return outcome
 
     monkeypatch.setattr("pipeline.night.run_night", run_night)
+    monkeypatch.setattr("pipeline.monitoring.night_report.Reporter.try_to_write", reported)
     return CliRunner().invoke(main, ["nightly", *arguments], color=True), days
 
 
@@ -80,6 +88,7 @@ def test_a_night_without_scores_is_a_failure(home: Path, monkeypatch: pytest.Mon
     assert days == [date(2017, 11, 1)]
     assert "no scores of 2017-11-01 are published" in result.stderr
     assert "a: first\nb: second" in result.stderr
+    assert REPORTED[-1] == ("2017-11-01", "a: first\nb: second"), "a failed night leaves a report"
     assert "alert, night failed: a: first" in result.stderr
 
 
