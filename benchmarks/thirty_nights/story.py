@@ -83,9 +83,9 @@ class Story:
         file = next((self.delivery / "tables" / "transactions").glob("*.parquet"))
         bad = pl.col("customer_id").is_not_null() & (pl.int_range(pl.len()) % round(1 / BAD_SHARE) == 0)
         frame = pl.read_parquet(file)
-        frame.with_columns(pl.when(bad).then(pl.lit("nobody")).otherwise("customer_id").alias("customer_id")).write_parquet(
-            file
-        )
+        frame.with_columns(
+            pl.when(bad).then(pl.lit("nobody")).otherwise("customer_id").alias("customer_id")
+        ).write_parquet(file)
         before = self.scores(BAD - 1)
         printed = self._ple("nightly", "--as-of", str(day_of(BAD)), status=1)
         rows = Published(self.home / "lake", "quarantine/transactions").read(str(day_of(BAD)))
