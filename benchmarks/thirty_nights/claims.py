@@ -8,6 +8,7 @@ from benchmarks.thirty_nights import skill
 from benchmarks.thirty_nights.calendar import BAD, BETTER, DRIFT, NIGHTS, RETENTION, SABOTAGED, TASK, day_of
 from benchmarks.thirty_nights.skill import BEFORE_DRIFT, FALLEN, RESTORED, SAME_NIGHT, shown
 from benchmarks.thirty_nights.story import Notes, Story
+from ple_model.evaluation.bootstrap import Interval
 
 ALARM_WITHIN = 3
 """Nights, the first after the drift among them."""
@@ -105,9 +106,7 @@ def _promotion(notes: Nights) -> list[Claim]:
     rows = (notes[f"night {BETTER}"]["challenge"] or {"against": {}})["against"].get("champion", [])
     beside = next((row for row in rows if row["task"] == TASK), None)
     interval = beside["difference"] if beside else {}
-    figure = (
-        f"R² {interval['estimate']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]" if beside else "not compared"
-    )
+    figure = f"R² {shown(Interval(**interval))}" if interval else "not compared"
     back = notes["rollback"]
     return [
         Claim(
@@ -121,7 +120,7 @@ def _promotion(notes: Nights) -> list[Claim]:
             f"version {good}: {promoted['promotion.reason']}; beside the champion {figure}",
         ),
         Claim(
-            "after the rollback the night before gives its old scores bit for bit, and the promotion brings the new ones back",
+            "after the rollback the night before gives its old scores bit for bit, and the promotion the new ones",
             back["as before"] and back["forward as before"] and back["version"] != good,
             f"version {back['version']} scored night {BETTER}",
         ),

@@ -34,11 +34,11 @@ def _head(notes: dict[str, Notes]) -> list[str]:
     return [
         "# Thirty nights",
         f"`python -m benchmarks.thirty_nights --folder F`: {NIGHTS} nights of `ple nightly`, a week apart, on the bank "
-        f"simulation with {calendar.CUSTOMERS} customers, one delivery a night, one thread. {minutes:.0f} minutes of wall "
-        "time on a shared machine. Figures of a simulation, no evidence about people.",
+        f"simulation with {calendar.CUSTOMERS} customers, one delivery a night, one thread. {minutes:.0f} minutes of "
+        "wall time on a shared machine. Figures of a simulation, no evidence about people.",
         f"The drift, from {calendar.BANK.drift_on} on: sessions × {1 + drift.sessions:g} (covariates and labels), and "
-        f"{drift.bursts:g} further sessions on the day of each (covariates alone: what follows from a number of sessions "
-        f"changes). A training is due every {calendar.SETTINGS['retrain_after_days']} days (nights "
+        f"{drift.bursts:g} further sessions on the day of each (covariates alone: what follows from a number of "
+        f"sessions changes). A training is due every {calendar.SETTINGS['retrain_after_days']} days (nights "
         f"{', '.join(map(str, TRAININGS))}). Intervals: 95 %, customers resampled.",
     ]
 

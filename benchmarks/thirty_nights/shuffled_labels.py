@@ -18,7 +18,7 @@ TRUE_DAYS = timedelta(weeks=2 * calendar.WINDOW_WEEKS)
 """Snapshots that are younger than this are no training rows: a purge and the holdout lie between."""
 
 
-def extend(extensions: Extensions) -> None:
+def extend(_: Extensions) -> None:
     """Put the shuffled labels in place of the true ones. Nothing is added."""
     true = training_set.compute_labels
 

@@ -1,8 +1,9 @@
-"""The realised skill of the nights on labels that have matured, with intervals: customers are drawn with all their rows."""
+"""The realised skill of the nights on labels that have matured; intervals draw customers with all their rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,14 +72,19 @@ def measure(story: Story, notes: dict[str, Notes]) -> Skill:
         f"{RESTORED} less {BEFORE_DRIFT}": means[RESTORED] - means[BEFORE_DRIFT],
         SAME_NIGHT: by_night[BETTER] - draws(replaced),
     }
-    interval: Callable[[Draws], Interval] = lambda drawn: interval_of(drawn, LEVEL, len(known))  # noqa: E731
-    return Skill(*({name: interval(drawn) for name, drawn in of.items()} for of in (by_night, means, compared)))
+
+    def interval(drawn: Draws) -> Interval:
+        return interval_of(drawn, LEVEL, len(known))
+
+    return Skill(
+        {night: interval(drawn) for night, drawn in by_night.items()},
+        {name: interval(drawn) for name, drawn in means.items()},
+        {name: interval(drawn) for name, drawn in compared.items()},
+    )
 
 
 def _labels(story: Story) -> dict[int, pl.DataFrame]:
     """Night → customer_id and label."""
-    import json
-
     from feature_assets.labels import LabelState, compute_labels
     from pipeline.definitions import build_resources
     from pipeline.resources.lake import Lake

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -198,8 +197,3 @@ class Story:
 
 def _size(folder: Path) -> int:
     return sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())
-
-
-def forget(folder: Path) -> None:
-    """Begin the story anew."""
-    shutil.rmtree(folder, ignore_errors=True)

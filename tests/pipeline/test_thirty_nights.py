@@ -1,4 +1,4 @@
-"""Thirty nights of a simulated bank, a week apart (`benchmarks/thirty_nights`): everything that they must show holds."""
+"""Thirty nights of a simulated bank, a week apart (`benchmarks/thirty_nights`): what they must show holds."""
 
 from __future__ import annotations
 
