@@ -15,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+import yaml
 from polars.testing import assert_frame_equal
 
 from pipeline.home import Home
@@ -29,6 +30,8 @@ from tests.pipeline.running import EARLIER, LAST, MakeHome, night, start
 pytestmark = pytest.mark.trial
 
 TRIALS = range(10)
+SMALL = {"preset": "trunk", "network": {"members": 2}}
+"""A network that takes little of the time, so that the other steps are killed as often."""
 FIRST_MINUTE = 60.0
 CODE = ["-w", str(ROOT / "workspace.yaml")]
 Build = Callable[[Path], float]
@@ -42,6 +45,13 @@ def once(folder: Path, name: str, build: Build) -> tuple[Path, float]:
         shutil.rmtree(home, ignore_errors=True)
         noted.write_text(json.dumps(build(home)))
     return home, json.loads(noted.read_text())
+
+
+def make_small(home: Path) -> None:
+    """Settings of the smallest training."""
+    write_settings(home)
+    settings = home / "settings.yaml"
+    settings.write_text(yaml.safe_dump(yaml.safe_load(settings.read_text()) | SMALL))
 
 
 def timed(action: Callable[[], object]) -> float:
@@ -65,7 +75,7 @@ def trained(kept_delivery: Path, make_home: MakeHome, trial_folder: Path) -> tup
     """A home after its first night, which trained, and how long that took."""
 
     def build(home: Path) -> float:
-        make_home(home)
+        make_small(make_home(home))
         return timed(lambda: night(home, kept_delivery, LAST))
 
     return once(trial_folder, "trained", build)
@@ -156,7 +166,7 @@ def test_a_scoring_night_killed_at_any_moment(
 def test_a_training_night_killed_at_any_moment(
     trial: int, trained: tuple[Path, float], kept_delivery: Path, make_home: MakeHome, home: Path
 ) -> None:
-    make_home(home)
+    make_small(make_home(home))
     killed(home, kept_delivery, LAST, moment("training", trial, trained[1]))
     night(home, kept_delivery, LAST)
     ends_like(home, trained[0])
@@ -167,7 +177,7 @@ def test_the_first_minute_of_an_empty_home_killed_at_any_moment(
     trial: int, trained: tuple[Path, float], kept_delivery: Path, home: Path
 ) -> None:
     home.mkdir()
-    write_settings(home)
+    make_small(home)
     killed(home, kept_delivery, LAST, moment("empty", trial, FIRST_MINUTE))
     night(home, kept_delivery, LAST)
     ends_like(home, trained[0])
