@@ -51,7 +51,7 @@ def spans(notes: dict[str, Notes]) -> dict[str, list[int]]:
 
 def measure(story: Story, notes: dict[str, Notes]) -> Skill:
     """R² by night and span. Labels are computed by the product, from the delivery of the last night."""
-    labels = _labels(story)
+    labels = labels_of(story)
     rows = {night: story.predictions(night).join(labels[night], on="customer_id") for night in JUDGED}
     replaced = pl.read_parquet(story.replaced).join(labels[BETTER], on="customer_id")
     known = pl.concat([*rows.values(), replaced])["customer_id"].unique().sort()
@@ -83,7 +83,7 @@ def measure(story: Story, notes: dict[str, Notes]) -> Skill:
     )
 
 
-def _labels(story: Story) -> dict[int, pl.DataFrame]:
+def labels_of(story: Story) -> dict[int, pl.DataFrame]:
     """Night → customer_id and label."""
     from feature_assets.labels import LabelState, compute_labels
     from pipeline.definitions import build_resources

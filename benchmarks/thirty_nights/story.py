@@ -71,7 +71,7 @@ class Story:
         self._deliver(night)
         printed = self._ple("nightly", "--as-of", str(day_of(night)), plugins=calendar.plugins(night))
         scores = self.scores(night)
-        scores.select("customer_id", "model_version", TASK, f"{TASK}__eligible").write_parquet(self._slim(night))
+        scores.select("customer_id", "model_version", TASK, f"{TASK}__eligible").write_parquet(self.slim(night))
         if night in KEPT:
             scores.write_parquet(self.whole(night))
         return {"printed": printed, **self._state(night)}
@@ -143,7 +143,8 @@ class Story:
         """Where the scores of a night are kept whole."""
         return self.kept / f"scores-{night:02}.parquet"
 
-    def _slim(self, night: int) -> Path:
+    def slim(self, night: int) -> Path:
+        """Where the predictions of the task of a night are kept."""
         return self.kept / f"{TASK}-{night:02}.parquet"
 
     @property
@@ -153,7 +154,7 @@ class Story:
 
     def predictions(self, night: int) -> pl.DataFrame:
         """customer_id, model_version, prediction and eligibility of a night."""
-        return pl.read_parquet(self._slim(night))
+        return pl.read_parquet(self.slim(night))
 
     def _state(self, night: int) -> Notes:
         """What the home says after a night."""
