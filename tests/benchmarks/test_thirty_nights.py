@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.thirty_nights import report, skill
+from benchmarks.thirty_nights import report, shuffled_labels, skill
 from benchmarks.thirty_nights.calendar import (
     BAD,
     BETTER,
@@ -24,6 +25,9 @@ from benchmarks.thirty_nights.calendar import (
 )
 from benchmarks.thirty_nights.claims import judge
 from benchmarks.thirty_nights.story import Story
+from feature_assets.snapshots import plan
+from pipeline.plugins import Extensions
+from pipeline.training import training_set
 
 CUSTOMERS = 200
 Notes = dict[str, dict[str, Any]]
@@ -177,3 +181,15 @@ def test_skill_that_no_training_restores_is_seen(story: Story, notes: Notes) -> 
         frame.with_columns(pl.col(TASK).shuffle(seed=night)).write_parquet(story.slim(night))
     failed = [claim.what for claim in judge(story, notes) if not claim.holds]
     assert "the retraining restores it, on labels that matured afterwards" in failed
+
+
+def test_the_sabotage_shuffles_the_labels_of_training_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    true = pl.DataFrame({"customer_id": [f"c{number:03}" for number in range(CUSTOMERS)], TASK: range(CUSTOMERS)})
+    monkeypatch.setattr(training_set, "compute_labels", lambda *_, **__: true)
+    shuffled_labels.extend(Extensions())
+    as_of = day_of(SABOTAGED)
+    made = plan(as_of, date(2024, 1, 1), {TASK: 7 * skill.WINDOW_WEEKS})
+    for day in made.dates:
+        found = training_set.compute_labels(None, day, None, known_until=as_of)  # type: ignore[arg-type]
+        assert found.sort("customer_id")["customer_id"].equals(true["customer_id"])
+        assert found.equals(true) == (day in made.holdout)
