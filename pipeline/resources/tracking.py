@@ -247,6 +247,7 @@ class Tracking(dg.ConfigurableResource):
                 input_example=example.to_pandas(),
                 pip_requirements=requirements(),
             )
+            self._log_model_metrics(run_id, info.model_id, metrics or {})  # what has a version is not logged again
             from mlflow.exceptions import MlflowException
             from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
@@ -258,7 +259,6 @@ class Tracking(dg.ConfigurableResource):
             # By this tag the page of the logged model names its version instead of "Not registered".
             named = json.dumps([{"name": MODEL, "version": str(version.version)}])
             self.client.set_logged_model_tags(info.model_id, {MLFLOW_MODEL_VERSIONS: named})
-            self._log_model_metrics(run_id, info.model_id, metrics or {})
         return self._describe(version)
 
     def _log_model_metrics(self, run_id: str, model_id: str, metrics: Mapping[str, float | None]) -> None:

@@ -13,6 +13,8 @@ import polars as pl
 MakeHome = Callable[[Path], Path]
 CopyHome = Callable[[Path, Path], Path]
 LAST, EARLIER = "2018-01-01", "2017-11-01"
+HANGS = 4 * 3_600.0
+"""Seconds after which whatever is waited for hangs. No measure of speed: a busy machine takes its time."""
 PLE = [sys.executable, "-m", "pipeline.cli"]
 
 
@@ -25,7 +27,7 @@ def start(home: Path, delivery: Path, as_of: str | None = None) -> subprocess.Po
 
 def night(home: Path, delivery: Path, as_of: str | None = None) -> str:
     process = start(home, delivery, as_of)
-    output = process.communicate(timeout=1_500)[0]
+    output = process.communicate(timeout=HANGS)[0]
     assert process.returncode == 0, output
     return output
 

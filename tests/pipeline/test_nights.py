@@ -25,7 +25,7 @@ from tests.deliveries.sources import COMPLETEJOURNEY
 from tests.deliveries.spoilt import spoil
 from tests.pipeline import serving
 from tests.pipeline.reports.pages.test_night import loads_nothing
-from tests.pipeline.running import EARLIER, LAST, PLE, CopyHome, MakeHome, night, score_file, set_aside, start
+from tests.pipeline.running import EARLIER, HANGS, LAST, PLE, CopyHome, MakeHome, night, score_file, set_aside, start
 from tests.pipeline.stores import tracking_uri
 
 
@@ -338,13 +338,13 @@ def test_without_a_source_of_the_champion_the_night_stops_or_is_marked(
     copy_home(first[0], home)
     shutil.copytree(small_delivery, delivery, ignore=shutil.ignore_patterns("campaign*", "coupon*"))
     process = start(home, delivery)
-    printed = process.communicate(timeout=1_500)[0]
+    printed = process.communicate(timeout=HANGS)[0]
     assert process.returncode == 1
     assert "campaigns: not delivered, in the last good delivery it was" in printed
     settings = home / "settings.yaml"
     settings.write_text(settings.read_text() + "volume: {compared: 0}\n")
     process = start(home, delivery)
-    printed = process.communicate(timeout=1_500)[0]
+    printed = process.communicate(timeout=HANGS)[0]
     assert process.returncode == 1
     assert "which the champion was trained with" in printed
     assert "Traceback" not in printed

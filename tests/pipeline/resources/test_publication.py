@@ -22,6 +22,7 @@ import pytest
 from pipeline.resources.files import discard, publish_folder, strays
 from pipeline.resources.publication import PublicationError, Published, altered, tables
 from tests.damage import flip
+from tests.pipeline.running import HANGS
 
 HERE = Path(__file__).parent
 DAY, NEXT = "2018-01-01", "2018-01-02"
@@ -232,7 +233,7 @@ def under_faults(shim: Path, first: int, step: int, last: int) -> list[int]:
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
         command = [sys.executable, str(HERE / "publishing_under_faults.py"), folder, *map(str, (first, step, last))]
         environment = os.environ | {"LD_PRELOAD": str(shim), "PYTHONPATH": str(HERE.parents[2])}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1_500)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 
