@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from pipeline.home import Home
-from pipeline.settings import REPOSITORY, Settings
+from pipeline.settings import REPOSITORY, WORKSPACE, Settings
 from pipeline.webserver import HOST
 
 DAGSTER_PORT = 3000
@@ -48,7 +48,7 @@ def serve(home: Home, settings: Settings, writable: bool = False, wait_seconds: 
     Returns the exit code: 0 after an interrupt, 1 when a server ended by itself or did not answer in time.
     """
     dagster_port, mlflow_port = free_port(DAGSTER_PORT), free_port(MLFLOW_PORT)
-    workspace = str(REPOSITORY / "workspace.yaml")
+    workspace = str(WORKSPACE)
     scripts = Path(sys.executable).parent
     commands = {
         "dagster-webserver": [
