@@ -89,9 +89,9 @@ def build_definitions(
     return dg.Definitions(
         assets=[
             *ingestion_assets(settings, dataset, partitions),
-            *training_assets(dataset, partitions),
+            *training_assets(dataset, partitions, settings.retrain_after_days),
             *feature_assets(dataset, partitions, settings.retrain_after_days),
-            *scoring_assets(dataset, partitions),
+            *scoring_assets(dataset, partitions, settings.retrain_after_days),
             *(shadow_assets(dataset, partitions) if settings.promotion.shadow == "on" else ()),
             *monitoring_assets(dataset, partitions),
             *skill_assets(dataset, partitions),
