@@ -122,8 +122,8 @@ def _group_asset(
             dg.AssetCheckSpec(
                 SOUND,
                 asset=group_key(group.name),
-                description="Every column has a value for some customer, and no value is infinite. It warns; what is "
-                "without information as a whole stops the night at the matrix.",
+                description="Every column that the champion reads has a value for some customer, and none is infinite. "
+                "It warns; a group without any information stops the night at the matrix.",
             ),
             *([] if draw is None else [drawn_spec(group_key(group.name))]),
         ],
@@ -166,8 +166,9 @@ def _group_asset(
                 **drawing.table("missing share by column", lambda: _missing(frame), rows=20),
             },
         )
-        masked = set(frame.columns) if group.name in lost.groups else set(lost.columns)
-        yield _sound([words for name, words in unsound(frame).items() if name not in masked])
+        expected = {*state.present, *(side.name for side in group.side_inputs)} - set(lost.columns)
+        expected = set() if group.name in lost.groups else expected
+        yield _sound([words for name, words in unsound(frame).items() if name in expected])
         if draw is not None:
             yield drawing.check()
 
@@ -224,7 +225,7 @@ def _matrix_asset(
                 "inputs_are_informative",
                 asset=MATRIX,
                 blocking=True,
-                description="No group of columns and no side input is missing or constant for all customers as a whole: "
+                description="No group of columns and no side input is missing, or the same for everybody, as a whole: "
                 "then the night stops. Single columns without information are listed and stop nothing.",
             )
         ],

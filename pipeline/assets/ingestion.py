@@ -111,22 +111,24 @@ def ingestion_assets(
         verdict = lake.read_json(folder / "quarantine" / deliveries.VERDICT)
         over = verdict["over_limit"]
         if over:
-            unseen = checked("volume_as_before", True, why="not compared: the delivery is refused for its faults")
+            unseen = checked(
+                "volume_as_before", True, QUARANTINE, why="not compared: the delivery is refused for its faults"
+            )
             yield dg.MaterializeResult(
                 asset_key=QUARANTINE,
                 metadata=shown,
-                check_results=[checked("faults_within_limit", False, why=over), unseen],
+                check_results=[checked("faults_within_limit", False, QUARANTINE, why=over), unseen],
             )
             raise dg.Failure(over, allow_retries=False)
-        within = checked("faults_within_limit", True, reasons=counts["rows"].sum())
+        within = checked("faults_within_limit", True, QUARANTINE, reasons=counts["rows"].sum())
         size = delivery.verdict
         if size is None:
             measured = volume.measure(lake.tables_of(digest), verdict["delivered"], counts)
             size = volume.judge_delivery(measured, lake, digest, settings.volume, may_lack)
-        as_before = checked("volume_as_before", True, compared=size.compared)
+        as_before = checked("volume_as_before", True, QUARANTINE, compared=size.compared)
         if size.unusual:
             as_before = compared(
-                "volume_as_before", bool(size.refusal), unusual=list(size.unusual), compared=size.compared
+                "volume_as_before", bool(size.refusal), QUARANTINE, unusual=list(size.unusual), compared=size.compared
             )
         if size.refusal:
             yield dg.MaterializeResult(asset_key=QUARANTINE, metadata=shown, check_results=[within, as_before])

@@ -48,7 +48,7 @@ def scoring_assets(
                 "complete_and_sound",
                 asset=SCORES,
                 blocking=True,
-                description="Every customer has one row, every probability lies in [0, 1] and adds up to 1 over classes, "
+                description="Every customer has one row, probabilities lie in [0, 1] and add up to 1 over the classes, "
                 "no value is infinite. Scores that fail are not published.",
             )
         ],

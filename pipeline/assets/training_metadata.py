@@ -28,9 +28,9 @@ CHALLENGE_LEGEND = (
 EVALUATION_LEGEND = (
     "Each model's headline metric on test rows that are later than every training label (↑ higher, ↓ lower is better). "
     "“model” is what is registered. A sign says how it compares with the column's baseline, by the 95 % interval of "
-    "the difference by customer: ▲ it is ahead, ▼ behind, = level within the task's margin, ○ open (too few rows to say), "
-    "? not comparable. constant: the same prediction for everybody. network, LightGBM: the two halves of the registered "
-    "blend alone. own past: the customer's own earlier purchases."
+    "the difference by customer: ▲ it is ahead, ▼ behind, = level within the task's margin, ○ open (too few rows to "
+    "say), ? not comparable. constant: the same prediction for everybody. network, LightGBM: the two halves of the "
+    "registered blend alone. own past: the customer's own earlier purchases."
 )
 CONCEPT_NAMES = {
     "dead": "share of latents that no row activates",

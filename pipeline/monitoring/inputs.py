@@ -17,7 +17,9 @@ def unsound(frame: pl.DataFrame) -> dict[str, str]:
     numbers = frame.select(pl.selectors.float())
     infinite = numbers.select(pl.all().is_infinite().sum()).row(0) if numbers.width else ()
     found = {
-        name: f"{name}: {count:,} infinite values" for name, count in zip(numbers.columns, infinite, strict=True) if count
+        name: f"{name}: {count:,} infinite values"
+        for name, count in zip(numbers.columns, infinite, strict=True)
+        if count
     }
     empty = [column.name for column in frame.iter_columns() if column.null_count() == frame.height]
     return found | {name: f"{name}: no value at all" for name in empty}

@@ -125,7 +125,8 @@ def risk_coverage(by_task: Mapping[str, Mapping[str, Any]]) -> "Figure":
     rows = -(-len(by_task) // columns)
     figure, axes = new_figure(columns * 2.6, rows * 2.5, rows, columns)
     figure.suptitle(
-        "errors of the most certain test rows; dashed: in an order that knows nothing; bars: by quarter of u", fontsize=10
+        "errors of the most certain test rows; dashed: in an order that knows nothing; bars: by quarter of u",
+        fontsize=10,
     )
     figure.supxlabel("share of rows kept, most certain first", fontsize=9)
     figure.supylabel("mean error (loss of the task)", fontsize=9)
@@ -211,9 +212,8 @@ def input_heatmap(importance: Sequence[Mapping[str, Any]]) -> "Figure":
     axis.set_xlabel("task")
     axis.set_ylabel("input (share of test rows that read it)")
     axis.set_title(
-        "How much worse a prediction gets when one input is shuffled among the rows that read it.\n"
-        "(in parentheses: no more than chance). Below 0: the task predicted better without it, so the input misleads it "
-        "here.",
+        "How much worse a prediction gets when one input is shuffled among the rows that read it (in parentheses: no "
+        "more than chance).\nBelow 0: the task is predicted better without what the input says, so it misleads here.",
         fontsize=9,
     )
     figure.colorbar(image, ax=axis, label="loss added, % of the task's loss")
