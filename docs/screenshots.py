@@ -32,7 +32,7 @@ IMAGES = Path(__file__).parent / "images"
 MOST_BYTES = 200_000
 DESKTOP, PHONE = (1440, 900), (390, 844)
 SECONDS = 120
-"""For a page to show what it must; a first look at a code location takes long on a busy machine."""
+"""For a page to show what it must, unless --seconds says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _to(heading: str) -> Callable[[Page], None]:
     return scroll
 
 
-def take(browser: Browser, picture: Picture, folder: Path) -> Path:
+def take(browser: Browser, picture: Picture, folder: Path, seconds: int = SECONDS) -> Path:
     """Take a picture and write it as a PNG of at most `MOST_BYTES`.
 
     Raises:
@@ -108,9 +108,10 @@ def take(browser: Browser, picture: Picture, folder: Path) -> Path:
         viewport={"width": width, "height": height}, device_scale_factor=2 if picture.size == PHONE else 1
     )
     try:
+        page.set_default_timeout(seconds * 1_000)
         page.goto(picture.address, wait_until="domcontentloaded")
         for text in picture.shows:
-            page.get_by_text(text).first.wait_for(state="visible", timeout=SECONDS * 1_000)
+            page.get_by_text(text).first.wait_for(state="visible")
         page.wait_for_timeout(2_000)
         if picture.then is not None:
             picture.then(page)
@@ -156,6 +157,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="the delivery of that home, where its data set brings none")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures (default: %(default)s)")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="these pictures only")
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="for a page to load (default: %(default)s)")
     parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
     given = parser.parse_args()
     if not given.chromium:
@@ -178,7 +180,7 @@ def photograph(home: Path, delivery: Path | None, given: argparse.Namespace) -> 
             if given.only and picture.name not in given.only:
                 continue
             start = time.monotonic()
-            file = take(browser, picture, given.out)
+            file = take(browser, picture, given.out, given.seconds)
             print(f"{file} {file.stat().st_size / 1_000:.0f} kB, {time.monotonic() - start:.0f} s", flush=True)
         browser.close()
 
