@@ -79,9 +79,9 @@ def build_definitions(
         raise ValueError(f"assets that plug-ins add must be of the group {MONITORING!r}")
     assets = [
         *ingestion_assets(settings, dataset, partitions),
-        *training_assets(dataset, partitions),
+        *training_assets(dataset, partitions, settings.retrain_after_days),
         *feature_assets(dataset, partitions, settings.retrain_after_days),
-        *scoring_assets(dataset, partitions),
+        *scoring_assets(dataset, partitions, settings.retrain_after_days),
         *(shadow_assets(dataset, partitions) if settings.promotion.shadow == "on" else ()),
         *monitoring_assets(dataset, partitions),
         *skill_assets(dataset, partitions),

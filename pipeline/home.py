@@ -26,6 +26,8 @@ run_monitoring:
   max_runtime_seconds: 86400  # a run that hangs is ended after a day; raise it if a training takes longer
   poll_interval_seconds: 60
   free_slots_after_run_end_seconds: 60
+freshness:
+  enabled: true
 concurrency:
   runs:
     max_concurrent_runs: 1

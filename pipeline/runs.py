@@ -9,12 +9,20 @@ from typing import Any
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import execute_run
+from dagster._core.execution.execute_in_process import merge_run_tags
+from dagster._core.execution.job_execution_result import JobExecutionResult
 from dagster._core.execution.plan.objects import ErrorSource
+from dagster._core.remote_origin import RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.workspace.load import location_origins_from_yaml_paths
 
 from pipeline import faults
 from pipeline.home import Home
 from pipeline.locks import Lock
 from pipeline.resources.publication import published_words
+from pipeline.settings import WORKSPACE
 from pipeline.signs import sign_of_life
 from pipeline.stopping import CTRL_C, IN_THE_UI, Stopped, signalled
 
@@ -27,8 +35,6 @@ COMMAND_TAG = "ple/command"
 PARTITION_TAG = "dagster/partition"
 WRAPPERS = ("Dagster", "RetryRequested")
 """Beginnings of the names of errors that Dagster puts around the reason."""
-LOCATION_TAG = ".dagster/repository"
-"""Dagster's tag for a run's code location: with it the UI lists the run under the job and on the timeline."""
 
 
 class HomeIsBusy(RuntimeError):
@@ -63,6 +69,12 @@ def one_at_a_time(home: Home, what: str = "a command") -> Iterator[HeldHome]:
         yield HeldHome(home, lock)
 
 
+def job_origin(job: str) -> RemoteJobOrigin:
+    """Where Dagster's servers find a job: by it the UI shows a run under its job, on the timeline and in the graph."""
+    (location,) = location_origins_from_yaml_paths([str(WORKSPACE)])
+    return RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME).get_job_origin(job)
+
+
 def run_job(
     held: HeldHome,
     definitions: dg.Definitions,
@@ -70,8 +82,11 @@ def run_job(
     job: str,
     as_of: date | None,
     config: Mapping[str, Any] | None = None,
-) -> dg.ExecuteInProcessResult:
+) -> JobExecutionResult:
     """Run a job in this process, for one as-of date where it has any. A failure is in the result, not raised.
+
+    The run is what `JobDefinition.execute_in_process` makes, and bears the job's origin besides, which that one leaves
+    out.
 
     Raises:
         Stopped: from outside, by a signal or in the UI; the run is canceled.
@@ -79,15 +94,20 @@ def run_job(
     run_id = str(uuid.uuid4())
     what = f"{job} of {as_of}" if as_of else job
     held.lock.note(what, run_id)
+    definition = definitions.resolve_job_def(job).as_ephemeral_job({}, {})  # its executor takes no lock: it is held
+    day = as_of.isoformat() if as_of else None
+    by_day = definition.partitioned_config
+    if day is not None and by_day is not None:
+        config = config or by_day.get_run_config_for_partition_key(day)
     with sign_of_life(held.home, run_id):
-        result = definitions.resolve_job_def(job).execute_in_process(
-            run_config=config,
-            partition_key=as_of.isoformat() if as_of else None,
-            instance=instance,
-            raise_on_error=False,
+        run = instance.create_run_for_job(
+            definition,
             run_id=run_id,
-            tags={COMMAND_TAG: "true", LOCATION_TAG: "__repository__@ple"},
+            run_config=config,
+            tags=merge_run_tags(definition, day, {COMMAND_TAG: "true"}, [], instance, config),
+            remote_job_origin=job_origin(job),
         )
+        result = execute_run(InMemoryJob(definition), run, instance)
     if by := stopped_by(instance, run_id):
         run = instance.get_run_by_id(run_id)
         if run is not None and run.status not in (DagsterRunStatus.CANCELED, DagsterRunStatus.SUCCESS):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pipeline.home import Home
-from pipeline.settings import REPOSITORY, Settings
+from pipeline.settings import REPOSITORY, WORKSPACE, Settings
 from pipeline.webserver import HOST
 
 DAGSTER_PORT = 3000

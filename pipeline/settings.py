@@ -26,6 +26,8 @@ from ple_model.config import ClosedModel, NetworkConfig
 from ple_model.training.config import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+WORKSPACE = REPOSITORY / "workspace.yaml"
+"""Names the code location that Dagster's servers load."""
 FILE = "settings.yaml"
 _NO_PASSWORD = (
     "a password does not belong in mlflow_uri; give it in the environment, as PGPASSWORD (PostgreSQL) or "

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +14,10 @@ import polars as pl
 import pytest
 import yaml
 
-from pipeline.assets.ingestion import ingestion_assets
+from feature_assets.data.contract import CONTRACT
+from feature_assets.data.parts import PARTS
+from feature_assets.sources import reader_of
+from pipeline.assets.ingestion import READABLE, ingestion_assets, rows_to_read
 from pipeline.home import Home
 from pipeline.partitions import as_of_partitions
 from pipeline.resources.lake import Lake
@@ -128,6 +131,27 @@ def test_a_missing_optional_table_switches_off_what_needs_it(small_delivery: Pat
     assert ingest(home, delivery).success
     tables = Lake(root=str(Home(home).lake)).tables(AS_OF)
     assert {"ctr", "cvr"} <= set(tables.dataset.tasks_off)
+
+
+def test_what_the_source_never_holds_is_absent_and_each_table_is_checked(small_delivery: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    result = ingest(home, small_delivery)
+    tables = Lake(root=str(Home(home).lake)).tables(AS_OF)
+    absent = {source for source in (*CONTRACT, *PARTS) if not tables.has(source)}
+    assert reader_of(tables.dataset).never == absent
+    checks = {c.asset_key.path[-1]: c for c in result.get_asset_check_evaluations() if c.check_name == READABLE}
+    assert set(checks) == set(CONTRACT)
+    assert all(check.passed for check in checks.values())
+    assert "not delivered" in str(checks["sessions"].metadata["rows that the night may read"].value)
+
+
+def test_a_table_without_rows_before_the_as_of_date_fails_its_check(small_delivery: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    ingest(home, small_delivery)
+    tables = Lake(root=str(Home(home).lake)).tables(AS_OF)
+    assert rows_to_read(tables, "transactions", date(2018, 1, 1)).passed
+    assert not rows_to_read(tables, "transactions", date(2016, 1, 1)).passed
+    assert rows_to_read(tables, "sessions", date(2016, 1, 1)).passed
 
 
 def test_a_second_delivery_of_the_same_files_is_not_read_again(
