@@ -22,17 +22,36 @@ def nearest(key: str, known: Iterable[str]) -> str:
     return f"did you mean {lower[close[0]]!r}?" if close else f"known keys: {', '.join(names)}"
 
 
+class Misplaced(ValueError):
+    """A wrong value deeper in what a validator was given.
+
+    Attributes:
+        place: keys from there to the value.
+    """
+
+    def __init__(self, what: str, *place: str) -> None:
+        super().__init__(what)
+        self.place = place
+
+
 def in_words(error: ValidationError) -> str:
     """What is wrong with settings, each fault as `place: what, not the value`."""
-    return "; ".join(_fault(dict(fault)) for fault in error.errors(include_url=False, include_context=False))
+    return "; ".join(words for _, words in faults(error))
 
 
-def _fault(fault: dict[str, Any]) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
+def faults(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
+    """Keys to each wrong value, and what is wrong as `place: what, not the value`."""
+    return [_fault(dict(fault)) for fault in error.errors(include_url=False)]
+
+
+def _fault(fault: dict[str, Any]) -> tuple[tuple[str | int, ...], str]:
+    raised = fault.get("ctx", {}).get("error")
+    keys = (*fault["loc"], *(raised.place if isinstance(raised, Misplaced) else ()))
+    place = ".".join(str(part) for part in keys)
     what = fault["msg"].removeprefix("Value error, ")
     given = fault["input"]
     shown = "" if fault["type"] in ("value_error", "missing") else f", not {str(given)[:60]!r}"
-    return f"{place}: {what}{shown}" if place else f"{what}{shown}"
+    return keys, f"{place}: {what}{shown}" if place else f"{what}{shown}"
 
 
 class Closed(BaseModel):
@@ -50,5 +69,6 @@ class Closed(BaseModel):
         if isinstance(data, dict):
             for key in data:
                 if key not in cls.model_fields:
-                    raise ValueError(f"unknown key {key!r} in {cls.__name__}: {nearest(str(key), cls.model_fields)}")
+                    hint = nearest(str(key), cls.model_fields)
+                    raise Misplaced(f"unknown key {key!r}: {hint}", str(key))
         return data

@@ -30,6 +30,19 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _day(loader: _Loader, node: yaml.ScalarNode) -> Any:
+    """A date, or an error that has a line: PyYAML's has none."""
+    try:
+        return loader.construct_yaml_timestamp(node)
+    except ValueError as error:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"{node.value} is no date: {error}", node.start_mark
+        ) from error
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _day)
+
+
 def read_mapping(file: Path) -> dict[str, Any]:
     """The settings in a file; none where it is empty.
 
@@ -52,7 +65,7 @@ def read_mapping(file: Path) -> dict[str, Any]:
         raise YamlFileError(
             f"{file}: character {error.position + 1} ({error.character:#04x}) is not allowed"
         ) from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:  # a date such as 2017-13-01, or lists a thousand deep
+    except (ValueError, yaml.YAMLError, RecursionError) as error:  # lists a thousand deep
         raise YamlFileError(f"{file}: {error}") from error
     if len(documents) > 1:
         raise YamlFileError(f"{file} holds {len(documents)} documents (separated by ---), expected one")
@@ -63,6 +76,25 @@ def read_mapping(file: Path) -> dict[str, Any]:
         if not isinstance(key, str):
             raise YamlFileError(f"{file}: the key {key!r} is not a name")
     return values
+
+
+def line_of(file: Path, keys: Sequence[str | int]) -> int | None:
+    """Line of the value that `keys` lead to in a file that `read_mapping` could read, or of the last of them that is
+    there; None where none is."""
+    node: yaml.Node | None = yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader)
+    line = None
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            found = [(name, value) for name, value in node.value if getattr(name, "value", None) == str(key)]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            found = [(node.value[key], node.value[key])]
+        else:
+            found = []
+        if not found:
+            break
+        name, node = found[0]
+        line = name.start_mark.line + 1
+    return line
 
 
 def truths_for_numbers(given: Any, read: Any, place: str = "") -> list[str]:

@@ -7,6 +7,7 @@ import click
 from pipeline.commands.backfill import backfill
 from pipeline.commands.backup import backup, restore
 from pipeline.commands.base_rates import base_rates
+from pipeline.commands.data import data
 from pipeline.commands.doctor import doctor
 from pipeline.commands.errors import Verbs
 from pipeline.commands.explain import explain
@@ -35,7 +36,7 @@ def main() -> None:
 VERBS = (
     *(nightly, backfill, train, promote, rollback, status, doctor, ui),
     *(backup, restore, forget),
-    *(report, scores, explain, base_rates, model, features),
+    *(data, report, scores, explain, base_rates, model, features),
 )
 for verb in VERBS:
     main.add_command(verb)

@@ -117,7 +117,7 @@ def become(name: str, home: Home, settings: Settings, listen: str, writable: boo
 
 def command(name: str, home: Home, listen: str, dagster_port: int, mlflow_port: int, writable: bool) -> list[str]:
     """The command of a server."""
-    workspace = str(REPOSITORY / "workspace.yaml")
+    workspace = str(WORKSPACE)
     artifacts = (home.mlflow / "artifacts").as_uri()
     return {
         "dagster-webserver": [

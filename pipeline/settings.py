@@ -203,7 +203,7 @@ class Settings(ClosedModel):
     """Distance between two training snapshots."""
     row_spacing_days: int = Field(default=14, ge=1)
     """Days at least between two rows of a customer that the network learns from, where enough rows are left
-    (docs/decisions/0017); trees learn from every row."""
+    (docs/decisions/0018); trees learn from every row."""
     min_history_days: int = Field(default=56, ge=1)
     """History a customer base must have before its first training snapshot."""
     max_training_rows: int = Field(default=100_000, ge=1_000)

@@ -6,19 +6,24 @@ The tables of a delivery belong to `sources/`, the contract tables to `contract.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Literal
-from zoneinfo import available_timezones
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from feature_assets.closed import Closed, in_words, nearest
+from feature_assets.closed import Closed, Misplaced, faults, nearest
+from feature_assets.data.contract import CONTRACT
 from feature_assets.data.local_time import day_start
-from feature_assets.yaml_file import read_mapping, truths_for_numbers
+from feature_assets.data.mapping import TableMapping, check_tables, known_zone
+from feature_assets.yaml_file import line_of, read_mapping, truths_for_numbers
 
 DATASET_NAME = r"\w[\w-]*"  # it becomes the name of a file in data/ and of folders in the lake
 DEFAULT_QUARANTINE_LIMIT = 0.02  # share of a delivered table's rows that may be dropped before the night stops
+OWN_FILES = "own_files"
+"""The reader of files that `tables` maps."""
+NEVER_PROTECTED = ("customer_id", "joined_on")
 
 
 class DatasetConfig(Closed):
@@ -28,7 +33,10 @@ class DatasetConfig(Closed):
         name: the file's stem.
         title: one line for people.
         notice: shown wherever results are shown.
-        source: the reader in `feature_assets.sources.READERS`.
+        source: the reader in `feature_assets.sources.READERS`; left out where `tables` maps files of any form.
+        tables: contract table → how files of another form become it (docs/own_data.md).
+        protected: columns of customers that no feature, tree and network may see (age, gender, region ...). They are
+            kept beside the tables, for breakdowns of an evaluation.
         folder: where its tables are when no other folder is given; relative paths start at the YAML file.
         delivery: full: each delivery replaces the last; append: deliveries add up (docs/decisions/0015).
         generator: the generator that writes a delivery when none is given (`pipeline.simulation`).
@@ -36,7 +44,8 @@ class DatasetConfig(Closed):
         covers_from: first local day of data; of validated tables the day of their first transaction.
         covers_until: first local day that is no longer covered; the default as-of date. Where deliveries add up it only
             bounds the as-of dates.
-        channels: the three values of transactions.channel, the classes of the task `channel`.
+        channels: at most three values of transactions.channel, the classes of the task `channel`; none where no
+            transaction states one.
         channel_label: the commonest channel of the window, or the one with the highest lift over the population.
         categories_from: the table whose categories are those of a purchase.
         nba_from: what can be newly taken up: categories of purchases, or kinds of products held.
@@ -53,13 +62,15 @@ class DatasetConfig(Closed):
     title: str
     notice: str
     source: str
+    tables: dict[str, TableMapping] = Field(default_factory=dict)
+    protected: tuple[str, ...] = ()
     folder: Path | None = None
     delivery: Literal["full", "append"] = "full"
     generator: str | None = None
     zone: str
     covers_from: date
     covers_until: date
-    channels: tuple[str, str, str]
+    channels: tuple[str, ...] = Field(default=(), max_length=3)
     channel_label: Literal["modal", "lift"] = "modal"
     categories_from: Literal["products", "merchants"] = "products"
     nba_from: Literal["categories", "holdings"] = "categories"
@@ -71,6 +82,14 @@ class DatasetConfig(Closed):
     click_kinds_off: dict[str, str] = Field(default_factory=dict)
     quarantine_limits: dict[str, float] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _maps_its_files(cls, data: Any) -> Any:
+        """`tables` names the reader."""
+        if isinstance(data, dict) and data.get("tables"):
+            return {"source": OWN_FILES} | data
+        return data
+
     @field_validator("name")
     @classmethod
     def _bare_name(cls, name: str) -> str:
@@ -81,10 +100,21 @@ class DatasetConfig(Closed):
     @field_validator("zone")
     @classmethod
     def _known_zone(cls, zone: str) -> str:
-        known = available_timezones()
-        if zone not in known:
-            raise ValueError(f"unknown time zone {zone!r}: {nearest(zone, sorted(known))}")
-        return zone
+        return known_zone(zone)
+
+    @field_validator("tables")
+    @classmethod
+    def _contract_tables(cls, tables: dict[str, TableMapping]) -> dict[str, TableMapping]:
+        if tables:
+            check_tables(tables)
+        return tables
+
+    @field_validator("protected")
+    @classmethod
+    def _may_be_protected(cls, protected: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [column for column in protected if column in NEVER_PROTECTED]:
+            raise ValueError(f"{wrong[0]} cannot be protected: without it there is no customer")
+        return protected
 
     @field_validator("quarantine_limits")
     @classmethod
@@ -97,8 +127,24 @@ class DatasetConfig(Closed):
     @model_validator(mode="after")
     def _ordered_days(self) -> DatasetConfig:
         if self.covers_from >= self.covers_until:
-            raise ValueError(f"covers_from {self.covers_from} is not before covers_until {self.covers_until}")
+            words = f"covers_from {self.covers_from} is not before covers_until {self.covers_until}"
+            raise Misplaced(words, "covers_from")
         return self
+
+    @model_validator(mode="after")
+    def _one_reader(self) -> DatasetConfig:
+        if (self.source == OWN_FILES) != bool(self.tables):
+            words = "maps files, which another source does not read: leave source out" if self.tables else "is missing"
+            raise Misplaced(f"tables {words}", "source" if self.tables else "tables")
+        if self.tables:
+            columns = [*CONTRACT["customers"].types, *self.mapped("customers")]
+            if wrong := [column for column in self.protected if column not in columns]:
+                raise Misplaced(f"customers have no column {wrong[0]!r}: {nearest(wrong[0], columns)}", "protected")
+        return self
+
+    def mapped(self, table: str) -> tuple[str, ...]:
+        """Columns that `tables` maps of a contract table."""
+        return tuple(self.tables[table].columns) if table in self.tables else ()
 
     def quarantine_limit(self, table: str) -> float:
         """Largest share of dropped rows of a delivered table that does not stop the night."""
@@ -129,11 +175,19 @@ def load_dataset(name: str, data_root: Path) -> DatasetConfig:
     try:
         dataset = DatasetConfig(**raw)
     except ValidationError as error:
-        raise ValueError(f"{path} is not a valid data set description: {in_words(error)}") from error
+        raise ValueError("\n".join(_placed(path, keys, words) for keys, words in faults(error))) from error
     if wrong := truths_for_numbers(raw, dataset.model_dump()):
-        raise ValueError(f"{path}: {', '.join(wrong)}: expected a number, not yes or no")
+        raise ValueError(_placed(path, wrong[0].split("."), f"{', '.join(wrong)}: expected a number, not yes or no"))
     if dataset.name != path.stem:
-        raise ValueError(f"{path} describes {dataset.name!r}: the name must equal the file's stem {path.stem!r}")
-    if dataset.folder is not None:
-        dataset = dataset.model_copy(update={"folder": (path.parent / dataset.folder.expanduser()).resolve()})
+        words = f"describes {dataset.name!r}: the name must equal the file's stem {path.stem!r}"
+        raise ValueError(_placed(path, ("name",), words))
+    folder = dataset.folder if dataset.folder is not None or not dataset.tables else Path()
+    if folder is not None:
+        dataset = dataset.model_copy(update={"folder": (path.parent / folder.expanduser()).resolve()})
     return dataset
+
+
+def _placed(path: Path, keys: Sequence[str | int], words: str) -> str:
+    """A fault with its file and its line, where the file has it."""
+    line = line_of(path, keys)
+    return f"{path}, line {line}: {words}" if line else f"{path}: {words}"

@@ -6,14 +6,14 @@ Nothing is dropped silently and nothing good is lost with the bad. The rules the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import dataframely as dy
 import polars as pl
 
-from feature_assets.data.coercion import coerce, require_columns
+from feature_assets.data.coercion import Wrong, coerce, require_columns
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
 from feature_assets.data.local_time import today
@@ -77,6 +77,7 @@ def validate(
     *,
     lost: Mapping[str, pl.DataFrame] | None = None,
     delivered: int | None = None,
+    unread: Mapping[str, Sequence[Wrong]] | None = None,
     now: datetime | None = None,
 ) -> Validated:
     """Apply a declaration to a delivered frame. Bad rows are set aside, never raised; wrong columns or types are.
@@ -91,6 +92,7 @@ def validate(
         references: good rows of the tables that `table` refers to; a reference to a table that is not here is skipped.
         lost: key columns of the rows of those tables that were set aside.
         delivered: number of rows delivered, where `frame` is only the part of them that is used.
+        unread: column → where the reader could not read its value (null there) and why; "" → rows at fault as a whole.
         now: wall clock, to recognise events in the future (default: the current instant).
 
     Raises:
@@ -108,7 +110,7 @@ def validate(
         converted, wrong = coerce(table.name, frame[column.name], column.dtype)
         converted, more = without_stand_ins(table, column, converted, notes)
         columns.append(converted)
-        for bad, words in [*wrong, *more]:
+        for bad, words in [*(unread or {}).get(column.name, ()), *wrong, *more]:
             reason = f"{table.name}.{column.name} {words}"
             if column.told_by_events:
                 doubts.append((position.filter(bad), reason))
@@ -117,6 +119,9 @@ def validate(
             else:
                 aside.append((position.filter(bad & ~odd), reason, DROPPED))
                 odd = odd | bad
+    for bad, words in (unread or {}).get("", ()):
+        aside.append((position.filter(bad & ~odd), f"{table.name}: {words}", DROPPED))
+        odd = odd | bad
     aside += [
         (left, reason, action)
         for at, reason, action in taken

@@ -26,6 +26,9 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {name: table.order or table.key for name
 """The order of each contract table's rows: results never depend on the order of a delivery. Ties of tables without a
 key are decided by the other columns."""
 
+PROTECTED = "protected"
+"""Folder of the protected columns beside the tables."""
+
 
 def _ordered(name: str, frame: pl.DataFrame) -> pl.DataFrame:
     keys = SORT_KEYS[name]
@@ -39,19 +42,26 @@ class Tables:
 
     Attributes:
         dataset: the description; its `tasks_off` also names tasks that this delivery cannot answer.
-        frames: contract table → frame; a table that was not delivered is not in it.
+        frames: contract table → frame; a table that was not delivered is not in it, nor is a protected column.
         presorted: whether the frames are known to be in their stable order already.
+        protected: customer_id and the protected columns, one row a customer, in the order of the customers; without
+            columns where the data set protects none. Nothing but an evaluation's breakdown may read it.
     """
 
     dataset: DatasetConfig
     frames: dict[str, pl.DataFrame] = field(repr=False)
     presorted: InitVar[bool] = False
+    protected: pl.DataFrame = field(default_factory=pl.DataFrame, repr=False)
 
     def __post_init__(self, presorted: bool) -> None:
-        if presorted:
-            return
-        ordered = {name: _ordered(name, frame) for name, frame in self.frames.items()}
-        object.__setattr__(self, "frames", ordered)
+        if not presorted:
+            ordered = {name: _ordered(name, frame) for name, frame in self.frames.items()}
+            object.__setattr__(self, "frames", ordered)
+        if "customers" in self.frames:
+            customers = self.frames["customers"]
+            if hidden := [column for column in self.dataset.protected if column in customers.columns]:
+                object.__setattr__(self, "protected", customers.select("customer_id", *hidden))
+                object.__setattr__(self, "frames", {**self.frames, "customers": customers.drop(hidden)})
 
     @property
     def customers(self) -> int:
@@ -129,6 +139,9 @@ class Tables:
         directory.mkdir(parents=True, exist_ok=True)
         for name, frame in self.frames.items():
             frame.write_parquet(directory / f"{name}.parquet")
+        if self.protected.width:
+            (directory / PROTECTED).mkdir()
+            self.protected.write_parquet(directory / PROTECTED / "customers.parquet")
         (directory / "dataset.json").write_text(self.dataset.model_dump_json(indent=1), encoding="utf-8")
 
     @classmethod
@@ -139,7 +152,10 @@ class Tables:
             FileNotFoundError: there is no `dataset.json` in the directory.
         """
         dataset = DatasetConfig(**json.loads((directory / "dataset.json").read_text(encoding="utf-8")))
-        return cls(dataset, {p.stem: pl.read_parquet(p) for p in sorted(directory.glob("*.parquet"))}, presorted=True)
+        frames = {path.stem: pl.read_parquet(path) for path in sorted(directory.glob("*.parquet"))}
+        kept = directory / PROTECTED / "customers.parquet"
+        protected = pl.read_parquet(kept) if kept.exists() else pl.DataFrame()
+        return cls(dataset, frames, presorted=True, protected=protected)
 
 
 def _empty_catalogue(of: str) -> pl.DataFrame:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Counted = Literal["out", "candidates"] | None
 DEPTH = 4  # of the leak check's tree
 LEAVES_A_CLASS = 2  # a multiclass tree may have so many leaves for each class: rare classes are split off last
+SHOWN_CLASSES = 4  # in the table of base rates
 COMMON_BRANDS = 12  # the contrastive label is checked by its first brand, among the most common ones
 
 
@@ -85,10 +86,10 @@ class Multiclass(LabelKind):
     counted: ClassVar[Counted] = "out"
 
     def rate(self, label: pl.Series, classes: Sequence[str]) -> dict[str, Any]:
-        """Classes present, and the most frequent one."""
-        top = label.value_counts(sort=True).sort("count", label.name, descending=[True, False])
-        share = top["count"][0] / label.len()
-        note = f"most frequent: {classes[top[label.name][0]]} ({share:.1%})"
+        """Classes present, and the most frequent ones by their names."""
+        top = label.value_counts(sort=True).sort("count", label.name, descending=[True, False]).head(SHOWN_CLASSES)
+        shown = ", ".join(f"{classes[index]} ({count / label.len():.1%})" for index, count in top.iter_rows())
+        note = f"most frequent: {shown}"
         return {"classes_present": label.n_unique(), "note": note}
 
     def leak_target(self, label: pl.Series) -> LeakTarget:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import feature_assets
 from feature_assets.closed import nearest
-from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.dataset import OWN_FILES, DatasetConfig
 from feature_assets.data.tables import Tables
 from feature_assets.sources.completejourney import CompleteJourney
 from feature_assets.sources.contract_files import ContractFiles
 from feature_assets.sources.delivery import Delivery, Ingested
+from feature_assets.sources.own import OwnFiles
 from feature_assets.sources.reader import Reader
 
 __all__ = [
@@ -29,7 +30,11 @@ __all__ = [
     "reading_code",
 ]
 
-READERS: dict[str, Reader] = {"contract_files": ContractFiles(), "completejourney": CompleteJourney()}
+READERS: dict[str, Reader] = {
+    "contract_files": ContractFiles(),
+    OWN_FILES: OwnFiles(),
+    "completejourney": CompleteJourney(),
+}
 """`source` of a data set → how its deliveries are read."""
 
 

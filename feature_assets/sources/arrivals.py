@@ -109,7 +109,7 @@ def check(reader: Reader, delivery: Delivery, arrived_on: date) -> Checked:
         rows = reader.rows(table, delivery, {})
         if rows.delivered:
             tables[table.name] = table
-            validated[table.name] = validate(table, rows.frame, dataset, {}, now=now)
+            validated[table.name] = validate(table, rows.frame, dataset, {}, unread=rows.unread, now=now)
             schema = delivery.frames[table.name].collect_schema()
             columns[table.name] = [column for column in table.types if column in schema]
     if not validated:
@@ -297,7 +297,8 @@ def merge(reader: Reader, dataset: DatasetConfig, arrivals: Sequence[Arrival], f
         pointing = [replace(v, quarantine=_unmarked(v)) for n, v in ingested.validated.items() if n == name]
         if alone:
             found[name] = _together([*alone, *pointing], sum(part.delivered for part in alone))
-    return Ingested(Tables(own, ingested.tables.frames, presorted=True), found, ingested.notes)
+    tables = replace(ingested.tables, dataset=own, presorted=True)
+    return Ingested(tables, found, ingested.notes)
 
 
 def _unmarked(result: Validated) -> pl.DataFrame:

@@ -86,8 +86,15 @@ class ContractFiles(Reader):
                 off[task] = f"no {event} of a campaign was delivered"
         if "balances" not in contract or not bool((contract["balances"]["limit"] > 0).any()):
             off["balance_util"] = "no balance with a limit was delivered"
-        if not bool(contract["transactions"]["channel"].is_in(dataset.channels).any()):
-            off["channel"] = f"no transaction states its channel ({', '.join(dataset.channels)})"
+        lines = contract["transactions"].filter(pl.col("kind").is_in(SPEND))
+        channels = lines["channel"].filter(lines["channel"].is_in(dataset.channels)).unique().to_list()
+        if not channels:
+            named = f" ({', '.join(dataset.channels)})" if dataset.channels else ""
+            off["channel"] = f"no transaction states its channel{named}"
+        elif len(channels) == 1:
+            off["channel"] = f"every transaction is of one channel, {channels[0]}"
+        if lines["merchant_id"].n_unique() < 2:
+            off["merchant_affinity"] = "all purchases are at one merchant"
         if dataset.categories_from not in contract:
             off["spending_category"] = f"table {dataset.categories_from} was not delivered"
         source = dataset.categories_from if dataset.nba_from == "categories" else "holdings"

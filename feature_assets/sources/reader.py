@@ -7,15 +7,17 @@ contract belong to its own file. Source: DATA §1.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
+from feature_assets.closed import nearest
 from feature_assets.data.agreement import agree
-from feature_assets.data.coercion import DeliveryError, require_columns
+from feature_assets.data.coercion import DeliveryError, Wrong, require_columns
+from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
 from feature_assets.data.local_time import local_day
@@ -32,10 +34,17 @@ QUIET_START = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a delivered table that are worth reading, and how many were delivered."""
+    """The rows of a delivered table that are worth reading, and how many were delivered.
+
+    Attributes:
+        unread: column → where its value could not be read (Boolean [N]) and why; "" → rows at fault as a whole.
+        notes: what was left out before, in words.
+    """
 
     frame: pl.DataFrame
     delivered: int
+    unread: Mapping[str, Sequence[Wrong]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def expected(dataset: DatasetConfig, declared: Mapping[str, Table]) -> dict[str, Table]:
@@ -105,6 +114,7 @@ class Reader(ABC):
         declared = self.declared(delivery)
         for table in declared:
             rows = self.rows(table, delivery, good)
+            notes += rows.notes
             if not rows.delivered:
                 if table.required:
                     place = delivery.place(table.name)
@@ -112,7 +122,9 @@ class Reader(ABC):
                 notes.append(f"table {table.name} has no rows and counts as not delivered")
                 continue
             lost = {name: found.lost for name, found in validated.items()}
-            result = validate(table, rows.frame, dataset, good, lost=lost, delivered=rows.delivered, now=now)
+            result = validate(
+                table, rows.frame, dataset, good, lost=lost, delivered=rows.delivered, unread=rows.unread, now=now
+            )
             _require_good(table, result)
             good[table.name] = result.good
             validated[table.name] = result
@@ -124,6 +136,7 @@ class Reader(ABC):
         good = {name: result.good for name, result in validated.items()}
         validated = {name: _released(result) for name, result in validated.items()}
         contract = self.to_contract(good, delivery)
+        _require_protected(dataset, contract["customers"])
         off = self.unanswerable(good, contract, dataset)
         notes += [f"task {task} is off: {reason}" for task, reason in off.items() if task not in dataset.tasks_off]
         first = _first_day(contract["transactions"], dataset)
@@ -146,6 +159,16 @@ def _released(result: Validated) -> Validated:
 def _require_good(table: Table, result: Validated) -> None:
     if table.required and result.good.is_empty():
         raise DeliveryError(_unusable(result))
+
+
+def _require_protected(dataset: DatasetConfig, customers: pl.DataFrame) -> None:
+    """Refuse a protected column that no customer can have: misspelt, it would protect nothing."""
+    known = [*CONTRACT["customers"].types, *customers.columns]
+    if unknown := [column for column in dataset.protected if column not in known]:
+        raise DeliveryError(
+            f"{dataset.name}.yaml: protected: table customers has no column {unknown[0]!r}: "
+            f"{nearest(unknown[0], dict.fromkeys(known))}"
+        )
 
 
 def _unusable(validated: Validated) -> str:

@@ -12,6 +12,7 @@ from pipeline.commands.common import (
     delivered_tables,
     settings_of,
 )
+from pipeline.commands.printing import show
 from pipeline.settings import Settings
 
 CHECK_CUSTOMERS = 3_000
@@ -45,20 +46,7 @@ def features(name: str | None, checks: bool, markdown: bool, as_of: str | None, 
 
 
 def _show(frame: pl.DataFrame) -> None:
-    """A table that fits the terminal; in a pipe every row is one line."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=2_000)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in frame.columns:
-        table.add_column(name, no_wrap=name in ("positions", "position", "group", "name", "section", "input"))
-    for row in frame.iter_rows():
-        table.add_row(*(escape(str(cell)) for cell in row))
-    console.print(table)
+    show(frame.iter_rows(), frame.columns, keep=("positions", "position", "group", "name", "section", "input"))
 
 
 def _check(settings: Settings, as_of: str | None) -> int:

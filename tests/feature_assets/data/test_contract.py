@@ -267,10 +267,10 @@ def test_settings_are_closed(tmp_path: Path, dataset: DatasetConfig) -> None:
         load_dataset("mine", tmp_path)
     described = yaml.safe_dump({**values, "name": "mine", "horizon_days": True})
     (tmp_path / "mine.yaml").write_text(described, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"mine\.yaml: horizon_days: expected a number"):
+    with pytest.raises(ValueError, match=r"mine\.yaml, line \d+: horizon_days: expected a number"):
         load_dataset("mine", tmp_path)
     (tmp_path / "mine.yaml").write_text("name: mine\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"mine\.yaml is not a valid data set description: title: Field required;"):
+    with pytest.raises(ValueError, match=r"mine\.yaml: title: Field required\n.*mine\.yaml: notice: Field"):
         load_dataset("mine", tmp_path)
     with pytest.raises(FileNotFoundError, match="did you mean 'mine'"):
         load_dataset("mime", tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from feature_assets.build import assemble, compute_all, fit_state
+from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
@@ -45,8 +46,16 @@ def test_the_tables_are_read_as_delivered(own: DatasetConfig, bought: Tables) ->
     assert bought.frames["transactions"].height == delivered["transactions"].height
     assert bought.frames["transactions"]["quantity"].sum() == delivered["transactions"]["quantity"].sum()
     assert bought.frames["customers"].columns == ["customer_id", "joined_on", "loyalty_card"]
-    assert set(bought.dataset.tasks_off) == {"ctr", "cvr", "balance_util"}
+    assert set(bought.dataset.tasks_off) == {"ctr", "cvr", "balance_util", "merchant_affinity"}
     assert own.tasks_off == {}
+
+
+def test_a_protected_column_is_kept_beside_the_tables_and_one_that_is_misspelt_is_refused(own: DatasetConfig) -> None:
+    hidden = load_tables(own.model_copy(update={"protected": ("loyalty_card",)}))
+    assert hidden.frames["customers"].columns == ["customer_id", "joined_on"]
+    assert hidden.protected.columns == ["customer_id", "loyalty_card"]
+    with pytest.raises(DeliveryError, match="no column 'loyality_card': did you mean 'loyalty_card'"):
+        load_tables(own.model_copy(update={"protected": ("loyality_card",)}))
 
 
 def test_another_folder_may_be_given(own: DatasetConfig, bought: Tables, tmp_path: Path) -> None:
@@ -63,7 +72,7 @@ def test_features_and_labels_are_computed(own: DatasetConfig, bought: Tables) ->
     assert computed.height == shop.CUSTOMERS
     assert computed["churn"].null_count() < shop.CUSTOMERS
     assert set(computed["spending_category"].drop_nulls()) <= set(range(len(shop.DEPARTMENTS)))
-    assert not {"ctr", "cvr", "balance_util"} & set(computed.columns)
+    assert not {"ctr", "cvr", "balance_util", "merchant_affinity"} & set(computed.columns)
 
     state = fit_state(bought, planned.train[-2:], seed=0)
     view = View(bought, own.covers_until)

@@ -1,0 +1,213 @@
+"""What a night would say of a data set, without running one: rows, days, customers, labels, groups, cost.
+
+Reads and validates the delivery and computes labels; no feature, no model. Printing belongs to `commands/data.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from feature_assets import labels, registry
+from feature_assets.data.coercion import DeliveryError
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.local_time import local_day
+from feature_assets.data.quarantine import Validated
+from feature_assets.data.tables import Tables
+from feature_assets.snapshots import (
+    MIN_HISTORY,
+    NotEnoughCustomers,
+    NotEnoughHistory,
+    SnapshotPlan,
+    plan,
+    require_customers,
+)
+from feature_assets.sources import Ingested, ingest, read_delivery
+from pipeline.settings import Settings
+
+DATES = 3  # on which base rates are shown
+MEASURED_ROWS = 94_000
+"""Training rows of the first night of the embedded data: 14.3 minutes on two cores, 4.7 GiB (README, Measurements).
+`cost` scales what grows with the rows that are learnt from, of which there are at most `max_training_rows`, and adds
+what the columns of all customers cost on the day of the scores."""
+MINUTES = {"fixed": 3.0, "learning": 11.3, "customer": 5e-5}
+GIB = {"fixed": 2.0, "learning": 2.7, "customer": 1.2e-5}
+BYTES_A_ROW = 8_000  # of a training row in the lake: columns, side inputs, labels
+Log = Callable[[str], None]
+
+
+def examine(dataset: DatasetConfig, folder: Path | None, log: Log) -> dict[str, Any]:
+    """Everything that validation finds in a delivery, as plain values for a printer or JSON.
+
+    Args:
+        folder: of the delivery; None where the description names it.
+
+    Raises:
+        DeliveryError: the delivery cannot be read.
+    """
+    log("reading and validating")
+    delivery = read_delivery(dataset, folder)
+    ingested = ingest(delivery)
+    tables = ingested.tables
+    found: dict[str, Any] = {
+        "name": dataset.name,
+        "tables": [_table(result) for result in ingested.validated.values()],
+        "set_aside": _set_aside(ingested),
+        "notes": list(ingested.notes),
+        "coverage": coverage(tables),
+        "tasks": tasks(tables),
+        "groups": groups(tables),
+        "problems": [],
+    }
+    if found["coverage"]["purchases at midnight"] == "100%":
+        found["notes"].append("no purchase has a time of day: the task timing is about weekdays only")
+    try:
+        ingested.check_limits()
+    except DeliveryError as error:
+        found["problems"].append(str(error))
+    made = _planned(tables, found["problems"])
+    if made is not None:
+        log("computing labels")
+        found["base_rates"] = base_rates(tables, made)
+        found["cost"] = cost(tables, made, sum(path.stat().st_size for path in set(delivery.files.values())))
+    return found
+
+
+def _table(result: Validated) -> dict[str, Any]:
+    return {
+        "table": result.table,
+        "rows": result.delivered,
+        "dropped": result.dropped,
+        "share": f"{result.dropped_share:.2%}",
+        "limit": f"{result.limit_share:.2%}",
+        "verdict": "too many are dropped" if result.over_limit else "good",
+    }
+
+
+def _set_aside(ingested: Ingested) -> list[dict[str, Any]]:
+    return [
+        {"reason": count.reason, "what is done": count.action, "rows": count.rows, "first of them": count.first}
+        for result in ingested.validated.values()
+        for count in result.counts
+    ]
+
+
+def coverage(tables: Tables) -> dict[str, Any]:
+    """Days, customers and purchases of validated tables."""
+    zone = tables.dataset.zone
+    lines = tables.frames["transactions"].filter(pl.col("kind") == "purchase")
+    days = lines.select(local_day(pl.col("at"), zone)).to_series()
+    first, last = days.min(), days.max()
+    local = pl.col("at").dt.convert_time_zone(zone)
+    midnight = lines.select((local.dt.time() == pl.time(0, 0)).mean()).item()
+    baskets = lines.group_by("customer_id").agg(pl.col("basket_id").n_unique())["basket_id"]
+    span = (last - first).days + 1 if isinstance(first, date) and isinstance(last, date) else 0
+    return {
+        "first purchase": str(first),
+        "last purchase": str(last),
+        "days": span,
+        "days without a purchase": span - days.n_unique() if span else 0,
+        "customers": tables.customers,
+        "customers with a purchase": len(baskets),
+        "median purchases of a customer": baskets.median(),
+        "customers with one purchase": int((baskets == 1).sum()),
+        "purchases at midnight": f"{midnight or 0.0:.0%}",
+        "as-of date": str(tables.dataset.covers_until),
+    }
+
+
+def tasks(tables: Tables) -> list[dict[str, str]]:
+    """Each task, whether it is on, and why not."""
+    dataset = tables.dataset
+    on = {task.name for task in labels.tasks(dataset)}
+    rows = []
+    for task in labels.every_task():
+        why = dataset.tasks_off.get(task.name) or ("" if task.name in on else "off unless tasks_on names it")
+        rows.append({"task": task.name, "state": "on" if task.name in on else "off", "why not": why})
+    return rows
+
+
+def groups(tables: Tables) -> list[dict[str, Any]]:
+    """Each feature group, how many of its columns the tables can feed, and what is missing for the others."""
+    rows = []
+    for group in registry.registry().values():
+        lost = [source for source in group.sources if not tables.has(source)]
+        fed = [] if lost else [c for c in group.columns if all(tables.has(source) for source in c.sources)]
+        sources = [source for column in group.columns for source in column.sources]
+        missing = lost or list(dict.fromkeys(source for source in sources if not tables.has(source)))
+        on = "off" if lost or (group.columns and not fed) else "on"
+        rows.append(
+            {
+                "group": group.name,
+                "state": on,
+                "columns": f"{len(fed)} of {len(group.columns)}",
+                "missing": ", ".join(missing),
+            }
+        )
+    return rows
+
+
+def _planned(tables: Tables, problems: list[str]) -> SnapshotPlan | None:
+    dataset = tables.dataset
+    windows = labels.windows(dataset)
+    if not windows:
+        problems.append("no task is on: there is nothing to predict")
+        return None
+    try:
+        made = plan(dataset.covers_until, dataset.covers_from, windows)
+        require_customers(made, tables)
+    except (NotEnoughHistory, NotEnoughCustomers) as error:
+        problems.append(str(error))
+        return None
+    return made
+
+
+def base_rates(tables: Tables, made: SnapshotPlan) -> list[dict[str, Any]]:
+    """Base rates of every label on some dates, from the first training date to the last one that has matured."""
+    dataset = tables.dataset
+    state = labels.fit_labels(tables, made)
+    until = dataset.covers_until
+    rows: list[dict[str, Any]] = []
+    for day in _spread(dataset.covers_from, until, max(made.windows.values())):
+        computed = labels.compute_labels(tables, day, state, known_until=until)
+        for rate in labels.base_rates(computed, state).iter_rows(named=True):
+            value = rate["positive_rate"] if rate["positive_rate"] is not None else rate["mean"]
+            rows.append(
+                {
+                    "task": rate["task"],
+                    "date": str(day),
+                    "labels": rate["labelled"],
+                    "mean": None if value is None else round(value, 4),
+                    "classes": rate["classes_present"],
+                    "note": rate["note"],
+                }
+            )
+    order = [task.name for task in labels.every_task()]
+    return sorted(rows, key=lambda row: (order.index(row["task"]), row["date"]))
+
+
+def _spread(begin: date, until: date, longest: int) -> Sequence[date]:
+    first, last = begin + timedelta(days=MIN_HISTORY), until - timedelta(days=longest)
+    steps = DATES - 1
+    return sorted({first + (last - first) * i // steps for i in range(DATES)})
+
+
+def cost(tables: Tables, made: SnapshotPlan, delivered_bytes: int) -> dict[str, Any]:
+    """What a first night is expected to take, scaled from one that was measured."""
+    joined = tables.frames["customers"]["joined_on"]
+    rows = sum(int((joined < day).sum()) for day in made.refit_dates)
+    learnt = min(rows, int(Settings.model_fields["max_training_rows"].default))
+
+    def scaled(of: dict[str, float]) -> float:
+        return of["fixed"] + of["learning"] * learnt / MEASURED_ROWS + of["customer"] * tables.customers
+
+    return {
+        "training rows": learnt,
+        "customers on training dates": rows,
+        "training dates": len(made.refit_dates),
+        "minutes on two cores": round(scaled(MINUTES)),
+        "memory, GiB": round(scaled(GIB), 1),
+        "disk, GiB": round((2 * delivered_bytes + learnt * BYTES_A_ROW) / 2**30, 1),
+    }

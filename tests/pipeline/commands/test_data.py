@@ -1,0 +1,140 @@
+"""`ple data init` and `ple data check` on files that nobody described."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from feature_assets.data.dataset import load_dataset
+from pipeline.cli import main
+from tests.deliveries import shop
+
+REAL = Path(str(importlib.util.find_spec("lifetimes").origin)).parent / "datasets"  # type: ignore[union-attr]
+
+
+def ple(*words: str | Path) -> Result:
+    result = CliRunner().invoke(main, ["data", *map(str, words)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    assert "Traceback" not in result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def sold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small shop as a person would export it: one file, names of columns of one's own."""
+    folder = tmp_path_factory.mktemp("sold")
+    tables = shop.tables()
+    lines = tables["transactions"].join(tables["products"], on="product_id", how="left")
+    exported = lines.select(
+        pl.col("customer_id").alias("Customer ID"),
+        pl.col("at").dt.to_string("%d.%m.%Y %H:%M").alias("Date"),
+        pl.col("product_id").alias("Item"),
+        pl.col("category_l1").alias("Department"),
+        pl.col("amount").map_elements(lambda v: f"{v:.2f}".replace(".", ","), pl.String).alias("Total"),
+        pl.col("channel").alias("Channel"),
+    )
+    (folder / "export.csv").write_bytes(exported.write_csv(separator=";").encode("utf-16"))
+    return folder
+
+
+def test_init_describes_what_it_sees_and_marks_its_guesses(sold: Path) -> None:
+    output = sold / "shop.yaml"
+    output.unlink(missing_ok=True)
+    result = ple("init", sold, "--output", output)
+    assert result.exit_code == 0, result.output
+    text = output.read_text(encoding="utf-8")
+    described = yaml.safe_load(text)
+    assert described["channels"] == ["phone", "till", "web"]
+    sales = described["tables"]["transactions"]
+    assert sales["text"] == {"encoding": "utf-16", "decimal": ","}
+    assert sales["columns"] == {
+        "customer_id": "Customer ID",
+        "at": {"column": "Date", "format": "%d.%m.%Y %H:%M"},
+        "amount": "Total",
+        "product_id": "Item",
+        "channel": "Channel",
+    }
+    assert described["tables"]["products"]["rows_of"] == "transactions"
+    assert all("GUESS" in line for line in text.splitlines() if "column:" in line)
+    assert "tasks can be fed: " in result.output
+    assert "no click of a campaign was delivered" in result.output
+    again = ple("init", sold, "--output", output)
+    assert again.exit_code == 1
+    assert "exists" in again.output
+
+
+def test_check_says_what_a_night_would_find(sold: Path) -> None:
+    output = sold / "checked.yaml"
+    if not output.exists():
+        assert ple("init", sold, "--output", output).exit_code == 0
+    result = ple("check", output, "--json")
+    found = json.loads(result.output[result.output.index("{") :])
+    assert result.exit_code == 0, found["problems"]
+    assert found["coverage"]["customers"] == shop.CUSTOMERS
+    assert {row["table"]: row["dropped"] for row in found["tables"]} == {
+        "customers": 0,
+        "products": 0,
+        "transactions": 0,
+    }
+    off = {row["task"]: row["why not"] for row in found["tasks"] if row["state"] == "off"}
+    assert off["merchant_affinity"] == "all purchases are at one merchant"
+    rates = {row["task"] for row in found["base_rates"]}
+    assert rates.isdisjoint(off)
+    assert {"churn", "ltv", "spending_category"} <= rates
+    assert len({row["date"] for row in found["base_rates"]}) == 3
+    assert any(group["group"] == "campaign" and group["state"] == "off" for group in found["groups"])
+    assert found["cost"]["training rows"] > 0
+
+
+@pytest.mark.parametrize(("name", "rows", "open_words"), [
+    ("CDNOW_master.txt", 69_659, "no column says what is bought"),
+    ("example_transactions.csv", 15_273, "no column says what was paid"),
+])  # fmt: skip
+def test_real_files_are_described_and_read_without_an_edit(
+    tmp_path: Path, name: str, rows: int, open_words: str
+) -> None:
+    shutil.copy(REAL / name, tmp_path)
+    result = ple("init", tmp_path, "--output", tmp_path / "real.yaml")
+    assert result.exit_code == 0, result.output
+    assert f"{rows:,}" in result.output
+    assert open_words in result.output
+    assert "the files do not fit it yet" not in result.output
+    assert load_dataset(str(tmp_path / "real.yaml"), tmp_path).mapped("transactions")[:2] == ("customer_id", "at")
+
+
+def test_few_customers_and_days_end_in_one_sentence(tmp_path: Path) -> None:
+    lines = [f"{c},2023-0{1 + d // 28}-{1 + d % 28:02d},2.5" for c in range(50) for d in range(c % 7, 60, 20)]
+    (tmp_path / "thin.csv").write_text("\n".join(["customer,date,price", *lines]), encoding="utf-8")
+    assert ple("init", tmp_path, "--output", tmp_path / "thin.yaml").exit_code == 0
+    result = ple("check", tmp_path / "thin.yaml")
+    assert result.exit_code == 1
+    assert "A night would stop" in result.output
+    assert "The earliest possible as-of date is" in result.output
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (None, "holds no file that can be read"),
+    ("a,b\n1,2\n", "no file in"),
+    ("", "is empty"),
+])  # fmt: skip
+def test_a_folder_without_sales_says_what_is_looked_for(tmp_path: Path, content: str | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "x.csv").write_text(content, encoding="utf-8")
+    result = ple("init", tmp_path)
+    assert result.exit_code == 1
+    assert words in result.output
+    assert list(tmp_path.glob("*.yaml")) == []
+
+
+def test_wrong_files_to_check_are_named(tmp_path: Path) -> None:
+    assert "no data set description" in ple("check", tmp_path / "none.yaml").output
+    assert "ends in .yaml" in ple("check", tmp_path).output
+    (tmp_path / "x.yaml").write_text("name: x\nzon: UTC\n", encoding="utf-8")
+    assert "line 2: zon: unknown key 'zon': did you mean 'zone'?" in ple("check", tmp_path / "x.yaml").output
