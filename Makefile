@@ -1,5 +1,5 @@
 # Two commands matter: `make nightly` and `make test`. Both create the environment in .venv if it does not exist.
-# Options: AS_OF=YYYY-MM-DD  DATASET=name  DATA_DIR=folder  CUSTOMERS=20000  PLE_HOME=folder  PYTHON=python3.11
+# Options: AS_OF=YYYY-MM-DD  DATASET=name  DATASET_FILE=file.yaml  DATA_DIR=folder  CUSTOMERS=20000  PLE_HOME=folder  PYTHON=python3.11
 #          WRITABLE=1: Dagster's pages may start runs
 #          TRIALS=folder of the trials' results  MINUTES=K: a sample of the trials  OLD=another checkout
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 
 TRIALS ?= .trials
 
-export AS_OF DATASET DATA_DIR CUSTOMERS
+export AS_OF DATASET DATASET_FILE DATA_DIR CUSTOMERS
 
 .PHONY: help setup nightly test trials ui bench bench-features bench-model bench-gpu compare studies lint
 

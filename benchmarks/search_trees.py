@@ -38,13 +38,15 @@ def main() -> int:
     parser.add_argument("as_of", type=date.fromisoformat)
     parser.add_argument("--folder", type=Path, required=True, help="keeps the training set between two runs")
     parser.add_argument("--dataset")
+    parser.add_argument("--dataset-file", type=Path)
     parser.add_argument("--customers", type=int, help="of a simulated data set")
     parser.add_argument("--trials", type=int, default=30, help="of each task, with the fixed ones")
     parser.add_argument("--minutes", type=float, default=60.0, help="after which no trial begins")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, help="default: data/trees/<data set>.yaml")
     args = parser.parse_args()
-    settings = load_settings(home=args.folder / "home", dataset=args.dataset, customers=args.customers)
+    of_data = {"dataset": args.dataset, "dataset_file": args.dataset_file, "customers": args.customers}
+    settings = load_settings(home=args.folder / "home", **of_data)
     use_cache(args.folder / "kernels")
     rows, tasks, found = prepare(args.folder / "training", settings, args.as_of)
     out = args.out or FOLDER / f"{found.dataset}.yaml"

@@ -28,7 +28,8 @@ from feature_assets.data.declaration import Table
 from feature_assets.data.quarantine import Validated
 from feature_assets.data.records import QUARANTINE_SCHEMA, ReasonCount
 from feature_assets.sources import Delivery, Ingested, read_delivery, reader_of, reading_code
-from feature_assets.sources.arrivals import ARRIVED, Arrival, check, meet, merge, resolved, stack
+from feature_assets.sources.arrivals import ARRIVED, Arrival, Checked, check, meet, merge, resolved, stack
+from pipeline.forgotten import Forgotten, clean_file
 from pipeline.resources.digests import broken, code_digest, file_digest, seal
 from pipeline.resources.files import empty_beside, publish_folder, publish_frame, publish_json
 from pipeline.resources.lake import Lake
@@ -115,6 +116,7 @@ class Ledger:
         self._lake, self._dataset, self._reader = lake, dataset, reader_of(dataset)
         self._kept = lake.path("arrivals", dataset.name)
         self._met: list[Arrival] = []  # the first arrivals, read so far
+        self._forgotten = Forgotten.read(Path(lake.root).parent)
 
     def entries(self) -> list[Entry]:
         """The arrivals that were taken in, in their order.
@@ -192,6 +194,9 @@ class Ledger:
             copied = self._open(beside)
             if _files_digest(copied) != entry.digest:
                 raise DeliveryError(f"{folder} changed while it was read: run the night again")
+            for file in copied.files.values() if self._forgotten.customers and not same else ():
+                clean_file(file, self._forgotten.among)
+            copied = self._open(beside)
             arrival, verdict = self._judge(entry, copied, earlier, judge)
             _save(arrival, self._versions / entry.name)
             if verdict:
@@ -208,7 +213,7 @@ class Ledger:
     ) -> tuple[Arrival, Verdict | None]:
         """The arrival after it met the earlier ones, and the verdict on its size, unless it is refused."""
         before = stack(earlier)
-        checked = check(self._reader, delivery, entry.arrived_on)
+        checked = self._checked(delivery, entry)
         judged = resolved(checked, self._dataset, entry.arrived_on, before)
         try:
             judged.check_limits()
@@ -216,7 +221,11 @@ class Ledger:
             why = f"the delivery of {entry.arrived_on} is not taken in: {error}"
             raise Refused(why, judged, entry.digest) from None
         arrival = meet(checked, self._dataset, entry.arrived_on, earlier, before)
-        if arrival.repeats or any(other.arrived_on == entry.arrived_on for other in self.entries()):
+        if (
+            arrival.repeats
+            or not checked.tables
+            or any(other.arrived_on == entry.arrived_on for other in self.entries())
+        ):
             return arrival, None
         known = [verdict["volume"] for _, verdict in reversed(self._verdicts())]
         verdict = judge(checked.tables, judged, entry.digest, known)
@@ -224,6 +233,14 @@ class Ledger:
             why = f"the delivery of {entry.arrived_on} is not taken in: {verdict.refusal}"
             raise Refused(why, judged, entry.digest, verdict)
         return arrival, verdict
+
+    def _checked(self, delivery: Delivery, entry: Entry) -> Checked:
+        """The rows of an arrival, each judged by itself: none, where all were of customers who are forgotten."""
+        if self._forgotten.customers and not any(
+            frame.select(pl.len()).collect().item() for frame in delivery.frames.values()
+        ):
+            return Checked({}, {}, {})
+        return check(self._reader, delivery, entry.arrived_on)
 
     def _verdicts(self) -> list[tuple[Entry, dict[str, Any]]]:
         """The verdicts on the sizes of the arrivals that were judged, in their order."""
@@ -239,7 +256,7 @@ class Ledger:
         """The delivery of an arrival; the same files as those of an earlier one are kept once."""
         note = json.loads((folder / ARRIVAL).read_text())
         kept = self._kept / note["same files as"] if note["same files as"] else folder
-        return read_delivery(self._dataset, kept / DELIVERED)
+        return self._forgotten.leave_out(read_delivery(self._dataset, kept / DELIVERED))
 
     def arrivals(self, until: date = date.max) -> list[Arrival]:
         """The arrivals up to and with a day, in their order; versions that are not there or not whole are made again.
@@ -261,7 +278,7 @@ class Ledger:
         place = self._kept / entry.name
         if why := broken(place):
             raise DeliveryError(f"{why}: restore the folder from a backup")
-        checked = check(self._reader, self._open(place), entry.arrived_on)
+        checked = self._checked(self._open(place), entry)
         return meet(checked, self._dataset, entry.arrived_on, self._met, stack(self._met))
 
     @cached_property
@@ -273,6 +290,7 @@ class Ledger:
         """16 hex digits of the code that reads and of the description, apart from how far it reaches."""
         sha = hashlib.sha256(self._dataset.model_dump_json(exclude={"covers_until", "folder"}).encode())
         sha.update(code_digest(reading_code()).encode())
+        sha.update(self._forgotten.digest.encode())
         return sha.hexdigest()[:16]
 
     def _telling(self, until: date) -> dict[Entry, Arrival]:

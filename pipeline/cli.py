@@ -5,17 +5,21 @@ import os
 import click
 
 from pipeline.commands.backfill import backfill
+from pipeline.commands.backup import backup, restore
 from pipeline.commands.base_rates import base_rates
 from pipeline.commands.data import data
 from pipeline.commands.doctor import doctor
 from pipeline.commands.errors import Verbs
 from pipeline.commands.explain import explain
 from pipeline.commands.features import features
+from pipeline.commands.forget import forget
 from pipeline.commands.model import model
 from pipeline.commands.nightly import nightly
 from pipeline.commands.promote import promote
+from pipeline.commands.report import report
 from pipeline.commands.rollback import rollback
 from pipeline.commands.scores import scores
+from pipeline.commands.status import status
 from pipeline.commands.train import train
 from pipeline.commands.ui import ui
 
@@ -30,8 +34,9 @@ def main() -> None:
 
 
 VERBS = (
-    *(nightly, backfill, train, promote, rollback, doctor, ui),
-    *(data, scores, explain, base_rates, model, features),
+    *(nightly, backfill, train, promote, rollback, status, doctor, ui),
+    *(backup, restore, forget),
+    *(data, report, scores, explain, base_rates, model, features),
 )
 for verb in VERBS:
     main.add_command(verb)

@@ -38,11 +38,12 @@ def build_definitions(
     """
     use_cache(Home(settings.home).kernels)
     # These import the kernels, whose cache must be chosen before.
-    from pipeline.assets.common import INGESTION, MONITORING, TRAINING
+    from pipeline.assets.common import INGESTION, MONITORING, SCORING, TRAINING
     from pipeline.assets.features import feature_assets
     from pipeline.assets.ingestion import ingestion_assets
     from pipeline.assets.monitoring import monitoring_assets
     from pipeline.assets.promotion import promote, rollback
+    from pipeline.assets.report import report_asset
     from pipeline.assets.scoring import scoring_assets
     from pipeline.assets.shadow import shadow_assets
     from pipeline.assets.skill import skill_assets
@@ -53,6 +54,8 @@ def build_definitions(
     from pipeline.plugins import load_plugins
     from pipeline.runs import NIGHTLY
     from pipeline.schedules import schedules, sensors
+    from pipeline.steps import guard
+    from pipeline.telling import telling_sensors
 
     if plugins is not None:
         settings = settings.model_copy(update={"plugins": tuple(plugins)})
@@ -74,6 +77,22 @@ def build_definitions(
     added = [asset for factory in extensions.monitoring_factories for asset in factory(dataset, partitions)]
     if any(spec.group_name != MONITORING for asset in added for spec in asset.specs):
         raise ValueError(f"assets that plug-ins add must be of the group {MONITORING!r}")
+    assets = [
+        *ingestion_assets(settings, dataset, partitions),
+        *training_assets(dataset, partitions, settings.retrain_after_days),
+        *feature_assets(dataset, partitions, settings.retrain_after_days),
+        *scoring_assets(dataset, partitions, settings.retrain_after_days),
+        *(shadow_assets(dataset, partitions) if settings.promotion.shadow == "on" else ()),
+        *monitoring_assets(dataset, partitions),
+        *skill_assets(dataset, partitions),
+        *added,
+    ]
+    behind = [  # what may be skipped would take the report with it
+        spec.key
+        for asset in assets
+        for spec in asset.specs
+        if spec.group_name in (SCORING, MONITORING) and not spec.skippable
+    ]
     jobs = [
         job(
             NIGHTLY,
@@ -86,21 +105,16 @@ def build_definitions(
             "One training: from the delivery to a registered version that takes over if its promotion agrees.",
         ),
     ]
+    assets.append(report_asset(dataset, partitions, behind=behind))
+    executed = [asset.node_def for asset in assets if asset.is_executable]
+    for step in (*executed, *promote.all_node_defs, *rollback.all_node_defs):
+        guard(step)
     return dg.Definitions(
-        assets=[
-            *ingestion_assets(settings, dataset, partitions),
-            *training_assets(dataset, partitions),
-            *feature_assets(dataset, partitions, settings.retrain_after_days),
-            *scoring_assets(dataset, partitions),
-            *(shadow_assets(dataset, partitions) if settings.promotion.shadow == "on" else ()),
-            *monitoring_assets(dataset, partitions),
-            *skill_assets(dataset, partitions),
-            *added,
-        ],
+        assets=assets,
         jobs=[*jobs, promote, rollback],
         executor=executor,
         schedules=schedules(partitions, settings),
-        sensors=sensors(jobs, partitions, settings),
+        sensors=[*sensors(jobs, partitions, settings), *telling_sensors(jobs, partitions, settings)],
         resources={**build_resources(settings), **(resources or {})},
         loggers={"ple": step_lines},
     )

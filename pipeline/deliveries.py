@@ -18,8 +18,9 @@ from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.records import QUARANTINE_SCHEMA
 from feature_assets.data.tables import Tables
-from feature_assets.sources import Delivery, Ingested, ingest, load_tables, read_delivery, reading_code
+from feature_assets.sources import Delivery, Ingested, ingest, read_delivery, reading_code
 from pipeline.arrivals import Judge, Ledger, Refused, Verdict, inbox_of
+from pipeline.forgotten import Forgotten
 from pipeline.home import Home
 from pipeline.resources.digests import broken, code_digest, file_digest, seal
 from pipeline.resources.files import empty_beside, publish_folder, publish_frame, publish_json
@@ -63,8 +64,8 @@ GENERATORS: dict[str, Callable[[Path, Settings, Log], None]] = {"bank_simulation
 """`generator` of a data set → writes a delivery of it."""
 
 
-def delivery_digest(delivery: Delivery) -> str:
-    """16 hex digits of the delivered bytes, the data set's description and the code that reads it.
+def delivery_digest(delivery: Delivery, forgotten: Forgotten | None = None) -> str:
+    """16 hex digits of the delivered bytes, the data set's description, the code that reads it, and who is left out.
 
     Kernels, feature groups and labels read validated tables only, so they are not part of it.
     """
@@ -72,6 +73,8 @@ def delivery_digest(delivery: Delivery) -> str:
     sha.update(code_digest(reading_code()).encode())
     for name in sorted(delivery.files):
         sha.update(f"{name} {file_digest(delivery.files[name])} ".encode())
+    if forgotten is not None:
+        sha.update(forgotten.digest.encode())
     return sha.hexdigest()[:16]
 
 
@@ -108,8 +111,9 @@ def of_night(
     """
     if dataset.delivery == "append":
         return _added_up(dataset, folder, lake, as_of, log, judge)
-    delivery = read_delivery(dataset, folder)
-    digest = delivery_digest(delivery)
+    forgotten = Forgotten.read(Path(lake.root).parent)
+    delivery = forgotten.leave_out(read_delivery(dataset, folder))
+    digest = delivery_digest(delivery, forgotten)
     return NightsDelivery(digest, validated(delivery, digest, lake, log), delivery.files)
 
 
@@ -138,12 +142,15 @@ def known_tables(settings: Settings, log: Log) -> Tables:
     """The validated tables of a deployment outside of a night: of its delivery, or of all that has arrived.
 
     Raises:
-        DeliveryError: as `load_tables`; or nothing has arrived.
+        DeliveryError: it cannot be read, or a table lost more rows than its limit allows; or nothing has arrived.
     """
     dataset = settings.load_dataset()
     if dataset.delivery == "append":
         return Ledger(Lake(root=str(Home(settings.home).lake)), dataset).merged(date.max).tables
-    return load_tables(dataset, data_folder(settings, log))
+    delivery = read_delivery(dataset, data_folder(settings, log))
+    ingested = ingest(Forgotten.read(settings.home).leave_out(delivery))
+    ingested.check_limits()
+    return ingested.tables
 
 
 def _to_be_made(folder: Path, log: Log) -> bool:

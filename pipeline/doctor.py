@@ -8,11 +8,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from pipeline.forgotten import Forgotten
 from pipeline.home import Home
 from pipeline.lost_registry import lost_registry
 from pipeline.resources.publication import PublicationError, Published
+from pipeline.runs import NIGHTLY
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,6 +77,20 @@ def _queue(deployment: Deployment) -> tuple[list[str], str]:
     return queue.problems(), f"{len(queue.running)} running, {queue.waiting} waiting{held}"
 
 
+def _nights(deployment: Deployment) -> tuple[list[str], str]:
+    from pipeline.monitoring.lateness import daemons_alive, late_night, on_since
+    from pipeline.partitions import as_of_partitions
+
+    settings, instance, now = deployment.settings, deployment.instance, datetime.now(UTC)
+    late = late_night(instance, as_of_partitions(settings.load_dataset()), settings, now)
+    on = on_since(instance, NIGHTLY) is not None
+    dead = [serves for serves, lives in daemons_alive(instance, now).items() if not lives]
+    problems = [late.words] if late else []
+    if on and dead:
+        problems.append(f"the schedule is on and no daemon serves {', '.join(dead)}: start `ple ui`")
+    return problems, "the schedule is on, the daemon lives" if on else "the schedule is off: nothing starts by itself"
+
+
 def _model(deployment: Deployment) -> tuple[list[str], str]:
     champion = deployment.tracking.champion()
     if champion is not None:
@@ -105,18 +122,41 @@ def _housekeeping(deployment: Deployment) -> tuple[list[str], str]:
     return [], f"the next night removes {len(removals)} things, {_size(size)}" if removals else "nothing to remove"
 
 
+def _databases(deployment: Deployment) -> tuple[list[str], str]:
+    from pipeline import postgres
+
+    uses: dict[postgres.Use, str | None] = {
+        "Dagster": deployment.settings.dagster_storage,
+        "MLflow": deployment.settings.mlflow_uri,
+    }
+    said = {
+        use: postgres.facts(uri, use) if uri and postgres.is_postgres(uri) else uri or "sqlite"
+        for use, uri in uses.items()
+    }
+    return [], "; ".join(f"{use}: {words}" for use, words in said.items())
+
+
 def _description(deployment: Deployment) -> tuple[list[str], str]:
     dataset = deployment.settings.load_dataset()
     return [], f"{dataset.name}, {dataset.covers_from} to {dataset.covers_until}"
 
 
+def _erasure(deployment: Deployment) -> tuple[list[str], str]:
+    listed = Forgotten.read(deployment.home.root)
+    problems = [] if listed.finished else ["an erasure did not end: run `ple forget` with the same ids again"]
+    return problems, f"{len(listed.customers):,} customers forgotten" if listed.customers else "nobody was forgotten"
+
+
 CHECKS: dict[str, Callable[[Deployment], tuple[list[str], str]]] = {
     "data set": _description,
     "disk": _disk,
+    "databases": _databases,
     "runs": _queue,
+    "nights": _nights,
     "champion": _model,
     "scores": _scores,
     "housekeeping": _housekeeping,
+    "erasure": _erasure,
 }
 NEWEST = 7
 """Newest published dates whose bytes are read."""

@@ -6,19 +6,22 @@ meantime is not made again. Runs that `ple` executes itself hold the same lock (
 
 import time
 from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster import DagsterEvent, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
-from dagster._core.errors import raise_execution_interrupts
+from dagster._core.errors import DagsterExecutionInterruptedError, raise_execution_interrupts
 from dagster._core.events import EngineEventData
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
 
 from pipeline.home import Home
 from pipeline.locks import Holder
+from pipeline.resources.publication import published_words
 from pipeline.runs import NIGHTLY, PARTITION_TAG, TRAINING, night_lock
 from pipeline.signs import give_sign, is_dead_or_finished
+from pipeline.stopping import BY_SIGTERM, IN_THE_UI, Stopped
 
 if TYPE_CHECKING:
     from dagster._core.execution.context.system import PlanOrchestrationContext
@@ -50,11 +53,27 @@ class OneAtATime(InProcessExecutor):
     def execute(
         self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan"
     ) -> Iterator[DagsterEvent]:
-        """Wait for the home, then execute what is left to do."""
+        """Wait for the home, then execute what is left to do; a run that is stopped meanwhile says by what."""
+        try:
+            yield from self._execute(plan_context, execution_plan)
+        except (DagsterExecutionInterruptedError, KeyboardInterrupt):
+            yield _says(plan_context, self._stopped(plan_context.dagster_run, plan_context.instance))
+            raise
+
+    def _stopped(self, run: DagsterRun, instance: DagsterInstance) -> str:
+        now = instance.get_run_by_id(run.run_id)
+        canceled = now is not None and now.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
+        day = run.tags.get(PARTITION_TAG)
+        published = published_words(self._home.lake, date.fromisoformat(day)) if day else "nothing published is lost"
+        return str(Stopped(IN_THE_UI if canceled else BY_SIGTERM, _what(run), published))
+
+    def _execute(
+        self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan"
+    ) -> Iterator[DagsterEvent]:
         run, instance = plan_context.dagster_run, plan_context.instance
         give_sign(self._home, run.run_id)  # kept until the process ends: the run's end is written after this returns
         _refuse_given_up(instance, run.run_id)
-        what = f"{run.job_name} of {run.tags.get(PARTITION_TAG, 'no date')}"
+        what = _what(run)
         with night_lock(self._home) as lock:
             told = None
             while not lock.acquire(what, run.run_id):
@@ -72,6 +91,10 @@ class OneAtATime(InProcessExecutor):
                 )
                 return
             yield from super().execute(plan_context, execution_plan)
+
+
+def _what(run: DagsterRun) -> str:
+    return f"{run.job_name} of {run.tags.get(PARTITION_TAG, 'no date')}"
 
 
 def _refuse_given_up(instance: DagsterInstance, run_id: str) -> None:
@@ -93,7 +116,10 @@ def _says(plan_context: "PlanOrchestrationContext", words: str) -> DagsterEvent:
 
 
 def made_meanwhile(instance: DagsterInstance, run: DagsterRun, steps: Sequence[str]) -> str | None:
-    """The run that finished these steps of the same job and date after this run was asked for; None where none did."""
+    """The run that finished these steps of the same job and date after this run was asked for; None where none did.
+
+    An end that lies in the future was written before the clock was set back: whether it came after is not known.
+    """
     day = run.tags.get(PARTITION_TAG)
     if run.job_name not in (NIGHTLY, TRAINING) or day is None:
         return None
@@ -105,6 +131,6 @@ def made_meanwhile(instance: DagsterInstance, run: DagsterRun, steps: Sequence[s
         other = record.dagster_run
         same_assets = (other.asset_selection or None) == (run.asset_selection or None)
         did = same_assets and set(steps) <= set(other.step_keys_to_execute or steps)
-        if did and MADE_TAG not in other.tags and (record.end_time or 0.0) > asked:
+        if did and MADE_TAG not in other.tags and asked < (record.end_time or 0.0) <= time.time():
             return other.run_id
     return None

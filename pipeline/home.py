@@ -1,18 +1,21 @@
 """The folder of a deployment (`PLE_HOME`): its layout, and the preparation of an empty one."""
 
+import json
 import logging
 import os
-import sqlite3
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import artifact_locations
+from pipeline import artifact_locations, faults, home_format, postgres
 from pipeline.locks import Lock
 
 DAGSTER_YAML = """\
-# Written once by `ple`; edit it as you like (docs/operating.md). To use PostgreSQL add a `storage:` section.
+# Written once by `ple`; edit it as you like (docs/operating.md). For PostgreSQL set `dagster_storage` in settings.yaml.
 telemetry:
   enabled: false
 nux:
@@ -23,6 +26,8 @@ run_monitoring:
   max_runtime_seconds: 86400  # a run that hangs is ended after a day; raise it if a training takes longer
   poll_interval_seconds: 60
   free_slots_after_run_end_seconds: 60
+freshness:
+  enabled: true
 concurrency:
   runs:
     max_concurrent_runs: 1
@@ -44,6 +49,17 @@ import sys
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 SqlAlchemyStore(sys.argv[1], sys.argv[2])
 """
+CREATE_DAGSTER = """\
+import sys
+from dagster import DagsterInstance
+with DagsterInstance.from_config(sys.argv[1]) as instance:
+    instance.get_runs_count()
+    instance.event_log_storage.get_concurrency_keys()
+    instance.all_instigator_state()
+"""
+STORAGE = re.compile(r"\n# From `dagster_storage`.*?# End of `dagster_storage`\.\n", re.DOTALL)
+"""What `ple` writes into dagster.yaml, and replaces."""
+OWN_STORAGE = re.compile(r"^(storage|run_storage|event_log_storage|schedule_storage):", re.MULTILINE)
 
 
 class HomeError(ValueError):
@@ -109,7 +125,8 @@ class Home:
         """Nothing is written; a home that does not exist yet is judged by the folder that would hold it.
 
         Raises:
-            HomeError: the path has a character that no database opens, or a file or a read-only folder is in the way.
+            HomeError: the path has a character that no database opens; a file or a read-only folder is in the way; or a
+                newer release made the home.
         """
         for character in FORBIDDEN:
             if character in str(self.root):
@@ -122,51 +139,104 @@ class Home:
             raise HomeError(f"home {self.root}: {folder} is no folder; remove it or name another folder (PLE_HOME)")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise HomeError(f"home {self.root}: {folder} cannot be written; change its rights or name another folder")
+        if why := home_format.refusal(self.root):
+            raise HomeError(f"home {self.root}: {why}")
 
-    def prepare(self) -> None:
-        """Create the folders, Dagster's configuration and MLflow's database, if they are not there, and let MLflow's
-        locations follow a home that was copied or moved. One process at a time does it, others wait; what a killed one
-        left is made anew.
+    def prepare(self, dagster_storage: str | None = None, mlflow_uri: str | None = None) -> None:
+        """Create the folders, Dagster's configuration and the databases, if they are not there, note the format of a
+        new home, and let MLflow's locations follow one that was copied or moved. One process at a time does it, others
+        wait; what a killed one left is made anew. `upgrade.py` brings a home of an earlier release up to date.
+
+        Args:
+            dagster_storage: address of a PostgreSQL database for Dagster; without one it has sqlite files in the home.
+            mlflow_uri: address of MLflow's database or server; without one it has a sqlite file in the home.
 
         Raises:
             HomeError: as `refuse_unusable`; or something in the home cannot be created, or is damaged.
+            DatabaseError: a database cannot be used (`pipeline.postgres`).
         """
+        from sqlalchemy.exc import DBAPIError
+
         self.refuse_unusable()
         try:
             for folder in (self.lake, self.dagster, self.mlflow / "artifacts", self.reports, self.locks):
                 folder.mkdir(parents=True, exist_ok=True)
-            with Lock(self.locks / "prepare") as lock:
-                while not lock.acquire("the preparation of the home"):
-                    pass  # each attempt waits a moment
-                self._prepare_alone()
+            with self.alone():
+                for left in (*self.mlflow.glob(f"{BESIDE}*"), *self.dagster.glob(f"{BESIDE}*")):
+                    left.unlink(missing_ok=True)  # of a killed preparation; a child of it that goes on harms nobody
+                if not self.database.exists() and not any(self.lake.iterdir()):
+                    home_format.note(self.root)
+                self._prepare_dagster(dagster_storage)
+                self._prepare_mlflow(mlflow_uri)
         except OSError as error:
-            raise HomeError(f"home {self.root}: {error.filename} cannot be created: {error.strerror}") from error
-        except sqlite3.Error as error:
-            raise HomeError(f"home {self.root}: {self.database} cannot be opened: {error}") from error
+            why = faults.in_words(error) or f"{error.filename} cannot be created: {error.strerror}"
+            raise HomeError(f"home {self.root}: {why}") from error
+        except DBAPIError as error:
+            why = faults.in_words(error) or str(error.orig)
+            raise HomeError(f"home {self.root}: {self.database} cannot be opened: {why}") from error
 
-    def _prepare_alone(self) -> None:
-        for left in (*self.mlflow.glob(f"{BESIDE}*"), *self.dagster.glob(f"{BESIDE}*")):
-            left.unlink(missing_ok=True)  # of a killed preparation; a child of it that goes on harms nobody
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the one process that prepares or upgrades this home; waits for another."""
+        with Lock(self.locks / "prepare") as lock:
+            while not lock.acquire("the preparation of the home"):
+                pass  # each attempt waits a moment
+            yield
+
+    def _prepare_dagster(self, storage: str | None) -> None:
         config = self.dagster / "dagster.yaml"
-        if not config.exists():
+        before = config.read_text() if config.exists() else None
+        own = STORAGE.sub("", before if before is not None else DAGSTER_YAML)
+        if storage and (found := OWN_STORAGE.search(own)):
+            raise HomeError(f"home {self.root}: {config} has its own `{found[1]}:`; remove it, or `dagster_storage`")
+        text = own + (storage_section(storage) if storage else "")
+        if text != before:
             beside = self.dagster / f"{BESIDE}dagster.yaml"
-            beside.write_text(DAGSTER_YAML)
+            beside.write_text(text)
             beside.rename(config)
-        if not self.database.exists():
-            self._create_database()
-        if artifact_locations.follow(self.database, self.mlflow / "artifacts"):
+        if storage:
+            postgres.prepare(
+                storage, "Dagster", self.root, lambda: self._create("Dagster", CREATE_DAGSTER, str(self.dagster))
+            )
+
+    def _prepare_mlflow(self, uri: str | None) -> None:
+        artifacts = self.mlflow / "artifacts"
+        if uri is not None and not postgres.is_postgres(uri):
+            return  # a server or a database that others prepare
+        if uri is not None:
+            make = (CREATE_DATABASE, uri, artifacts.as_uri())
+            postgres.prepare(uri, "MLflow", self.root, lambda: self._create("MLflow", *make))
+            engine = postgres.engine(uri)
+        else:
+            if not self.database.exists():
+                self._create_database()
+            engine = artifact_locations.sqlite(self.database)
+        if artifact_locations.follow(engine, artifacts):
             logging.getLogger(__name__).warning("%s lay elsewhere before; MLflow's locations follow it", self.root)
 
     def _create_database(self) -> None:
-        """Make the database beside its place, in a process of its own, and rename it once it is whole: a killed process
-        leaves half of it, which MLflow never opens again."""
+        """Make the database beside its place and rename it once it is whole: a killed process leaves half of it, which
+        MLflow never opens again."""
         logging.getLogger(__name__).info("preparing %s", self.root)
         beside = self.mlflow / f"{BESIDE}{os.getpid()}-{self.database.name}"
-        artifacts = (self.mlflow / "artifacts").as_uri()
-        command = [sys.executable, "-c", CREATE_DATABASE, f"sqlite:///{beside}", artifacts]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
+        try:
+            self._create("MLflow", CREATE_DATABASE, f"sqlite:///{beside}", (self.mlflow / "artifacts").as_uri())
+        except HomeError:
             beside.unlink(missing_ok=True)
-            said = [line for line in done.stderr.splitlines() if line.strip()][-1:]
-            raise HomeError(f"home {self.root}: MLflow's database could not be created: {' '.join(said)}")
+            raise
         beside.rename(self.database)
+
+    def _create(self, whose: str, code: str, *arguments: str) -> None:
+        """Make a database in a process of its own."""
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = [line for line in done.stderr.splitlines() if line.strip()][-1:]
+            raise HomeError(f"home {self.root}: {whose}'s database could not be created: {' '.join(said)}")
+
+
+def storage_section(uri: str) -> str:
+    """What dagster.yaml says about a database of PostgreSQL."""
+    return (
+        "\n# From `dagster_storage` in settings.yaml: change it there.\nstorage:\n  postgres:\n"
+        f"    postgres_url: {json.dumps(uri)}\n# End of `dagster_storage`.\n"
+    )

@@ -16,7 +16,8 @@ def lost_registry(tracking: Tracking, lake: Path) -> str:
         version = str(published.read(dates[-1])["model_version"][0])
     except PublicationError:
         version = "unknown"
+    lost = "the folder mlflow/ of the home" if tracking.uri.startswith("sqlite") else "the database or server of MLflow"
     return (
-        f"MLflow knows no version of the model, but the scores of {dates[-1]} are by version {version}: restore the "
-        "folder mlflow/ of the home from a backup, or begin anew with `ple train`"
+        f"MLflow knows no version of the model, but the scores of {dates[-1]} are by version {version}: restore "
+        f"{lost} from a backup, or begin anew with `ple train`"
     )

@@ -4,7 +4,6 @@
 published version that a reader may have resolved needs. Inputs (arrivals, simulations) are never touched.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +13,7 @@ import dagster as dg
 import polars as pl
 from dagster import DagsterInstance, DagsterRun
 
+from pipeline.clock import age
 from pipeline.home import Home
 from pipeline.monitoring import reference
 from pipeline.resources import publication
@@ -119,16 +119,15 @@ def _trainings(lake: Lake, kept: Retention, tonight: str | None) -> set[str]:
 def _strays(home: Home) -> Iterator[Removal]:
     for root in (home.lake, home.reports):
         for path in strays(root):
-            if path.lstat().st_mtime < time.time() - STRAY_HOURS * 3600:
+            if age(path.lstat().st_mtime) > STRAY_HOURS * 3600:
                 yield Removal("stray", str(path), "left by a killed process", _size(path), partial(discard, path))
 
 
 def _tables(lake: Lake, kept: Retention, nights: set[str], features: set[str]) -> Iterator[Removal]:
-    before = time.time() - kept.keep_replaced_hours * 3600
     for name in publication.tables(Path(lake.root)):
         published = lake.published(name)
         dates, count = (features, kept.keep_features) if name.startswith("features/") else (nights, kept.keep_nights)
-        for version in published.left(before):
+        for version in published.left(kept.keep_replaced_hours * 3600):
             why = f"replaced more than {kept.keep_replaced_hours:g} hours ago"
             yield Removal("version of a table", f"{name} {version.parent.name}", why, _size(version),
                           partial(published.forget, version))  # fmt: skip

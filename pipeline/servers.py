@@ -1,4 +1,8 @@
-"""The two user interfaces on loopback: Dagster (webserver and daemon) and MLflow."""
+"""The two user interfaces on loopback: Dagster (webserver and daemon) and MLflow.
+
+`serve` starts all three processes; `become` makes this process one of them, for a service manager that starts, restarts
+and logs each by itself.
+"""
 
 import os
 import signal
@@ -7,13 +11,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from pipeline.home import Home
-from pipeline.settings import REPOSITORY, Settings
+from pipeline.settings import REPOSITORY, WORKSPACE, Settings
 from pipeline.webserver import HOST
 
 DAGSTER_PORT = 3000
 MLFLOW_PORT = 5000
+SERVERS = ("dagster-webserver", "dagster-daemon", "mlflow")
 
 
 def addresses() -> dict[str, str]:
@@ -48,28 +54,16 @@ def serve(home: Home, settings: Settings, writable: bool = False, wait_seconds: 
     Returns the exit code: 0 after an interrupt, 1 when a server ended by itself or did not answer in time.
     """
     dagster_port, mlflow_port = free_port(DAGSTER_PORT), free_port(MLFLOW_PORT)
-    workspace = str(REPOSITORY / "workspace.yaml")
-    scripts = Path(sys.executable).parent
-    commands = {
-        "dagster-webserver": [
-            sys.executable, "-m", "pipeline.webserver", "--workspace", workspace, "--port", str(dagster_port),
-            *(["--writable"] if writable else []),
-        ],
-        "dagster-daemon": [str(scripts / "dagster-daemon"), "run", "--workspace", workspace],
-        "mlflow": [
-            sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1",
-            "--default-artifact-root", (home.mlflow / "artifacts").as_uri(),
-        ],
-    }  # fmt: skip
+    commands = {name: command(name, home, HOST, dagster_port, mlflow_port, writable) for name in SERVERS}
     logs = home.logs
     logs.mkdir(exist_ok=True)
     processes: dict[str, subprocess.Popen[bytes]] = {}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        for name, command in commands.items():
+        for name, arguments in commands.items():
             with (logs / f"{name}.log").open("ab") as log:
                 processes[name] = subprocess.Popen(
-                    command,
+                    arguments,
                     env=server_environment(home, settings),
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -107,12 +101,44 @@ def serve(home: Home, settings: Settings, writable: bool = False, wait_seconds: 
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+def become(name: str, home: Home, settings: Settings, listen: str, writable: bool) -> NoReturn:
+    """Replace this process by one server, at its usual port; its output is this process's own.
+
+    Args:
+        name: one of `SERVERS`.
+        listen: address that it listens on. Beyond loopback only inside a container, whose port is published on
+            loopback.
+        writable: as in `serve`.
+    """
+    arguments = command(name, home, listen, DAGSTER_PORT, MLFLOW_PORT, writable)
+    os.chdir(REPOSITORY)
+    os.execve(arguments[0], arguments, server_environment(home, settings))
+
+
+def command(name: str, home: Home, listen: str, dagster_port: int, mlflow_port: int, writable: bool) -> list[str]:
+    """The command of a server."""
+    workspace = str(WORKSPACE)
+    artifacts = (home.mlflow / "artifacts").as_uri()
+    return {
+        "dagster-webserver": [
+            sys.executable, "-m", "pipeline.webserver", "--workspace", workspace, "--port", str(dagster_port),
+            "--listen", listen, *(["--writable"] if writable else []),
+        ],
+        "dagster-daemon": [str(Path(sys.executable).parent / "dagster-daemon"), "run", "--workspace", workspace],
+        "mlflow": [
+            sys.executable, "-m", "mlflow", "server", "--host", listen, "--port", str(mlflow_port), "--workers", "1",
+            "--default-artifact-root", artifacts,
+        ],
+    }[name]  # fmt: skip
+
+
 def server_environment(home: Home, settings: Settings) -> dict[str, str]:
     """The environment of the servers: this process's own, with the settings that their code location reads again."""
     given = {
         "DAGSTER_HOME": str(home.dagster),
         "PLE_HOME": str(home.root),
-        "DATASET": settings.dataset,
+        "DATASET": "" if settings.dataset_file else settings.dataset,
+        "DATASET_FILE": str(settings.dataset_file or ""),
         "DATA_DIR": str(settings.data_dir or ""),
         "CUSTOMERS": str(settings.customers),
         "MLFLOW_BACKEND_STORE_URI": settings.mlflow_uri or home.tracking_uri,

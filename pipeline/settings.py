@@ -5,6 +5,7 @@ later source wins. No other module of this package reads a setting from the envi
 """
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -14,8 +15,9 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feature_assets.closed import in_words
-from feature_assets.data.dataset import DatasetConfig, load_dataset
+from feature_assets.data.dataset import DATASET_NAME, DatasetConfig, load_dataset
 from feature_assets.yaml_file import YamlFileError, read_mapping, truths_for_numbers
+from pipeline import postgres
 from pipeline.presets import PRESETS, merged
 from ple_model.boosting.budget import BoostingBudget
 from ple_model.boosting.choice import ColumnBudget
@@ -24,6 +26,8 @@ from ple_model.config import ClosedModel, NetworkConfig
 from ple_model.training.config import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+WORKSPACE = REPOSITORY / "workspace.yaml"
+"""Names the code location that Dagster's servers load."""
 FILE = "settings.yaml"
 _NO_PASSWORD = (
     "a password does not belong in mlflow_uri; give it in the environment, as PGPASSWORD (PostgreSQL) or "
@@ -31,6 +35,8 @@ _NO_PASSWORD = (
 )
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks")
 """Kinds of tracking servers and stores (the scheme of `mlflow_uri`)."""
+DATASET_KEYS = ("dataset", "dataset_file")
+"""The two forms of the one choice of a data set."""
 ColumnSet = Literal["reference", "all", "chosen"]
 """Columns that network and trees read."""
 
@@ -139,7 +145,9 @@ class AlertSettings(ClosedModel):
     mail_to: addresses; without any no e-mail is sent. mail_from: sender. smtp_host, smtp_port, smtp_user: of the mail
     server; the password comes from the environment (PLE_SMTP_PASSWORD), as the webhook's address does
     (PLE_ALERT_WEBHOOK). smtp_security: `off` sends no password. repeat_after_days: days after which a cause that lasts
-    is told again.
+    is told again. late_after_hours: hours after a tick of `schedule_cron` after which its date must have scores.
+    expected: when a night is expected at these ticks: where the `schedule` is on; `always`, where a timer of yours
+    starts the nights at the times of `schedule_cron`; or `never`.
     """
 
     mail_to: tuple[str, ...] = ()
@@ -149,6 +157,8 @@ class AlertSettings(ClosedModel):
     smtp_user: str = ""
     smtp_security: Literal["starttls", "tls", "off"] = "starttls"
     repeat_after_days: int = Field(default=7, ge=1)
+    late_after_hours: float = Field(default=6.0, gt=0.0)
+    expected: Literal["schedule", "always", "never"] = "schedule"
 
     @field_validator("smtp_security", mode="before")
     @classmethod
@@ -176,7 +186,9 @@ class Settings(ClosedModel):
 
     home: Path
     dataset: str = "completejourney"
-    """Name of a description in `data/`, or the path of a YAML file with a description of your own."""
+    """Name of a description in `data/`; without meaning where `dataset_file` is given."""
+    dataset_file: Path | None = None
+    """YAML file with a description of your own."""
     data_dir: Path | None = None
     """Folder with the delivered tables; without it the data set reads its own files."""
     customers: int = Field(default=20_000, ge=200)
@@ -191,7 +203,7 @@ class Settings(ClosedModel):
     """Distance between two training snapshots."""
     row_spacing_days: int = Field(default=14, ge=1)
     """Days at least between two rows of a customer that the network learns from, where enough rows are left
-    (docs/decisions/0017); trees learn from every row."""
+    (docs/decisions/0018); trees learn from every row."""
     min_history_days: int = Field(default=56, ge=1)
     """History a customer base must have before its first training snapshot."""
     max_training_rows: int = Field(default=100_000, ge=1_000)
@@ -215,8 +227,12 @@ class Settings(ClosedModel):
     """How far columns and scores may move from the rows that the champion learnt from."""
     alerts: AlertSettings = AlertSettings()
     """Whom to tell when something is wrong."""
+    dagster_storage: str | None = None
+    """PostgreSQL database of Dagster, `postgresql://user@host:5432/database` (default: sqlite under the home). The
+    password comes from the environment (PGPASSWORD, PGPASSFILE)."""
     mlflow_uri: str | None = None
-    """Tracking server (default: sqlite under the home). Credentials belong in MLflow's environment variables."""
+    """Tracking server or database (default: sqlite under the home). Passwords come from the environment (PGPASSWORD,
+    PGPASSFILE, MLFLOW_TRACKING_PASSWORD)."""
     seed: int = 7
     preset: str = "default"
     """Where the settings below start from: a name in `pipeline/presets.py`."""
@@ -243,6 +259,24 @@ class Settings(ClosedModel):
     def _off_is_no_boolean(cls, value: Any) -> Any:
         return switch(value)
 
+    @field_validator("dataset")
+    @classmethod
+    def _bare_name(cls, name: str) -> str:
+        """A path would name files anywhere."""
+        if re.fullmatch(DATASET_NAME, name) is None:
+            raise ValueError(
+                f"{name!r} is no name of a description in data/; a file of your own is dataset_file "
+                "(--dataset-file, $DATASET_FILE)"
+            )
+        return name
+
+    @field_validator("dataset_file")
+    @classmethod
+    def _ends_in_yaml(cls, file: Path | None) -> Path | None:
+        if file is not None and file.suffix != ".yaml":
+            raise ValueError(f"{str(file)!r} does not end in .yaml; a name in data/ is dataset (--dataset, $DATASET)")
+        return file
+
     @field_validator("schedule_cron")
     @classmethod
     def _cron_of_dagster(cls, cron: str) -> str:
@@ -262,7 +296,8 @@ class Settings(ClosedModel):
     def _absolute_uri(cls, uri: str | None) -> str | None:
         """A relative path would start at the folder that a command happens to be called in."""
         scheme, separator, rest = (uri or "").partition("://")
-        if "@" in rest and ":" in rest.split("@")[0]:  # it would be shown wherever the address is
+        user = rest.partition("@")[0] if "@" in rest else ""
+        if ":" in user or "password=" in rest:  # it would be shown wherever the address is
             raise ValueError(_NO_PASSWORD)
         if uri is not None and (not separator or not rest):
             raise ValueError(f"{uri!r} is no address, such as http://host:5000 or sqlite:////absolute/path/mlflow.db")
@@ -270,7 +305,22 @@ class Settings(ClosedModel):
             raise ValueError(f"{uri!r} is of no kind that MLflow has; {nearest(scheme, STORES)}")
         if scheme.startswith("sqlite") and not rest.startswith("//"):
             raise ValueError(f"{uri!r} is a relative path; write sqlite:////absolute/path/mlflow.db")
-        return uri
+        return postgres.normal(uri) if uri is not None and postgres.is_postgres(uri) else uri
+
+    @field_validator("dagster_storage")
+    @classmethod
+    def _postgres_only(cls, uri: str | None) -> str | None:
+        if uri is not None and not postgres.is_postgres(uri):
+            raise ValueError("write postgresql://user@host:5432/database; without it Dagster keeps sqlite files")
+        return None if uri is None else postgres.normal(uri)
+
+    @model_validator(mode="after")
+    def _two_databases(self) -> "Settings":
+        """Both have a table `runs`."""
+        uris = [uri for uri in (self.dagster_storage, self.mlflow_uri) if uri is not None and postgres.is_postgres(uri)]
+        if len(uris) == 2 and postgres.database_of(uris[0]) == postgres.database_of(uris[1]):
+            raise ValueError("dagster_storage and mlflow_uri name one database; each needs one of its own")
+        return self
 
     @model_validator(mode="after")
     def _kept_as_long_as_caught_up(self) -> "Settings":
@@ -292,15 +342,20 @@ class Settings(ClosedModel):
             raise ValueError(f"unknown preset {name!r}; {nearest(str(name), PRESETS)}")
         return merged(PRESETS[name], data)
 
+    @property
+    def dataset_name(self) -> str:
+        """Name of the data set of this deployment."""
+        return self.dataset if self.dataset_file is None else self.dataset_file.stem
+
     def load_dataset(self) -> DatasetConfig:
-        """The description of the data set of this deployment: `data/<name>.yaml`, or the file that `dataset` names.
+        """The description of the data set of this deployment: `data/<dataset>.yaml`, or `dataset_file`.
 
         Raises:
             FileNotFoundError: there is no such description; names the nearest one.
             ValueError: the description is not valid.
         """
-        file = Path(self.dataset) if is_file(self.dataset) else REPOSITORY / "data" / f"{self.dataset}.yaml"
-        dataset = load_dataset(file.stem, file.parent)
+        folder = REPOSITORY / "data" if self.dataset_file is None else self.dataset_file.parent
+        dataset = load_dataset(self.dataset_name, folder)
         more = tuple(task for task in self.tasks_on if task not in dataset.tasks_on)
         return dataset.model_copy(update={"tasks_on": (*dataset.tasks_on, *more)}) if more else dataset
 
@@ -312,6 +367,7 @@ class Environment(BaseSettings):
 
     home: Path = Field(default=Path(".ple"), validation_alias="PLE_HOME")
     dataset: str | None = Field(default=None, validation_alias="DATASET")
+    dataset_file: Path | None = Field(default=None, validation_alias="DATASET_FILE")
     data_dir: Path | None = Field(default=None, validation_alias="DATA_DIR")
     customers: int | None = Field(default=None, validation_alias="CUSTOMERS")
     as_of: str | None = Field(default=None, validation_alias="AS_OF")
@@ -319,11 +375,6 @@ class Environment(BaseSettings):
     smtp_password: SecretStr | None = Field(default=None, validation_alias="PLE_SMTP_PASSWORD")
     alert_webhook: SecretStr | None = Field(default=None, validation_alias="PLE_ALERT_WEBHOOK")
     """No settings: secrets, which stand in no file and on no page."""
-
-
-def is_file(dataset: str) -> bool:
-    """Whether the setting `dataset` is a path rather than a name in `data/`."""
-    return dataset.endswith((".yaml", ".yml"))
 
 
 def read_environment() -> Environment:
@@ -342,6 +393,7 @@ def load_settings(**options: Any) -> Settings:
     """Settings from the home's file, the environment and `options` (fields of `Settings`; None is not set).
 
     Relative paths in the file start at the home, those of the environment and the options at the working directory.
+    `dataset` and `dataset_file` are one choice: a later source that makes it drops the other of an earlier one.
     The plug-ins are imported first, so that settings may name what they add.
 
     Raises:
@@ -356,8 +408,11 @@ def load_settings(**options: Any) -> Settings:
     file = home / FILE
     own = _absolute(_file_values(file), home)
     no_settings = {"home", "as_of", "smtp_password", "alert_webhook"}
-    given = environment.model_dump(exclude=no_settings) | {k: v for k, v in options.items() if v is not None}
-    values = own | _absolute({key: value for key, value in given.items() if value is not None}, Path.cwd())
+    surroundings = _absolute(_set(environment.model_dump(exclude=no_settings)), Path.cwd())
+    options = _absolute(_set(options), Path.cwd())
+    values: dict[str, Any] = {}
+    for source, name in ((own, str(file)), (surroundings, "environment"), (options, "options")):
+        values = _chosen(values, source, name) | source
     plugins = values.get("plugins")
     names = plugins if isinstance(plugins, list | tuple) else ()  # anything else is refused below
     load_plugins([name for name in names if isinstance(name, str)])
@@ -383,14 +438,22 @@ def _file_values(file: Path) -> dict[str, Any]:
     return values
 
 
+def _set(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _chosen(before: dict[str, Any], source: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The values of earlier sources without the data set that this one replaces."""
+    given = [key for key in DATASET_KEYS if key in source]
+    if len(given) > 1:
+        raise SettingsError(f"{name}: {' and '.join(given)} are given; a deployment has one data set, so drop one")
+    return {key: value for key, value in before.items() if not given or key not in DATASET_KEYS}
+
+
 def _absolute(values: dict[str, Any], start: Path) -> dict[str, Any]:
     """The values with every path absolute."""
-    paths = [key for key in ("data_dir", "dataset") if isinstance(values.get(key), str | Path)]
-    return values | {
-        key: type(values[key])(_resolved(Path(values[key]), start, key))
-        for key in paths
-        if key == "data_dir" or is_file(str(values[key]))
-    }
+    paths = [key for key in ("data_dir", "dataset_file") if isinstance(values.get(key), str | Path)]
+    return values | {key: _resolved(Path(values[key]), start, key) for key in paths}
 
 
 def _resolved(path: Path, start: Path, name: str) -> Path:

@@ -8,13 +8,13 @@ called where a command or the user interface starts, at each tick of the schedul
 import json
 import logging
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 
+from pipeline.clock import age
 from pipeline.home import Home
 from pipeline.locks import Lock, is_held
 
@@ -61,9 +61,9 @@ def is_dead(home: Home, record: RunRecord) -> bool:
     if _file(home, run.run_id).exists():
         return not is_held(_file(home, run.run_id))
     if run.status is DagsterRunStatus.STARTED:
-        return time.time() - (record.start_time or record.create_timestamp.timestamp()) > SECONDS_TO_SIGN
+        return age(record.start_time or record.create_timestamp.timestamp()) > SECONDS_TO_SIGN
     if run.status is DagsterRunStatus.NOT_STARTED:
-        return time.time() - record.create_timestamp.timestamp() > SECONDS_TO_QUEUE
+        return age(record.create_timestamp.timestamp()) > SECONDS_TO_QUEUE
     return SERVER_TAG in run.tags and not _answers(json.loads(run.tags[SERVER_TAG]).get("socket"))
 
 

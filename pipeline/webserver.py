@@ -1,6 +1,6 @@
 """Dagster's webserver, guarded: it looks at who asks, and shows without starting anything unless it is told to.
 
-    python -m pipeline.webserver --workspace FILE --port N [--writable]
+    python -m pipeline.webserver --workspace FILE --port N [--listen ADDRESS] [--writable]
 
 The webserver itself obeys any page that a browser happens to have open: it takes `GET /graphql?query=mutation…`, from
 every origin. Here a request has to name this server as its host, must not come from another site's page, and a query
@@ -72,9 +72,10 @@ def guarded(context: Any, port: int) -> ASGIApp:
 @click.command()
 @click.option("--workspace", required=True, help="File that names the code location.")
 @click.option("--port", type=int, required=True)
+@click.option("--listen", default=HOST, show_default=True, help="Address to listen on.")
 @click.option("--writable", is_flag=True, help="Runs may be started, stopped and deleted.")
-def main(workspace: str, port: int, writable: bool) -> None:
-    """Serve the instance of $DAGSTER_HOME on loopback."""
+def main(workspace: str, port: int, listen: str, writable: bool) -> None:
+    """Serve the instance of $DAGSTER_HOME. Wherever it listens, it answers as 127.0.0.1 or localhost only."""
     import uvicorn
     from dagster import DagsterInstance
     from dagster._core.workspace.context import WorkspaceProcessContext  # no public way leads to a read-only webserver
@@ -87,7 +88,7 @@ def main(workspace: str, port: int, writable: bool) -> None:
             instance, WorkspaceFileTarget([workspace]), version=__version__, read_only=not writable
         ) as context,
     ):
-        uvicorn.run(guarded(context, port), host=HOST, port=port, log_level="warning")
+        uvicorn.run(guarded(context, port), host=listen, port=port, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from feature_assets.kernels.compiled import use_cache
 if TYPE_CHECKING:
     from feature_assets.data.tables import Tables
 
-pytest_plugins = ("tests.trials.resumable",)
+pytest_plugins = ("tests.trials.resumable", "tests.pipeline.stores")
 
 DATA_ROOT = Path(__file__).parents[1] / "data"
 

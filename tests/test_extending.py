@@ -49,7 +49,11 @@ def written(home: Path) -> Path:
 
 
 def environment(home: Path) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if key not in ("AS_OF", "DATASET", "DATA_DIR", "CUSTOMERS")}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("AS_OF", "DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS")
+    }
     paths = [str(home / "plugins"), str(PAGE.parents[1]), str(PAGE.parents[1] / "benchmarks")]
     return kept | {"PLE_HOME": str(home), "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 

@@ -175,7 +175,7 @@ class Store:
             "oracle": study.oracle,
             "code": material_code(),
         }
-        return OriginFiles(self.root / "origins" / f"{Path(settings.dataset).stem}-{as_of}-{_digest(content)}")
+        return OriginFiles(self.root / "origins" / f"{settings.dataset_name}-{as_of}-{_digest(content)}")
 
     def cell(self, study: Study, as_of: str, variant: Variant, seed: int) -> CellFiles:
         """The result of a cell; cells of equal content in several studies are one."""

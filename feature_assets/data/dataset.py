@@ -5,6 +5,7 @@ The tables of a delivery belong to `sources/`, the contract tables to `contract.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from feature_assets.data.local_time import day_start
 from feature_assets.data.mapping import TableMapping, check_tables, known_zone
 from feature_assets.yaml_file import line_of, read_mapping, truths_for_numbers
 
+DATASET_NAME = r"\w[\w-]*"  # it becomes the name of a file in data/ and of folders in the lake
 DEFAULT_QUARANTINE_LIMIT = 0.02  # share of a delivered table's rows that may be dropped before the night stops
 OWN_FILES = "own_files"
 """The reader of files that `tables` maps."""
@@ -87,6 +89,13 @@ class DatasetConfig(Closed):
         if isinstance(data, dict) and data.get("tables"):
             return {"source": OWN_FILES} | data
         return data
+
+    @field_validator("name")
+    @classmethod
+    def _bare_name(cls, name: str) -> str:
+        if re.fullmatch(DATASET_NAME, name) is None:
+            raise ValueError(f"{name!r} is no name of a data set: letters, digits, _ and - only")
+        return name
 
     @field_validator("zone")
     @classmethod

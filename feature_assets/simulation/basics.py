@@ -22,7 +22,6 @@ LOOP_AMOUNT = 0.9  # and through the amounts
 BRANCH_MIX, BRANCH_AMOUNT = 1.6, 0.9  # the two branches: many small things on workdays, few large ones at weekends
 DEARER = 0.06  # log price level from which on a subscription costs a tenth more
 REFUND_DAYS = 14
-ONLINE_DRIFT = (0.85, 1.15, 1.15)  # factor of the channels' weights from the drift on
 TRIP_TILT = np.ones(len(CATEGORIES), np.float32)
 for _name, _tilt in {"travel": 4.0, "restaurants": 2.2, "transport": 1.8, "education": 0.1, "services": 0.3}.items():
     TRIP_TILT[CATEGORIES.index(_name)] = _tilt
@@ -184,7 +183,7 @@ def _channels(
     behavior = paths.behavior[row, month - paths.month].astype(np.int64)
     drifted = world.calendar.drift[paths.day + offset]
     tilt = world.channel_tilt[:, None, None, :] * world.category_channel[None, :, None, :]
-    tilt = tilt * np.array([(1.0, 1.0, 1.0), ONLINE_DRIFT], np.float32)[None, None]
+    tilt = tilt * np.array([(1.0, 1.0, 1.0), world.config.drift.channels], np.float32)[None, None]
     flat = tilt.reshape(-1, 3)
     weights = customers.channel[row] * flat[(behavior * len(CATEGORIES) + category) * 2 + drifted]
     weights[abroad > 0, 0] *= 2.0

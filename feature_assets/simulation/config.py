@@ -131,6 +131,26 @@ ROUTINE_OPENING = (
 """Routine × openable kind: loops save and insure themselves, branches borrow, trade and travel."""
 
 
+class DriftConfig(Closed):
+    """What is different from the day of the drift on. The first four move what customers do, and so covariates and
+    labels together; the last one moves covariates alone, and with that what follows from them (concept drift).
+
+    Attributes:
+        hours: share of the purchases of a part of the day that moves to the next part.
+        channels: factors of the weights of the channels (pos, online, app).
+        prices: rise of the log price level, by category.
+        sessions: rise of the session rate, as a share of it.
+        bursts: mean number of further sessions on the day of each session: many more sessions on as many days, so that
+            the same number of them foretells less.
+    """
+
+    hours: float = Field(default=1 / 3, ge=0.0, le=1.0)
+    channels: tuple[float, float, float] = (0.85, 1.15, 1.15)
+    prices: dict[str, float] = Field(default_factory=lambda: {"fuel": 0.12, "travel": 0.15, "services": 0.08})
+    sessions: float = Field(default=0.15, ge=-1.0)
+    bursts: float = Field(default=0.0, ge=0.0)
+
+
 class SimulationConfig(Closed):
     """The bank and its customers.
 
@@ -138,7 +158,8 @@ class SimulationConfig(Closed):
         version: of the process; the same version and seed give the same bytes.
         first_day: first local day of data, in `zone`.
         days: days of data.
-        drift_on: from this day on, hours, channels and prices differ (concept drift).
+        drift_on: first day of the drift. Prices change with the month that begins on it or after.
+        drift: what it changes, and by how much.
         block: customers a file; a block is a pure function of (seed, block number).
         segments, communities, merchants: numbers of latent segments, merchant communities and merchants.
         merchant_power, brand_power: exponents of the power laws of popularity.
@@ -180,6 +201,7 @@ class SimulationConfig(Closed):
     first_day: date = date(2024, 1, 1)
     days: int = 540
     drift_on: date = date(2025, 3, 1)
+    drift: DriftConfig = DriftConfig()
     block: int = Field(default=5_000, ge=1)
     segments: int = 20
     communities: int = 12

@@ -69,6 +69,8 @@ def draw_sessions(
     """
     days = rate.shape[1]
     counts = rng.poisson(rate).astype(np.int64)
+    if bursts := world.config.drift.bursts:
+        counts += rng.poisson(bursts * counts * world.calendar.drift)
     cell = np.repeat(np.arange(rate.size), counts.ravel())
     row, day = cell // days, cell % days
     n = len(row)

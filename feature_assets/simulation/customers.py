@@ -225,7 +225,7 @@ def _hours(rng: np.random.Generator, world: World, z: np.ndarray, routine: np.nd
 
     A loop moves through the day as the week goes by; plain habits have the hours of a whole loop on every day; branches
     shop at one time on workdays and at another at weekends.
-    From the drift on, a third of the purchases of a part moves to the next part.
+    From the drift on, a share of the purchases of a part moves to the next part.
     """
     seg = world.segments
     habit = gamma_rows(rng, seg.parts[z], 7.0)[:, None, :].repeat(7, axis=1)
@@ -236,7 +236,8 @@ def _hours(rng: np.random.Generator, world: World, z: np.ndarray, routine: np.nd
     before = habit * np.where((routine == 2)[:, None, None], branch[None], loop)
     before = before / before.sum(axis=2, keepdims=True)
     before = np.where((routine == 0)[:, None, None], before.mean(axis=1, keepdims=True), before)
-    after = (2 / 3) * before + (1 / 3) * np.roll(before, 1, axis=2)
+    moved = world.config.drift.hours
+    after = (1 - moved) * before + moved * np.roll(before, 1, axis=2)
     return np.stack([before, after], axis=1).astype(np.float32)
 
 

@@ -56,7 +56,7 @@ def known_session_rate(world: World, customers: Customers, day: int, days: int) 
     span = np.arange(day, day + days)
     week = 0.6 + 0.4 * customers.weekdays[:, world.calendar.weekday[span]]
     rate = week * customers.sessions[:, None].astype(np.float32)
-    rate *= 1 + np.float32(0.15) * world.calendar.drift[span]
+    rate *= 1 + np.float32(world.config.drift.sessions) * world.calendar.drift[span]
     return rate * (span >= customers.joined[:, None])
 
 

@@ -23,7 +23,6 @@ SPREAD_AMOUNT = (0.60, 0.45, 0.50, 0.30, 0.60, 0.90, 0.80, 0.60, 0.60, 0.80, 0.7
 BEHAVIOR_AMOUNT = (-0.20, 0.00, 0.08, 0.05, 0.12, 0.35)
 """Behavior → shift of the log amount."""
 YEARLY_PRICES = 0.03
-DRIFT_PRICES = {"fuel": 0.12, "travel": 0.15, "services": 0.08}
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def make_world(config: SimulationConfig, seed: int) -> World:
     strength = rng.uniform(0.05, 0.35, len(CATEGORIES))
     season = np.exp(strength * np.cos(2 * np.pi * (months - phase) / 12))
     busy = 1.0 + 0.06 * np.cos(2 * np.pi * (calendar.month_of_year - 11) / 12) + 0.10 * (calendar.month_of_year == 11)
-    prices = _prices(calendar)
+    prices = _prices(config, calendar)
     return World(
         config=config,
         calendar=calendar,
@@ -113,11 +112,11 @@ def make_world(config: SimulationConfig, seed: int) -> World:
     )
 
 
-def _prices(calendar: Calendar) -> np.ndarray:
+def _prices(config: SimulationConfig, calendar: Calendar) -> np.ndarray:
     """Log prices [M, 12]: a steady rise, and a jump of some categories at the drift."""
     months = np.arange(calendar.months)[:, None] / 12
     drifted = calendar.drift[calendar.starts[:-1]][:, None]
-    jump = np.array([DRIFT_PRICES.get(c, 0.0) for c in CATEGORIES])
+    jump = np.array([config.drift.prices.get(c, 0.0) for c in CATEGORIES])
     return YEARLY_PRICES * months + drifted * jump
 
 

@@ -59,9 +59,11 @@ class Reader(ABC):
 
     Attributes:
         tables: the tables that a delivery may have, in the order of their references.
+        never: contract tables, and parts of them, that no delivery of the source can fill.
     """
 
     tables: Mapping[str, Table]
+    never: frozenset[str] = frozenset()
 
     @abstractmethod
     def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:

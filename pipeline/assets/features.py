@@ -21,9 +21,11 @@ from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup
 from feature_assets.state import FeatureState
 from pipeline import lost_sources
-from pipeline.assets.common import FEATURES, GivenSettings, asset_options, checked
+from pipeline.assets.common import FEATURES, GivenSettings, asset_options, checked, in_this_data_set
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.lost_sources import Lost
+from pipeline.monitoring.inputs import uninformative, unsound
+from pipeline.reports.columns import group_columns, matrix_columns
 from pipeline.reports.describe import frame_metadata, markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.reports.feature_plots import PICTURES
@@ -34,9 +36,7 @@ from pipeline.settings import Settings
 
 STATE_IN_USE = dg.AssetKey(["training", "champion"])
 MATRIX = dg.AssetKey(["features", "matrix"])
-
-
-_NOTHING = Lost()
+SOUND = "values_are_sound"
 
 
 def group_key(group: str) -> dg.AssetKey:
@@ -106,18 +106,32 @@ def tonights_losses(view: View, state: FeatureState, tracking: Tracking, setting
 def _group_asset(
     group: FeatureGroup, dataset: DatasetConfig, partitions: dg.PartitionsDefinition, state_in_use: dg.AssetDep
 ) -> dg.AssetsDefinition:
-    meanings = {column.name: f"{column.meaning} [{column.unit}, {column.window}]" for column in group.columns}
-    meanings |= {side.name: side.meaning for side in group.side_inputs}
     draw = PICTURES.get(group.name)
 
     @dg.asset(
         key=group_key(group.name),
         partitions_def=partitions,
-        description=f"{group.description}. One row a customer known at the as-of date, natural units. {dataset.notice}",
+        description=in_this_data_set(
+            f"{group.description}. One row a customer known at the as-of date, natural units. {dataset.notice}",
+            dataset,
+            group.sources,
+        ),
         deps=[state_in_use, *(table_key(table) for table in CONTRACT_TABLES if table in _tables_of(group))],
         ins={f"needs_{name}": dg.AssetIn(group_key(name)) for name in group.needs},
-        check_specs=[] if draw is None else [drawn_spec(group_key(group.name))],
-        metadata={"columns": len(group.columns), "side inputs": ", ".join(s.name for s in group.side_inputs) or "none"},
+        check_specs=[
+            dg.AssetCheckSpec(
+                SOUND,
+                asset=group_key(group.name),
+                description="Every column that the champion reads has a value for some customer, and none is infinite. "
+                "It warns; a group without any information stops the night at the matrix.",
+            ),
+            *([] if draw is None else [drawn_spec(group_key(group.name))]),
+        ],
+        metadata={
+            **group_columns(group, table_key),
+            "columns": len(group.columns),
+            "side inputs": ", ".join(s.name for s in group.side_inputs) or "none",
+        },
         **asset_options(FEATURES, "polars", "parquet"),
     )
     def compute(
@@ -133,6 +147,7 @@ def _group_asset(
         if group.name not in groups_of(state):
             why = f"the data set has no {', '.join(s for s in group.sources if not view.has(s)) or 'source'} for it"
             yield dg.Output(view.customers.select("customer_id"), metadata={"absent": why})
+            yield _sound([], f"absent: {why}")
             if draw is not None:
                 yield drawing.check()
             return
@@ -144,17 +159,29 @@ def _group_asset(
         yield dg.Output(
             frame,
             metadata={
-                **frame_metadata(frame, meanings),
+                **frame_metadata(frame),
                 **picture,
                 "state version": state.version,
                 "fitted with model version": version,
                 **drawing.table("missing share by column", lambda: _missing(frame), rows=20),
             },
         )
+        expected = {*state.present, *(side.name for side in group.side_inputs)} - set(lost.columns)
+        expected = set() if group.name in lost.groups else expected
+        yield _sound([words for name, words in unsound(frame).items() if name in expected])
         if draw is not None:
             yield drawing.check()
 
     return compute
+
+
+def _sound(faults: list[str], note: str = "") -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=SOUND,
+        passed=not faults,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"found": "; ".join(faults) or note or "nothing wrong"},
+    )
 
 
 def _masked_note(group: FeatureGroup, lost: Lost) -> dict[str, Any]:
@@ -193,7 +220,16 @@ def _matrix_asset(
         ),
         deps=[state_in_use],
         ins={name: dg.AssetIn(group_key(name)) for name in names},
-        check_specs=[dg.AssetCheckSpec("inputs_are_informative", asset=MATRIX, blocking=True)],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "inputs_are_informative",
+                asset=MATRIX,
+                blocking=True,
+                description="No group of columns and no side input is missing, or the same for everybody, as a whole: "
+                "then the night stops. Single columns without information are listed and stop nothing.",
+            )
+        ],
+        metadata=matrix_columns(group_key, {"as_of": "the as-of date", STATE_VERSION: "the fitted state used"}),
         **asset_options(FEATURES, "polars", "parquet"),
     )
     def matrix(
@@ -227,36 +263,3 @@ def _matrix_asset(
         )
 
     return matrix
-
-
-def uninformative(matrix: pl.DataFrame, state: FeatureState, lost: Lost = _NOTHING) -> pl.DataFrame:
-    """Inputs without information tonight: columns that are missing throughout or constant, side inputs that are empty.
-    Those that are masked are not among them.
-
-    A single dull column informs; a group or a side input that is dull as a whole blocks (`blocks`).
-    """
-    rows: list[dict[str, object]] = []
-    columns = [name for name in state.present if name in matrix.columns]
-    distinct = matrix.select(pl.col(columns).drop_nulls().n_unique()).row(0) if columns else ()
-    dull = {name for name, count in zip(columns, distinct, strict=True) if count <= 1} if matrix.height > 1 else set()
-    dull |= {name for name in state.present if name not in matrix.columns}
-    dull -= set(lost.columns)
-    for name in groups_of(state):
-        group = registry.registry()[name]
-        own = [column.name for column in group.columns if column.name in state.present]
-        flat = [column for column in own if column in dull]
-        rows += [
-            {
-                "input": column,
-                "group": name,
-                "why": "missing or constant",
-                "blocks": len(flat) == len(own),
-            }
-            for column in flat
-        ]
-        for side in group.side_inputs if name not in lost.groups else ():
-            empty = side.name not in matrix.columns or not matrix[side.name].list.len().sum()
-            if empty:
-                rows.append({"input": side.name, "group": name, "why": "empty side input", "blocks": True})
-    kinds = {"input": pl.String, "group": pl.String, "why": pl.String, "blocks": pl.Boolean}
-    return pl.DataFrame(rows, schema=kinds)

@@ -17,8 +17,9 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.barrier import count_before
 from feature_assets.sources.arrivals import ARRIVED, COUNTED
 from pipeline import deliveries
-from pipeline.assets.common import INGESTION, asset_options, checked, compared
+from pipeline.assets.common import INGESTION, asset_options, checked, compared, in_this_data_set
 from pipeline.monitoring import volume
+from pipeline.reports.columns import table_columns
 from pipeline.reports.describe import frame_metadata, markdown
 from pipeline.reports.drawing import Drawing
 from pipeline.resources.files import publish_json
@@ -27,6 +28,7 @@ from pipeline.settings import Settings
 
 CONTRACT_TABLES = tuple(CONTRACT)
 QUARANTINE = dg.AssetKey("quarantine")
+READABLE = "has_rows_to_read"
 SHOWN_FILES = 200
 """Files of a delivery that the UI lists; `delivery.json` lists all."""
 
@@ -43,16 +45,19 @@ def ingestion_assets(
     tables = [
         dg.AssetSpec(
             table_key(name),
-            description=f"Contract table {name}: {table.meaning} {dataset.notice}",
+            description=in_this_data_set(f"One row each: {table.meaning} {dataset.notice}", dataset, [name]),
             partitions_def=partitions,
+            metadata=table_columns(table),
             **asset_options(INGESTION, "polars", "parquet"),
         )
         for name, table in CONTRACT.items()
     ]
     quarantine = dg.AssetSpec(
         QUARANTINE,
-        description="Rows of the delivery that broke a rule, with the reason and what was done with them.",
+        description="Rows of the delivery that broke a rule, with the reason and what was done with them. "
+        f"{dataset.notice}",
         partitions_def=partitions,
+        deps=[table_key(name) for name in CONTRACT],
         **asset_options(INGESTION, "polars", "parquet"),
     )
 
@@ -60,6 +65,15 @@ def ingestion_assets(
         name="ingest",
         specs=[*tables, quarantine],
         check_specs=[
+            *(
+                dg.AssetCheckSpec(
+                    READABLE,
+                    asset=table_key(name),
+                    description="The table has rows that this night may read: those before its as-of date. One that "
+                    "was not delivered passes: what needs it is off. It warns and stops nothing.",
+                )
+                for name in CONTRACT
+            ),
             dg.AssetCheckSpec(
                 "faults_within_limit",
                 asset=QUARANTINE,
@@ -97,22 +111,24 @@ def ingestion_assets(
         verdict = lake.read_json(folder / "quarantine" / deliveries.VERDICT)
         over = verdict["over_limit"]
         if over:
-            unseen = checked("volume_as_before", True, why="not compared: the delivery is refused for its faults")
+            unseen = checked(
+                "volume_as_before", True, QUARANTINE, why="not compared: the delivery is refused for its faults"
+            )
             yield dg.MaterializeResult(
                 asset_key=QUARANTINE,
                 metadata=shown,
-                check_results=[checked("faults_within_limit", False, why=over), unseen],
+                check_results=[checked("faults_within_limit", False, QUARANTINE, why=over), unseen],
             )
             raise dg.Failure(over, allow_retries=False)
-        within = checked("faults_within_limit", True, reasons=counts["rows"].sum())
+        within = checked("faults_within_limit", True, QUARANTINE, reasons=counts["rows"].sum())
         size = delivery.verdict
         if size is None:
             measured = volume.measure(lake.tables_of(digest), verdict["delivered"], counts)
             size = volume.judge_delivery(measured, lake, digest, settings.volume, may_lack)
-        as_before = checked("volume_as_before", True, compared=size.compared)
+        as_before = checked("volume_as_before", True, QUARANTINE, compared=size.compared)
         if size.unusual:
             as_before = compared(
-                "volume_as_before", bool(size.refusal), unusual=list(size.unusual), compared=size.compared
+                "volume_as_before", bool(size.refusal), QUARANTINE, unusual=list(size.unusual), compared=size.compared
             )
         if size.refusal:
             yield dg.MaterializeResult(asset_key=QUARANTINE, metadata=shown, check_results=[within, as_before])
@@ -130,7 +146,11 @@ def ingestion_assets(
             facts = drawing.facts(name, partial(_table_facts, tables, name, day)) | _arrived(
                 delivery.arrivals, day, name
             )
-            yield dg.MaterializeResult(asset_key=table_key(name), metadata={**facts, "delivery": digest})
+            yield dg.MaterializeResult(
+                asset_key=table_key(name),
+                metadata={**facts, "delivery": digest},
+                check_results=[rows_to_read(tables, name, day)],
+            )
         yield dg.MaterializeResult(
             asset_key=QUARANTINE,
             metadata=shown,
@@ -140,11 +160,28 @@ def ingestion_assets(
     return [ingest_delivery]
 
 
+def rows_to_read(tables: Tables, name: str, as_of: date) -> dg.AssetCheckResult:
+    """Whether a table that was delivered has rows before the as-of date, where its rows have a time, or any."""
+    if not tables.has(name):
+        rows, words = None, "not delivered: groups and tasks that need this table are off"
+    else:
+        frame = tables.frames[name]
+        rows = count_before(tables.encoding(name), as_of) if "at" in frame.columns else frame.height
+        words = f"{rows:,} of {frame.height:,} rows"
+    return dg.AssetCheckResult(
+        check_name=READABLE,
+        asset_key=table_key(name),
+        passed=rows != 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"rows that the night may read": words},
+    )
+
+
 def _table_facts(tables: Tables, name: str, as_of: date) -> dict[str, Any]:
     if not tables.has(name):
         return {"dagster/row_count": 0, "not delivered": "groups and tasks that need this table are off"}
     frame = tables.frames[name]
-    facts = frame_metadata(frame, CONTRACT[name].meanings)
+    facts = frame_metadata(frame)
     if "at" in frame.columns:
         before = count_before(tables.encoding(name), as_of)
         facts |= {"rows before the as-of instant": before, "rows at or after it (not read)": frame.height - before}

@@ -11,7 +11,7 @@ from feature_assets.data.dataset import DatasetConfig
 from feature_assets.labels import eligible
 from pipeline import lost_sources
 from pipeline.assets.common import SCORING, GivenSettings, asset_options, checked
-from pipeline.assets.features import MATRIX, STATE_IN_USE, champion_state, tonights_losses
+from pipeline.assets.features import MATRIX, STATE_IN_USE, champion_dep, champion_state, tonights_losses
 from pipeline.reports.describe import frame_metadata
 from pipeline.reports.drawing import Drawing
 from pipeline.resources.lake import Lake
@@ -31,7 +31,9 @@ from pipeline.scores import (
 SCORES = dg.AssetKey("scores")
 
 
-def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def scoring_assets(
+    dataset: DatasetConfig, partitions: dg.PartitionsDefinition, retrain_after_days: int
+) -> list[dg.AssetsDefinition]:
     """The one published table of the product."""
 
     @dg.asset(
@@ -40,7 +42,16 @@ def scoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) 
         description="One row a customer: calibrated predictions, whether the customer is eligible for each, and their "
         f"uncertainty. {dataset.notice}",
         ins={"matrix": dg.AssetIn(MATRIX)},
-        check_specs=[dg.AssetCheckSpec("complete_and_sound", asset=SCORES, blocking=True)],
+        deps=[champion_dep(retrain_after_days)],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "complete_and_sound",
+                asset=SCORES,
+                blocking=True,
+                description="Every customer has one row, probabilities lie in [0, 1] and add up to 1 over the classes, "
+                "no value is infinite. Scores that fail are not published.",
+            )
+        ],
         **asset_options(SCORING, "pytorch", "parquet"),
     )
     def scores(

@@ -71,7 +71,7 @@ def skill_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) ->
                 **drawing.table("expected of tonight's scores (an estimate)", lambda: expected(scores, tasks)),
                 **drawing.table("share of fallbacks", lambda: fallbacks(scores)),
                 **drawing.table("expert with most weight", lambda: first_experts(scores)),
-                "days since the champion's training": (as_of - champion.as_of).days,
+                "days since the champion's training": max((as_of - champion.as_of).days, 0),  # hindsight: not yet
                 "notice": dataset.notice,
             },
         )

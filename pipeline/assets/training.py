@@ -334,7 +334,17 @@ STEPS: Sequence[Step] = (
         build_training_set,
         "Weekly snapshots: features and labels, each label masked where its window reaches past its purge line.",
         ("polars", "parquet"),
-        {"check_specs": [dg.AssetCheckSpec("no_label_leaks", asset=key("training_set"), blocking=True)]},
+        {
+            "check_specs": [
+                dg.AssetCheckSpec(
+                    "no_label_leaks",
+                    asset=key("training_set"),
+                    blocking=True,
+                    description="No shallow tree solves a task on a sample of training rows: one that does reads the "
+                    "label itself. A training with such a leak stops.",
+                )
+            ]
+        },
     ),
     Step(
         "columns",
@@ -350,7 +360,15 @@ STEPS: Sequence[Step] = (
         ("pytorch", "lightgbm"),
         {
             "pool": "gpu",
-            "check_specs": [dg.AssetCheckSpec("every_part_learns", asset=key("model")), drawn_spec(key("model"))],
+            "check_specs": [
+                dg.AssetCheckSpec(
+                    "every_part_learns",
+                    asset=key("model"),
+                    description="Every expert gets a gradient, every gate has moved, and no input is needed for finite "
+                    "outputs. It warns and stops nothing.",
+                ),
+                drawn_spec(key("model")),
+            ],
         },
     ),
     Step(
@@ -393,7 +411,9 @@ STEPS: Sequence[Step] = (
 )
 
 
-def training_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def training_assets(
+    dataset: DatasetConfig, partitions: dg.PartitionsDefinition, retrain_after_days: int
+) -> list[dg.AssetsDefinition]:
     """The training assets, each downstream of the one before it; the first reads the contract tables."""
     assets = []
     deps = [table_key(name) for name in CONTRACT_TABLES]
@@ -403,7 +423,7 @@ def training_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition)
             partitions_def=partitions,
             description=f"{step.description} {dataset.notice}",
             deps=deps,
-            **asset_options(TRAINING, *step.kinds),
+            **asset_options(TRAINING, *step.kinds, days=retrain_after_days),
             **step.options,
         )
         assets.append(define(step.run))

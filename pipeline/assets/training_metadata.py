@@ -25,6 +25,20 @@ CHALLENGE_LEGEND = (
 )
 
 
+EVALUATION_LEGEND = (
+    "Each model's headline metric on test rows that are later than every training label (↑ higher, ↓ lower is better). "
+    "“model” is what is registered. A sign says how it compares with the column's baseline, by the 95 % interval of "
+    "the difference by customer: ▲ it is ahead, ▼ behind, = level within the task's margin, ○ open (too few rows to "
+    "say), ? not comparable. constant: the same prediction for everybody. network, LightGBM: the two halves of the "
+    "registered blend alone. own past: the customer's own earlier purchases."
+)
+CONCEPT_NAMES = {
+    "dead": "share of latents that no row activates",
+    "l0": "mean number of active latents a row",
+    "explained_variance": "share of the shared representation's variance that the latents explain",
+}
+
+
 def decision_metadata(decided: Decided, tracking: Tracking) -> dict[str, Any]:
     """One decision about the champion: what, why, by whom, and where the version is described."""
     return {
@@ -155,14 +169,47 @@ def reason_table(evaluation: Evaluation, shown: int = 5) -> pl.DataFrame:
     return pl.DataFrame(list(tasks.values()))
 
 
+def leaderboard(evaluation: Evaluation) -> str:
+    """Headline metrics as a small Markdown table, task × model, with the verdict against each baseline. Without
+    padding and intervals, so that the UI shows it open (it folds what has 1,000 characters)."""
+    rows = [
+        {"task": f"{row['task']}, {row['metric']}"}
+        | {name: _short(row[name]) for name in row if name not in ("task", "metric", "rows", "customers")}
+        for row in evaluation.table
+    ]
+    columns = list(rows[0]) if rows else ["task"]
+    lines = [columns, ["-"] * len(columns), *([row[name] for name in columns] for row in rows)]
+    return "\n".join(f"|{'|'.join(line)}|" for line in lines)
+
+
+def _short(cell: str) -> str:
+    """A value of three decimals and its sign, without its interval."""
+    value, *rest = cell.split(" ")
+    sign = "" if not rest or rest[0].startswith(("[", "(")) else f" {rest[0]}"
+    try:
+        return f"{float(value):.3f}{sign}"
+    except ValueError:
+        return cell
+
+
+def metric_table(evaluation: Evaluation) -> pl.DataFrame:
+    """Every metric as a row a task and metric, a column a model."""
+    long = pl.DataFrame(evaluation.metrics, infer_schema_length=None)
+    if long.is_empty():
+        return long
+    return long.pivot("model", index=["task", "metric"], values="value", maintain_order=True)
+
+
 def evaluation_metadata(evaluation: Evaluation, drawing: Drawing) -> dict[str, Any]:
-    """The comparison with the baselines, reliability, totals in natural units, gates, uncertainty, inputs, reasons and
-    concepts, as far as they are there."""
+    """The comparison with the baselines and its legend, then reliability, totals in natural units, gates, uncertainty,
+    inputs, reasons and concepts, as far as they are there."""
     shown: dict[str, Any] = {
-        "figures": "of the evaluation fit, which saw no test row",
-        "comparison": markdown(pl.DataFrame(evaluation.table)),
+        "comparison": dg.MetadataValue.md(leaderboard(evaluation)),
+        "legend": EVALUATION_LEGEND,
         "verdict": dg.MetadataValue.md(evaluation.summary()),
-        "all metrics": markdown(pl.DataFrame(evaluation.metrics, infer_schema_length=None), rows=500),
+        "figures": "of the evaluation fit, which saw no test row",
+        "comparison with intervals": markdown(pl.DataFrame(evaluation.table)),
+        "all metrics (task × model)": markdown(metric_table(evaluation), rows=500),
         **drawing.figure("reliability", lambda: plots.reliability(evaluation.reliability)),
         **drawing.figure("gates", lambda: plots.gate_heatmap(evaluation.gates)),
     }
@@ -182,5 +229,8 @@ def evaluation_metadata(evaluation: Evaluation, drawing: Drawing) -> dict[str, A
     if evaluation.inputs:
         shown |= drawing.figure("inputs", lambda: plots.input_heatmap(evaluation.inputs))
     if evaluation.concepts:
-        shown |= {"concepts": markdown(pl.DataFrame(evaluation.concepts)), **evaluation.concept_statistics}
+        shown["concepts"] = markdown(pl.DataFrame(evaluation.concepts))
+        shown |= {
+            f"concepts: {CONCEPT_NAMES.get(name, name)}": value for name, value in evaluation.concept_statistics.items()
+        }
     return shown

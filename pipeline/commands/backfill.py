@@ -2,11 +2,11 @@
 
 import sys
 from datetime import date
-from pathlib import Path
+from typing import Any
 
 import click
 
-from pipeline.commands.common import covered_day, customers_option, data_dir_option, dataset_option, deployment
+from pipeline.commands.common import covered_day, customers_option, data_options, deployment
 from pipeline.commands.running import cleared_instance, red, say
 from pipeline.home import Home
 from pipeline.settings import Settings
@@ -16,19 +16,16 @@ from pipeline.settings import Settings
 @click.argument("first", metavar="FROM")
 @click.argument("last", metavar="TO")
 @click.option("--again", is_flag=True, help="Make published dates again, too.")
-@dataset_option
-@data_dir_option
+@data_options
 @customers_option
-def backfill(
-    first: str, last: str, again: bool, dataset: str | None, data_dir: Path | None, customers: int | None
-) -> None:
+def backfill(first: str, last: str, again: bool, **data: Any) -> None:
     """Publish the scores of every as-of date from FROM to TO (YYYY-MM-DD), oldest first.
 
     Each is made as `ple nightly` makes it, a training that is due included. Dates that have scores are left as they
     are, so the same command goes on where a stopped or killed one was. Between two dates runs that wait in the queue go
     first. It stops at the first date that fails, with exit status 1.
     """
-    settings, home = deployment(dataset=dataset, data_dir=data_dir, customers=customers)
+    settings, home = deployment(**data)
     days = covered_day(settings, first), covered_day(settings, last)
     if days[0] > days[1]:
         raise click.BadParameter(f"{first} lies after {last}; the earlier date comes first")
@@ -45,7 +42,9 @@ def _backfill(settings: Settings, home: Home, first: date, last: date, again: bo
         days = days_to_make(instance, partitions, first, last, again)
         there = (last - first).days + 1 - len(days)
         already = f", {there} have scores already" if there else ""
-        click.echo(f"backfill · {settings.dataset} · {len(days)} as-of dates from {first} to {last}{already}", err=True)
+        click.echo(
+            f"backfill · {settings.dataset_name} · {len(days)} as-of dates from {first} to {last}{already}", err=True
+        )
         if not days:
             return 0
         tracking = build_resources(settings)["tracking"]

@@ -1,20 +1,20 @@
 """`ple base-rates`: how often each label takes each value."""
 
-from pathlib import Path
+from typing import Any
 
 import click
 
-from pipeline.commands.common import covered_day, data_dir_option, delivered_tables, settings_of
+from pipeline.commands.common import covered_day, data_options, delivered_tables, settings_of
 
 
 @click.command("base-rates")
 @click.option("--as-of", help="As-of date; also $AS_OF. The labels look ahead from here.")
-@data_dir_option
-def base_rates(as_of: str | None, data_dir: Path | None) -> None:
+@data_options
+def base_rates(as_of: str | None, **data: Any) -> None:
     """Show the base rate of each label at one as-of date, and how exposures ended."""
     import polars as pl
 
-    settings = settings_of(data_dir=data_dir)
+    settings = settings_of(**data)
     from feature_assets import labels
     from feature_assets.snapshots import plan
 

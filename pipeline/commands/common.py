@@ -1,5 +1,6 @@
 """Settings, home, dates and tables, as every verb of `ple` reads them: an error is one clear message."""
 
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +18,27 @@ if TYPE_CHECKING:
 as_of_option = click.option(
     "--as-of", help="As-of date, YYYY-MM-DD; also $AS_OF. Default: the day after the last day of data."
 )
-dataset_option = click.option(
-    "--dataset",
-    help="Name of a description in data/, or a path to a YAML file; also $DATASET. Default completejourney.",
-)
-data_dir_option = click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Folder with <table>.parquet files; also $DATA_DIR."
-)
 customers_option = click.option(
     "--customers", type=int, help="Customers of a simulated data set; also $CUSTOMERS. Default 20,000."
 )
+DATA_OPTIONS = (
+    click.option("--dataset", help="Name of a description in data/; also $DATASET. Default completejourney."),
+    click.option(
+        "--dataset-file",
+        type=click.Path(path_type=Path),
+        help="YAML file with a description of your own, in place of --dataset; also $DATASET_FILE.",
+    ),
+    click.option(
+        "--data-dir", type=click.Path(path_type=Path), help="Folder with <table>.parquet files; also $DATA_DIR."
+    ),
+)
+
+
+def data_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a command that reads a data set; it hands them to `settings_of` by their names."""
+    for option in reversed(DATA_OPTIONS):
+        command = option(command)
+    return command
 
 
 def settings_of(**options: Any) -> Settings:
@@ -49,11 +61,23 @@ def settings_of(**options: Any) -> Settings:
 
 
 def deployment(**options: Any) -> tuple[Settings, Home]:
-    """Settings and a prepared home."""
+    """Settings and a prepared home in the form of this release, its databases found usable.
+
+    Raises:
+        DatabaseError: a database of PostgreSQL is not.
+    """
+    from pipeline.upgrade import upgrade
+
     settings = settings_of(**options)
     home = Home(settings.home)
-    home.prepare()
+    home.prepare(settings.dagster_storage, settings.mlflow_uri)
+    upgrade(home)
     return settings, home
+
+
+def home_without_settings() -> Home:
+    """The home that the environment names, whatever lies there, for a verb that makes it."""
+    return Home(read_environment().home.expanduser().resolve())
 
 
 def parse_day(value: str | None) -> date | None:

@@ -1,7 +1,8 @@
 """What a person sees where a command cannot go on: one message and exit status 1, in one place for all verbs.
 
-An error whose cause lies with what was given (settings, paths, dates, data, a server) says so itself. Any other is a
-fault of this program: its traceback goes to a file under the home. Which inputs are wrong is found elsewhere.
+An error whose cause lies with what was given (settings, paths, dates, data) says so itself; what lies below (disk,
+rights, databases, network) is put into words by `pipeline.faults`. Any other is a fault of this program: its traceback
+goes to a file under the home. Which inputs are wrong is found elsewhere.
 """
 
 import errno
@@ -11,14 +12,18 @@ from typing import Any
 
 import click
 
+from pipeline import faults
 from pipeline.home import Home, HomeError
 from pipeline.plugins import PluginError
+from pipeline.postgres import DatabaseError
 from pipeline.settings import SettingsError, read_environment
+from pipeline.stopping import CTRL_C, GOES_ON, STATUS, Stopped, noticed, signalled
 
 TOOLS = {
     "mlflow": "MLflow",
     "dagster": "Dagster",
     "sqlalchemy": "the database of MLflow or Dagster",
+    "dagster_postgres": "Dagster's database",
     "yaml": "dagster.yaml",
 }
 """Packages whose errors are about a server, a store or a configuration of the operator → their name for people."""
@@ -27,13 +32,25 @@ LONGEST = 300
 
 
 class Verbs(click.Group):
-    """A group of commands in which no error ends in a traceback."""
+    """A group of commands in which no error ends in a traceback, and none that is stopped ends without a word."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn its error into a message."""
+        """Run the command; turn its error, or what stopped it, into a message."""
+        with noticed():
+            try:
+                return self._invoke(ctx)
+            except Stopped as stopped:
+                said, by = str(stopped), stopped.by
+            except KeyboardInterrupt:
+                by = signalled() or CTRL_C
+                said = f"Stopped by {by}; nothing published is lost. {GOES_ON}"
+        click.echo(said, err=True)
+        ctx.exit(STATUS[by])
+
+    def _invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, Stopped):
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
@@ -46,18 +63,21 @@ def message(error: Exception) -> str:
     from feature_assets.data.coercion import DeliveryError
     from feature_assets.group import StateError
     from feature_assets.snapshots import NotEnoughHistory
+    from pipeline.backup import BackupError
     from pipeline.resources.publication import PublicationError
+    from ple_model.serving.format import BundleError
 
-    of_inputs = SettingsError | HomeError | PluginError | DeliveryError | StateError | NotEnoughHistory
-    if isinstance(error, of_inputs | PublicationError):
+    of_inputs = SettingsError | HomeError | DatabaseError | PluginError | DeliveryError | StateError | NotEnoughHistory
+    if isinstance(error, of_inputs | PublicationError | BundleError | BackupError):
         return str(error)
+    tool = next(filter(None, (TOOLS.get(base.__module__.partition(".")[0]) for base in type(error).__mro__)), "")
+    if words := faults.in_words(error):
+        return f"{tool}: {words}" if tool else words
     if isinstance(error, OSError):
         return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
-    for base in type(error).__mro__:
-        tool = TOOLS.get(base.__module__.partition(".")[0])
-        if tool is not None:
-            text = getattr(error, "description", None) or str(error)
-            return f"{tool}: {' '.join(text.split())[:LONGEST]}"
+    if tool:
+        text = getattr(error, "description", None) or str(error)
+        return f"{tool}: {' '.join(text.split())[:LONGEST]}"
     return f"a fault of this program, {type(error).__name__}: {error}\n{_keep(error)}"
 
 

@@ -1,15 +1,14 @@
 """`ple features`: the meaning of every column, and a check that each carries information on a data set."""
 
 import sys
-from pathlib import Path
+from typing import Any
 
 import click
 import polars as pl
 
 from pipeline.commands.common import (
     covered_day,
-    data_dir_option,
-    dataset_option,
+    data_options,
     delivered_tables,
     settings_of,
 )
@@ -24,24 +23,15 @@ CHECK_CUSTOMERS = 3_000
 @click.argument("name", required=False)
 @click.option("--check", "checks", is_flag=True, help="Compute all columns of a data set and check each.")
 @click.option("--markdown", is_flag=True, help="Print the whole catalogue as Markdown (docs/features.md).")
-@dataset_option
-@data_dir_option
+@data_options
 @click.option(
     "--customers", type=int, default=CHECK_CUSTOMERS, show_default=True, help="Of a simulated data set (with --check)."
 )
 @click.option("--as-of", help="As-of date of the check; also $AS_OF. Default: the newest.")
-def features(
-    name: str | None,
-    checks: bool,
-    markdown: bool,
-    dataset: str | None,
-    data_dir: Path | None,
-    customers: int,
-    as_of: str | None,
-) -> None:
+def features(name: str | None, checks: bool, markdown: bool, as_of: str | None, **data: Any) -> None:
     """List the feature groups, explain the columns of one (NAME: group, section, or part of a column's name), or check
     every column on a data set."""
-    settings = settings_of(dataset=dataset, data_dir=data_dir, customers=customers)
+    settings = settings_of(**data)
     from feature_assets import catalogue
 
     if checks:

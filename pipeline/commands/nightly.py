@@ -2,19 +2,25 @@
 
 import sys
 from datetime import date
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline import faults
 from pipeline.commands.common import covered_day, deployment
+from pipeline.commands.errors import message
 from pipeline.commands.running import locked_instance, red, run_options, say
 from pipeline.home import Home
 from pipeline.settings import Settings, read_environment
+from pipeline.stopping import Stopped
+
+if TYPE_CHECKING:
+    from pipeline.monitoring.alerts import Alert
 
 
 @click.command()
 @run_options
-def nightly(as_of: str | None, dataset: str | None, data_dir: Path | None, customers: int | None) -> None:
+def nightly(as_of: str | None, **data: Any) -> None:
     """Publish the scores of one as-of date.
 
     Runs two jobs, one after the other: `training`, only where one is due (there is no champion, or the champion is
@@ -23,44 +29,60 @@ def nightly(as_of: str | None, dataset: str | None, data_dir: Path | None, custo
     and noted in the summary. The exit status is 0 when scores were published, else 1. A night that was killed is taken
     up by the next call.
     """
-    settings, home = deployment(dataset=dataset, data_dir=data_dir, customers=customers)
+    settings, home = deployment(**data)
     sys.exit(_nightly(settings, home, covered_day(settings, as_of)))
 
 
 def _nightly(settings: Settings, home: Home, day: date) -> int:
     from pipeline.definitions import build_definitions, build_resources
     from pipeline.monitoring import alerts
+    from pipeline.monitoring.night_report import REPORT, Reporter
     from pipeline.monitoring.terminal import print_summary, read_summary
-    from pipeline.night import run_night
+    from pipeline.night import Outcome, run_night
+    from pipeline.resources.publication import published_words
 
-    click.echo(f"nightly · {settings.dataset} · as of {day} · home {home.root}", err=True)
-    tracking = build_resources(settings)["tracking"]
+    click.echo(f"nightly · {settings.dataset_name} · as of {day} · home {home.root}", err=True)
+    resources = build_resources(settings)
+    tracking = resources["tracking"]
     with locked_instance(home, f"ple nightly of {day}") as (held, instance):
-        outcome = run_night(
-            held, build_definitions(settings), instance, tracking, day, settings.retrain_after_days, say
-        )
-    reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
-    found = (
-        alerts.of_night(read_summary(home, day)) if outcome.published else [alerts.Alert(alerts.NIGHT_FAILED, reasons)]
-    )
-    alerts.tell(found, day, outcome.published, home.root, settings.alerts, read_environment(), say)
+        try:
+            outcome = run_night(
+                held, build_definitions(settings), instance, tracking, day, settings.retrain_after_days, say
+            )
+        except (click.ClickException, Stopped):
+            raise
+        except Exception as error:  # outside the steps: of the databases, or of the program
+            outcome = Outcome(False, failure=message(error))
+        reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
+        if not outcome.published:
+            reporter = Reporter(settings, resources["lake"], tracking, instance, say)
+            reporter.try_to_write(day.isoformat(), reasons)
+    report = home.reports / f"as_of={day}" / REPORT
     if not outcome.published:
-        red(f"\nThe night failed; {_scores_of(home, day)}.\n{reasons}")
+        red(f"\nThe night failed; {published_words(home.lake, day)}.\n{reasons}")
+        say(f"report: {report}")
+        _tell([alerts.Alert(alerts.NIGHT_FAILED, reasons)], settings, home, day, False)
         return 1
-    print_summary(home, day)
+    try:
+        summary = read_summary(home, day)
+        print_summary(home, day)
+    except Exception as error:  # whatever is wrong with it, the scores are published
+        why = faults.in_words(error) or f"{type(error).__name__}: {error}"
+        red(f"\n{published_words(home.lake, day)}; their summary cannot be shown: {why}")
+        summary = {"facts": {}}
+    if report.exists():
+        say(f"report: {report}")
+    _tell(alerts.of_night(summary), settings, home, day, True)
     if outcome.training_failure:
         red(f"\nThe training that was due failed; the standing champion scored.\n{outcome.training_failure}")
     return 0
 
 
-def _scores_of(home: Home, day: date) -> str:
-    """What readers see of a date whose night failed."""
-    from pipeline.resources.publication import PublicationError, Published
+def _tell(found: "list[Alert]", settings: Settings, home: Home, day: date, published: bool) -> None:
+    """Tell whom it concerns. It costs no night that what was told cannot be noted."""
+    from pipeline.monitoring import alerts
 
-    published = Published(home.lake, "scores")
-    if day.isoformat() not in published.dates():
-        return "no scores were published"
     try:
-        return f"the scores of {day} are published, by run {published.read(day.isoformat())['run_id'][0]}"
-    except PublicationError as error:
-        return str(error)
+        alerts.tell(found, day, published, home.root, settings.alerts, read_environment(), say)
+    except OSError as error:
+        red(f"! what was told could not be noted: {faults.in_words(error) or error}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.common import as_of_option, customers_option, data_dir_option, dataset_option
+from pipeline.commands.common import as_of_option, customers_option, data_options
 from pipeline.home import Home
 from pipeline.settings import Settings
 
@@ -18,19 +18,24 @@ if TYPE_CHECKING:
 
 def run_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of a command that runs a job."""
-    for option in (customers_option, data_dir_option, dataset_option, as_of_option):
-        command = option(command)
-    return command
+    return as_of_option(data_options(customers_option(command)))
 
 
 @contextmanager
 def locked_instance(home: Home, what: str) -> "Iterator[tuple[HeldHome, DagsterInstance]]":
     """The home, locked for this process, and its Dagster instance with dead runs cleared."""
+    with held_home(home, what) as held, cleared_instance(home) as instance:
+        yield held, instance
+
+
+@contextmanager
+def held_home(home: Home, what: str) -> "Iterator[HeldHome]":
+    """The home, locked for this process: nothing writes in it meanwhile."""
     from pipeline.runs import HomeIsBusy, one_at_a_time
 
     try:
-        with one_at_a_time(home, what) as held, cleared_instance(home) as instance:
-            yield held, instance
+        with one_at_a_time(home, what) as held:
+            yield held
     except HomeIsBusy as error:
         raise click.ClickException(str(error)) from None
 

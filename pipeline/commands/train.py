@@ -2,7 +2,7 @@
 
 import sys
 from datetime import date
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,13 +14,13 @@ from pipeline.settings import Settings
 
 @click.command()
 @run_options
-def train(as_of: str | None, dataset: str | None, data_dir: Path | None, customers: int | None) -> None:
+def train(as_of: str | None, **data: Any) -> None:
     """Train a model for one as-of date, due or not, and promote it if it passes.
 
     Runs the job `training`: decision, fitted state, training set, model, evaluation, registered version, champion. A
     date whose future the champion knows is refused. Exit status 1 when it failed or the candidate was refused.
     """
-    settings, home = deployment(dataset=dataset, data_dir=data_dir, customers=customers)
+    settings, home = deployment(**data)
     sys.exit(_train(settings, home, covered_day(settings, as_of)))
 
 
@@ -28,7 +28,7 @@ def _train(settings: Settings, home: Home, day: date) -> int:
     from pipeline.definitions import build_definitions
     from pipeline.runs import TRAINING, failure_message, run_job
 
-    click.echo(f"training · {settings.dataset} · as of {day} · home {home.root}", err=True)
+    click.echo(f"training · {settings.dataset_name} · as of {day} · home {home.root}", err=True)
     with locked_instance(home, f"ple train of {day}") as (held, instance):
         result = run_job(held, build_definitions(settings), instance, TRAINING, day)
         if not result.success:

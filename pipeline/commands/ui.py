@@ -10,11 +10,24 @@ from pipeline.commands.running import cleared_instance
 
 @click.command()
 @click.option("--writable", is_flag=True, help="Dagster's pages may start, stop and delete runs.")
-def ui(writable: bool) -> None:
+@click.option(
+    "--only",
+    metavar="SERVER",
+    help="Be one server, for a service manager: dagster-webserver, dagster-daemon or mlflow.",
+)
+@click.option("--listen", metavar="ADDRESS", help="With --only, inside a container: listen there, not on 127.0.0.1.")
+def ui(writable: bool, only: str | None, listen: str | None) -> None:
     """Serve Dagster and MLflow on loopback until Ctrl-C. Without --writable, Dagster's pages only show."""
-    from pipeline.servers import serve
+    from pipeline.servers import SERVERS, become, serve
+    from pipeline.webserver import HOST
 
+    if only is not None and only not in SERVERS:
+        raise click.UsageError(f"--only {only}: name {', '.join(SERVERS)}")
+    if listen is not None and only is None:
+        raise click.UsageError("--listen needs --only")
     settings, home = deployment()
     with cleared_instance(home):
         pass  # what a power cut left must not block the queue that is started here
+    if only is not None:
+        become(only, home, settings, listen or HOST, writable)
     sys.exit(serve(home, settings, writable))

@@ -23,10 +23,11 @@ from pipeline.settings import AlertSettings, Environment
 
 TOLD = "alerts.json"
 """In the home: cause → as-of date of the night that told it last."""
-NIGHT_FAILED = "night failed"
+NIGHT_FAILED, NIGHT_LATE = "night failed", "night late"
 SECONDS = 10.0
 DO = {
     NIGHT_FAILED: "repair what the reason names and run `ple nightly` again",
+    NIGHT_LATE: "look at `ple status`; start `ple ui` where no daemon lives, or run `ple nightly`",
     TRAINING_FAILED: "the standing champion scores; look at the reason, the next night trains again",
     MISSING_SOURCES: "deliver the source and run the night again; until then its tasks are withheld",
     VOLUME: "compare the delivery with the last ones (asset tables/…); deliver it whole if it is not",

@@ -78,10 +78,10 @@ def earlier_nights(lake: Lake, as_of: date, limits: DriftLimits) -> list[tuple[d
     """(date, column, index, noise) of the last nights before a date that may be compared, oldest first."""
     published = lake.published(TABLE)
     found: list[tuple[date, pl.DataFrame]] = []
-    for day in sorted((day for day in map(date.fromisoformat, published.dates()) if day < as_of), reverse=True):
-        rows = published.read(day.isoformat()).select("column", "index", "noise", "counts_as_usual")
+    for day, frame in published.sound(day for day in reversed(published.dates()) if day < as_of.isoformat()):
+        rows = frame.select("column", "index", "noise", "counts_as_usual")
         if rows.height and rows["counts_as_usual"][0]:
-            found.append((day, rows))
+            found.append((date.fromisoformat(day), rows))
         if len(found) == limits.compared:
             break
     return found[::-1]

@@ -48,8 +48,10 @@ def judge(
 ) -> pl.DataFrame:
     """The skill (`SCHEMA`) of the scores of a day on the named tasks, by labels known on `as_of`. Scores in hindsight
     or with a missing source are not judged, nor those that an older version of this program published without saying
-    so: no row."""
-    scores = lake.published("scores").read(day.isoformat())
+    so, nor those that were altered: no row."""
+    scores = next((frame for _, frame in lake.published("scores").sound([day.isoformat()])), None)
+    if scores is None:
+        return pl.DataFrame(schema=SCHEMA)
     says = {"hindsight", "missing_sources", *(f"{name}__eligible" for name in names if name in scores.columns)}
     if not says <= {*scores.columns}:
         return pl.DataFrame(schema=SCHEMA)
@@ -71,8 +73,13 @@ def judged_until(lake: Lake, as_of: date) -> date | None:
 
 def earlier(lake: Lake, as_of: date) -> pl.DataFrame:
     """What the nights before a date found (`SCHEMA`), newest scored date first."""
-    nights = [day for day in sorted(_nights(lake)) if day < as_of]
-    frames = [lake.published(TABLE).read(day.isoformat()) for day in nights]
+    return until(lake, as_of - timedelta(days=1))
+
+
+def until(lake: Lake, as_of: date) -> pl.DataFrame:
+    """What the nights up to a date found (`SCHEMA`), newest scored date first."""
+    nights = [day.isoformat() for day in sorted(_nights(lake)) if day <= as_of]
+    frames = [frame for _, frame in lake.published(TABLE).sound(nights)]
     found: pl.DataFrame = pl.concat([pl.DataFrame(schema=SCHEMA), *frames])
     return found.sort("scored", "task", "metric", descending=[True, False, False])
 

@@ -6,10 +6,12 @@ ones before it is taken in. Rules about single rows belong to the contract, thei
 """
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -104,8 +106,18 @@ def _filled(frame: pl.DataFrame) -> list[str]:
 def last_good(lake: Lake, digest: str, limits: VolumeLimits) -> list[dict[str, Any]]:
     """The volumes of the last good deliveries other than tonight's, newest first."""
     files = [file for file in lake.path(FOLDER).glob("*.json") if file.stem != digest]
-    volumes = sorted((json.loads(file.read_text()) for file in files), key=lambda volume: volume["at"], reverse=True)
+    volumes = [volume for file in files if (volume := _read(file)) is not None]
+    now = datetime.now(UTC).isoformat()  # what was noted before the clock was set back counts as the oldest
+    volumes.sort(key=lambda volume: volume["at"] if volume["at"] <= now else "", reverse=True)
     return volumes[: limits.compared]
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (ValueError, TypeError):
+        logging.getLogger(__name__).warning("%s was altered: nothing is compared with it", file)
+        return None
 
 
 def passed_before(lake: Lake, digest: str) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Picture = Callable[[View, FeatureState, pl.DataFrame, Mapping[str, pl.DataFrame]], "Figure"]
 """From what is known, the fitted state, a group's own frame and the frames of the groups that it needs."""
 
+_SHAPES = {0: "components (H0)", 1: "loops (H1)", 2: "voids (H2)"}
 _PROFILE = (
     "base__frequency_30d",
     "base__frequency_365d",
@@ -67,11 +68,11 @@ def persistence(side: str) -> Picture:
 def _diagram(axis: "Axes", pairs: np.ndarray, size: float) -> None:
     for dimension in np.unique(pairs[:, 2]).astype(int).tolist():
         of = pairs[pairs[:, 2] == dimension]
-        axis.scatter(of[:, 0], of[:, 1], s=size, alpha=0.6, label=f"H{dimension}")
+        axis.scatter(of[:, 0], of[:, 1], s=size, alpha=0.6, label=_SHAPES.get(dimension, f"dimension {dimension}"))
     top = float(pairs[:, 1].max()) * 1.05
     axis.plot([0, top], [0, top], color="grey", lw=1, ls="--")
     axis.set_xlabel("birth (distance)")
-    axis.set_ylabel("death")
+    axis.set_ylabel("death (distance)")
     axis.legend(fontsize=8, loc="lower right")
 
 
@@ -98,7 +99,8 @@ def cluster_profile(
     axis.set_yticks(range(len(shares)), [f"{k}  ({share:.1%})" for k, share in enumerate(shares)], fontsize=8)
     axis.set_ylabel("cluster (share of customers)")
     axis.set_title("mean scaled value by cluster", fontsize=9)
-    figure.colorbar(image, ax=axis)
+    axis.set_xlabel("column")
+    figure.colorbar(image, ax=axis, label="standard units: 0 is the mean customer")
     return figure
 
 
@@ -158,7 +160,8 @@ def state_paths(view: View, state: FeatureState, frame: pl.DataFrame, needs: Map
         line.set_ylabel("state", fontsize=8)
         axis.set_ylim(0, 1)
         axis.xaxis.set_major_formatter(ConciseDateFormatter(axis.xaxis.get_major_locator()))
-        axis.set_ylabel("posterior", fontsize=8)
+        axis.set_ylabel("probability of each state", fontsize=8)
+        axis.set_xlabel("date", fontsize=8)
         axis.set_title(f"customer {customer}: {mode.name} (0 is the least active state)", fontsize=9)
     return figure
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
     from ple_model.training.report import EpochReport
 
@@ -47,14 +48,25 @@ def nothing(why: str) -> "Figure":
     return figure
 
 
+def write_in_cells(axis: "Axes", image: "AxesImage", words: NDArray[np.str_], size: float = 7) -> None:
+    """Write words [rows, columns] into the cells of a heat map, black on light colours and white on dark ones."""
+    shades = image.cmap(image.norm(np.asarray(image.get_array(), dtype=np.float64)))
+    light = shades[..., :3] @ np.array([0.2126, 0.7152, 0.0722])
+    for (row, column), text in np.ndenumerate(words):
+        colour = "black" if light[row, column] > 0.45 else "white"
+        axis.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+
+
 def learning_curve(history: "Sequence[EpochReport]") -> "Figure":
     """Validation score (mean skill over a constant) and training loss by epoch; the line marks phase 2."""
     figure, (left, right) = new_figure(9, 3.2, 1, 2)
     steps = range(1, len(history) + 1)
     left.plot(steps, [report.score for report in history], marker="o", ms=3)
-    left.set_title("validation score (mean skill over a constant)")
+    left.set_title("validation score")
+    left.set_ylabel("mean skill over a constant (1 is perfect)")
     right.plot(steps, [report.loss for report in history], marker="o", ms=3, color="tab:orange")
-    right.set_title("training loss (weighted)")
+    right.set_title("training loss")
+    right.set_ylabel("weighted sum of the tasks' losses")
     first_of_two = next((i for i, report in enumerate(history, start=1) if report.phase == 2), None)
     for axis in (left, right):
         axis.set_xlabel("epoch")
@@ -82,7 +94,9 @@ def reliability(bins: Mapping[str, Sequence[Sequence[float]]]) -> "Figure":
     columns = 4
     rows = -(-len(bins) // columns)
     figure, axes = new_figure(columns * 2.6, rows * 2.5, rows, columns)
-    figure.suptitle("reliability on test rows: observed against predicted")
+    figure.suptitle("reliability on test rows: what happened against what was predicted; on the dashed line they agree")
+    figure.supxlabel("mean predicted probability of a tenth of the rows", fontsize=9)
+    figure.supylabel("share of them where it happened (95 % bars)", fontsize=9)
     for axis, (task, points) in zip(axes, bins.items(), strict=False):
         x, y, count = np.asarray(points, dtype=np.float64).T
         error = 1.96 * np.sqrt(np.maximum(y * (1 - y), 1e-9) / count)
@@ -110,7 +124,12 @@ def risk_coverage(by_task: Mapping[str, Mapping[str, Any]]) -> "Figure":
     columns = 4
     rows = -(-len(by_task) // columns)
     figure, axes = new_figure(columns * 2.6, rows * 2.5, rows, columns)
-    figure.suptitle("risk and coverage on test rows; bars: mean error by quarter of u")
+    figure.suptitle(
+        "errors of the most certain test rows; dashed: in an order that knows nothing; bars: by quarter of u",
+        fontsize=10,
+    )
+    figure.supxlabel("share of rows kept, most certain first", fontsize=9)
+    figure.supylabel("mean error (loss of the task)", fontsize=9)
     for axis, (task, told) in zip(axes, by_task.items(), strict=False):
         kept, risk = np.asarray(told["curve"], dtype=np.float64).T
         quarters = np.asarray(told["error"])
@@ -137,12 +156,11 @@ def gate_heatmap(gates: Mapping[str, Mapping[str, float]]) -> "Figure":
     image = axis.imshow(values, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axis.set_xticks(range(len(experts)), experts, rotation=30, ha="right", fontsize=8)
     axis.set_yticks(range(len(tasks)), tasks, fontsize=8)
-    for (row, column), value in np.ndenumerate(values):
-        axis.text(
-            column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color="white" if value < 0.6 else "black"
-        )
-    axis.set_title("mean gate weight on test rows", fontsize=9)
-    figure.colorbar(image, ax=axis)
+    write_in_cells(axis, image, np.char.mod("%.2f", values))
+    axis.set_xlabel("expert")
+    axis.set_ylabel("task")
+    axis.set_title("which expert a task listens to, mean over test rows", fontsize=9)
+    figure.colorbar(image, ax=axis, label="gate weight (a row adds up to 1)")
     return figure
 
 
@@ -162,17 +180,17 @@ def expert_heatmap(shares: Sequence[Mapping[str, Any]]) -> "Figure":
     axis.set_xticks(range(len(experts)), experts, rotation=30, ha="right", fontsize=8)
     labels = [f"{row['task']}, {row['group']} ({row['rows']:,})" for row in ordered]
     axis.set_yticks(range(len(ordered)), labels, fontsize=7)
-    for (row, column), value in np.ndenumerate(values):
-        colour = "white" if value < 0.6 else "black"
-        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color=colour)
-    axis.set_title("mean gate weight on test rows by segment", fontsize=9)
-    figure.colorbar(image, ax=axis)
+    write_in_cells(axis, image, np.char.mod("%.2f", values), size=6)
+    axis.set_xlabel("expert")
+    axis.set_ylabel("task, segment (test rows)")
+    axis.set_title("which expert a task listens to, by segment", fontsize=9)
+    figure.colorbar(image, ax=axis, label="gate weight (a row adds up to 1)")
     return figure
 
 
 def input_heatmap(importance: Sequence[Mapping[str, Any]]) -> "Figure":
-    """The loss that shuffling an input (rows) adds to a task (columns), as a share of its loss; numbers within two
-    standard errors of 0 are grey."""
+    """The loss that shuffling an input (rows) adds to a task (columns), in % of its loss; in parentheses where it is
+    within two standard errors of 0. An input's label names the share of rows that read it."""
     from matplotlib.colors import SymLogNorm
 
     if not importance:
@@ -181,19 +199,24 @@ def input_heatmap(importance: Sequence[Mapping[str, Any]]) -> "Figure":
     tasks = list(dict.fromkeys(row["task"] for row in importance))
     by_cell = {(row["input"], row["task"]): row for row in importance}
     cells = [[by_cell[name, task] for task in tasks] for name in inputs]
-    values = np.array([[cell["increase"] / max(abs(cell["loss"]), 1e-9) for cell in row] for row in cells])
+    values = np.array([[100 * cell["increase"] / max(abs(cell["loss"]), 1e-9) for cell in row] for row in cells])
     noise = np.array([[abs(cell["increase"]) <= 2 * cell.get("error", 0.0) for cell in row] for row in cells])
-    figure, (axis,) = new_figure(3 + 0.55 * len(tasks), 1.8 + 0.28 * len(inputs))
+    figure, (axis,) = new_figure(4 + 0.6 * len(tasks), 2.4 + 0.28 * len(inputs))
     most = max(float(np.abs(values).max(initial=0)), 1e-9)
-    image = axis.imshow(values, cmap="RdBu_r", norm=SymLogNorm(1e-3, vmin=-most, vmax=most), aspect="auto")
+    image = axis.imshow(values, cmap="RdBu_r", norm=SymLogNorm(0.1, vmin=-most, vmax=most), aspect="auto")
     axis.set_xticks(range(len(tasks)), tasks, rotation=60, ha="right", fontsize=8)
-    axis.set_yticks(range(len(inputs)), inputs, fontsize=8)
-    for (row, column), value in np.ndenumerate(values):
-        colour = "grey" if noise[row, column] else "black"
-        axis.text(column, row, f"{100 * value:.1f}", ha="center", va="center", fontsize=6, color=colour)
-    title = "loss added by shuffling one input across the rows that read it, % of the task's loss (grey: noise)"
-    axis.set_title(title, fontsize=9)
-    figure.colorbar(image, ax=axis)
+    read = [f"{name} ({row[0].get('share', 1.0):.0%} of rows)" for name, row in zip(inputs, cells, strict=True)]
+    axis.set_yticks(range(len(inputs)), read, fontsize=8)
+    shown = np.char.mod("%.1f", values)
+    write_in_cells(axis, image, np.where(noise, np.char.add(np.char.add("(", shown), ")"), shown), size=6)
+    axis.set_xlabel("task")
+    axis.set_ylabel("input (share of test rows that read it)")
+    axis.set_title(
+        "How much worse a prediction gets when one input is shuffled among the rows that read it (in parentheses: no "
+        "more than chance).\nBelow 0: the task is predicted better without what the input says, so it misleads here.",
+        fontsize=9,
+    )
+    figure.colorbar(image, ax=axis, label="loss added, % of the task's loss")
     return figure
 
 
@@ -208,7 +231,9 @@ def transfer_heatmaps(report: Mapping[str, Any]) -> "Figure":
         axis.set_xticks(range(len(tasks)), tasks, rotation=60, ha="right", fontsize=7)
         axis.set_yticks(range(len(tasks)), tasks, fontsize=7)
         axis.set_title(title, fontsize=9)
-        figure.colorbar(image, ax=axis)
+        axis.set_xlabel("from the task", fontsize=8)
+        axis.set_ylabel("to the task", fontsize=8)
+        figure.colorbar(image, ax=axis, label="no unit")
     conflicts = sum(len(others) for others in report["conflicts"].values())
     figure.suptitle(
         f"adaTT, epoch {report['epoch']} ({report['phase']}): r = {report['prior_share']:.2f}, {conflicts} pairs in "

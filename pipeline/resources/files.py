@@ -18,6 +18,7 @@ from ple_model.serving.files import flush, publish, publishing
 
 STRAY = (".part", ".old")
 """Ends of the hidden names under which files and folders are written, or step aside."""
+_SQLITE = b"SQLite format 3\0"
 
 
 def make_folder(folder: Path) -> None:
@@ -89,6 +90,14 @@ def strays(root: Path) -> Iterator[Path]:
         found = [name for name in (*names, *files) if name.startswith(".") and name.endswith(STRAY)]
         yield from (Path(folder, name) for name in found)
         names[:] = [name for name in names if name not in found]
+
+
+def is_sqlite(file: Path) -> bool:
+    """Whether a file is a database of sqlite, by its first bytes."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(len(_SQLITE)) == _SQLITE
 
 
 def flush_below(folder: Path) -> None:

@@ -13,6 +13,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from pipeline.resources.digests import broken
 from pipeline.resources.publication import PublicationError, Published
+from pipeline.steps import tried_again
 
 
 class ParquetIOManager(dg.ConfigurableIOManager):
@@ -22,7 +23,8 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
         """Publish a frame; its path and size go into the metadata."""
-        file = self._table(context.asset_key).publish(obj, context.asset_partition_key)
+        with tried_again(context.step_context.previous_attempt_count):
+            file = self._table(context.asset_key).publish(obj, context.asset_partition_key)
         size = round(file.stat().st_size / 2**20, 2)
         context.add_output_metadata({"path": dg.MetadataValue.path(str(file)), "size (MiB)": size})
 
@@ -43,7 +45,9 @@ class Lake(dg.ConfigurableResource):
     root: str
 
     def path(self, *parts: str) -> Path:
-        """A path inside the lake."""
+        """A path inside the lake. Raises `dg.Failure` where a part, such as a digest in an altered file, leads out."""
+        if not all(part and Path(part).name == part and part != ".." for part in parts):
+            raise dg.Failure(f"{'/'.join(parts)!r} is no path inside the lake", allow_retries=False)
         return Path(self.root, *parts)
 
     def published(self, table: str) -> Published:
@@ -59,10 +63,14 @@ class Lake(dg.ConfigurableResource):
         return self.partition("training", as_of)
 
     def read_json(self, file: Path) -> Any:
-        """A JSON document of the lake. Raises `dg.Failure` where it is missing."""
+        """A JSON document of the lake. Raises `dg.Failure` where it is missing or was altered."""
         if not file.exists():
             raise dg.Failure(f"{file} is not there: materialise the assets upstream first", allow_retries=False)
-        return json.loads(file.read_text())
+        try:
+            return json.loads(file.read_text())
+        except ValueError as error:
+            why = f"{file} was altered: materialise the assets upstream again"
+            raise dg.Failure(why, allow_retries=False) from error
 
     def delivery(self, digest: str) -> Path:
         """Folder of the validated tables of one delivery, named by its digest."""

@@ -9,17 +9,19 @@ What is pointed at, when, and how long a version stays that nothing points at, i
 Source: docs/decisions/0016-publication.md.
 """
 
+import logging
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 
+from pipeline.clock import age
 from pipeline.resources.digests import file_digest
 from pipeline.resources.files import discard, flush_below, make_folder
 from ple_model.serving.files import flush
@@ -29,6 +31,8 @@ AS_OF = "as_of"
 _POSITION = "ple.as_of"
 """Key in the metadata of a file: the position at which the frame had its column `as_of`."""
 _FILE = re.compile(r"part-([0-9a-f]{16})\.parquet")
+_NAME = re.compile(r"\w[\w-]*")
+"""A part of a table's name; no path leads out of the lake by it."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _NO_TABLES = ("arrivals", "deliveries", "tables", "training", "versions", "volumes", PUBLISHED)
 """Folders of the lake that hold no published table."""
@@ -45,8 +49,14 @@ class Published:
     lake: Path
     table: str
 
+    def __post_init__(self) -> None:
+        if not all(_NAME.fullmatch(part) for part in self.table.split("/")):
+            raise PublicationError(f"{self.table!r} is no name of a table: letters, digits, _ and - between slashes")
+
     def pointer(self, as_of: str) -> Path:
         """What readers open who do not resolve a version: `lake/<table>/as_of=<date>`."""
+        if _DATE.fullmatch(as_of) is None:
+            raise PublicationError(f"{as_of!r} is no as-of date of the form YYYY-MM-DD")
         return self.lake / self.table / f"{AS_OF}={as_of}"
 
     def dates(self) -> list[str]:
@@ -95,6 +105,15 @@ class Published:
         day = pl.Series(AS_OF, [date.fromisoformat(as_of)], dtype=pl.Date)
         return frame.insert_column(int(position), day.new_from_index(0, frame.height))
 
+    def sound(self, days: Iterable[str]) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Date and frame of those dates that can be read, with a line for each that cannot: what tonight is only
+        compared with costs no night."""
+        for day in days:
+            try:
+                yield day, self.read(day)
+            except PublicationError as error:
+                logging.getLogger(__name__).warning("left out of the comparison: %s", error)
+
     def publish(self, frame: pl.DataFrame, as_of: str) -> Path:
         """Write a version where no reader looks, flush it, and point at it. Equal content is not published again, and
         a version that was altered on disk is replaced.
@@ -102,12 +121,12 @@ class Published:
         Returns:
             The file of the version.
         """
-        versions = self._versions(as_of)
+        pointer, versions = self.pointer(as_of), self._versions(as_of)
         beside = versions / f".{os.getpid()}-{uuid.uuid4().hex[:8]}.part"
         try:
-            name = _write(frame, beside / f"{AS_OF}={as_of}", as_of)
+            name = _write(frame, beside / pointer.name, as_of)
             version = versions / name
-            file = version / f"{AS_OF}={as_of}" / f"part-{name}.parquet"
+            file = version / pointer.name / f"part-{name}.parquet"
             if not version.exists():
                 flush_below(beside)
                 beside.rename(version)
@@ -132,12 +151,12 @@ class Published:
         else:
             discard(pointer)
 
-    def left(self, before: float) -> Iterator[Path]:
-        """Versions that nothing points at since an instant before `before` (seconds since 1970)."""
+    def left(self, seconds: float) -> Iterator[Path]:
+        """Versions that nothing has pointed at for longer than some seconds."""
         for versions in sorted((self.lake / PUBLISHED / self.table).glob("[0-9]*-*-*")):
             now = self._target(versions.name)
             for version in sorted(versions.iterdir()):
-                if not version.name.startswith(".") and version != now and version.stat().st_mtime < before:
+                if not version.name.startswith(".") and version != now and age(version.stat().st_mtime) > seconds:
                     yield version
 
     def forget(self, version: Path) -> None:
@@ -189,6 +208,17 @@ class Published:
         version = self._target(pointer.name.partition("=")[2])
         if version is not None and version.is_dir():
             os.utime(version)
+
+
+def published_words(lake: Path, day: date) -> str:
+    """What readers see of the scores of a date, in a clause."""
+    published, as_of = Published(lake, "scores"), day.isoformat()
+    if as_of not in published.dates():
+        return f"no scores of {day} are published"
+    try:
+        return f"the scores of {day} are published, by run {published.read(as_of)['run_id'][0]}"
+    except (PublicationError, OSError, pl.exceptions.PolarsError) as error:
+        return f"the scores of {day} cannot be read: {error}"
 
 
 def tables(lake: Path) -> list[str]:

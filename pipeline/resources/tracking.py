@@ -26,6 +26,7 @@ from packaging.version import Version
 from pipeline.resources.digests import SEAL, broken, file_digest, seal
 from pipeline.resources.files import discard
 from pipeline.servers import addresses
+from ple_model.serving.format import FORMAT, is_newer, refusal
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -58,6 +59,8 @@ EXPERIMENT_TAGS = {
 """The description of the experiment, and its kind: MLflow's UI opens it on its runs."""
 CLASSIC = "workflowType=machine_learning"
 """Query of a link into MLflow 3, which otherwise takes its reader for one of generative models."""
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""Kinds of address (its scheme) behind which is no server of MLflow."""
 _REQUIREMENTS = ("lightgbm", "numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensors", "scipy", "torch")
 
 
@@ -77,6 +80,8 @@ class RegisteredVersion:
     """What promotion has said of it (`STATUS`)."""
     replaced: str = ""
     """Number of the version whose place it took; empty where it never did, or took an empty one."""
+    bundle_format: Any = FORMAT
+    """Format of the bundle (`ple_model.serving.format`)."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +121,17 @@ class Tracking(dg.ConfigurableResource):
         """Id of the experiment `ple-nightly`, created if it is missing."""
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            location = Path(self.artifacts).as_uri() if self.uri.startswith("sqlite") else None
+            location = Path(self.artifacts).as_uri() if self._is_database else None
             return self.client.create_experiment(EXPERIMENT, artifact_location=location, tags=EXPERIMENT_TAGS)
         for key, value in EXPERIMENT_TAGS.items():
             if experiment.tags.get(key) != value:
                 self.client.set_experiment_tag(experiment.experiment_id, key, value)
         return experiment.experiment_id
+
+    @property
+    def _is_database(self) -> bool:
+        """Whether the address is that of a database: it has no place for files, which lie in the home."""
+        return self.uri.partition("://")[0].partition("+")[0] in DATABASES
 
     # --- runs -------------------------------------------------------------------------------------------------
     def start_run(self, name: str, tags: Mapping[str, str]) -> str:
@@ -237,6 +247,7 @@ class Tracking(dg.ConfigurableResource):
                 input_example=example.to_pandas(),
                 pip_requirements=requirements(),
             )
+            self._log_model_metrics(run_id, info.model_id, metrics or {})  # what has a version is not logged again
             from mlflow.exceptions import MlflowException
             from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
@@ -248,7 +259,6 @@ class Tracking(dg.ConfigurableResource):
             # By this tag the page of the logged model names its version instead of "Not registered".
             named = json.dumps([{"name": MODEL, "version": str(version.version)}])
             self.client.set_logged_model_tags(info.model_id, {MLFLOW_MODEL_VERSIONS: named})
-            self._log_model_metrics(run_id, info.model_id, metrics or {})
         return self._describe(version)
 
     def _log_model_metrics(self, run_id: str, model_id: str, metrics: Mapping[str, float | None]) -> None:
@@ -296,6 +306,17 @@ class Tracking(dg.ConfigurableResource):
         source = self.client.get_model_version(MODEL, number).source
         return self._own(self.client.get_logged_model(_model_id(source)).artifact_location)
 
+    def sealed_bundle(self, number: str) -> tuple[Path | None, str]:
+        """The folder of a version's bundle, None where it does not lie among the home's artifacts, and the digest of
+        its seal that the registry holds (empty for a version of a release that sealed none)."""
+        files = self.model_files(number)
+        found = None if files is None else sorted(path for path in files.glob("artifacts/data/[!.]*") if path.is_dir())
+        return found[0] if found else None, self.version_tags(number).get(SEALED, "")
+
+    def renew_seal(self, number: str, digest: str) -> None:
+        """Note that a version's bundle was changed on purpose, and has another seal."""
+        self.client.set_model_version_tag(MODEL, number, SEALED, digest)
+
     def remove_version(self, number: str) -> None:
         """Delete a version, its run and, where they lie in the home, their files. The version goes last: after a kill
         it is found again. A server of your own keeps the files until its `mlflow gc`."""
@@ -329,8 +350,8 @@ class Tracking(dg.ConfigurableResource):
 
     def _own(self, location: str) -> Path | None:
         """The folder of one run or logged model (`<artifacts>/…/artifacts`), where it lies below the home's own."""
-        folder = Path(url2pathname(urlsplit(location).path)).parent
-        return folder if folder.is_relative_to(self.artifacts) and folder != Path(self.artifacts) else None
+        folder, own = Path(url2pathname(urlsplit(location).path)).parent.resolve(), Path(self.artifacts).resolve()
+        return folder if folder.is_relative_to(own) and folder != own else None
 
     def set_alias(self, alias: str, version: str) -> None:
         """Point an alias at a version."""
@@ -379,9 +400,11 @@ class Tracking(dg.ConfigurableResource):
             return None
 
     def champion(self) -> RegisteredVersion | None:
-        """The version that scores tonight, or None where none was ever promoted.
+        """The version that scores tonight, or None where none was ever promoted, or an earlier release trained it in a
+        format that is no longer read: then a training is due.
 
-        Raises `dg.Failure` when the champion was trained on another data set than this deployment's.
+        Raises `dg.Failure` when the champion was trained on another data set than this deployment's, or by a newer
+        release.
         """
         found = self._by_alias(CHAMPION)
         if found is None:
@@ -393,6 +416,12 @@ class Tracking(dg.ConfigurableResource):
                 f"deployment runs on {self.dataset!r}. Use another PLE_HOME for another data set.",
                 allow_retries=False,
             )
+        if why := refusal(champion.bundle_format):
+            words = f"version {champion.version}, the champion: {why}"
+            if is_newer(champion.bundle_format):
+                raise dg.Failure(f"{words}, or promote another version.", allow_retries=False)
+            logging.getLogger(__name__).warning("%s; until then there is no champion", words)
+            return None
         return champion
 
     def _describe(self, version: "ModelVersion") -> RegisteredVersion:
@@ -403,6 +432,12 @@ class Tracking(dg.ConfigurableResource):
             folder = Path(self._mlflow.artifacts.download_artifacts(source, tracking_uri=self.uri))
         except (MlflowException, OSError) as error:  # a version without its files is not the same as no version
             raise FileNotFoundError(f"the files of version {version.version} are gone from MLflow: {error}") from error
+        if self.uri.startswith("sqlite") and not folder.resolve().is_relative_to(Path(self.artifacts).resolve()):
+            raise dg.Failure(
+                f"version {version.version} of the model is refused: its files lie outside the home, in {folder}. "
+                "Restore mlflow/mlflow.db from a backup, or promote another version.",
+                allow_retries=False,
+            )
         bundle = next((path for path in sorted((folder / "data").glob("*")) if path.is_dir()), folder / "data" / BUNDLE)
         if why := _altered(bundle, version.tags.get(SEALED)):
             raise dg.Failure(
@@ -419,6 +454,7 @@ class Tracking(dg.ConfigurableResource):
             folder=bundle,
             status=version.tags.get(STATUS, ""),
             replaced=version.tags.get(REPLACED, ""),
+            bundle_format=_format_of(bundle),
         )
 
     # --- addresses --------------------------------------------------------------------------------------------
@@ -453,6 +489,12 @@ def _altered(bundle: Path, sealed: str | None) -> str:
     if why := broken(bundle):
         return why
     return "" if file_digest(bundle / SEAL) == sealed else f"{bundle} was altered: {SEAL}"
+
+
+def _format_of(bundle: Path) -> Any:
+    """The format that the manifest of a bundle states; that of today where there is no manifest to ask."""
+    file = bundle / "model.json"
+    return json.loads(file.read_text()).get("format") if file.is_file() else FORMAT
 
 
 def requirements() -> list[str]:

@@ -157,7 +157,8 @@ def challenge(
     """
     from feature_assets.build import FeatureError
     from feature_assets.group import StateError
-    from ple_model.serving.bundle import BundleError, load_bundle
+    from ple_model.serving.bundle import load_bundle
+    from ple_model.serving.format import BundleError
     from ple_model.serving.scorer import Scorer
     from ple_model.tasks import kind_of
 

@@ -5,6 +5,7 @@ result as plain values: it travels with the version and is shown again on later 
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,11 +40,35 @@ if TYPE_CHECKING:
     from ple_model.training.data import TensorTable
 
 MODEL = "model"
+_INTERVAL = re.compile(r"(-?[\d.]+) \[(-?[\d.]+), (-?[\d.]+)\]")
+"""A metric of the table with its interval (`ple_model.evaluation.compare.table`)."""
 IMPORTANCE_ROWS = 2_000
 CONCEPT_CUSTOMERS, CONCEPTS_SHOWN = 1_000, 40
 
 Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Task → (predicted probability [n], whether it happened [n])."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """The model's headline metric of a task on test rows. title: with its direction, e.g. "AUC ↑". error: standard
+    error, from the interval. better: +1 where higher is better, else -1."""
+
+    title: str
+    value: float
+    low: float
+    high: float
+    rows: int
+
+    @property
+    def error(self) -> float:
+        """The interval of 95 % is 3.92 standard errors wide."""
+        return (self.high - self.low) / 3.92
+
+    @property
+    def better(self) -> int:
+        """The direction in the title."""
+        return -1 if "↓" in self.title else 1
 
 
 @dataclass(frozen=True)
@@ -138,6 +163,15 @@ class Evaluation:
         content = json.loads(file.read_text())
         bins = {task: [(p, o, int(n)) for p, o, n in rows] for task, rows in content.pop("reliability").items()}
         return cls(**content, reliability=bins)
+
+    def promise(self, task: str) -> Promise | None:
+        """The headline metric of a task, as the table has it; None where it has none with an interval."""
+        row = next((row for row in self.table if row["task"] == task), None)
+        found = _INTERVAL.fullmatch(row["model"]) if row else None
+        if row is None or found is None:
+            return None
+        value, low, high = (float(text) for text in found.groups())
+        return Promise(row["metric"], value, low, high, int(row.get("rows", "0").replace(",", "")))
 
     def summary(self) -> str:
         """Counts of the verdicts against each baseline, and the tasks on which the model is behind."""

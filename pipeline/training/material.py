@@ -23,7 +23,7 @@ from pipeline.settings import Settings
 from pipeline.training import trees
 
 NOT_CONTENT = {
-    *("home", "mlflow_uri", "data_dir", "schedule_cron", "catch_up_days", "retrain_after_days"),
+    *("home", "dagster_storage", "mlflow_uri", "data_dir", "schedule_cron", "catch_up_days", "retrain_after_days"),
     *("missing_sources", "volume", "promotion", "retention", "drift", "alerts"),
 }
 """Settings that decide where and when a training runs, but not its content."""

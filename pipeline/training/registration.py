@@ -23,7 +23,8 @@ def register(
 ) -> RegisteredVersion:
     """Register the bundle as a version of the model and point the alias `challenger` at it.
 
-    A version that an interrupted training registered is returned as it is.
+    A version that an interrupted training registered is not registered again; its card and the end of its run are
+    written again until it is judged, since the kill may have come before them.
     """
     version = tracking.version_of_run(run_id)
     if version is None:
@@ -41,6 +42,7 @@ def register(
             "`champion` scores the nights, `challenger` is the version that was trained last; the description of a "
             f"version is its model card. {dataset.notice}",
         )
+    if not version.status:
         write_card(tracking, version)
         tracking.finish(run_id)
     workspace.save_version(version.version)

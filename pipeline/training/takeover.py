@@ -30,6 +30,7 @@ from pipeline.resources.tracking import (
 from pipeline.training import fits
 from pipeline.training.challenge import Challenge
 from pipeline.training.promotion import Judgement
+from ple_model.serving.format import refusal
 
 CARD, CHALLENGE, JUDGEMENT = "card", "challenge.json", "promotion.json"
 """Artifacts of a run: the card as .md and .json, the comparison, the findings."""
@@ -100,7 +101,8 @@ def opponent(tracking: Tracking, version: str | None) -> RegisteredVersion | Non
     standing = tracking.champion()
     if standing is None or standing.version != version:
         return standing
-    return tracking.version(standing.replaced) if standing.replaced else None
+    replaced = tracking.version(standing.replaced) if standing.replaced else None
+    return None if replaced is None or refusal(replaced.bundle_format) else replaced
 
 
 @_refusals()
@@ -187,7 +189,8 @@ def refuse_unusable(version: RegisteredVersion, tracking: Tracking) -> None:
         PromotionError: with the reason.
     """
     from feature_assets.group import StateError
-    from ple_model.serving.bundle import BundleError, load_bundle
+    from ple_model.serving.bundle import load_bundle
+    from ple_model.serving.format import BundleError
 
     if version.dataset != tracking.dataset:
         raise PromotionError(

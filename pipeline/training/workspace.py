@@ -89,6 +89,15 @@ class Workspace:
             discard(path)
         return sorted(self._name(path) for path in altered)
 
+    def note_again(self, file: Path) -> None:
+        """Note the digest of a file that was changed on purpose, if it had one."""
+        if self._name(file) in self._noted():
+            self._note(file)
+
+    def sealed(self) -> list[Path]:
+        """The folders that hold digests of their own."""
+        return [self.folder / name for name in _SEALED if (self.folder / name).is_dir()]
+
     def material(self) -> str | None:
         """Digest of the material behind the files, None before the first `take_up`."""
         return self._json("material.json", "digest")

@@ -74,6 +74,8 @@ def load_trees(folder: Path) -> dict[str, Trees]:
     for task, kept in _index(folder).items():
         texts = []
         for name in model_files(kept):
+            if Path(name).name != name:
+                raise TreesError(f"{folder / INDEX} names a file outside the folder: {name!r}")
             if not (folder / name).is_file():
                 raise TreesError(f"{folder} lacks {name}; train again")
             data = (folder / name).read_bytes()

@@ -34,9 +34,8 @@ from ple_model.evaluation.calibration.natural import NaturalMap
 from ple_model.evaluation.uncertainty import TaskUncertainty
 from ple_model.model import PLEClusterAdaTT
 from ple_model.serving.files import digest_of_json, publish, sha256_of_file
+from ple_model.serving.format import FORMAT, BundleError, refusal
 from ple_model.tasks import kind_of
-
-FORMAT = 2
 
 _MODEL, _WEIGHTS, _TASKS, _CALIBRATION = "model.json", "weights.safetensors", "tasks.json", "calibration.json"
 _TREES = "trees"
@@ -44,10 +43,6 @@ EVALUATION_FIT = "evaluation_fit"
 
 Fit = Literal["registered", "evaluation"]
 """The fit that scores, or the one whose figures stand in the evaluation. They are the same without a refit."""
-
-
-class BundleError(ValueError):
-    """A folder that is no bundle, was altered, or contradicts itself; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -221,9 +216,11 @@ def load_bundle(directory: Path, fit: Fit = "registered") -> Bundle:
     """
     directory = Path(directory)
     described = _read(directory / _MODEL)
-    if described.get("format") != FORMAT:
-        raise BundleError(f"{directory / _MODEL} has format {described.get('format')}, this code reads {FORMAT}")
+    if why := refusal(described.get("format")):
+        raise BundleError(f"{directory / _MODEL}: {why}")
     for name, digest in described["files"].items():
+        if not (directory / name).resolve().is_relative_to(directory.resolve()):
+            raise BundleError(f"{directory / _MODEL} names a file outside the bundle: {name!r}")
         if not (directory / name).exists():
             raise BundleError(f"{directory} lacks {name}; register the model again")
         if sha256_of_file(directory / name) != digest:

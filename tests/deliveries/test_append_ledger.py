@@ -172,7 +172,7 @@ def test_altered_versions_are_made_again_and_altered_copies_refused(
 # --- in the UI ------------------------------------------------------------------------------------------------------
 def ingest(own: DatasetConfig, home: Path, day: date, **limits: Any) -> dg.ExecuteInProcessResult:
     assert own.folder is not None
-    settings = Settings(home=home, dataset=str(own.folder.parent / "shop.yaml"), volume=VolumeLimits(**limits))
+    settings = Settings(home=home, dataset_file=own.folder.parent / "shop.yaml", volume=VolumeLimits(**limits))
     assets = ingestion_assets(settings, own, as_of_partitions(own))
     lake = Lake(root=str(home / "lake"))
     return dg.materialize(assets, partition_key=str(day), resources={"lake": lake}, raise_on_error=False)
@@ -305,7 +305,7 @@ def test_the_commands_read_what_has_arrived(
     own: DatasetConfig, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daily(inbox)
-    settings = Settings(home=tmp_path / "home", dataset=str(tmp_path / "shop.yaml"))
+    settings = Settings(home=tmp_path / "home", dataset_file=tmp_path / "shop.yaml")
     night = Night(tmp_path / "home", own)
     tables = night(DAYS[-1])
     assert same(deliveries.known_tables(settings, print), tables)
@@ -315,7 +315,7 @@ def test_the_commands_read_what_has_arrived(
     alone = tmp_path / "alone"
     alone.mkdir()
     monkeypatch.setenv("PLE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DATASET", str(tmp_path / "shop.yaml"))
+    monkeypatch.setenv("DATASET_FILE", str(tmp_path / "shop.yaml"))
     done = CliRunner().invoke(main, ["base-rates", "--data-dir", str(alone)])
     assert done.exit_code == 1
     assert f"no folder arrived_on=YYYY-MM-DD in {alone}" in done.output

@@ -113,7 +113,7 @@ def test_both_jobs_end_as_ingestion_says(fault: str, sound: Sound, tmp_path: Pat
     description.write_text(yaml.safe_dump(described))
     ingestion = [QUARANTINE, *(table_key(name) for name in CONTRACT_TABLES)]
     for job in (NIGHTLY, TRAINING):
-        settings = Settings(home=tmp_path / job, dataset=str(description), data_dir=folder)
+        settings = Settings(home=tmp_path / job, dataset_file=description, data_dir=folder)
         run = build_definitions(settings).resolve_job_def(job)
         as_of = str(sound.dataset().covers_until)
         result = run.execute_in_process(partition_key=as_of, asset_selection=ingestion, raise_on_error=False)

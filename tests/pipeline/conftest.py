@@ -9,11 +9,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import yaml
 from dagster import DagsterInstance
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 
-from pipeline.home import DAGSTER_YAML, Home
+from pipeline.home import DAGSTER_YAML, storage_section
+from pipeline.postgres import normal
+from tests.pipeline import stores
+from tests.pipeline.postgres_server import Server
 
 HOUSEHOLDS = 240
 SETTINGS = {
@@ -32,7 +34,7 @@ SETTINGS = {
 
 def write_settings(home: Path) -> None:
     """The settings of a small training."""
-    (home / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
+    stores.write_settings(home, SETTINGS)
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +58,15 @@ def _empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def instance(_empty_instance: Path, tmp_path: Path) -> Iterator[DagsterInstance]:
+def instance(request: pytest.FixtureRequest, store: Server | None, tmp_path: Path) -> Iterator[DagsterInstance]:
     """Dagster in the home `tmp_path`."""
-    shutil.copytree(_empty_instance, tmp_path / "dagster")
+    if store is None:
+        shutil.copytree(request.getfixturevalue("_empty_instance"), tmp_path / "dagster")
+    else:
+        template = stores.settings_of(request.getfixturevalue("prepared"))["dagster_storage"].rpartition("/")[2]
+        (tmp_path / "dagster").mkdir()
+        section = storage_section(normal(store.database(template)))
+        (tmp_path / "dagster" / "dagster.yaml").write_text(DAGSTER_YAML + section)
     with DagsterInstance.from_config(str(tmp_path / "dagster")) as instance:
         yield instance
 
@@ -87,20 +95,24 @@ def small_delivery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(store: Server | None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared home in which no night has run: creating MLflow's database takes seconds, copying it does not."""
-    home = Home(tmp_path_factory.mktemp("prepared"))
-    home.prepare()
-    return home.root
+    return stores.prepare(tmp_path_factory.mktemp("prepared"), store).root
 
 
 @pytest.fixture(scope="session")
-def make_home(prepared: Path) -> Callable[[Path], Path]:
+def make_home(prepared: Path, store: Server | None) -> Callable[[Path], Path]:
     """Makes a home whose settings keep a training small."""
 
     def make(folder: Path) -> Path:
-        shutil.copytree(prepared, folder)
+        stores.copy(prepared, folder, store)
         write_settings(folder)
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def copy_home(store: Server | None) -> Callable[[Path, Path], Path]:
+    """Copies a home, with its databases where it has some."""
+    return lambda home, to: stores.copy(home, to, store)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.pipeline.running import HANGS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -51,11 +53,11 @@ class Daemon:
     def dagster(self, *arguments: str) -> str:
         """The output of a command `dagster …` about the same code."""
         command = [str(Path(sys.executable).parent / "dagster"), *arguments, *self.code]
-        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=HANGS)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def until(self, holds: Callable[[], bool], seconds: float = 1_500.0) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = HANGS) -> None:
         """Wait until something holds, while the daemon lives."""
         deadline = time.monotonic() + seconds
         while not holds():

@@ -25,9 +25,9 @@ SHOWN = """
 
 
 @contextmanager
-def served(home: Path, delivery: Path) -> Iterator[dict[str, str]]:
+def served(home: Path, delivery: Path | None) -> Iterator[dict[str, str]]:
     """The addresses of Dagster and MLflow while `ple ui` serves a home; afterwards nobody listens there."""
-    environment = os.environ | {"PLE_HOME": str(home), "DATA_DIR": str(delivery), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PLE_HOME": str(home), "DATA_DIR": str(delivery or ""), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*PLE, "ui"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -36,4 +36,4 @@ def test_an_unknown_generator_names_the_nearest(tmp_path: Path) -> None:
     description = tmp_path / "bank_simulation.yaml"
     description.write_text(text.replace("generator: bank_simulation", "generator: bank_simulator"), encoding="utf-8")
     with pytest.raises(ValueError, match=r"generator: .*'bank_simulator'; did you mean 'bank_simulation'"):
-        data_folder(Settings(home=tmp_path, dataset=str(description)), print)
+        data_folder(Settings(home=tmp_path, dataset_file=description), print)

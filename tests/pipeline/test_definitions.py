@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from feature_assets import registry
+from feature_assets.data.contract import CONTRACT
 from feature_assets.data.parts import table_of
 from pipeline.definitions import build_definitions
+from pipeline.scores import STATE_VERSION
 from pipeline.settings import Settings
 
 GROUPS = {"ingestion", "features", "training", "scoring", "monitoring"}
@@ -50,7 +54,69 @@ def test_every_asset_is_described_for_a_newcomer(definitions: dg.Definitions) ->
         assert spec.description, spec.key
         assert spec.owners, spec.key
         assert spec.kinds, spec.key
+        assert spec.tags["ple/room"] == spec.group_name, spec.key
         assert spec.partitions_def is not None, spec.key
+        assert spec.freshness_policy is not None, spec.key
+
+
+def test_every_table_and_group_is_checked_and_every_check_described(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    checks = [graph.get_check_spec(key) for key in graph.asset_check_keys]
+    assert [check.name for check in checks if not check.description] == []
+    checked = {check.asset_key for check in checks}
+    named = {("tables", table) for table in CONTRACT} | {("features", group) for group in registry.registry()}
+    assert {key for key in named if dg.AssetKey(key) not in checked} == set()
+
+
+def described(metadata: Mapping[str, Any]) -> set[str]:
+    """Columns that have a description."""
+    return {column.name for column in metadata["dagster/column_schema"].columns if column.description}
+
+
+def test_every_column_of_tables_groups_and_matrix_is_described(definitions: dg.Definitions) -> None:
+    metadata = {spec.key.to_user_string(): spec.metadata for spec in definitions.resolve_all_asset_specs()}
+    for name, table in CONTRACT.items():
+        assert described(metadata[f"tables/{name}"]) == {column.name for column in table.columns}
+    sides = {side.name for side in registry.side_inputs()}
+    assert described(metadata["features/matrix"]) == {
+        "customer_id", "as_of", STATE_VERSION, *registry.names(), *sides
+    }  # fmt: skip
+    for name, group in registry.registry().items():
+        own = {column.name for column in group.columns} | {side.name for side in group.side_inputs}
+        assert described(metadata[f"features/{name}"]) == {"customer_id", *own}
+
+
+def test_columns_name_the_columns_that_they_are_made_of(definitions: dg.Definitions) -> None:
+    specs = {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+    known = {
+        key: {column.name for column in spec.metadata["dagster/column_schema"].columns}
+        for key, spec in specs.items()
+        if "dagster/column_schema" in spec.metadata
+    }
+    matrix = specs["features/matrix"].metadata["dagster/column_lineage"].deps_by_column
+    assert set(matrix) >= set(registry.names())
+    for key in ("features/matrix", *(f"features/{name}" for name in registry.registry())):
+        upstream = {dep.asset_key for dep in specs[key].deps}
+        for column, deps in specs[key].metadata["dagster/column_lineage"].deps_by_column.items():
+            assert column in known[key]
+            assert deps
+            for dep in deps:
+                assert dep.column_name in known[dep.asset_key.to_user_string()]
+                assert dep.asset_key in upstream, (key, column, dep)
+
+
+def test_edges_are_true(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    assert dg.AssetKey(["training", "champion"]) in graph.get(dg.AssetKey("scores")).parent_keys
+    assert graph.get(dg.AssetKey("quarantine")).parent_keys == {dg.AssetKey(["tables", name]) for name in CONTRACT}
+
+
+def test_what_the_data_set_lacks_is_said_first(definitions: dg.Definitions) -> None:
+    said = {spec.key.to_user_string(): spec.description or "" for spec in definitions.resolve_all_asset_specs()}
+    empty = {key for key, words in said.items() if words.startswith("**Empty: ")}
+    assert {"features/deposit", "tables/sessions"} <= empty
+    assert "has no sessions" in said["features/digital"]
+    assert not empty & {"features/base", "features/campaign", "tables/customers"}
 
 
 def test_each_group_of_the_registry_has_its_asset_and_lineage(definitions: dg.Definitions) -> None:

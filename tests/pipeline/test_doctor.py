@@ -20,7 +20,7 @@ SCORES = pl.DataFrame({"customer_id": ["a"], "model_version": ["7"], "run_id": [
 
 
 def registry(*numbers: str) -> Any:
-    return SimpleNamespace(numbers=lambda: list(numbers))
+    return SimpleNamespace(numbers=lambda: list(numbers), uri="sqlite:////home/mlflow.db")
 
 
 def test_a_registry_without_versions_is_lost_only_where_something_was_scored(tmp_path: Path) -> None:

@@ -15,21 +15,24 @@ from threading import Thread
 import dagster as dg
 import pytest
 import yaml
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from pipeline.artifact_locations import COLUMNS
 from pipeline.home import BESIDE, Home, HomeError
 from pipeline.resources.tracking import CHAMPION, MODEL, Tracking
+from tests.pipeline.stores import tracking_uri
 from tests.pipeline.test_locks import held_elsewhere
 
 
 def tracking(home: Home) -> Tracking:
-    return Tracking(uri=home.tracking_uri, artifacts=str(home.mlflow / "artifacts"), dataset="toy")
+    return Tracking(uri=tracking_uri(home.root), artifacts=str(home.mlflow / "artifacts"), dataset="toy")
 
 
 def locations(home: Home) -> list[str]:
     """Every location in the home's database."""
-    with closing(sqlite3.connect(home.database)) as connection:
-        found = [connection.execute(f"SELECT {column} FROM {table}").fetchall() for table, column in COLUMNS]
+    with create_engine(tracking_uri(home.root), poolclass=NullPool).connect() as connection:
+        found = [connection.exec_driver_sql(f"SELECT {column} FROM {table}").all() for table, column in COLUMNS]
     return [value for rows in found for (value,) in rows if value]
 
 
@@ -39,10 +42,16 @@ def lived_in(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     home = Home(tmp_path_factory.mktemp("lived") / "home")
     shutil.copytree(prepared, home.root)
     home.prepare()
+    live_in(home, tmp_path_factory.mktemp("bundle"))
+    return home
+
+
+def live_in(home: Home, folder: Path) -> None:
+    """Register a champion of two JSON documents, and a run with an artifact."""
     server = tracking(home)
     run = server.start_run("training", {})
     server.log_json(run, {"a": 1}, "facts.json")
-    bundle = tmp_path_factory.mktemp("bundle") / "bundle"
+    bundle = folder / "bundle"
     bundle.mkdir()
     (bundle / "tasks.json").write_text(json.dumps([{"name": "churn"}]))
     mlflow = server._mlflow
@@ -52,7 +61,6 @@ def lived_in(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     tags = {"as_of": "2018-01-01", "state_version": "s", "dataset": "toy"}
     version = server.client.create_model_version(MODEL, logged.model_uri, run, tags=tags)
     server.set_alias(CHAMPION, version.version)
-    return home
 
 
 def works(home: Home) -> None:
@@ -147,7 +155,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: py
         raise OSError(30, "Read-only file system", str(self))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(HomeError, match="lake cannot be created: Read-only file system"):
+    with pytest.raises(HomeError, match=r"lake: the file system is read-only\. Mount it writable"):
         Home(tmp_path / "home").prepare()
 
 
@@ -155,7 +163,9 @@ def test_a_damaged_database_is_named(prepared: Path, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     shutil.copytree(prepared, home.root)
     home.database.write_bytes(b"no database at all" * 100)
-    with pytest.raises(HomeError, match=r"mlflow\.db cannot be opened: file is not a database"):
+    with pytest.raises(
+        HomeError, match=r"mlflow\.db cannot be opened: the database is damaged\. Restore its file from a backup"
+    ):
         home.prepare()
 
 

@@ -15,10 +15,13 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+import yaml
 from polars.testing import assert_frame_equal
 
 from pipeline.home import Home
 from pipeline.queue import queue_of
+from pipeline.resources.publication import Published
+from pipeline.resources.publication import tables as published_tables
 from pipeline.schedules import IN_PROGRESS
 from tests.pipeline.conftest import write_settings
 from tests.pipeline.daemon import ROOT, Daemon
@@ -27,8 +30,9 @@ from tests.pipeline.running import EARLIER, LAST, MakeHome, night, start
 pytestmark = pytest.mark.trial
 
 TRIALS = range(10)
+SMALL = {"preset": "trunk", "network": {"members": 2}}
+"""A network that takes little of the time, so that the other steps are killed as often."""
 FIRST_MINUTE = 60.0
-PUBLISHED = ("scores", "features", "quarantine", "tables")
 CODE = ["-w", str(ROOT / "workspace.yaml")]
 Build = Callable[[Path], float]
 
@@ -41,6 +45,13 @@ def once(folder: Path, name: str, build: Build) -> tuple[Path, float]:
         shutil.rmtree(home, ignore_errors=True)
         noted.write_text(json.dumps(build(home)))
     return home, json.loads(noted.read_text())
+
+
+def make_small(home: Path) -> None:
+    """Settings of the smallest training."""
+    write_settings(home)
+    settings = home / "settings.yaml"
+    settings.write_text(yaml.safe_dump(yaml.safe_load(settings.read_text()) | SMALL))
 
 
 def timed(action: Callable[[], object]) -> float:
@@ -64,7 +75,7 @@ def trained(kept_delivery: Path, make_home: MakeHome, trial_folder: Path) -> tup
     """A home after its first night, which trained, and how long that took."""
 
     def build(home: Path) -> float:
-        make_home(home)
+        make_small(make_home(home))
         return timed(lambda: night(home, kept_delivery, LAST))
 
     return once(trial_folder, "trained", build)
@@ -107,21 +118,35 @@ def killed(home: Path, delivery: Path, as_of: str, after: float) -> None:
         process.communicate()
 
 
-def tables(home: Path) -> dict[str, pl.DataFrame]:
-    """Path in the lake → what a reader of the lake's folders sees, without the run."""
-    files = [file for name in PUBLISHED for file in sorted((home / "lake" / name).rglob("*.parquet"))]
-    frames = {str(file.relative_to(home)): pl.read_parquet(file, hive_partitioning=False) for file in files}
-    return {name: frame.drop("run_id", strict=False) for name, frame in frames.items()}
+def tables(home: Path) -> dict[tuple[str, str], pl.DataFrame]:
+    """(table, date) → what is published, without the run."""
+    lake = home / "lake"
+    found = {
+        (name, day): Published(lake, name).read(day) for name in published_tables(lake) for day in dates(lake, name)
+    }
+    return {key: frame.drop("run_id", strict=False) for key, frame in found.items()}
+
+
+def dates(lake: Path, table: str) -> list[str]:
+    """The published dates of a table."""
+    return Published(lake, table).dates()
 
 
 def ends_like(home: Path, undisturbed: Path) -> None:
-    """The same tables, no stray file among them, no run left over."""
+    """The same tables, nothing else where readers look, no run left over."""
     found, expected = tables(home), tables(undisturbed)
+    assert {"scores", "features/matrix", "quarantine/transactions", "drift", "skill"} <= {
+        table for table, _ in expected
+    }
     assert sorted(found) == sorted(expected)
-    for name, frame in expected.items():
-        assert_frame_equal(found[name], frame, check_exact=True)
-    files = [file for name in PUBLISHED for file in (home / "lake" / name).rglob("*") if file.is_file()]
-    assert [file for file in files if file.name.startswith(".") or file.suffix == ".part"] == []
+    for (table, day), frame in expected.items():
+        assert_frame_equal(found[table, day], frame, check_exact=True)
+        pointer = Published(home / "lake", table).pointer(day)
+        assert [file.suffix for file in pointer.iterdir()] == [".parquet"], "one file, and nothing beside it"
+        assert {other.name for other in pointer.parent.iterdir()} <= {
+            *(f"as_of={published}" for published in dates(home / "lake", table)),
+            *(name.rpartition("/")[2] for name, _ in expected),
+        }
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         queue = queue_of(instance, Home(home))
         assert (queue.running, queue.dead, queue.waiting, queue.holder) == ((), (), 0, None)
@@ -141,7 +166,7 @@ def test_a_scoring_night_killed_at_any_moment(
 def test_a_training_night_killed_at_any_moment(
     trial: int, trained: tuple[Path, float], kept_delivery: Path, make_home: MakeHome, home: Path
 ) -> None:
-    make_home(home)
+    make_small(make_home(home))
     killed(home, kept_delivery, LAST, moment("training", trial, trained[1]))
     night(home, kept_delivery, LAST)
     ends_like(home, trained[0])
@@ -152,7 +177,7 @@ def test_the_first_minute_of_an_empty_home_killed_at_any_moment(
     trial: int, trained: tuple[Path, float], kept_delivery: Path, home: Path
 ) -> None:
     home.mkdir()
-    write_settings(home)
+    make_small(home)
     killed(home, kept_delivery, LAST, moment("empty", trial, FIRST_MINUTE))
     night(home, kept_delivery, LAST)
     ends_like(home, trained[0])

@@ -24,7 +24,9 @@ from feature_assets.labels.constants import STAGES
 from tests.deliveries.sources import COMPLETEJOURNEY
 from tests.deliveries.spoilt import spoil
 from tests.pipeline import serving
-from tests.pipeline.running import EARLIER, LAST, PLE, MakeHome, night, score_file, set_aside, start
+from tests.pipeline.reports.pages.test_night import loads_nothing
+from tests.pipeline.running import EARLIER, HANGS, LAST, PLE, CopyHome, MakeHome, night, score_file, set_aside, start
+from tests.pipeline.stores import tracking_uri
 
 
 def households(delivery: Path) -> int:
@@ -69,6 +71,18 @@ def test_the_first_night_trains_registers_and_scores(first: tuple[Path, str], sm
         assert word in printed, printed
     for line in ("model_version", "state_version", "run_id"):
         assert scores[line].n_unique() == 1
+
+
+def test_the_first_night_leaves_a_report_that_opens_without_network(first: tuple[Path, str]) -> None:
+    home, printed = first
+    file = home / "reports" / f"as_of={LAST}" / "report.html"
+    assert f"report: {file}" in printed
+    html = file.read_text(encoding="utf-8")
+    assert len(html.encode()) < 2 * 2**20
+    loads_nothing(html)
+    for words in ("are published, by version 1", "What needs a look", "training/model", "There is no earlier night"):
+        assert words in html
+    assert "A part of this report is missing" not in html
 
 
 def test_every_part_of_the_model_of_the_first_night_learns(first: tuple[Path, str]) -> None:
@@ -210,7 +224,7 @@ class Refuse:
             raise ImportError(name + ' is not here')
 sys.meta_path.insert(0, Refuse())
 import mlflow, pandas
-mlflow.set_tracking_uri('sqlite:///{home}/mlflow/mlflow.db')
+mlflow.set_tracking_uri('{tracking_uri(home)}')
 model = mlflow.pyfunc.load_model('models:/ple@champion')
 scores = model.predict(pandas.read_parquet('{matrix}'))
 print(len(scores), scores['churn'].between(0, 1).all())
@@ -268,11 +282,11 @@ def both_interfaces_show_the_night(addresses: dict[str, str]) -> None:
 
 @pytest.mark.trial
 def test_a_copied_home_does_everything_without_the_original(
-    first: tuple[Path, str], small_delivery: Path, tmp_path: Path
+    first: tuple[Path, str], small_delivery: Path, copy_home: CopyHome, tmp_path: Path
 ) -> None:
     """The night, both user interfaces, the registered model, `ple explain`; the scores stay byte for byte."""
     original, copy = tmp_path / "original", tmp_path / "copy"
-    shutil.copytree(first[0], original)
+    copy_home(first[0], original)
     original.rename(copy)  # the original's paths lead nowhere now, and neither do those of the first home:
     hidden = first[0].with_name("hidden")
     first[0].rename(hidden)
@@ -283,7 +297,7 @@ def test_a_copied_home_does_everything_without_the_original(
         assert "scoring only" in printed
         assert digest(score_file(copy, LAST)) == before
         matrix = copy / "lake" / "features" / "matrix" / f"as_of={LAST}"
-        assert rows_predicted(f"sqlite:///{copy}/mlflow/mlflow.db", matrix) == households(small_delivery)
+        assert rows_predicted(tracking_uri(copy), matrix) == households(small_delivery)
         with serving.served(copy, small_delivery) as addresses:
             both_interfaces_show_the_night(addresses)
             assert rows_predicted(addresses["MLflow"], matrix) == households(small_delivery)
@@ -299,11 +313,16 @@ def test_a_copied_home_does_everything_without_the_original(
 @pytest.mark.trial
 @pytest.mark.parametrize("trains", [False, True])
 def test_bad_rows_change_nothing_of_a_night(
-    trains: bool, first: tuple[Path, str], small_delivery: Path, make_home: MakeHome, tmp_path: Path
+    trains: bool,
+    first: tuple[Path, str],
+    small_delivery: Path,
+    make_home: MakeHome,
+    copy_home: CopyHome,
+    tmp_path: Path,
 ) -> None:
     home, delivery = tmp_path / "home", tmp_path / "delivery"
     bad = spoil(COMPLETEJOURNEY, small_delivery, delivery)
-    _ = make_home(home) if trains else shutil.copytree(first[0], home)
+    _ = make_home(home) if trains else copy_home(first[0], home)
     printed = night(home, delivery)
     assert ("scoring only" in printed) != trains
     assert set_aside(home, LAST) == set_aside(first[0], LAST) + bad
@@ -313,19 +332,19 @@ def test_bad_rows_change_nothing_of_a_night(
 
 @pytest.mark.trial
 def test_without_a_source_of_the_champion_the_night_stops_or_is_marked(
-    first: tuple[Path, str], small_delivery: Path, tmp_path: Path
+    first: tuple[Path, str], small_delivery: Path, copy_home: CopyHome, tmp_path: Path
 ) -> None:
     home, delivery = tmp_path / "home", tmp_path / "delivery"
-    shutil.copytree(first[0], home)
+    copy_home(first[0], home)
     shutil.copytree(small_delivery, delivery, ignore=shutil.ignore_patterns("campaign*", "coupon*"))
     process = start(home, delivery)
-    printed = process.communicate(timeout=1_500)[0]
+    printed = process.communicate(timeout=HANGS)[0]
     assert process.returncode == 1
     assert "campaigns: not delivered, in the last good delivery it was" in printed
     settings = home / "settings.yaml"
     settings.write_text(settings.read_text() + "volume: {compared: 0}\n")
     process = start(home, delivery)
-    printed = process.communicate(timeout=1_500)[0]
+    printed = process.communicate(timeout=HANGS)[0]
     assert process.returncode == 1
     assert "which the champion was trained with" in printed
     assert "Traceback" not in printed

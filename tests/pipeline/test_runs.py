@@ -12,11 +12,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.remote_origin import RemoteRepositoryOrigin
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from pipeline.executor import MADE_TAG
 from pipeline.home import Home
 from pipeline.locks import is_held
 from pipeline.runs import PARTITION_TAG, HomeIsBusy, night_lock, one_at_a_time, run_job
+from pipeline.settings import WORKSPACE
 from pipeline.signs import give_sign
 from tests.pipeline import toy_nights
 from tests.pipeline.test_locks import held_elsewhere
@@ -53,6 +56,21 @@ def test_a_run_of_a_command_holds_the_lock_under_its_own_name(tmp_path: Path, in
     assert holder is not None
     assert (holder.what, holder.run_id) == (f"nightly of {DAY}", result.run_id)
     assert list((Home(tmp_path).locks / "runs").iterdir()) == []
+
+
+def test_a_run_of_a_command_bears_the_origin_by_which_the_ui_finds_it(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    with one_at_a_time(Home(tmp_path)) as held:
+        result = run_job(held, toy_nights.build(tmp_path), instance, "nightly", DAY)
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[PARTITION_TAG] == DAY.isoformat()
+    workspace = WorkspaceFileTarget(paths=[str(WORKSPACE)])
+    (location,) = workspace.create_origins()  # what Dagster's servers load
+    assert run.remote_job_origin == RemoteRepositoryOrigin(location, "__repository__").get_job_origin("nightly")
+    of_the_location = dg.RunsFilter(tags={".dagster/repository": "__repository__@ple"})
+    assert [found.run_id for found in instance.get_runs(of_the_location)] == [run.run_id]
 
 
 def alone(home: str) -> None:

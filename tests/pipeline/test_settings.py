@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import pipeline
 from pipeline.settings import Environment, SettingsError, load_settings
 
-VARIABLES = ("PLE_HOME", "DATASET", "DATA_DIR", "CUSTOMERS", "AS_OF")
+VARIABLES = ("PLE_HOME", "DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS", "AS_OF")
 
 
 @pytest.fixture(autouse=True)
@@ -139,15 +140,48 @@ def test_an_unknown_data_set_names_the_nearest(monkeypatch: pytest.MonkeyPatch) 
         load_settings().load_dataset()
 
 
-def test_a_data_set_of_ones_own_is_a_path(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_of_ones_own_is_a_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = Path(pipeline.__path__[0]).parent / "data" / "completejourney.yaml"
     (home / "mine.yaml").write_text(known.read_text().replace("name: completejourney", "name: mine"))
     monkeypatch.chdir(home)
-    settings = load_settings(dataset="mine.yaml")
-    assert settings.dataset == str(home / "mine.yaml")
+    settings = load_settings(dataset_file=Path("mine.yaml"))
+    assert (settings.dataset_file, settings.dataset_name) == (home / "mine.yaml", "mine")
     assert settings.load_dataset().name == "mine"
-    (home / "settings.yaml").write_text("dataset: mine.yaml")
+    monkeypatch.chdir("/")
+    (home / "settings.yaml").write_text("dataset_file: mine.yaml")
     assert load_settings().load_dataset().name == "mine"
+    monkeypatch.setenv("DATASET", "bank_simulation")
+    assert load_settings().load_dataset().name == "bank_simulation", "a later source chooses anew"
+    assert load_settings(dataset_file=home / "mine.yaml").load_dataset().name == "mine"
+    monkeypatch.setenv("DATASET_FILE", str(home / "mine.yaml"))
+    with pytest.raises(SettingsError, match="environment: dataset and dataset_file are given"):
+        load_settings()
+
+
+PATHS = ("../x", "/etc/passwd", "data/x", "shop.yaml", "completejourney.parquet", "..", ".hidden", "a\\b", "x\n", "x y")
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_the_name_of_a_data_set_is_no_path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATASET", name)
+    with pytest.raises(SettingsError, match=r"no name of a description in data/; a file of .*--dataset-file") as raised:
+        load_settings()
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_no_description_names_itself_by_a_path(name: str, tmp_path: Path) -> None:
+    """The name becomes a folder of the lake."""
+    known = (Path(pipeline.__path__[0]).parent / "data" / "completejourney.yaml").read_text()
+    file = tmp_path / "mine.yaml"
+    file.write_text(known.replace("name: completejourney", f"name: {json.dumps(name)}"))
+    with pytest.raises(ValueError, match="no name of a data set"):
+        load_settings(dataset_file=file).load_dataset()
+
+
+def test_a_file_of_ones_own_ends_in_yaml() -> None:
+    with pytest.raises(SettingsError, match=r"dataset_file: .*does not end in \.yaml"):
+        load_settings(dataset_file=Path("mine"))
 
 
 def test_no_other_module_reads_a_setting_from_the_environment() -> None:

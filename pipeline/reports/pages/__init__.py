@@ -1,6 +1,8 @@
-"""Pages for people: one a task, one a customer, as plain data, Markdown or HTML.
+"""Pages for people: one a task, a customer, a version, a night, as plain data, Markdown or HTML.
 
-page      a page of sections, and its three forms
+page      a page of sections, and its three forms; page.html.j2 is the one template
+chart     a small chart of shares inside a page
+night     the page of a night, from its scores and what monitoring found
 meanings  columns and inputs in words, from the registry of features
 task      the page of a task, from a version's files
 customer  the page of a customer, from a night's scores and reasons

@@ -44,7 +44,7 @@ def card_page(facts: CardFacts) -> Page:
         f"Trained as of {facts.as_of} on {title}. {notice}",
         [
             Section("Promotion", _promotion(facts), facts.blocking),
-            Section("How good", "", _table(facts.evaluation.get("table", [])), LEGEND),
+            Section("How good", "", comparison_table(facts.evaluation.get("table", [])), LEGEND),
             Section(
                 "Beside the champion and boosted trees",
                 f"The champion then was version {facts.champion}. "
@@ -54,7 +54,7 @@ def card_page(facts: CardFacts) -> Page:
                 "Evaluation fits on the same test rows, none of which either has learnt from; the difference with its "
                 "95 % interval by customer.",
             ),
-            Section("Calibration", "", _calibration(facts.evaluation), _CALIBRATION),
+            Section("Calibration", "", calibration_table(facts.evaluation), CALIBRATION),
             Section("Limits", _limits(facts)),
             Section("Data", _data(facts), _data_table(facts.tasks)),
             Section("What only informs", "", facts.informing),
@@ -62,7 +62,7 @@ def card_page(facts: CardFacts) -> Page:
     )
 
 
-_CALIBRATION = (
+CALIBRATION = (
     "Calibration error without bias of the probabilities on test rows, and how often a calibrated forecast would show "
     "an error as large; total predicted over total observed, of values in natural units."
 )
@@ -89,12 +89,14 @@ def _promotion(facts: CardFacts) -> str:
     return f"{facts.decision.removesuffix('.')}. {replaced}"
 
 
-def _table(rows: Rows) -> pl.DataFrame | None:
+def comparison_table(rows: Rows) -> pl.DataFrame | None:
+    """The table of an evaluation for people; None without rows."""
     frame = pl.DataFrame(list(rows), infer_schema_length=None) if rows else None
     return None if frame is None else frame.drop("rows", "customers", strict=False)
 
 
-def _calibration(evaluation: Mapping[str, Any]) -> pl.DataFrame | None:
+def calibration_table(evaluation: Mapping[str, Any]) -> pl.DataFrame | None:
+    """Calibration of an evaluation by task; None where no task has any."""
     found: dict[str, dict[str, Any]] = {}
     for row in evaluation.get("metrics", []):
         if row["model"] == "model" and row["metric"] in ("ece_debiased", "calibration_p"):

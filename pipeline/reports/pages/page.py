@@ -1,35 +1,55 @@
-"""A page: a title, sections of text and tables, and its forms (Markdown, HTML, JSON values)."""
+"""A page: a title, sections of text, lists, tables and charts, and its forms (Markdown, HTML, JSON values)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from pipeline.reports.pages.chart import Chart, short
 
 Form = Literal["markdown", "html", "json"]
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72em; margin: 2em auto; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: .5em 0 1.5em } th, td { padding: .25em .7em; border-bottom: 1px solid #ddd }
-th { text-align: left } td.number { text-align: right; font-variant-numeric: tabular-nums }
-"""
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,  # names come from data
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A line of a list: what it is about, words, what to do, and where it leads to; all but the first may be empty."""
+
+    what: str
+    words: str = ""
+    do: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, text (paragraphs are apart by an empty line), and a table, each of which may be empty; `legend` is
-    text that says something of the table only."""
+    """A heading, text (paragraphs are apart by an empty line), items of a list, a table and charts, each of which may
+    be empty; `legend` is text that says something of the table only. A section that is `under` belongs to the one
+    before it. The table of a `folded` one opens on demand."""
 
     heading: str
     text: str = ""
     table: pl.DataFrame | None = None
     legend: str = ""
+    items: tuple[Item, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    under: bool = False
+    folded: bool = False
 
     @property
     def empty(self) -> bool:
         """Whether it says nothing."""
-        return not self.text and not self.tabled
+        return not (self.text or self.items or self.charts or self.tabled)
 
     @property
     def tabled(self) -> bool:
@@ -59,21 +79,16 @@ class Page:
         """The page as Markdown."""
         parts = [f"# {self.title}", self.lead]
         for section in self.sections:
-            parts += [f"## {section.heading}", section.words]
+            parts += [f"{'###' if section.under else '##'} {section.heading}", section.words]
+            parts.append("\n".join(_markdown_item(item) for item in section.items))
             if section.table is not None and section.tabled:
                 parts.append(_markdown_table(section.table))
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def html(self) -> str:
-        """The page as one HTML file that loads nothing."""
-        parts = [f"<h1>{escape(self.title)}</h1>", _paragraphs(self.lead)]
-        for section in self.sections:
-            parts += [f"<h2>{escape(section.heading)}</h2>", _paragraphs(section.words)]
-            if section.table is not None and section.tabled:
-                parts.append(_html_table(section.table))
-        body = "\n".join(part for part in parts if part)
-        head = f'<meta charset="utf-8"><title>{escape(self.title)}</title><style>{_STYLE}</style>'
-        return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+        """The page as one HTML file that loads nothing. It follows the reader's light or dark colours, and the width of
+        a phone."""
+        return _TEMPLATES.get_template("page.html.j2").render(page=self, cell=cell, paragraphs=_paragraphs, short=short)
 
     def to_dict(self) -> dict[str, Any]:
         """The page as JSON values; a table is a list of rows."""
@@ -81,7 +96,13 @@ class Page:
             "title": self.title,
             "lead": self.lead,
             "sections": [
-                {"heading": s.heading, "text": s.words, "table": [] if s.table is None else s.table.to_dicts()}
+                {
+                    "heading": s.heading,
+                    "text": s.words,
+                    "table": [] if s.table is None else s.table.to_dicts(),
+                    **({"items": [asdict(item) for item in s.items]} if s.items else {}),
+                    **({"charts": [asdict(chart) for chart in s.charts]} if s.charts else {}),
+                }
                 for s in self.sections
             ],
         }
@@ -102,18 +123,11 @@ def _markdown_table(frame: pl.DataFrame) -> str:
     return "\n".join("| " + " | ".join(str(c).replace("|", "\\|") for c in line) + " |" for line in lines)
 
 
-def _html_table(frame: pl.DataFrame) -> str:
-    numbers = [t.is_numeric() for t in frame.dtypes]
-    head = "".join(f"<th>{escape(name)}</th>" for name in frame.columns)
-    rows = [
-        "".join(
-            f'<td class="number">{escape(cell(value))}</td>' if number else f"<td>{escape(cell(value))}</td>"
-            for value, number in zip(row, numbers, strict=True)
-        )
-        for row in frame.iter_rows()
-    ]
-    return f"<table><tr>{head}</tr>\n" + "\n".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+def _markdown_item(item: Item) -> str:
+    what = f"[{item.what}]({item.address})" if item.address else f"**{item.what}**"
+    words = f": {item.words}" if item.words else ""
+    return f"- {what}{words}{f' What to do: {item.do}' if item.do else ''}"
 
 
-def _paragraphs(text: str) -> str:
-    return "\n".join(f"<p>{escape(part)}</p>" for part in text.split("\n\n") if part)
+def _paragraphs(text: str) -> list[str]:
+    return [part for part in text.split("\n\n") if part]

@@ -19,7 +19,7 @@ from feature_assets.labels import LabelState, compute_labels, every_task, fit_la
 from feature_assets.simulation import simulate
 from feature_assets.simulation.block import Block, generator, simulate_block
 from feature_assets.simulation.chances import Chain
-from feature_assets.simulation.config import SimulationConfig
+from feature_assets.simulation.config import DriftConfig, SimulationConfig
 from feature_assets.simulation.dirt import REPAIRABLE, added_faults
 from feature_assets.simulation.frames import make_naming
 from feature_assets.simulation.oracle import OracleConfig, write
@@ -335,6 +335,21 @@ def test_the_process_holds_what_it_promises(world: World) -> None:
     _causes_stand_in_single_inputs(block)
     first = world.infection[:, :, 0]
     assert (world.infection.max(axis=2) > 1.2 * first).any(), "epidemics rise before they fall"
+
+
+def test_bursts_bring_more_sessions_on_as_many_days_from_the_drift_on() -> None:
+    days = {}
+    for bursts in (0.0, 5.0):
+        world = make_world(SimulationConfig(drift=DriftConfig(bursts=bursts)), 3)
+        sessions = simulate_block(world, 7, 1, 600).sessions
+        later = world.calendar.drift[sessions.day]
+        active = np.unique(sessions.row * world.calendar.days + sessions.day)
+        after = world.calendar.drift[active % world.calendar.days]
+        days[bursts] = [(~later).sum() / (~after).sum(), later.sum() / after.sum(), after.sum()]
+    (before, usual, many), (still, burst, as_many) = days[0.0], days[5.0]
+    assert still == pytest.approx(before, rel=0.02)
+    assert burst == pytest.approx(6 * usual, rel=0.05)
+    assert as_many == pytest.approx(many, rel=0.05)
 
 
 def _causes_stand_in_single_inputs(block: Block) -> None:

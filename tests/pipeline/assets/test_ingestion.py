@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +14,10 @@ import polars as pl
 import pytest
 import yaml
 
-from pipeline.assets.ingestion import ingestion_assets
+from feature_assets.data.contract import CONTRACT
+from feature_assets.data.parts import PARTS
+from feature_assets.sources import reader_of
+from pipeline.assets.ingestion import READABLE, ingestion_assets, rows_to_read
 from pipeline.home import Home
 from pipeline.partitions import as_of_partitions
 from pipeline.resources.lake import Lake
@@ -130,6 +133,27 @@ def test_a_missing_optional_table_switches_off_what_needs_it(small_delivery: Pat
     assert {"ctr", "cvr"} <= set(tables.dataset.tasks_off)
 
 
+def test_what_the_source_never_holds_is_absent_and_each_table_is_checked(small_delivery: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    result = ingest(home, small_delivery)
+    tables = Lake(root=str(Home(home).lake)).tables(AS_OF)
+    absent = {source for source in (*CONTRACT, *PARTS) if not tables.has(source)}
+    assert reader_of(tables.dataset).never == absent
+    checks = {c.asset_key.path[-1]: c for c in result.get_asset_check_evaluations() if c.check_name == READABLE}
+    assert set(checks) == set(CONTRACT)
+    assert all(check.passed for check in checks.values())
+    assert "not delivered" in str(checks["sessions"].metadata["rows that the night may read"].value)
+
+
+def test_a_table_without_rows_before_the_as_of_date_fails_its_check(small_delivery: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    ingest(home, small_delivery)
+    tables = Lake(root=str(Home(home).lake)).tables(AS_OF)
+    assert rows_to_read(tables, "transactions", date(2018, 1, 1)).passed
+    assert not rows_to_read(tables, "transactions", date(2016, 1, 1)).passed
+    assert rows_to_read(tables, "sessions", date(2016, 1, 1)).passed
+
+
 def test_a_second_delivery_of_the_same_files_is_not_read_again(
     small_delivery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +177,7 @@ def test_a_delivery_that_collapsed_stops_until_it_is_accepted(small_delivery: Pa
     described = Settings(home=home).load_dataset().model_dump(mode="json") | loose
     yaml_file.write_text(yaml.safe_dump(described))
     before = (Home(home).lake / "tables" / f"as_of={AS_OF}" / "delivery.json").read_text()
-    result = ingest(home, alone, dataset=str(yaml_file))
+    result = ingest(home, alone, dataset_file=yaml_file)
     assert not result.success
     error = result.failure_data_for_node("ingest").error
     message = error.message if error.cause is None else error.cause.message
@@ -162,14 +186,14 @@ def test_a_delivery_that_collapsed_stops_until_it_is_accepted(small_delivery: Pa
     assert digest is not None, message
     assert (Home(home).lake / "tables" / f"as_of={AS_OF}" / "delivery.json").read_text() == before
 
-    result = ingest(home, alone, dataset=str(yaml_file), volume={"accepted": [digest[1]]})
+    result = ingest(home, alone, dataset_file=yaml_file, volume={"accepted": [digest[1]]})
     assert result.success
     [check] = [c for c in result.get_asset_check_evaluations() if c.check_name == "volume_as_before"]
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
     unusual = json.loads((Home(home).lake / "tables" / f"as_of={AS_OF}" / "volume.json").read_text())
     assert any("distinct customer_id fell to 1" in line for line in unusual)
-    assert ingest(home, alone, dataset=str(yaml_file)).success, "an accepted delivery is a good one"
+    assert ingest(home, alone, dataset_file=yaml_file).success, "an accepted delivery is a good one"
 
 
 def _of_one(lines: pl.DataFrame) -> pl.Expr:

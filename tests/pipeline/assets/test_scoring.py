@@ -191,7 +191,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: DatasetCon
         monkeypatch.setattr(scoring.registry, "digest", lambda _: "d")
         monkeypatch.setattr(scoring, "score_matrix", lambda *_: SCORED.with_columns(ids.head(3)))
         matrix = pl.DataFrame({"customer_id": ids, STATE_VERSION: ["s"] * len(ids)})
-        [asset] = scoring.scoring_assets(dataset, dg.DailyPartitionsDefinition("2017-01-01"))
+        [asset] = scoring.scoring_assets(dataset, dg.DailyPartitionsDefinition("2017-01-01"), 7)
         context = SimpleNamespace(
             partition_key=day.isoformat(),
             run_id="now",

@@ -77,7 +77,7 @@ def last_step(home: Path, mode: str = "automatic", **verdicts: str) -> dg.Execut
         "tracking": Registry(uri="http://here", artifacts="", dataset=dataset.name, folder=str(home)),
         "settings": settings,
     }
-    champion = training_assets(dataset, as_of_partitions(dataset))[-1]
+    champion = training_assets(dataset, as_of_partitions(dataset), 7)[-1]
     result = dg.materialize([champion], partition_key=DAY, resources=resources, raise_on_error=False)
     assert not (work.folder / "snapshots").exists(), "what can be computed again is deleted either way"
     return result
@@ -134,7 +134,7 @@ def test_without_a_refit_its_step_says_that_nothing_was_fitted(tmp_path: Path) -
     lake = Lake(root=str(tmp_path / "lake"))
     tracking = Registry(uri="", artifacts="", dataset=dataset.name, folder=str(tmp_path))
     resources = {"lake": lake, "tracking": tracking, "settings": settings}
-    step = next(a for a in training_assets(dataset, as_of_partitions(dataset)) if a.key.path[-1] == "refit")
+    step = next(a for a in training_assets(dataset, as_of_partitions(dataset), 7) if a.key.path[-1] == "refit")
     result = dg.materialize([step], partition_key=DAY, resources=resources)
     metadata = result.asset_materializations_for_node("training__refit")[0].metadata
     assert metadata["refit"].value == "off"
@@ -150,7 +150,7 @@ def test_a_date_whose_future_the_champion_knows_is_refused(trained: str, word: s
     (tmp_path / "champion").write_text("6")
     tracking = Registry(uri="", artifacts="", dataset=dataset.name, folder=str(tmp_path), trained=trained)
     resources = {"lake": Lake(root=str(tmp_path / "lake")), "tracking": tracking, "settings": settings}
-    decision = training_assets(dataset, as_of_partitions(dataset))[0]
+    decision = training_assets(dataset, as_of_partitions(dataset), 7)[0]
     result = dg.materialize([decision], partition_key=DAY, resources=resources, raise_on_error=False)
     assert not result.success
     error = result.failure_data_for_node("training__decision").error

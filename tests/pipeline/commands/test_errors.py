@@ -21,8 +21,10 @@ COMMANDS = (
     "train",
     "promote",
     "rollback",
+    "status",
     "doctor",
     "ui",
+    "report",
     "scores",
     "explain task churn",
     "explain customer 1",
@@ -52,7 +54,7 @@ def test_every_command_is_tried() -> None:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home that does not exist yet, and nothing else set."""
-    for name in ("DATASET", "DATA_DIR", "CUSTOMERS", "AS_OF"):
+    for name in ("DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS", "AS_OF"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PLE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("pipeline.servers.serve", lambda *_: 0)
@@ -87,7 +89,7 @@ def described(text: str) -> Spoil:
 
     def spoil(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = shop.describe(home.parent, shop.DESCRIPTION.replace("zone: Europe/Lisbon", text))
-        monkeypatch.setenv("DATASET", str(file))
+        monkeypatch.setenv("DATASET_FILE", str(file))
 
     return spoil
 
@@ -140,6 +142,12 @@ SETTINGS: dict[str, tuple[Spoil, str]] = {
     "nobody's path": (settings("data_dir: ~nobody-of-that-name/x\n"), "no usable path"),
     "customers in words": (variable("CUSTOMERS", "many"), "CUSTOMERS"),
     "an unknown data set": (variable("DATASET", "completejurney"), "completejourney"),
+    "a path as the name of a data set": (variable("DATASET", "../shop"), "--dataset-file"),
+    "a data set that executes": (described("zone: !!python/object/apply:os.mkdir [harm]"), "shop.yaml, line"),
+    "settings that execute": (settings("seed: !!python/object/apply:os.mkdir [harm]\n"), "settings.yaml, line 1"),
+    "a plug-in that is a path": (settings("plugins: [../harm]\n"), "'../harm' cannot be imported"),
+    "a plug-in of another package": (settings("plugins: [..harm]\n"), "'..harm' cannot be imported"),
+    "a plug-in that adds nothing": (settings("plugins: [os]\n"), "no function extend"),
     "a description with a key twice": (described("zone: UTC\nzone: UTC"), "stands there twice"),
     "a description with an unknown zone": (described("zone: Europe/Lisbonne"), "did you mean 'Europe/Lisbon'"),
     "a description that is no YAML": (described("zone: ["), "shop.yaml, line"),
@@ -161,6 +169,7 @@ def test_bad_settings(kind: str, home: Path, monkeypatch: pytest.MonkeyPatch) ->
         refused(CliRunner().invoke(main, command.split()), words)
     assert before is None or sorted(home.rglob("*")) == before, "a refused command wrote into the home"
     assert not Path("/tmp/a%20b").exists()
+    assert not Path("harm").exists()
 
 
 @pytest.mark.parametrize(
@@ -234,7 +243,7 @@ def test_bad_deliveries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_home(home)
-    monkeypatch.setenv("DATASET", str(shop.describe(tmp_path)))
+    monkeypatch.setenv("DATASET_FILE", str(shop.describe(tmp_path)))
     folder = write(shop.tables(), tmp_path / "tables")
     spoil(folder)
     for command in ("base-rates", "features --check"):

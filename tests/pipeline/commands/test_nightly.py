@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
+from pipeline import faults
 from pipeline.cli import main
 from pipeline.home import Home
 from pipeline.night import Outcome
+from pipeline.resources.publication import Published
 
 SUMMARY = {
     "dataset": "toy",
@@ -28,13 +32,20 @@ SUMMARY = {
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with a summary and without MLflow's database, which takes seconds to create."""
     monkeypatch.setattr(Home, "prepare", lambda self: self.dagster.mkdir(parents=True, exist_ok=True))
-    for name in ("DATASET", "DATA_DIR", "CUSTOMERS", "AS_OF", "PLE_ALERT_WEBHOOK"):
+    for name in ("DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS", "AS_OF", "PLE_ALERT_WEBHOOK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PLE_HOME", str(tmp_path))
     folder = tmp_path / "reports" / "as_of=2018-01-01"
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps(SUMMARY))
     return tmp_path
+
+
+REPORTED: list[tuple[str, str]] = []
+
+
+def reported(_: Any, as_of: str, reason: str) -> None:
+    REPORTED.append((as_of, reason))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, *arguments: str) -> tuple[Result, list[date]]:
@@ -45,6 +56,7 @@ def run(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, *arguments: str) -> t
         return outcome
 
     monkeypatch.setattr("pipeline.night.run_night", run_night)
+    monkeypatch.setattr("pipeline.monitoring.night_report.Reporter.try_to_write", reported)
     return CliRunner().invoke(main, ["nightly", *arguments], color=True), days
 
 
@@ -74,9 +86,78 @@ def test_a_night_without_scores_is_a_failure(home: Path, monkeypatch: pytest.Mon
     result, days = run(monkeypatch, Outcome(False, "a: first", "b: second"), "--as-of", "2017-11-01")
     assert result.exit_code == 1
     assert days == [date(2017, 11, 1)]
-    assert "no scores were published" in result.stderr
+    assert "no scores of 2017-11-01 are published" in result.stderr
     assert "a: first\nb: second" in result.stderr
+    assert REPORTED[-1] == ("2017-11-01", "a: first\nb: second"), "a failed night leaves a report"
     assert "alert, night failed: a: first" in result.stderr
+
+
+def published(home: Path) -> None:
+    Published(Home(home).lake, "scores").publish(pl.DataFrame({"run_id": ["0123"]}), "2018-01-01")
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"tasks": []}', '{"facts": {}, "tasks": 3}'])
+def test_a_summary_that_cannot_be_shown_costs_no_night(
+    content: str | None, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(home)
+    file = home / "reports" / "as_of=2018-01-01" / "summary.json"
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    result, _ = run(monkeypatch, Outcome(True))
+    assert result.exit_code == 0, result.output
+    assert "the scores of 2018-01-01 are published, by run 0123; their summary cannot be shown" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_night_that_fails_after_its_scores_says_that_they_are_published(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(home)
+    result, _ = run(monkeypatch, Outcome(False, failure="night_summary: no space is left on the disk"))
+    assert result.exit_code == 1
+    assert "The night failed; the scores of 2018-01-01 are published, by run 0123.\nnight_summary" in result.stderr
+
+
+OUTSIDE = {
+    "a full database": (sqlite3.OperationalError("database or disk is full"), faults.FULL),
+    "a read-only database": (sqlite3.OperationalError("attempt to write a readonly database"), faults.READ_ONLY),
+    "a full disk": (OSError(28, "No space left on device", "/srv/ple/dagster/x"), faults.FULL),
+    "a lost server": (ConnectionRefusedError(111, "Connection refused"), faults.LOST),
+}
+
+
+@pytest.mark.parametrize("kind", OUTSIDE)
+def test_a_night_outside_whose_steps_something_fails_ends_in_words(
+    kind: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error, fault = OUTSIDE[kind]
+    assert home.exists()
+
+    def fails(*_: object) -> Outcome:
+        raise error
+
+    monkeypatch.setattr("pipeline.night.run_night", fails)
+    result = CliRunner().invoke(main, ["nightly"])
+    assert result.exit_code == 1
+    assert "The night failed; no scores of 2018-01-01 are published." in result.stderr
+    assert f"{fault.what}. {fault.do} {faults.AGAIN}" in result.stderr
+    assert "Traceback" not in result.output
+    assert "fault of this program" not in result.output
+
+
+def test_a_note_that_cannot_be_written_costs_no_night(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home.exists()
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(home / "alerts.json"))
+
+    monkeypatch.setattr("pipeline.monitoring.alerts.publish_json", fails)
+    result, _ = run(monkeypatch, Outcome(True))
+    assert result.exit_code == 0, result.output
+    assert "what was told could not be noted" in result.stderr
+    assert faults.FULL.what in result.stderr
 
 
 @pytest.mark.parametrize(

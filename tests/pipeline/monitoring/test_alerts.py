@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from pipeline.monitoring.alerts import DO, NIGHT_FAILED, TOLD, Alert, of_night, tell
+from pipeline.monitoring.alerts import DO, NIGHT_FAILED, NIGHT_LATE, TOLD, Alert, of_night, tell
 from pipeline.monitoring.summary import ALARMING, DRIFT, VOLUME
 from pipeline.settings import AlertSettings, Environment, load_settings, read_environment
 
@@ -146,7 +146,7 @@ def test_a_damaged_note_is_as_none(tmp_path: Path) -> None:
 def test_every_alarming_fact_of_a_summary_is_an_alert_that_says_what_to_do() -> None:
     facts = {"rows scored": "7", **dict.fromkeys(ALARMING, "why")}
     assert [alert.cause for alert in of_night({"facts": facts})] == [*ALARMING]
-    assert set(DO) == {*ALARMING, NIGHT_FAILED}
+    assert set(DO) == {*ALARMING, NIGHT_FAILED, NIGHT_LATE}
 
 
 def test_settings_that_would_leak_or_send_nowhere_are_refused() -> None:

@@ -67,5 +67,11 @@ def test_frames_of_assets_lie_under_their_key_and_partition(tmp_path: Path) -> N
 
 
 def test_what_is_not_there_names_the_step_that_makes_it(tmp_path: Path) -> None:
+    lake = Lake(root=str(tmp_path))
     with pytest.raises(dg.Failure, match="upstream"):
-        Lake(root=str(tmp_path)).tables("2017-10-01")
+        lake.tables("2017-10-01")
+    file = lake.partition("tables", "2017-10-01") / "delivery.json"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"\x00 no json")
+    with pytest.raises(dg.Failure, match=r"delivery\.json was altered: materialise the assets upstream again"):
+        lake.tables("2017-10-01")

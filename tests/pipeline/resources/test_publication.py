@@ -22,6 +22,7 @@ import pytest
 from pipeline.resources.files import discard, publish_folder, strays
 from pipeline.resources.publication import PublicationError, Published, altered, tables
 from tests.damage import flip
+from tests.pipeline.running import HANGS
 
 HERE = Path(__file__).parent
 DAY, NEXT = "2018-01-01", "2018-01-02"
@@ -155,17 +156,17 @@ def test_a_kill_leaves_nothing_that_a_scan_could_see(scores: Published, when: st
 
 
 def test_a_version_stays_as_long_as_it_is_told_and_the_pointed_one_for_ever(scores: Published) -> None:
-    (replaced,) = scores.left(before=time.time() + 10)
+    (replaced,) = scores.left(-1)
     assert pl.read_parquet(replaced)["churn"].to_list() == [0.1, 0.1]
-    assert list(scores.left(before=time.time() - 10)) == []
+    assert list(scores.left(10)) == []
     now = scores.resolve(DAY)
     os.utime(now, (1, 1))  # it was published long ago
     scores.publish(frame(0.4), DAY)
-    assert list(scores.left(before=time.time() - 10)) == []  # its readers begin to leave it now
+    assert list(scores.left(10)) == []  # its readers begin to leave it now
     scores.withdraw(NEXT)
     assert scores.dates() == [DAY]
-    assert {v.parent.name for v in scores.left(before=time.time() + 10)} == {DAY, NEXT}
-    for version in list(scores.left(before=time.time() + 10)):
+    assert {v.parent.name for v in scores.left(-1)} == {DAY, NEXT}
+    for version in list(scores.left(-1)):
         scores.forget(version)
     assert [path.name for path in (scores.lake / "published" / "scores").iterdir()] == [DAY]
     assert scores.read(DAY).equals(frame(0.4))
@@ -232,7 +233,7 @@ def under_faults(shim: Path, first: int, step: int, last: int) -> list[int]:
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
         command = [sys.executable, str(HERE / "publishing_under_faults.py"), folder, *map(str, (first, step, last))]
         environment = os.environ | {"LD_PRELOAD": str(shim), "PYTHONPATH": str(HERE.parents[2])}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1_500)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -321,3 +322,12 @@ def test_eight_readers_of_each_library_see_one_version_during_twenty_publication
 def test_a_file_of_another_name_cannot_be_told(tmp_path: Path) -> None:
     (tmp_path / "part-0.parquet").touch()
     assert not altered(tmp_path / "part-0.parquet")
+
+
+def test_what_cannot_be_read_is_left_out_of_a_comparison_and_named(
+    scores: Published, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = scores.file(DAY)
+    file.write_bytes(b"no parquet")
+    assert [day for day, _ in scores.sound(scores.dates())] == [NEXT]
+    assert f"left out of the comparison: {file} was altered" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from pipeline.home import Home
 from pipeline.monitoring import reference
 from pipeline.monitoring.bins import count
 from pipeline.resources import tracking
-from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
+from pipeline.resources.tracking import CHALLENGER, PROMOTED, RegisteredVersion, Tracking
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.registration import register
 from tests.damage import flip
@@ -82,7 +83,9 @@ def test_a_candidate_is_registered_once(trained: Material, dataset: DatasetConfi
     registry = Registry()
     evaluation = some_evaluation(churn="ahead")
     evaluation.save(trained.workspace.evaluation)
-    for _ in range(2):
+    for _ in range(2):  # killed behind the registration, before the run was finished
+        registry.artifacts.clear()
+        registry.finished.clear()
         version = register(trained.workspace, cast("Tracking", registry), "r1", dataset, AS_OF)
         assert version.version == trained.workspace.version() == "5"
     assert len(registry.calls) == 1
@@ -101,6 +104,9 @@ def test_a_candidate_is_registered_once(trained: Material, dataset: DatasetConfi
     assert registry.artifacts["card.json"]["sections"][0]["heading"] == "Promotion"
     assert registry.aliases == {CHALLENGER: "5"}
     assert registry.finished == ["r1"]
+    registry.versions["r1"] = replace(version, status=PROMOTED)
+    register(trained.workspace, cast("Tracking", registry), "r1", dataset, AS_OF)
+    assert registry.finished == ["r1"], "a version that is judged has its card and its run has ended"
 
 
 def test_the_registered_model_reads_a_feature_matrix_without_a_warning(

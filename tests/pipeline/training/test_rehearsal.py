@@ -112,7 +112,7 @@ def test_the_step_compares_with_the_champion_by_its_own_features_and_rehearses(
     server = Registry(uri="", artifacts="", dataset=dataset.name, folder=str(champion), state=version)
     lake = Delivered(root=str(trained.workspace.folder))
     resources = {"lake": lake, "tracking": server, "settings": trained.settings}
-    step = next(a for a in training_assets(dataset, as_of_partitions(dataset)) if a.key.path[-1] == "challenge")
+    step = next(a for a in training_assets(dataset, as_of_partitions(dataset), 7) if a.key.path[-1] == "challenge")
     result = dg.materialize([step], partition_key=AS_OF.isoformat(), resources=resources)
     assert asked == [(version, ())] * len(trained.plan.holdout)
     found = Challenge.load(trained.workspace.challenge)

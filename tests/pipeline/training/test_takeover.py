@@ -77,7 +77,7 @@ def home(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     shutil.copytree(registered, tmp_path / "home")
     Home(tmp_path / "home").prepare()
     _artifact_repos_cache.clear()  # MLflow remembers the folders of the home that this one is a copy of
-    for name in ("DATASET", "DATA_DIR", "CUSTOMERS", "AS_OF"):
+    for name in ("DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS", "AS_OF"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PLE_HOME", str(tmp_path / "home"))
     return tmp_path / "home"

@@ -17,7 +17,8 @@ from ple_model.boosting.fit import BoostingTask, fit_all
 from ple_model.boosting.matrix import BinnedMatrix
 from ple_model.model import PLEClusterAdaTT
 from ple_model.serving.blend import HALVES, blend, flat_matrix, tree_predictions
-from ple_model.serving.bundle import Bundle, BundleError, load_bundle, save_bundle, save_refit
+from ple_model.serving.bundle import Bundle, load_bundle, save_bundle, save_refit
+from ple_model.serving.format import BundleError
 from ple_model.serving.inference import BLOCK, raw_outputs
 from ple_model.serving.scorer import Scorer, inputs_from_frame
 from ple_model.tasks import kind_of

@@ -9,8 +9,9 @@ import safetensors.torch
 import torch
 
 from ple_model.model import PLEClusterAdaTT
-from ple_model.serving.bundle import BundleError, TaskCalibration, load_bundle, save_bundle
+from ple_model.serving.bundle import TaskCalibration, load_bundle, save_bundle
 from ple_model.serving.files import digest_of_json, sha256_of_file
+from ple_model.serving.format import BundleError
 from ple_model.training.data import digest_of_tensors
 from ple_model.training.finish import calibrate
 from tests.ple_model import samples

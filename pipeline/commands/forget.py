@@ -1,0 +1,62 @@
+"""`ple forget`: customers are taken out of the home."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline.commands.common import deployment
+from pipeline.commands.running import held_home, red, say
+
+
+@click.command()
+@click.argument("customers", nargs=-1)
+@click.option(
+    "--from",
+    "file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file with one id a line, beside or instead of CUSTOMERS.",
+)
+@click.option("--again", is_flag=True, help="Everybody who was forgotten before: after a kill, or an older backup.")
+@click.option("--dry-run", is_flag=True, help="Say what would go where; change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(customers: tuple[str, ...], file: Path | None, again: bool, dry_run: bool, yes: bool) -> None:
+    """Take CUSTOMERS (ids) out of the home.
+
+    That is: lake, quarantine, trainings, examples of the model, reports, logs, databases, simulations. Old versions of
+    published tables that hold them are removed at once. No later delivery brings them back: their rows are left out
+    when it is read. Other customers' scores stay as they are. What cannot be taken out is said: the weights of trained
+    versions. Backups are yours to replace. Stopped or killed, the same command goes on.
+    """
+    from pipeline.definitions import build_resources
+    from pipeline.erasure.erase import erase
+
+    lines = file.read_text(encoding="utf-8").splitlines() if file else []
+    ids = [each for each in (*customers, *lines) if each.strip()]
+    if not ids and not again:
+        raise click.UsageError("name at least one customer, a file (--from), or --again")
+    settings, home = deployment()
+    if not (dry_run or yes):
+        who = f"{len(ids)} customer{'s' if len(ids) != 1 else ''}" if ids else "everybody on the list"
+        click.confirm(f"Take {who} out of {home.root}? This cannot be undone.", abort=True)
+    tracking = build_resources(settings)["tracking"]
+    with held_home(home, "ple forget"):
+        outcome = erase(home, tracking, ids, dry_run, lambda room: say(f"▸ {room}"))
+    for each in outcome.erased:
+        click.echo(f"{each.count:>9,}  {each.place}")
+    total = sum(each.count for each in outcome.erased)
+    click.echo(f"{total:>9,}  rows and texts {'would be taken' if dry_run else 'were taken'} out")
+    if outcome.versions:
+        click.echo(
+            f"Versions {', '.join(outcome.versions)} of the model may have learnt from these customers. Their weights, "
+            "trees and calibration are sums over all customers and hold no row; `ple train` makes a version without."
+        )
+    if settings.mlflow_uri is not None:
+        say("! MLflow lies outside of the home (mlflow_uri): examples and artifacts of its versions were not looked at")
+    for path in outcome.remaining:
+        red(f"! an id still stands in {path}: look at it")
+    for problem in outcome.problems:
+        red(f"! {problem}")
+    if outcome.problems:
+        red("Not everything could be taken out: mend this and run the same command again.")
+    sys.exit(1 if outcome.problems or outcome.remaining else 0)
