@@ -40,7 +40,7 @@ def test_the_example_becomes_contract_tables(read: Ingested) -> None:
     ]  # fmt: skip
     assert frames["customers"].rows() == [("00017", date(2023, 1, 2), "gold"), ("00023", date(2023, 1, 2), None)]
     assert read.tables.protected.rows() == [("00017", "f"), ("00023", "m")]
-    assert "table transactions: 1 of 6 rows are left out: not missing(Kunde)" in read.notes
+    assert "table transactions: 1 of 6 rows are left out: not as where says (not missing(Kunde))" in read.notes
 
 
 def test_nothing_is_set_aside(read: Ingested) -> None:

@@ -51,6 +51,8 @@ class OwnFiles(ContractFiles):
             files |= {f"{name}/{i}" if len(found) > 1 else name: file for i, file in enumerate(found)}
             frame = mapped(name, mapping, place.parts(), dataset.zone)
             frames[name] = frame if mapping.rows_of is None else _distinct(name, frame)
+        if "customers" in frames and "joined_on" not in dataset.mapped("customers") and dataset.delivery == "full":
+            frames["customers"] = _joined(frames["customers"], _customers(frames["transactions"], dataset.zone))
         if "customers" not in dataset.tables and "transactions" in frames:
             frames["customers"] = _customers(frames["transactions"], dataset.zone)
             files |= {
@@ -100,6 +102,12 @@ def _distinct(name: str, frame: pl.LazyFrame) -> pl.LazyFrame:
     counted = frame.filter(~pl.col(LEFT_OUT)).drop_nulls(key).group_by(columns).agg(rows=pl.len())
     ranked = counted.sort("rows", *columns, descending=[True, *([False] * len(columns))], nulls_last=True)
     return ranked.unique(key, keep="first", maintain_order=True).drop("rows")
+
+
+def _joined(customers: pl.LazyFrame, first: pl.LazyFrame) -> pl.LazyFrame:
+    """Customers of whom no file says when they joined: by their first transaction, and left out without one."""
+    told = customers.drop("joined_on").join(first, on="customer_id", how="left", maintain_order="left")
+    return told.with_columns(pl.col(LEFT_OUT) | pl.col("joined_on").is_null())
 
 
 def _customers(transactions: pl.LazyFrame, zone: str) -> pl.LazyFrame:

@@ -12,6 +12,7 @@ from feature_assets.data.contract import CONTRACT
 from feature_assets.data.mapping import TableMapping
 from feature_assets.sources.own.mapped import LEFT_OUT, RAW, STAMP, words
 
+DAYLESS = "without a transaction, which tells when a customer joined"
 LINE = ("customer_id", "at", "product_id", "amount")
 """What names a line of a basket that has no number of its own; equal ones are counted."""
 
@@ -27,7 +28,9 @@ def finish(name: str, mapping: TableMapping, frame: pl.DataFrame) -> tuple[pl.Da
         kept = frame.filter(~pl.col(LEFT_OUT)).drop(LEFT_OUT)
         if kept.height < frame.height:
             gone = frame.height - kept.height
-            notes.append(f"table {name}: {gone:,} of {frame.height:,} rows are left out: not {mapping.where}")
+            why = [f"not as where says ({mapping.where})"] if mapping.where else []
+            why += [DAYLESS] if name == "customers" and "joined_on" not in mapping.columns else []
+            notes.append(f"table {name}: {gone:,} of {frame.height:,} rows are left out: {', or '.join(why)}")
         frame = kept
     if STAMP in frame.columns:
         frame = _newest(name, mapping, frame, notes)

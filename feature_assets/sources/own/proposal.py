@@ -227,7 +227,8 @@ class _Writer:
         names = [path.name for path in seen.paths]
         if len(names) == 1:
             return names[0]
-        begin, end = _common(names), _common([name[::-1] for name in names])[::-1]
+        begin = _common(names).rstrip("0123456789")
+        end = _common([name[::-1] for name in names])[::-1].lstrip("0123456789")
         pattern = f"{glob.escape(begin)}*{glob.escape(end)}"
         if sorted(glob.glob(pattern, root_dir=self.folder)) == sorted(names):
             return pattern
@@ -251,7 +252,12 @@ class _Writer:
         lines += ["    columns:", self._key("customer_id", customer, "who buys")]
         lines += [self._time("at", roles["time"]), *self._amount()]
         if "quantity" in roles:
-            lines.append(self._plain("quantity", roles["quantity"]))
+            quantity = roles["quantity"]
+            if quantity.least is not None and quantity.least < 0:
+                how = json.dumps(f"abs({_term(quantity.name)})")
+                lines.append(f"      quantity: {{expression: {how}}}  # GUESS: a refund gives back so many pieces")
+            else:
+                lines.append(self._plain("quantity", quantity))
         unique = "line" in roles and roles["line"].different == seen.sample.height
         if unique:
             lines.append(self._key("transaction_id", roles["line"], "different in every row"))
@@ -268,7 +274,8 @@ class _Writer:
             lines += self._channel(roles["channel"])
         if "discount" in roles:
             lines.append(self._plain("discount", roles["discount"]))
-        used = {look.name for look in roles.values()}
+        written = ("customer", "time", "amount", "price", "quantity", "line", "basket", "product", "category", "brand")
+        used = {look.name for role, look in roles.items() if role in (*written, "merchant", "channel", "discount")}
         if rest := [name for name in seen.columns if name not in used]:
             lines.append(f"      # not used: {', '.join(rest)}")
         return lines

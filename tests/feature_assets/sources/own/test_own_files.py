@@ -239,7 +239,7 @@ def test_rows_that_do_not_count_are_left_out_and_counted(tmp_path: Path) -> None
     found = taken(tmp_path, content, {"where": "status == 'paid'"})
     assert lines(found).height == 1
     assert found.tables.frames["customers"]["customer_id"].to_list() == ["a"]
-    assert "table transactions: 2 of 3 rows are left out: not status == 'paid'" in found.notes
+    assert "table transactions: 2 of 3 rows are left out: not as where says (status == 'paid')" in found.notes
     counted = "customer,date,price,n\na,2023-03-01,2,1\na,2023-03-02,2,x\n"
     unclear = taken(tmp_path, counted, {"where": "n > 0"}, quarantine_limits={"transactions": 1.0})
     assert reasons(unclear) == {"transactions: whether it counts cannot be told (n > 0)": 1}
@@ -299,6 +299,15 @@ def test_protected_columns_are_kept_beside_the_tables(tmp_path: Path) -> None:
     again = type(found.tables).load(tmp_path / "saved")
     assert again.protected.equals(found.tables.protected)
     assert again.frames["customers"].equals(found.tables.frames["customers"])
+
+
+def test_customers_join_with_their_first_transaction(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text("id\na\nb\nnever\n", encoding="utf-8")
+    found = taken(tmp_path, LINES, tables={"customers": {"files": "people.csv", "columns": {"customer_id": "id"}}})
+    assert found.tables.frames["customers"].rows() == [("a", date(2023, 3, 1)), ("b", date(2023, 3, 2))]
+    assert reasons(found, "customers") == {}
+    why = "without a transaction, which tells when a customer joined"
+    assert f"table customers: 1 of 3 rows are left out: {why}" in found.notes
 
 
 def test_what_is_protected_changes_nothing_that_is_computed_from(tmp_path: Path) -> None:
