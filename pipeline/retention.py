@@ -15,10 +15,9 @@ from dagster import DagsterInstance, DagsterRun
 
 from pipeline.clock import age
 from pipeline.home import Home
-from pipeline.monitoring import reference
 from pipeline.resources import publication
 from pipeline.resources.files import discard, strays
-from pipeline.resources.lake import Lake
+from pipeline.resources.lake import DRIFT_REFERENCES, Lake
 from pipeline.resources.tracking import Tracking
 from pipeline.settings import Retention, Settings
 
@@ -181,7 +180,7 @@ def _versions(lake: Lake, tracking: Tracking, kept: Retention, nights: set[str])
 def _references(lake: Lake, tracking: Tracking) -> Iterator[Removal]:
     """References of versions that are gone."""
     versions = {*tracking.numbers()}
-    for file in sorted(lake.path(reference.FOLDER).glob("version-*.parquet")):
+    for file in sorted(lake.path(DRIFT_REFERENCES).glob("version-*.parquet")):
         number = file.stem.partition("-")[2]
         if number not in versions:
             yield Removal("reference of drift", f"version {number}", "the version is gone", _size(file),

@@ -109,9 +109,9 @@ def run_job(
         )
         result = execute_run(InMemoryJob(definition), run, instance)
     if by := stopped_by(instance, run_id):
-        run = instance.get_run_by_id(run_id)
-        if run is not None and run.status not in (DagsterRunStatus.CANCELED, DagsterRunStatus.SUCCESS):
-            instance.report_run_canceled(run, message=f"Stopped by {by}.")
+        stopped = instance.get_run_by_id(run_id)
+        if stopped is not None and stopped.status not in (DagsterRunStatus.CANCELED, DagsterRunStatus.SUCCESS):
+            instance.report_run_canceled(stopped, message=f"Stopped by {by}.")
         raise Stopped(by, what, published_words(held.home.lake, as_of) if as_of else "nothing published is lost")
     return result
 

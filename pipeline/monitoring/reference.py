@@ -14,15 +14,13 @@ from feature_assets.events.view import View
 from feature_assets.labels import eligible
 from pipeline.monitoring.bins import reference_of
 from pipeline.resources.files import publish_frame
-from pipeline.resources.lake import Lake
+from pipeline.resources.lake import DRIFT_REFERENCES, Lake
 from pipeline.resources.tracking import RegisteredVersion
 from pipeline.scores import score_matrix, with_eligibility
 from pipeline.training.workspace import Workspace
 
 FILE = "reference.parquet"
 """In the bundle: `bins.SCHEMA`."""
-FOLDER = "drift_references"
-"""Where the lake keeps the references of versions whose bundle has none."""
 SCORED = ("u", "fallback", "eligible", "")
 """Columns of scores that are watched, by what stands behind `<task>__`; the last is the prediction itself."""
 
@@ -46,7 +44,7 @@ def reference(champion: RegisteredVersion, lake: Lake, tonight: pl.DataFrame) ->
     """The reference of a version (`bins.SCHEMA`) and its name; `tonight` (`watched`) becomes it where there is none."""
     if (champion.folder / FILE).exists():
         return pl.read_parquet(champion.folder / FILE), f"training of version {champion.version}"
-    file = lake.path(FOLDER, f"version-{champion.version}.parquet")
+    file = lake.path(DRIFT_REFERENCES, f"version-{champion.version}.parquet")
     if not file.exists():
         publish_frame(reference_of(tonight), file)
     return pl.read_parquet(file), f"first night of version {champion.version}"

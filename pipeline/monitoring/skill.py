@@ -107,9 +107,9 @@ def falls_short(found: pl.DataFrame, tasks: Sequence[Described], settings: Promo
             rows.append(
                 (task["name"], title, last["scored"][0], *means, margin_of(task["name"], headline, means[1], settings))
             )
-    schema = {"task": pl.String, "metric": pl.String, "since": pl.Date}
+    names: dict[str, Any] = {"task": pl.String, "metric": pl.String, "since": pl.Date}
     numbers = {"realised": pl.Float64, "promised": pl.Float64, "margin": pl.Float64}
-    return pl.DataFrame(rows, schema=schema | numbers, orient="row")
+    return pl.DataFrame(rows, schema=names | numbers, orient="row")
 
 
 def expected(scores: pl.DataFrame, tasks: Sequence[Described]) -> pl.DataFrame:

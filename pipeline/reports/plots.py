@@ -50,7 +50,7 @@ def nothing(why: str) -> "Figure":
 
 def write_in_cells(axis: "Axes", image: "AxesImage", words: NDArray[np.str_], size: float = 7) -> None:
     """Write words [rows, columns] into the cells of a heat map, black on light colours and white on dark ones."""
-    shades = image.cmap(image.norm(np.asarray(image.get_array(), dtype=np.float64)))
+    shades = np.asarray(image.cmap(image.norm(np.asarray(image.get_array(), dtype=np.float64))))
     light = shades[..., :3] @ np.array([0.2126, 0.7152, 0.0722])
     for (row, column), text in np.ndenumerate(words):
         colour = "black" if light[row, column] > 0.45 else "white"

@@ -15,6 +15,9 @@ from pipeline.resources.digests import broken
 from pipeline.resources.publication import PublicationError, Published
 from pipeline.steps import tried_again
 
+DRIFT_REFERENCES = "drift_references"
+"""References of drift (`pipeline.monitoring.reference`) of versions whose bundle has none."""
+
 
 class ParquetIOManager(dg.ConfigurableIOManager):
     """Frames of assets partitioned by as-of date: `<lake>/<asset key>/as_of=<partition>` (`Published`)."""

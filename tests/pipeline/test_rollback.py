@@ -40,11 +40,8 @@ class Shop:
         return self.noted(f"{self.done}.json", lambda: self._ple(arguments))
 
     def _ple(self, arguments: tuple[str, ...]) -> str:
-        kept = {
-            key: value
-            for key, value in os.environ.items()
-            if key not in ("AS_OF", "DATASET", "DATASET_FILE", "DATA_DIR")
-        }
+        of_a_user = ("AS_OF", "DATASET", "DATASET_FILE", "DATA_DIR")
+        kept = {key: value for key, value in os.environ.items() if key not in of_a_user}
         environment = kept | {"PLE_HOME": str(self.home), "OMP_NUM_THREADS": "1"}
         done = subprocess.run([*PLE, *arguments], env=environment, capture_output=True, text=True, timeout=HANGS)
         assert done.returncode == 0, done.stderr + done.stdout

@@ -66,7 +66,8 @@ class NaturalMap:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> NaturalMap:
         """The map that `to_dict` described. Raises TypeError for an unknown or missing field."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+        fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in data.items()}
+        return cls(**fields)
 
 
 def fit_natural(predictions: NDArray, labels: NDArray, inverse: Inverse, fallback: NDArray) -> NaturalMap:
