@@ -13,7 +13,7 @@ import polars as pl
 
 from feature_assets.data.coercion import EXACT
 from feature_assets.data.expressions import Columns, Reading, sure
-from feature_assets.data.local_time import local_day
+from feature_assets.data.local_time import instants, local_day
 from feature_assets.data.mapping import EPOCHS, ISO, ColumnMapping, TextFormat
 
 TRUE, FALSE = ("true", "yes", "1", "t", "y"), ("false", "no", "0", "f", "n")
