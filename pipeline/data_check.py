@@ -13,7 +13,7 @@ import polars as pl
 from feature_assets import labels, registry
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.data.local_time import local_day
+from feature_assets.data.local_time import local_clock, local_day
 from feature_assets.data.quarantine import Validated
 from feature_assets.data.tables import Tables
 from feature_assets.snapshots import (
@@ -100,8 +100,8 @@ def coverage(tables: Tables) -> dict[str, Any]:
     lines = tables.frames["transactions"].filter(pl.col("kind") == "purchase")
     days = lines.select(local_day(pl.col("at"), zone)).to_series()
     first, last = days.min(), days.max()
-    local = pl.col("at").dt.convert_time_zone(zone)
-    midnight = lines.select((local.dt.time() == pl.time(0, 0)).mean()).item()
+    _, clock = local_clock(lines["at"], zone)
+    midnight = float((clock == 0).mean()) if len(clock) else 0.0
     baskets = lines.group_by("customer_id").agg(pl.col("basket_id").n_unique())["basket_id"]
     span = (last - first).days + 1 if isinstance(first, date) and isinstance(last, date) else 0
     return {
@@ -113,7 +113,7 @@ def coverage(tables: Tables) -> dict[str, Any]:
         "customers with a purchase": len(baskets),
         "median purchases of a customer": baskets.median(),
         "customers with one purchase": int((baskets == 1).sum()),
-        "purchases at midnight": f"{midnight or 0.0:.0%}",
+        "purchases at midnight": f"{midnight:.0%}",
         "as-of date": str(tables.dataset.covers_until),
     }
 

@@ -10,11 +10,19 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 
+Hour = Literal["earlier", "later", "error"]
+"""What a local time means in an hour that a change of the clocks removes or doubles, where a source says so itself."""
+AMBIGUOUS: dict[Hour, Literal["earliest", "latest", "null"]] = {
+    "earlier": "earliest",
+    "later": "latest",
+    "error": "null",
+}
 _QUARTER = 15 * 60 * 1_000_000  # microseconds
 _LONGEST_GAP = 2 * 86_400  # seconds; zones at the date line have left out a whole day
 
@@ -49,6 +57,24 @@ def day_starts(days: pl.Series, zone: str) -> pl.Series:
     different = days.drop_nulls().unique()
     starts = pl.Series([day_start(day, zone) for day in different], dtype=pl.Datetime("us", "UTC"))
     return days.replace_strict(different, starts, default=None, return_dtype=starts.dtype)
+
+
+def instants(local: pl.Expr, zone: str, removed: Hour, doubled: Hour) -> pl.Expr:
+    """Naive local times as instants, naive in UTC, where a source states what it means in the hours of a change.
+
+    Args:
+        removed: a time that the clocks leave out counts by the offset of the day before ("later": 02:30 is what the
+            clocks call 03:30), of the day after ("earlier": 01:30), or is null ("error").
+        doubled: of both instants the earlier one, the later one, or null ("error").
+    """
+    which = AMBIGUOUS[doubled]
+    there = local.dt.replace_time_zone(zone, ambiguous=which, non_existent="null").dt.convert_time_zone("UTC")
+    if removed != "error":
+        day = pl.duration(days=1) if removed == "later" else pl.duration(days=-1)
+        beside = (local - day).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+        gone = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").is_null()
+        there = pl.when(gone).then(beside.dt.convert_time_zone("UTC") + day).otherwise(there)
+    return there.dt.replace_time_zone(None)
 
 
 def local_day(at: pl.Expr, zone: str) -> pl.Expr:

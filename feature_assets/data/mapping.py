@@ -16,8 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from feature_assets.closed import Closed, Misplaced, nearest
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.expressions import parse
-
-Hour = Literal["earlier", "later", "error"]
+from feature_assets.data.local_time import Hour
 
 ISO, EPOCHS = "iso", ("epoch_s", "epoch_ms", "excel")
 DIRECTIVES = frozenset("YymdBbHMSfIpjzTFeDRk%39+:.")  # letters that may follow a % in a format of dates

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from pipeline.commands.common import data_dir_option
 from pipeline.commands.printing import show, show_records
 
 
@@ -71,7 +70,7 @@ def _name_of(folder: Path) -> str:
 
 @data.command()
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
-@data_dir_option
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the delivery. Default: as FILE says.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def check(file: Path, data_dir: Path | None, as_json: bool) -> None:
     """Say what a night would find in the data set that FILE describes: rows that are set aside and why, days,

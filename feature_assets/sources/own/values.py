@@ -8,20 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import polars as pl
 
 from feature_assets.data.coercion import EXACT
 from feature_assets.data.expressions import Columns, Reading, sure
+from feature_assets.data.local_time import instants, local_day
 from feature_assets.data.mapping import EPOCHS, ISO, ColumnMapping, TextFormat
 
 TRUE, FALSE = ("true", "yes", "1", "t", "y"), ("false", "no", "0", "f", "n")
-AMBIGUOUS: dict[str, Literal["earliest", "latest", "null"]] = {
-    "earlier": "earliest",
-    "later": "latest",
-    "error": "null",
-}
 TIMED = "%H|%I|%M|%S|%T|%R|%s|%X|%c"
 BLANKS = "\u00a0\u202f\t"  # beside the common one, those that spreadsheets put into numbers
 NAIVE = pl.Datetime("us")
@@ -114,23 +109,21 @@ class Values:
     def day(self, name: str, column: ColumnMapping) -> Reading:
         """A column as local days."""
         zone = column.zone or self.zone
-        days = [
-            time.day if time.day is not None else _local(time, zone).dt.date() for time in self._times(name, column)
-        ]
+        days = [time.day if time.day is not None else _local_day(time, zone) for time in self._times(name, column)]
         return self._first(name, days)
 
     def instant(self, name: str, column: ColumnMapping) -> Reading:
         """A column as instants, naive in UTC."""
         zone = column.zone or self.zone
-        instants = []
+        found = []
         for time in self._times(name, column):
             if time.utc is not None:
-                instants.append(time.utc)
+                found.append(time.utc)
             elif time.local is not None:
-                instants.append(_utc(time.local, zone, column.removed_hour, column.doubled_hour))
+                found.append(instants(time.local, zone, column.removed_hour, column.doubled_hour))
             else:  # a day begins at the first instant that its zone calls so
-                instants.append(_utc(time.day.cast(NAIVE), zone, "later", "earlier"))  # type: ignore[union-attr]
-        return self._first(name, instants)
+                found.append(instants(time.day.cast(NAIVE), zone, "later", "earlier"))  # type: ignore[union-attr]
+        return self._first(name, found)
 
     def _first(self, name: str, values: Iterable[pl.Expr]) -> Reading:
         value = pl.coalesce(*values)
@@ -181,35 +174,18 @@ def _iso(text: pl.Expr) -> list[_Time]:
     offset = spaced.str.replace("(?: ?[Zz]| UTC)$", "+00:00")
     aware = [f"%Y-%m-%d {clock}%#z" for clock in ("%H:%M:%S%.f", "%H:%M")]
     local = [f"%Y-%m-%d {clock}" for clock in ("%H:%M:%S%.f", "%H:%M")]
-    instants = [offset.str.to_datetime(given, time_unit="us", time_zone="UTC", strict=False) for given in aware]
+    known = [offset.str.to_datetime(given, time_unit="us", time_zone="UTC", strict=False) for given in aware]
     return [
         *(_Time(day=text.str.to_date(given, strict=False)) for given in ("%Y-%m-%d", "%Y%m%d")),
         *(_Time(local=spaced.str.to_datetime(given, time_unit="us", strict=False)) for given in local),
-        *(_Time(utc=instant.dt.replace_time_zone(None)) for instant in instants),
+        *(_Time(utc=instant.dt.replace_time_zone(None)) for instant in known),
     ]
 
 
-def _local(time: _Time, zone: str) -> pl.Expr:
+def _local_day(time: _Time, zone: str) -> pl.Expr:
     if time.local is not None:
-        return time.local
-    return time.utc.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)  # type: ignore[union-attr]
-
-
-def _utc(local: pl.Expr, zone: str, removed: str, doubled: str) -> pl.Expr:
-    """Local times as instants, naive in UTC; null where they cannot be told."""
-    which = AMBIGUOUS[doubled]
-    there = local.dt.replace_time_zone(zone, ambiguous=which, non_existent="null")
-    value = there
-    if removed != "error":
-        day = pl.duration(days=1)
-        aside = (local - day if removed == "later" else local + day).dt.replace_time_zone(
-            zone, ambiguous="earliest", non_existent="null"
-        )
-        # an hour that is not there, by the offset of the day before ("later": 02:30 is 03:30), or of the day after
-        shifted = aside.dt.convert_time_zone("UTC") + (day if removed == "later" else -day)
-        gone = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").is_null()
-        value = pl.when(gone).then(shifted).otherwise(there.dt.convert_time_zone("UTC"))
-    return value.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        return time.local.dt.date()
+    return local_day(time.utc.dt.replace_time_zone("UTC"), zone)  # type: ignore[union-attr]
 
 
 def _pattern(form: TextFormat) -> str:
