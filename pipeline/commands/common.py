@@ -21,9 +21,6 @@ as_of_option = click.option(
 customers_option = click.option(
     "--customers", type=int, help="Customers of a simulated data set; also $CUSTOMERS. Default 20,000."
 )
-data_dir_option = click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Folder with <table>.parquet files; also $DATA_DIR."
-)
 DATA_OPTIONS = (
     click.option("--dataset", help="Name of a description in data/; also $DATASET. Default completejourney."),
     click.option(
@@ -31,7 +28,9 @@ DATA_OPTIONS = (
         type=click.Path(path_type=Path),
         help="YAML file with a description of your own, in place of --dataset; also $DATASET_FILE.",
     ),
-    data_dir_option,
+    click.option(
+        "--data-dir", type=click.Path(path_type=Path), help="Folder with <table>.parquet files; also $DATA_DIR."
+    ),
 )
 
 
