@@ -23,6 +23,8 @@ run_monitoring:
   max_runtime_seconds: 86400  # a run that hangs is ended after a day; raise it if a training takes longer
   poll_interval_seconds: 60
   free_slots_after_run_end_seconds: 60
+code_servers:
+  local_startup_timeout: 1200  # Dagster's own 180 s are too few on a busy machine: no schedule would find its code
 concurrency:
   runs:
     max_concurrent_runs: 1
