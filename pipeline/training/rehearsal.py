@@ -27,8 +27,8 @@ class Rehearsal:
     """What a rehearsal found.
 
     customers: known on the day; scored: with one row. problems: of the scores, in words. fallback: task → share of
-    eligible rows that carry a base rate. mismatch: of schema or state, empty where they fit. seconds_per_1000: processor
-    time of scoring 1,000 customers, all threads together.
+    eligible rows that carry a base rate. mismatch: of schema or state, empty where they fit. seconds_per_1000:
+    processor time of scoring 1,000 customers, all threads together.
     """
 
     customers: int
