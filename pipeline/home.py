@@ -28,6 +28,8 @@ run_monitoring:
   free_slots_after_run_end_seconds: 60
 freshness:
   enabled: true
+code_servers:
+  local_startup_timeout: 1200  # Dagster's own 180 s are too few on a busy machine: no schedule would find its code
 concurrency:
   runs:
     max_concurrent_runs: 1

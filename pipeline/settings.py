@@ -101,8 +101,8 @@ class PromotionSettings(ClosedModel):
     models are level. max_age_days: a champion older than this gives way to a version that is no worse; a younger one
     only to a version that is better somewhere. max_calibration_error: calibration error without bias of a critical
     task's probabilities. max_fallback_share: share of a critical task's predictions that are base rates.
-    max_seconds_per_1000: scoring time of 1,000 customers. shadow: whether each night scores the challenger too, beside
-    the scores.
+    max_seconds_per_1000: processor time of scoring 1,000 customers. shadow: whether each night scores the challenger
+    too, beside the scores.
     """
 
     mode: Literal["automatic", "held"] = "automatic"

@@ -27,7 +27,8 @@ class Rehearsal:
     """What a rehearsal found.
 
     customers: known on the day; scored: with one row. problems: of the scores, in words. fallback: task → share of
-    eligible rows that carry a base rate. mismatch: of schema or state, empty where they fit.
+    eligible rows that carry a base rate. mismatch: of schema or state, empty where they fit. seconds_per_1000:
+    processor time of scoring 1,000 customers, all threads together.
     """
 
     customers: int
@@ -48,14 +49,14 @@ class Rehearsal:
 
 
 def rehearse(
-    workspace: Workspace, view_of: Callable[[date], View], clock: Callable[[], float] = time.perf_counter
+    workspace: Workspace, view_of: Callable[[date], View], clock: Callable[[], float] = time.process_time
 ) -> Rehearsal:
     """Score the newest snapshot with the bundle that is registered, and save what was found.
 
     Args:
         workspace: of the training, with its snapshots.
         view_of: the view of a snapshot's customers.
-        clock: seconds.
+        clock: seconds of processor time: what else the machine does refuses no version.
     """
     from ple_model.serving.bundle import load_bundle
     from ple_model.serving.scorer import Scorer

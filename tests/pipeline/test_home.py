@@ -204,7 +204,9 @@ def test_a_kill_while_the_database_is_made_leaves_a_home_that_starts(
     home.prepare()
     assert tracking(home).client.search_experiments()
     assert [*home.mlflow.glob(f"{BESIDE}*"), *home.dagster.glob(f"{BESIDE}*")] == []
-    assert yaml.safe_load((home.dagster / "dagster.yaml").read_text())["run_monitoring"]["max_runtime_seconds"] == 86400
+    settings = yaml.safe_load((home.dagster / "dagster.yaml").read_text())
+    assert settings["run_monitoring"]["max_runtime_seconds"] == 86400
+    assert settings["code_servers"]["local_startup_timeout"] == 1200
 
 
 def test_homes_are_prepared_one_at_a_time(prepared: Path, tmp_path: Path) -> None:

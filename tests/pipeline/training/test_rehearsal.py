@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,8 @@ from pipeline.settings import Settings
 from pipeline.training import rehearsal
 from pipeline.training.challenge import CHAMPION, Challenge
 from pipeline.training.rehearsal import Rehearsal, rehearse
+from ple_model.serving.bundle import load_bundle
+from ple_model.serving.scorer import Scorer
 from tests.pipeline.small_training import AS_OF, WINDOWS, Material
 
 
@@ -47,6 +50,21 @@ def test_a_sound_bundle_scores_everybody(trained: Material) -> None:
     assert found.seconds_per_1000 == pytest.approx(5.0)
     assert set(found.fallback) == set(WINDOWS)
     assert Rehearsal.load(trained.workspace.rehearsal) == found
+
+
+def test_the_time_that_others_take_counts_nothing(trained: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scoring that waits a second, as on a busy machine, in which it takes no processor time."""
+    scored = Scorer(load_bundle(trained.workspace.candidate)).score(
+        pl.read_parquet(trained.workspace.snapshot(trained.plan.dates[-1]))
+    )
+
+    def waits(*_: object) -> pl.DataFrame:
+        time.sleep(1.0)
+        return scored
+
+    monkeypatch.setattr(Scorer, "score", waits)
+    found = rehearse(trained.workspace, lambda _: view_of(trained))
+    assert found.seconds_per_1000 * 120 / 1_000 < 0.5
 
 
 def test_customers_without_a_row_and_another_schema_are_found(trained: Material) -> None:
