@@ -17,6 +17,7 @@ _FORMER_CONFIGURATIONS = (
     "2c16b64550a6001e",
     "560d5491433dbb15",
     "3b80b4f7446443aa",
+    "78f43da71980b6cf",
 )
 """Beginnings of the SHA-256 of `dagster.yaml` as earlier releases wrote it."""
 
