@@ -31,7 +31,7 @@ SUMMARY = {
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with a summary and without MLflow's database, which takes seconds to create."""
-    monkeypatch.setattr(Home, "prepare", lambda self: self.dagster.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr(Home, "prepare", lambda self, *_: self.dagster.mkdir(parents=True, exist_ok=True))
     for name in ("DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS", "AS_OF", "PLE_ALERT_WEBHOOK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PLE_HOME", str(tmp_path))

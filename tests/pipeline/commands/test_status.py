@@ -27,7 +27,7 @@ DAY = "2018-01-01"
 @pytest.fixture
 def home(tmp_path: Path, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Path:
     """With one night, a run in the queue and one that failed."""
-    monkeypatch.setattr(Home, "prepare", lambda _: None)
+    monkeypatch.setattr(Home, "prepare", lambda *_: None)
     monkeypatch.setenv("PLE_HOME", str(tmp_path))
     for name in ("DATASET", "DATA_DIR", "CUSTOMERS", "AS_OF"):
         monkeypatch.delenv(name, raising=False)
