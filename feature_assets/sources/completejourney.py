@@ -34,7 +34,9 @@ class CompleteJourney(Reader):
     """The eight Parquet files of the package, or a folder with files of the same names."""
 
     tables = DECLARED
-    never = frozenset({"sessions", "holdings", "balances", "contacts", "inflows", "outflows", "refunds", "overseas"})
+    never = frozenset(
+        {"sessions", "holdings", "balances", "contacts", "inflows", "outflows", "refunds", "overseas", "merchants"}
+    )
 
     def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
         """Open the package's own files, or the tables in the given folder. Reads schemas only.

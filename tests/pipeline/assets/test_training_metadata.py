@@ -16,7 +16,7 @@ FOLDED_FROM = 1_000
 def test_the_comparison_of_sixteen_tasks_is_shown_open() -> None:
     row = {"task": "churn", "metric": "log loss ↓", "rows": "10,212", "customers": "2,100"}
     models = {"model": "1.9854 [1.9527, 2.0157]", "constant": "2.4484 ▲", "network": "2.0328 ▲", "LightGBM": "1.9917 ▲"}
-    rows = [row | {"task": task.name} | models | {"own past": "–"} for task in every_task()]
+    rows = [row | {"task": task.name} | models | {"own past": "–"} for task in every_task()[:16]]
     assert len(rows) == 16
     evaluation = replace(some_evaluation(), table=rows)
     text = leaderboard(evaluation)
