@@ -114,7 +114,7 @@ BY_CLASS = {
 _NUMBER = re.compile(r"\[?\b(?:errno|os error) (\d+)\b", re.IGNORECASE)
 _PLACE = re.compile(
     r"""^\[Errno\ \d+\][^:]*:\ (?P<q>['"])(?P<file>.+?)(?P=q)  # of the system, in Python's words
-    | https?://(?:[^/\s'"@]*@)?(?P<url>[^/\s'"@]+)
+    | https?://(?!sqlalche\.me)(?:[^/\s'"@]*@)?(?P<url>[^/\s'"@]+)
     | server\ (?:at|on\ socket)\ "(?P<host>[^"]+)\"""",
     re.VERBOSE,
 )

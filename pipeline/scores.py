@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 #: Columns of a task that may be null in every row: it publishes no uncertainty, or has no region of stated coverage.
-WHOLE_OR_NULL = ("u", "low", "high", "set")
+WHOLE_OR_NULL = ("u", "low", "high", "value_low", "value_high", "set")
 STATE_VERSION = "state_version"
 """Column of a feature matrix that names the fitted state behind it; scoring refuses any but the champion's."""
 MISSING_SOURCES = "missing_sources"

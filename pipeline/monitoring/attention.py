@@ -26,6 +26,8 @@ CHECKS = {
     "complete_and_sound": "the scores were not published; report the message, and run the night again",
     "no_drift": DO[DRIFT],
     "skill_as_promised": "look at the assets skill and drift for when it began; `ple train` learns what changed",
+    "has_rows_to_read": "no row of the table lies before the as-of date: look at the delivery, or take a later date",
+    "values_are_sound": "look at the asset of the group in Dagster, which names the columns; repair their source",
     "all_removed": "free or unlock what the message names; the next night tries again",
     "shadow_scored": "nothing for tonight's scores; such a challenger had better not be promoted",
     "no_label_leaks": "a column knows the answer of a task: look at the check in Dagster, remove or explain the column",

@@ -19,7 +19,7 @@ from pipeline.training.evaluation import MODEL, Evaluation
 
 Described = Mapping[str, Any]
 """A task's entry in the bundle's tasks.json."""
-BINARY, MULTICLASS, REGRESSION = "binary", "multiclass", "regression"
+BINARY, MULTICLASS = "binary", "multiclass"
 CALIBRATION = "ece_debiased"
 """Metric of a binary task that stands beside its headline."""
 NIGHTS_SHORT = 3
@@ -55,7 +55,7 @@ def realised(
     for task in tasks:
         name, kind = task["name"], kind_of(task["kind"])
         label = f"{name}__label"
-        if label not in joined.columns or kind.name not in (BINARY, MULTICLASS, REGRESSION):
+        if label not in joined.columns or not kind.judged_by_scores:
             continue
         known = joined.filter(pl.col(label).is_not_null() & pl.col(f"{name}__eligible"))
         predictions = _predictions(known, task) if known.height else None

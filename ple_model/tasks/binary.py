@@ -34,6 +34,7 @@ class Binary(Kind):
     resampled: ClassVar[tuple[str, ...]] = ("auc", "pr_auc", "log_loss", "brier")
     is_probability: ClassVar[bool] = True
     meaning_of_value: ClassVar[str] = "calibrated probability"
+    summed_up_as: ClassVar[str] = "Mean probability"
     explained_in: ClassVar[str] = "log odds"
 
     def check(self, task: TaskConfig) -> None:

@@ -40,6 +40,8 @@ class Contrastive(Kind):
     retrieves: ClassVar[bool] = True
     blended: ClassVar[bool] = False  # scores of a few brands' trees and of a whole table do not compare
     meaning_of_value: ClassVar[str] = "most likely brand"
+    summed_up_as: ClassVar[str] = "Commonest answer"
+    judged_by_scores: ClassVar[bool] = False
     explained_in: ClassVar[str] = "log share of the brand"
 
     def with_classes(self, count: int) -> dict[str, int]:

@@ -59,6 +59,8 @@ class Kind(BoostedKind):
         is_probability: whether the raw output is one logit, of which a complement and a chain rule make sense.
         exclusive: whether exactly one of several classes applies, so that one of them may say "none".
         meaning_of_value: what the score column named as the task holds, for people.
+        summed_up_as: what sums up the predictions of many rows, for people.
+        judged_by_scores: whether scores are published in the form in which the kind is measured.
         explained_in: unit in which reasons of a prediction add up, for people.
     """
 
@@ -69,6 +71,8 @@ class Kind(BoostedKind):
     is_probability: ClassVar[bool] = False
     exclusive: ClassVar[bool] = False
     meaning_of_value: ClassVar[str]
+    summed_up_as: ClassVar[str]
+    judged_by_scores: ClassVar[bool] = True
     explained_in: ClassVar[str] = "the label's unit"
 
     # --- settings ---------------------------------------------------------------------------------------------

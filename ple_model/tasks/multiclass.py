@@ -38,6 +38,7 @@ class Multiclass(Kind):
     resampled: ClassVar[tuple[str, ...]] = ("log_loss", "brier", "accuracy", "macro_f1")
     exclusive: ClassVar[bool] = True
     meaning_of_value: ClassVar[str] = "most likely class"
+    summed_up_as: ClassVar[str] = "Commonest answer"
     explained_in: ClassVar[str] = "log probability of the class"
 
     def check(self, task: TaskConfig) -> None:

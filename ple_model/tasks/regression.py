@@ -40,6 +40,7 @@ class Regression(Kind):
     has_intervals: ClassVar[bool] = True
     standardised: ClassVar[bool] = True
     meaning_of_value: ClassVar[str] = "calibrated value"
+    summed_up_as: ClassVar[str] = "Mean prediction"
 
     def width(self, task: TaskConfig) -> int:
         return task.out

@@ -32,6 +32,8 @@ class Uplift(Regression):
     resampled: ClassVar[tuple[str, ...]] = ("auuc", "qini")
     has_intervals: ClassVar[bool] = False
     meaning_of_value: ClassVar[str] = "calibrated uplift"
+    summed_up_as: ClassVar[str] = "Mean prediction"
+    judged_by_scores: ClassVar[bool] = False
 
     def with_classes(self, count: int) -> dict[str, int]:
         return {"out": count}

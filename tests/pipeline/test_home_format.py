@@ -29,10 +29,23 @@ from ple_model.serving.format import BundleError
 
 DAY = "2018-01-01"
 SCORES = pl.DataFrame({"customer_id": ["a", "b"], "as_of": [date(2018, 1, 1)] * 2, "churn": [0.25, 0.75]})
-OF_2512DBE = DAGSTER_YAML.partition("  max_runtime_seconds")[0] + (
-    "  free_slots_after_run_end_seconds: 60\n"
-    "concurrency:\n  runs:\n    max_concurrent_runs: 1\n  pools:\n    default_limit: 1\n    granularity: op\n"
-)
+OF_2512DBE = """\
+# Written once by `ple`; edit it as you like (docs/operating.md). To use PostgreSQL add a `storage:` section.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 300
+  free_slots_after_run_end_seconds: 60
+concurrency:
+  runs:
+    max_concurrent_runs: 1
+  pools:
+    default_limit: 1
+    granularity: op
+"""
 """`dagster.yaml` as commit 2512dbe wrote it."""
 
 

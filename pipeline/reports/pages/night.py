@@ -11,6 +11,7 @@ from pipeline.reports.pages.card import CALIBRATION, calibration_table, comparis
 from pipeline.reports.pages.chart import Chart, bars, histogram
 from pipeline.reports.pages.page import Item, Page, Section
 from pipeline.reports.pages.task import LEGEND
+from ple_model.tasks import kind_of
 
 Described = Mapping[str, Any]
 """A task's entry in the bundle's tasks.json."""
@@ -252,19 +253,14 @@ def _task(task: Described, facts: NightFacts) -> Section:
     text = [f"{meaning}.", f"Asked about {asked:,} of {tonight.scores.height:,} customers: {who}."]
     if asked:
         before = f" (night before: {_average(facts.before, task)})" if facts.before else ""
-        unit = f" {_unit(task)}" if task["kind"] == "regression" else ""
-        text.append(f"{_said(task)}: {_average(tonight, task)}{unit}{before}.")
+        unit = f" {task['natural_unit']}" if task.get("natural_unit") else ""
+        words = kind_of(task["kind"]).summed_up_as
+        text.append(f"{words}: {_average(tonight, task)}{unit}{before}.")
     if metric := _headline(facts, name):
         realised = _realised(facts, name) or _not_yet(task, facts)
         text.append(f"Promised {metric['metric']}: {metric['model']}. Realised: {realised}.")
     chart = _chart(task, facts) if asked else None
     return Section(name, "\n\n".join(text), charts=(chart,) if chart else (), under=True)
-
-
-def _said(task: Described) -> str:
-    if task["kind"] == "binary":
-        return "Mean probability"
-    return "Mean prediction" if task["kind"] == "regression" else "Commonest answer"
 
 
 def _shown(task: Described) -> str:
@@ -273,11 +269,7 @@ def _shown(task: Described) -> str:
 
 
 def _unit(task: Described) -> str:
-    if task["kind"] == "binary":
-        return "probability"
-    return (
-        task.get("natural_unit") or task.get("unit") or ("share of customers" if task["kind"] != "regression" else "")
-    )
+    return "probability" if kind_of(task["kind"]).is_probability else task.get("natural_unit") or task.get("unit") or ""
 
 
 def _average(night: Scored | None, task: Described) -> str:
@@ -288,7 +280,7 @@ def _average(night: Scored | None, task: Described) -> str:
         return "–"
     if some.dtype.is_numeric():
         mean = float(some.cast(pl.Float64).mean())  # type: ignore[arg-type]  # it has values
-        return f"{mean:.1%}" if task["kind"] == "binary" else f"{mean:,.4g}"
+        return f"{mean:.1%}" if kind_of(task["kind"]).is_probability else f"{mean:,.4g}"
     counted = some.cast(pl.String).rename("name").value_counts().sort("count", "name", descending=[True, False])
     return f"{counted['name'][0]} ({counted['count'][0] / len(some):.0%})"
 
@@ -307,8 +299,8 @@ def _chart(task: Described, facts: NightFacts) -> Chart | None:
     title = f"{task['name']}: predictions of the customers asked about"
     if not nights["tonight"].dtype.is_numeric():
         return bars(title, "likeliest answer", nights)
-    binary = task["kind"] == "binary"
-    return histogram(title, "predicted probability" if binary else f"prediction, {_unit(task)}", nights, binary, True)
+    share = kind_of(task["kind"]).is_probability
+    return histogram(title, f"predicted {_unit(task)}" if share else f"prediction, {_unit(task)}", nights, share, True)
 
 
 def _share(night: Scored, task: str, suffix: str) -> str:
@@ -335,7 +327,7 @@ def _realised(facts: NightFacts, task: str) -> str:
 
 
 def _not_yet(task: Described, facts: NightFacts) -> str:
-    if task["kind"] not in ("binary", "multiclass", "regression"):
+    if not kind_of(task["kind"]).judged_by_scores:
         return "not measured for this kind of task"
     days = task.get("window_days")
     return f"not known yet; for tonight's scores on {facts.as_of + timedelta(days=days)}" if days else "not known yet"

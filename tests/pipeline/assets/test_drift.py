@@ -72,7 +72,7 @@ def night(home: Path, bundle: Path, number: int, shift: float = 0.0) -> dg.Execu
     dataset = settings.load_dataset()
     lake, day = Lake(root=str(home / "lake")), (DAY + timedelta(days=number)).isoformat()
     for table, frame in zip(("features/matrix", "scores"), inputs(number, shift), strict=True):
-        publish_frame(frame, lake.partition(table, day) / "part-0.parquet")
+        publish_frame(frame, Path(lake.root, table, f"as_of={day}", "part-0.parquet"))
     resources: dict[str, Any] = {
         "lake": lake,
         "tracking": Registry(uri="", artifacts="", dataset=dataset.name, folder=str(bundle)),

@@ -125,7 +125,7 @@ def test_a_folder_that_is_no_bundle_and_another_format_are_refused(folder: Path,
         load_bundle(tmp_path)
     described = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**described, "format": 99}))
-    with pytest.raises(BundleError, match="format 99, this code reads 2"):
+    with pytest.raises(BundleError, match="bundle format 99, this one reads 2"):
         load_bundle(folder)
     described["config"]["gate"]["unheard"] = 1
     (folder / "model.json").write_text(json.dumps(described))
