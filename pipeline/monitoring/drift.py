@@ -18,6 +18,8 @@ from pipeline.settings import DriftLimits
 
 TABLE = "drift"
 """The asset's table in the lake."""
+OF_AN_EMBEDDING = r"^(.+)__\d+$"
+"""Columns that another version's fit orders anew: the dimensions of an embedding, by number."""
 SHOWN = 30
 """Columns of the table for people."""
 
@@ -75,11 +77,11 @@ def rows_of(
 
 
 def earlier_nights(lake: Lake, as_of: date, limits: DriftLimits) -> list[tuple[date, pl.DataFrame]]:
-    """(date, column, index, noise) of the last nights before a date that may be compared, oldest first."""
+    """(date, column, index, noise, reference) of the last nights before a date that may be compared, oldest first."""
     published = lake.published(TABLE)
     found: list[tuple[date, pl.DataFrame]] = []
     for day, frame in published.sound(day for day in reversed(published.dates()) if day < as_of.isoformat()):
-        rows = frame.select("column", "index", "noise", "counts_as_usual")
+        rows = frame.select("column", "index", "noise", "reference", "counts_as_usual")
         if rows.height and rows["counts_as_usual"][0]:
             found.append((date.fromisoformat(day), rows))
         if len(found) == limits.compared:
@@ -90,9 +92,14 @@ def earlier_nights(lake: Lake, as_of: date, limits: DriftLimits) -> list[tuple[d
 def judge(
     as_of: date, tonight: pl.DataFrame, earlier: Sequence[tuple[date, pl.DataFrame]], limits: DriftLimits
 ) -> Drift:
-    """Tonight's rows (`rows_of`) beside those of earlier nights. A night that may not be compared alarms nothing."""
-    names = tonight.select("column")
-    frames = [names.join(rows, on="column", how="left", maintain_order="left") for _, rows in earlier] + [tonight]
+    """Tonight's rows (`rows_of`) beside those of earlier nights. A night that may not be compared alarms nothing.
+
+    Dimension 7 of an embedding is another one in the next version: of nights of other versions, the largest index among
+    the dimensions stands for each of them.
+    """
+    names, version = tonight.select("column"), tonight["reference"].first()
+    own = [rows if rows["reference"][0] == version else exchanged(rows) for _, rows in earlier]
+    frames = [names.join(rows, on="column", how="left", maintain_order="left") for rows in own] + [tonight]
     index, noise = (
         np.array([frame[name].to_numpy() for frame in frames], dtype=np.float64) for name in ("index", "noise")
     )
@@ -102,6 +109,13 @@ def judge(
         nothing = np.zeros(len(columns), dtype=np.int64)
         judged = Judged(judged.earlier, nothing, nothing > 0)
     return Drift(columns, nights, index, judged)
+
+
+def exchanged(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a night with the largest index of its embedding in place of each dimension's own."""
+    embedding = pl.col("column").str.extract(OF_AN_EMBEDDING)
+    largest = pl.col("index").max().over(embedding)
+    return rows.with_columns(pl.when(embedding.is_null()).then("index").otherwise(largest).alias("index"))
 
 
 def table(drift: Drift, tonight: pl.DataFrame, limits: DriftLimits) -> pl.DataFrame:

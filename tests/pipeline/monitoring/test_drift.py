@@ -75,6 +75,24 @@ def test_a_shift_that_lasts_alarms_and_is_named_first(tmp_path: Path) -> None:
     assert judged(lake, 4, once).nights[-1] == FIRST + timedelta(days=4), "later nights are not looked at"
 
 
+def test_a_new_version_orders_the_dimensions_of_an_embedding_anew() -> None:
+    def rows(version: int, *index: float) -> pl.DataFrame:
+        names = ["mamba__1", "mamba__2", "spend"]
+        kept = {"column": names, "counts": [[9]] * 3, "expected": [[9]] * 3, "index": index, "distance": [0.0] * 3}
+        told = {"noise": pl.lit(0.0), "reference": pl.lit(f"version {version}"), "counts_as_usual": pl.lit(True)}
+        return pl.DataFrame(kept).with_columns(**told)
+
+    def alarms(*nights: pl.DataFrame) -> list[str]:
+        dated = [(FIRST + timedelta(days=at), night) for at, night in enumerate(nights)]
+        return drift.judge(dated[-1][0], nights[-1], dated[:-1], LIMITS).alarms
+
+    before = [rows(1, 0.02, 0.30, 0.02)] * 4
+    assert alarms(*before, *[rows(2, 0.30, 0.02, 0.02)] * 2) == []
+    assert alarms(*before, *[rows(1, 0.30, 0.02, 0.02)] * 2) == ["mamba__1"]
+    assert alarms(*before, *[rows(2, 0.90, 0.02, 0.02)] * 2) == ["mamba__1"]
+    assert alarms(*before, *[rows(2, 0.02, 0.02, 0.30)] * 2) == ["spend"]
+
+
 def test_a_night_that_may_not_be_compared_neither_alarms_nor_counts(tmp_path: Path) -> None:
     lake = Lake(root=str(tmp_path))
     for night in range(4):
