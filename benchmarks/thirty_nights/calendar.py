@@ -67,7 +67,7 @@ RETENTION = {
 }
 _TREE = {"rounds": 60, "leaves": 15}
 SETTINGS: dict[str, Any] = {
-    "dataset": "small_bank.yaml",
+    "dataset_file": "small_bank.yaml",
     "preset": "trunk",
     "retrain_after_days": 49,
     "bootstrap_resamples": 100,

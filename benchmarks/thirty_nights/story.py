@@ -124,7 +124,11 @@ class Story:
         """What `ple` prints, at the end of which it must have a status."""
         settings = calendar.SETTINGS | ({"plugins": plugins} if plugins else {})
         (self.home / "settings.yaml").write_text(yaml.safe_dump(settings))
-        kept = {key: value for key, value in os.environ.items() if key not in ("AS_OF", "DATASET", "CUSTOMERS")}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if key not in ("AS_OF", "DATASET", "DATASET_FILE", "CUSTOMERS")
+        }
         own = {"PLE_HOME": str(self.home), "DATA_DIR": str(self.delivery), "PYTHONPATH": str(REPOSITORY)}
         command = [sys.executable, "-m", "pipeline.cli", *arguments]
         done = subprocess.run(command, env=kept | own, capture_output=True, text=True)
