@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ple_model.serving.bundle import Bundle
 
 SAMPLE_ROWS, SAMPLE_BACKGROUND = 24, 2
-"""Rows of an evaluation whose predictions are explained, and rows that the network's part compares each with."""
+"""Rows of an evaluation that are explained at most, and rows that the network's part compares each with."""
+SAMPLE_SHARE, LEAST_SAMPLE = 20, 6
+"""One customer in so many is explained, and at least so many: the time of a row does not shrink with the data."""
 BACKGROUND = 16
 """Customers that one customer is compared with."""
 SHOWN = 10
@@ -31,7 +33,7 @@ EXAMPLES = 3
 def sample_reasons(
     bundle: "Bundle", inputs: "Inputs", customers: Sequence[str], seed: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What moves the predictions of each task over `SAMPLE_ROWS` rows, spread evenly.
+    """What moves the predictions of each task over a sample of the rows, at most `SAMPLE_ROWS`, spread evenly.
 
     Args:
         bundle: that predicts.
@@ -53,7 +55,7 @@ def sample_reasons(
 
     config = bundle.model.config
     sources = Sources.of(config.inputs)
-    at = spread_rows(len(inputs), SAMPLE_ROWS)
+    at = spread_rows(len(inputs), min(SAMPLE_ROWS, max(len(inputs) // SAMPLE_SHARE, LEAST_SAMPLE)))
     between = spread_rows(len(inputs), SAMPLE_BACKGROUND + 2)[1:-1]
     background = inputs.index(between if len(between) else torch.zeros(1, dtype=torch.int64))
     some = inputs.index(at)
