@@ -8,33 +8,19 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from pipeline.deployment import Deployment
 from pipeline.forgotten import Forgotten
-from pipeline.home import Home
 from pipeline.lost_registry import lost_registry
 from pipeline.resources.publication import PublicationError, Published
 from pipeline.runs import NIGHTLY
-from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance
-
-    from pipeline.resources.tracking import Tracking
+    pass
 
 FREE_BYTES = 2 * 2**30
 """Free disk under which a night may not end."""
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What the checks look at."""
-
-    settings: Settings
-    home: Home
-    instance: DagsterInstance
-    tracking: Tracking
 
 
 @dataclass(frozen=True)
@@ -81,7 +67,7 @@ def _nights(deployment: Deployment) -> tuple[list[str], str]:
     from pipeline.monitoring.lateness import daemons_alive, late_night, on_since
     from pipeline.partitions import as_of_partitions
 
-    settings, instance, now = deployment.settings, deployment.instance, datetime.now(UTC)
+    settings, instance, now = deployment.settings, deployment.instance, deployment.now
     late = late_night(instance, as_of_partitions(settings.load_dataset()), settings, now)
     on = on_since(instance, NIGHTLY) is not None
     dead = [serves for serves, lives in daemons_alive(instance, now).items() if not lives]

@@ -5,37 +5,23 @@ Each part is read by itself: one that cannot be read says so in its place. Nothi
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
-from pipeline.home import Home
+from pipeline.deployment import Deployment
 from pipeline.monitoring import record
 from pipeline.monitoring.lateness import daemons_alive, late_night, next_tick, on_since, switched
 from pipeline.monitoring.night_report import HEADLINE
 from pipeline.partitions import as_of_partitions
 from pipeline.queue import queue_of
 from pipeline.resources.publication import Published
-from pipeline.resources.tracking import Tracking
 from pipeline.runs import NIGHTLY, PARTITION_TAG, TRAINING
-from pipeline.settings import Settings
 from pipeline.training.decision import waiting
 
 AUTOMATION = ("nightly", "training", "after_success", "after_failure", "after_cancellation")
 """Schedules and sensors that make the nights run by themselves."""
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What is looked at, and when."""
-
-    settings: Settings
-    home: Home
-    instance: DagsterInstance
-    tracking: Tracking
-    now: datetime
 
 
 def status_of(deployment: Deployment) -> dict[str, Any]:

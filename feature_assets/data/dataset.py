@@ -36,7 +36,7 @@ class DatasetConfig(Closed):
         source: the reader in `feature_assets.sources.READERS`; left out where `tables` maps files of any form.
         tables: contract table → how files of another form become it (docs/own_data.md).
         protected: columns of customers that no feature, tree and network may see (age, gender, region ...). They are
-            kept beside the tables, for breakdowns of an evaluation.
+            kept beside the tables, for breakdowns of an evaluation (none reads them yet).
         folder: where its tables are when no other folder is given; relative paths start at the YAML file.
         delivery: full: each delivery replaces the last; append: deliveries add up (docs/decisions/0015).
         generator: the generator that writes a delivery when none is given (`pipeline.simulation`).

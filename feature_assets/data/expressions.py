@@ -184,19 +184,19 @@ def _is_literal(node: ast.expr) -> bool:
 
 
 def _name(node: ast.expr) -> str:
-    return node.id if isinstance(node, ast.Name) else node.args[0].value  # type: ignore[attr-defined]
+    return node.id if isinstance(node, ast.Name) else node.args[0].value  # type: ignore[attr-defined]  # `parse` let no other through
 
 
 def _number(node: ast.expr, columns: Columns) -> Reading:
     match node:
         case ast.Constant(value=constant):
-            return sure(pl.lit(float(constant), pl.Float64))  # type: ignore[arg-type]
+            return sure(pl.lit(float(constant), pl.Float64))  # type: ignore[arg-type]  # a number, says `parse`
         case ast.Name() | ast.Call(func=ast.Name(id="column")):
             return columns.number(_name(node))
         case ast.Call(func=ast.Name(id="abs"), args=[inner]):
             return _after(_number(inner, columns), pl.Expr.abs)
         case ast.Call(func=ast.Name(id="round"), args=[inner, *digits]):
-            places = digits[0].value if digits else 0  # type: ignore[attr-defined]
+            places = digits[0].value if digits else 0  # type: ignore[attr-defined]  # a literal, says `parse`
             return _after(_number(inner, columns), lambda value: value.round(places, mode="half_away_from_zero"))
         case ast.UnaryOp(op=ast.USub(), operand=inner):
             return _after(_number(inner, columns), lambda value: -value)

@@ -7,17 +7,19 @@ Source: DATA §1.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
 import polars as pl
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from feature_assets.closed import Closed, Misplaced, nearest
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.expressions import parse
 from feature_assets.data.local_time import Hour
 
+Formats = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
+"""One format of dates, or several in the order in which they are tried."""
 ISO, EPOCHS = "iso", ("epoch_s", "epoch_ms", "excel")
 DIRECTIVES = frozenset("YymdBbHMSfIpjzTFeDRk%39+:.")  # letters that may follow a % in a format of dates
 MUST: dict[str, tuple[str, ...]] = {
@@ -122,7 +124,7 @@ class ColumnMapping(Closed):
     map: dict[str, str] = Field(default_factory=dict)
     default: str | None = None
     key: Literal["text", "whole"] | None = None
-    format: tuple[str, ...] = (ISO,)
+    format: Formats = (ISO,)
     zone: str | None = None
     removed_hour: Hour = "later"
     doubled_hour: Hour = "earlier"
@@ -139,11 +141,6 @@ class ColumnMapping(Closed):
         if not isinstance(value, str | int | float | bool | None):
             raise ValueError(f"expected a text, a number, true or false, not {str(value)[:60]!r}")
         return value
-
-    @field_validator("format", mode="before")
-    @classmethod
-    def _one_or_more(cls, given: Any) -> Any:
-        return (given,) if isinstance(given, str) else given
 
     @field_validator("format")
     @classmethod
@@ -201,12 +198,7 @@ class Latest(Closed):
     """
 
     by: str
-    format: tuple[str, ...] = (ISO,)
-
-    @field_validator("format", mode="before")
-    @classmethod
-    def _one_or_more(cls, given: Any) -> Any:
-        return (given,) if isinstance(given, str) else given
+    format: Formats = (ISO,)
 
     @field_validator("format")
     @classmethod

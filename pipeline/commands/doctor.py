@@ -27,7 +27,8 @@ def doctor(tell: bool) -> None:
     import dagster as dg
 
     from pipeline.definitions import build_resources
-    from pipeline.doctor import Deployment, examine
+    from pipeline.deployment import Deployment
+    from pipeline.doctor import examine
 
     settings, home = deployment()
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:

@@ -1,7 +1,6 @@
 """`ple status`: the deployment in a screenful."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -20,12 +19,13 @@ def status(as_json: bool) -> None:
     import dagster as dg
 
     from pipeline.definitions import build_resources
-    from pipeline.status import Deployment, status_of
+    from pipeline.deployment import Deployment
+    from pipeline.status import status_of
 
     settings, home = deployment()
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
         tracking = build_resources(settings)["tracking"]
-        found = status_of(Deployment(settings, home, instance, tracking, datetime.now(UTC)))
+        found = status_of(Deployment(settings, home, instance, tracking))
     if as_json:
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return

@@ -22,6 +22,7 @@ from polars.testing import assert_frame_equal
 from pipeline import doctor
 from pipeline.cli import main
 from pipeline.deliveries import COUNTS_SCHEMA
+from pipeline.deployment import Deployment
 from pipeline.erasure import erase as erasing
 from pipeline.erasure.erase import Outcome, erase
 from pipeline.forgotten import Forgotten
@@ -366,7 +367,7 @@ def test_the_command_asks_tells_and_says_what_versions_retain(
     monkeypatch.setattr(erasing, "_databases", _locked)
     assert command(WHO, "--yes").exit_code == 1
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
-        found = {f.check: f for f in doctor.examine(doctor.Deployment(None, home, instance, tracking_of(home)))}  # type: ignore[arg-type]
+        found = {f.check: f for f in doctor.examine(Deployment(None, home, instance, tracking_of(home)))}  # type: ignore[arg-type]
     assert "did not end" in found["erasure"].problems[0]
 
 
