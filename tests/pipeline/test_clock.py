@@ -62,13 +62,14 @@ def test_each_date_has_one_night_however_the_clocks_change(
     began = datetime(first.year, first.month, first.day, tzinfo=ZoneInfo(zone)).timestamp()
     made, ticks = [], schedule_execution_time_iterator(began, nightly.cron_schedule, nightly.execution_timezone)
     for at, _ in zip(ticks, range(NIGHTS), strict=False):
-        context = dg.build_schedule_context(
+        with dg.build_schedule_context(
             instance=instance,
             scheduled_execution_time=at,
             repository_def=repository,
             resources={"tracking": tracking},
-        )
-        for request in nightly.evaluate_tick(context).run_requests or []:
+        ) as context:
+            requests = nightly.evaluate_tick(context).run_requests or []
+        for request in requests:
             made.append(request.run_key)
             instance.report_runless_asset_event(dg.AssetMaterialization("scores", partition=request.partition_key))
     assert made == [f"{first + timedelta(days=night)}#1" for night in range(NIGHTS)]

@@ -88,13 +88,13 @@ def tick(
 ) -> tuple[list[dg.RunRequest], str]:
     """The requests and the reason to skip of one tick."""
     assert definitions.resources is not None
-    context = dg.build_schedule_context(
+    with dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=at,
         repository_def=definitions.get_repository_def(),
         resources={"tracking": definitions.resources["tracking"]},
-    )
-    data = definitions.resolve_schedule_def(name).evaluate_tick(context)
+    ) as context:
+        data = definitions.resolve_schedule_def(name).evaluate_tick(context)
     return list(data.run_requests or []), data.skip_message or ""
 
 
@@ -160,15 +160,15 @@ def sensed(
         }[way].value,
         job_name=run.job_name,
     )
-    context = dg.build_run_status_sensor_context(
+    with dg.build_run_status_sensor_context(
         sensor_name=sensor.name,
         dagster_instance=instance,
         dagster_run=run,
         dagster_event=event,
         resources={"tracking": definitions.resources["tracking"]},
         repository_def=definitions.get_repository_def(),
-    )
-    return [r for r in sensor(context) if isinstance(r, dg.RunRequest)]
+    ) as context:
+        return [r for r in sensor(context) if isinstance(r, dg.RunRequest)]
 
 
 def after(

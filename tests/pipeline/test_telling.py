@@ -48,14 +48,15 @@ def ended(
     run = instance.create_run_for_job(JOBS[name], status=status, tags={PARTITION_TAG: DAY, **tags})
     failed = status is DagsterRunStatus.FAILURE
     kind = dg.DagsterEventType.RUN_FAILURE if failed else dg.DagsterEventType.RUN_SUCCESS
-    context: Any = dg.build_run_status_sensor_context(
+    made: Any = dg.build_run_status_sensor_context(
         sensor_name=sensor.name,
         dagster_instance=instance,
         dagster_run=run,
         dagster_event=dg.DagsterEvent(event_type_value=kind.value, job_name=name),
         resources=dict.fromkeys(("lake", "tracking"), SimpleNamespace()),
     )
-    sensor(context.for_run_failure() if failed else context)
+    with made.for_run_failure() if failed else made as context:
+        sensor(context)
 
 
 def told(home: Path) -> dict[str, str]:
@@ -102,9 +103,11 @@ def test_a_late_night_is_told_once(
     late: list[Late | None] = [None]
     monkeypatch.setattr(telling, "late_night", lambda *_: late[0])
     look = sensors["tell_late"]
-    assert "no night is late" in str(look(dg.build_sensor_context(instance)))
+    with dg.build_sensor_context(instance) as context:
+        assert "no night is late" in str(look(context))
     late[0] = Late(DAY, telling.datetime(2018, 1, 1, 3, tzinfo=telling.UTC), "no run of it is under way")
-    assert "was due at 2018-01-01 03:00" in str(look(dg.build_sensor_context(instance)))
+    with dg.build_sensor_context(instance) as context:
+        assert "was due at 2018-01-01 03:00" in str(look(context))
     assert told(tmp_path) == {NIGHT_LATE: DAY}
 
 
