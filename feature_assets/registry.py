@@ -151,7 +151,7 @@ def unregister(name: str) -> None:
 
 
 def _forget() -> None:
-    for derived in (registry, layout, columns, positions):
+    for derived in (registry, layout, columns, positions, normalised):
         derived.cache_clear()
 
 
@@ -178,6 +178,7 @@ def reference() -> tuple[int, ...]:
     return tuple(i for name, (first, end) in ranges().items() if name in names for i in range(first, end))
 
 
+@lru_cache(maxsize=1)
 def normalised() -> int:
     """Number of normalised columns, which come first: `normalise.py` scales them, the rest keep natural units."""
     return sum(section.width for section in layout() if section.normalised)

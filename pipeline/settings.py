@@ -212,6 +212,8 @@ class Settings(ClosedModel):
     """Snapshots that even the task with the longest window keeps for evaluation."""
     bootstrap_resamples: int = Field(default=200, ge=20)
     """Resamples of customers behind each interval of the evaluation."""
+    importance_rows: int = Field(default=2_000, ge=1)
+    """Test rows at most over which the evaluation shuffles each input, to say what it is worth."""
     schedule_cron: str = "0 3 * * *"
     """Ticks of the schedules, in the data set's time zone."""
     catch_up_days: int = Field(default=7, ge=1)

@@ -21,6 +21,7 @@ BLOCK = re.compile(r"^```(?:python|yaml)\n# (?P<file>\S+)\n(?P<text>.*?)^```$", 
 FACTS = Path(__file__).with_name("extending_facts.py")
 SMALL = {
     "bootstrap_resamples": 20,
+    "importance_rows": 100,
     "snapshot_step_days": 28,
     "promotion": {"critical": []},
     "training": {"phase1_epochs": 2, "phase2_epochs": 1, "warmup_epochs": 1, "phase2_warmup_epochs": 1},

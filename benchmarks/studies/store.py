@@ -231,7 +231,7 @@ def digest_of_arrays(arrays: Mapping[str, NDArray]) -> str:
 
 
 def _content(settings: Settings, *but: str) -> dict[str, Any]:
-    return settings.model_dump(mode="json", exclude=NOT_CONTENT | {"bootstrap_resamples", *but})
+    return settings.model_dump(mode="json", exclude=NOT_CONTENT | {"bootstrap_resamples", "importance_rows", *but})
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ from pipeline.reports.describe import frame_metadata, markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.reports.feature_plots import PICTURES
 from pipeline.resources.lake import Lake
-from pipeline.resources.tracking import Tracking
+from pipeline.resources.tracking import RegisteredVersion, Tracking
 from pipeline.scores import STATE_VERSION
 from pipeline.settings import Settings
 
@@ -63,8 +63,8 @@ def champion_dep(retrain_after_days: int) -> dg.AssetDep:
     return dg.AssetDep(STATE_IN_USE, partition_mapping=mapping)
 
 
-def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
-    """The champion's version and the fitted state it was trained on."""
+def champion_state(tracking: Tracking) -> tuple[RegisteredVersion, FeatureState]:
+    """The champion and the fitted state it was trained on."""
     champion = tracking.champion()
     if champion is None:
         raise dg.Failure(
@@ -79,7 +79,7 @@ def champion_state(tracking: Tracking) -> tuple[str, FeatureState]:
             f"{champion.state_version}: the bundle was altered and is refused.",
             allow_retries=False,
         )
-    return champion.version, state
+    return champion, state
 
 
 @lru_cache(maxsize=1)
@@ -88,10 +88,10 @@ def _load_state(folder: Path) -> FeatureState:
     return FeatureState.load(folder)
 
 
-def tonights_losses(view: View, state: FeatureState, tracking: Tracking, settings: Settings) -> Lost:
+def tonights_losses(
+    view: View, champion: RegisteredVersion, state: FeatureState, tracking: Tracking, settings: Settings
+) -> Lost:
     """What tonight's delivery lacks of what the champion was trained with; raises where that stops the night."""
-    champion = tracking.champion()
-    assert champion is not None  # its state is given
     tasks = [task["name"] for task in tracking.read_json(champion, "tasks.json")]
     lost = lost_sources.find(view.has, state, tasks)
     if lost.sources and settings.missing_sources == "stop":
@@ -141,9 +141,9 @@ def _group_asset(
         settings: GivenSettings,
         **upstream: pl.DataFrame,
     ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
-        version, state = champion_state(tracking)
+        champion, state = champion_state(tracking)
         view, drawing = lake.view(context.partition_key), Drawing(context.log.warning)
-        lost = tonights_losses(view, state, tracking, settings)
+        lost = tonights_losses(view, champion, state, tracking, settings)
         if group.name not in groups_of(state):
             why = f"the data set has no {', '.join(s for s in group.sources if not view.has(s)) or 'source'} for it"
             yield dg.Output(view.customers.select("customer_id"), metadata={"absent": why})
@@ -162,7 +162,7 @@ def _group_asset(
                 **frame_metadata(frame),
                 **picture,
                 "state version": state.version,
-                "fitted with model version": version,
+                "fitted with model version": champion.version,
                 **drawing.table("missing share by column", lambda: _missing(frame), rows=20),
             },
         )
@@ -239,9 +239,9 @@ def _matrix_asset(
         settings: GivenSettings,
         **groups: pl.DataFrame,
     ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
-        version, state = champion_state(tracking)
+        champion, state = champion_state(tracking)
         view = lake.view(context.partition_key)
-        lost = tonights_losses(view, state, tracking, settings)
+        lost = tonights_losses(view, champion, state, tracking, settings)
         frame = assemble(view, groups, state)
         frame = frame.with_columns(pl.lit(state.version).alias(STATE_VERSION))
         yield dg.Output(
@@ -251,7 +251,7 @@ def _matrix_asset(
                 "columns of the schema": len(registry.names()),
                 "present columns": len(state.present),
                 "state version": state.version,
-                "fitted with model version": version,
+                "fitted with model version": champion.version,
             },
         )
         dull = uninformative(frame, state, lost)

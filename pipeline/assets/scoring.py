@@ -62,9 +62,7 @@ def scoring_assets(
         settings: GivenSettings,
     ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
         day = date.fromisoformat(context.partition_key)
-        champion = tracking.champion()
-        _, state = champion_state(tracking)
-        assert champion is not None  # champion_state raises where there is none
+        champion, state = champion_state(tracking)
         _refuse_mismatch(matrix, champion, registry.digest(state.present), tracking)
         hindsight = champion.as_of > day
         if hindsight:
@@ -73,7 +71,7 @@ def scoring_assets(
                 "these scores are marked and enter neither monitoring nor promotion"
             )
         view = lake.view(context.partition_key)
-        lost = tonights_losses(view, state, tracking, settings)
+        lost = tonights_losses(view, champion, state, tracking, settings)
         if lost.sources:
             context.log.warning(f"{lost.words()} are masked; the scores are marked")
         tasks = lost_sources.withheld(tracking.read_json(champion, "tasks.json"), lost)

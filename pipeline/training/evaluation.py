@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 MODEL = "model"
 _INTERVAL = re.compile(r"(-?[\d.]+) \[(-?[\d.]+), (-?[\d.]+)\]")
 """A metric of the table with its interval (`ple_model.evaluation.compare.table`)."""
-IMPORTANCE_ROWS = 2_000
 CONCEPT_CUSTOMERS, CONCEPTS_SHOWN = 1_000, 40
 
 Curves = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
@@ -242,7 +241,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
         if curve is not None:
             curves[task.name] = curve
     model = scorer.bundle.model
-    importance = input_importance(model, test, settings.seed, log)
+    importance = input_importance(model, test, settings, log)
     notes = {name: boosted.note for name, boosted in trees.items()}
     classes = scorer.bundle.classes
     latents = concept_rows(model, test, rows, classes)
@@ -364,13 +363,14 @@ def side_by_side(
 
 
 def input_importance(
-    model: "Network", test: "TensorTable", seed: int, log: Callable[[str], None]
+    model: "Network", test: "TensorTable", settings: Settings, log: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Rows of `permutation_importance` over a spread of the test rows."""
     from ple_model.interpretation.permutation import permutation_importance
 
-    log(f"shuffling each input over at most {IMPORTANCE_ROWS:,} test rows that read it")
-    return permutation_importance(model, test.inputs, test.targets, IMPORTANCE_ROWS, seed=seed).to_dicts()
+    log(f"shuffling each input over at most {settings.importance_rows:,} test rows that read it")
+    found = permutation_importance(model, test.inputs, test.targets, settings.importance_rows, seed=settings.seed)
+    return found.to_dicts()
 
 
 def explanations(

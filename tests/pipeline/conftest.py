@@ -20,6 +20,7 @@ from tests.pipeline.postgres_server import Server
 HOUSEHOLDS = 240
 SETTINGS = {
     "bootstrap_resamples": 20,
+    "importance_rows": 100,
     "snapshot_step_days": 28,
     "promotion": {"critical": []},  # so few customers cannot say whether a version is worse
     "training": {"phase1_epochs": 2, "phase2_epochs": 1, "warmup_epochs": 1, "phase2_warmup_epochs": 1},

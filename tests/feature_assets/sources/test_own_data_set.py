@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from feature_assets.build import assemble, compute_all, fit_state
@@ -56,6 +57,24 @@ def test_a_protected_column_is_kept_beside_the_tables_and_one_that_is_misspelt_i
     assert hidden.protected.columns == ["customer_id", "loyalty_card"]
     with pytest.raises(DeliveryError, match="no column 'loyality_card': did you mean 'loyalty_card'"):
         load_tables(own.model_copy(update={"protected": ("loyality_card",)}))
+
+
+def test_what_a_protected_column_holds_changes_no_input_of_a_model(own: DatasetConfig, bought: Tables) -> None:
+    """Neither the fitted state nor a feature nor a label: so no score."""
+    hidden = own.model_copy(update={"protected": ("loyalty_card",)})
+    planned, version = plan(own.covers_until, own.covers_from, windows(bought.dataset)), set()
+    for rotated in (0, 7):
+        customers = bought.frames["customers"].with_columns(
+            pl.col("loyalty_card").gather(pl.int_range(pl.len()) - rotated)
+        )
+        tables = Tables(hidden, {**bought.frames, "customers": customers})
+        assert tables.protected["loyalty_card"].to_list() == customers["loyalty_card"].to_list()
+        state = fit_state(tables, planned.train[-1:], seed=0)
+        view = View(tables, own.covers_until)
+        matrix = assemble(view, compute_all(view, state), state)
+        labels = compute_labels(tables, planned.train[-1], fit_labels(tables, planned), own.covers_until)
+        version.add((state.version, str(matrix.hash_rows().sum()), str(labels.hash_rows().sum())))
+    assert len(version) == 1
 
 
 def test_another_folder_may_be_given(own: DatasetConfig, bought: Tables, tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: DatasetCon
         champion = Champion(version="7", run_id="r", as_of=day, state_version="s", dataset="x", folder=tmp_path)
         lake = SimpleNamespace(view=lambda _: view, published=lambda table: Published(tmp_path, table))
         state = SimpleNamespace(present=[], groups={})
-        monkeypatch.setattr(scoring, "champion_state", lambda _: (None, state))
+        monkeypatch.setattr(scoring, "champion_state", lambda _: (champion, state))
         monkeypatch.setattr(scoring.registry, "digest", lambda _: "d")
         monkeypatch.setattr(scoring, "score_matrix", lambda *_: SCORED.with_columns(ids.head(3)))
         matrix = pl.DataFrame({"customer_id": ids, STATE_VERSION: ["s"] * len(ids)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
@@ -128,7 +129,7 @@ def test_an_asset_whose_picture_fails_is_materialised_with_a_warning(
     group = registry.registry()["tda_short"]
     computed = pl.DataFrame({"customer_id": ["1"], **{c.name: [0.5] for c in group.columns}})
     state = FeatureState({"tda_short": GroupState()}, [])
-    monkeypatch.setattr(features, "champion_state", lambda _: ("3", state))
+    monkeypatch.setattr(features, "champion_state", lambda _: (SimpleNamespace(version="3"), state))
     monkeypatch.setattr(features, "compute_group", lambda *_: computed)
     monkeypatch.setattr(features, "tonights_losses", lambda *_: Lost())
     monkeypatch.setitem(PICTURES, "tda_short", lambda *_: _fails())

@@ -31,7 +31,10 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> Tables:
 
     monkeypatch.setattr(baselines, "View", view)
     joined = ids.with_columns(joined_on=pl.Series([date(2017, 6, 1)] * 60 + [date(2017, 1, 1)] * 60))
-    return cast("Tables", SimpleNamespace(frames={"customers": joined}))
+    hidden = ids.with_columns(
+        gender=pl.Series(["f", "m"] * 60), birth_year=pl.Series([1940 + i % 50 for i in range(120)])
+    )
+    return cast("Tables", SimpleNamespace(frames={"customers": joined}, protected=hidden))
 
 
 def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables, said: list[str]) -> None:
@@ -65,7 +68,8 @@ def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables
 def test_the_headline_metric_is_broken_down_by_groups(trained: Material, tables: Tables, said: list[str]) -> None:
     result = evaluation.evaluate(trained.workspace, tables, trained.settings, said.append)
     churn = {(row["by"], row["group"]): row for row in result.groups if row["task"] == "churn"}
-    assert {by for by, _ in churn} == {"tenure", "cluster"}
+    assert {by for by, _ in churn} == {"tenure", "cluster", "gender (protected)", "birth_year (protected)"}
+    assert [group for by, group in churn if by == "gender (protected)"] == ["f", "m"]
     assert [group for by, group in churn if by == "tenure"] == ["91 to 180 days", "181 to 365 days"]
     tested = sum(row["rows"] for (by, _), row in churn.items() if by == "tenure")
     assert tested == sum(row["rows"] for (by, _), row in churn.items() if by == "cluster")
