@@ -20,7 +20,7 @@ from feature_assets.data.records import QUARANTINE_SCHEMA
 from feature_assets.data.tables import Tables
 from feature_assets.sources import Delivery, Ingested, ingest, read_delivery, reading_code
 from pipeline import extracts
-from pipeline.arrivals import Judge, Ledger, Refused, Verdict, inbox_of
+from pipeline.arrivals import Judge, Ledger, Refused, Verdict
 from pipeline.forgotten import Forgotten
 from pipeline.home import Home
 from pipeline.resources.digests import broken, code_digest, file_digest, seal
@@ -123,19 +123,14 @@ def _added_up(
 ) -> NightsDelivery:
     """What has arrived by an as-of date; of an arrival that was refused its quarantine, and no tables."""
     ledger = Ledger(lake, dataset)
-    read = bool(dataset.databases)
-    inbox = extracts.inbox(dataset, folder, ledger, lake, as_of, log) if read else inbox_of(dataset, folder)
     try:
-        ledger.take_in(inbox, as_of, log, judge)
+        with extracts.inbox(dataset, folder, ledger, lake, as_of, log) as inbox:
+            ledger.take_in(inbox, as_of, log, judge)
     except Refused as refused:
-        if read:
-            extracts.empty(dataset, lake)
         place = lake.delivery(f"refused-{refused.digest}")
         keep_validated(refused.ingested, place, "" if refused.verdict else str(refused))
         verdict = replace(refused.verdict, refusal=str(refused)) if refused.verdict else None
         return NightsDelivery(place.name, place, {}, verdict=verdict)
-    if read:
-        extracts.empty(dataset, lake)
     digest = ledger.digest(as_of)
     place = lake.delivery(digest)
     if _to_be_made(place, log):

@@ -13,6 +13,7 @@ docs/decisions/0015.
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from itertools import groupby
@@ -33,7 +34,7 @@ from feature_assets.sources.arrivals import ARRIVED
 from feature_assets.sources.own.mapped import read_column
 from feature_assets.sources.own.places import Files, extract_file
 from feature_assets.sources.own.values import Values
-from pipeline.arrivals import READ, Ledger, last_day
+from pipeline.arrivals import READ, Ledger, inbox_of, last_day
 from pipeline.forgotten import CUSTOMER_COLUMNS
 from pipeline.resources.digests import broken, seal
 from pipeline.resources.files import discard, empty_beside, make_folder, publish_folder, publish_json
@@ -65,39 +66,50 @@ class Asked:
         return same and self.since is not None and set(self.columns) <= set(earlier.columns)
 
 
-def inbox(dataset: DatasetConfig, folder: Path | None, ledger: Ledger, lake: Lake, as_of: date, log: Log) -> Path:
-    """The inbox of a night: with an extract, unless an earlier attempt or another night read what there is to read.
+@contextmanager
+def inbox(
+    dataset: DatasetConfig, folder: Path | None, ledger: Ledger, lake: Lake, as_of: date, log: Log
+) -> Iterator[Path]:
+    """The inbox of a night: that of the deliveries, or with databases one that holds an extract, unless an earlier
+    night read what there is to read. Afterwards the extract goes, as the ledger has it or refused it; what a kill or a
+    full disk leaves, the next attempt goes on with.
 
     Args:
-        folder: of tables that lie in files; None where the description names it.
+        folder: of the deliveries, or of tables that lie in files; None where the description names it.
 
     Raises:
-        DeliveryError: a database cannot be read; says where it is described and what to do.
+        DeliveryError: there is no folder, or a database cannot be read; says where it is described and what to do.
     """
+    if not dataset.databases:
+        yield inbox_of(dataset, folder)
+        return
     place = lake.path("extracts", dataset.name)
     make_folder(place)
-    mine = place / f"{ARRIVED}={as_of}"
     known = list(ledger.read())
     needed = as_of >= ledger.closed() and not any(entry.arrived_on == as_of for entry, _ in known)
-    for each in place.glob(f"{ARRIVED}=*"):
-        if each != mine or not needed or not _goes_on(each, dataset):
-            discard(each)
+    mine = place / f"{ARRIVED}={as_of}"
+    _empty(place, mine if needed and _goes_on(mine, dataset) else None)
     if needed and not mine.exists():
         beside = empty_beside(mine)
         note = extract(dataset, folder, beside, as_of, [note for _, note in known], log)
-        if note["read"] and any(rows["rows"] for rows in note["read"].values()):
+        if any(rows["rows"] for rows in note["read"].values()):
             seal(beside)
             publish_folder(beside, mine)
         else:
             log("no row of a database is new")
             shutil.rmtree(beside)
-    return place
+    try:
+        yield place
+    except DeliveryError:
+        _empty(place)
+        raise
+    _empty(place)
 
 
-def empty(dataset: DatasetConfig, lake: Lake) -> None:
-    """Drop the extracts: the ledger has them, or refused them."""
-    for each in lake.path("extracts", dataset.name).glob(f"{ARRIVED}=*"):
-        discard(each)
+def _empty(place: Path, kept: Path | None = None) -> None:
+    for each in place.glob(f"{ARRIVED}=*"):
+        if each != kept:
+            discard(each)
 
 
 def whole(dataset: DatasetConfig, folder: Path | None, target: Path, log: Log) -> DatasetConfig:

@@ -216,7 +216,8 @@ def told(database: DatabaseTable, at: str) -> Iterator[None]:
             raise DeliveryError(f"{at}: {words}") from None
         lost = isinstance(error, InterfaceError) or (isinstance(error, OperationalError) and not error.pgcode)
         if lost or (error.pgcode or "").startswith(PASSES):
-            raise DeliveryError(f"{at}: {database.server}") from error
+            words = f"{database.server} does not answer, or broke off: start it, or correct url"
+            raise DeliveryError(f"{at}: {words}") from error
         raise DeliveryError(f"{at}: {database.place} says: {_said(error)}") from None
 
 

@@ -229,7 +229,7 @@ class Killed(BaseException):
     [
         ("pipeline.extracts.publish_folder", True),
         ("pipeline.arrivals.publish_folder", False),
-        ("pipeline.extracts.empty", False),
+        ("pipeline.extracts.discard", False),
     ],
 )
 def test_a_night_that_was_killed_goes_on(
@@ -253,6 +253,16 @@ def test_a_night_that_was_killed_goes_on(
     kept = digests(till.lake.path("arrivals"))
     till.night(dataset, FIRST)
     assert digests(till.lake.path("arrivals")) == kept
+
+
+def test_what_is_refused_is_read_again(till: Till) -> None:
+    dataset = till.describe()
+    till.run("UPDATE {schema}.sales SET paid = NULL")
+    refused = till.night(dataset, FIRST)
+    assert refused.digest.startswith("refused-")
+    assert not list(till.lake.path("extracts", "till").iterdir())
+    till.run("UPDATE {schema}.sales SET paid = 2.5")
+    assert set(till.tables(dataset, FIRST)["transactions"]["amount"]) == {2.5}
 
 
 def test_an_extract_of_another_description_or_day_is_not_used(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,7 +369,7 @@ def test_a_query_cannot_write(till: Till) -> None:
 
 
 FAULTS: list[tuple[dict[str, Any], str, str]] = [
-    ({"url": "postgresql://ple@127.0.0.1:1/till"}, "database", "127.0.0.1:1"),
+    ({"url": "postgresql://ple@127.0.0.1:1/till"}, "database", "127.0.0.1:1 does not answer"),
     ({"url": "{url}_gone"}, "database", "has no database '{name}_gone': correct url"),
     ({"url": "{other}"}, "database", "the password of nobody is missing or wrong: set PGPASSWORD"),
     ({"table": "{schema}.sale"}, "table", "{place} has no table {sale!r}: did you mean {sales!r}?"),
