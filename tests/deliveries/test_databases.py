@@ -418,7 +418,8 @@ def test_a_wrong_password_and_missing_rights_say_what_to_set(till: Till, monkeyp
         assert not faults.passes(raised.value)
     till.run("CREATE ROLE {name} LOGIN PASSWORD 'reads'", name=f"reader_{till.name}")
     monkeypatch.setenv("PGPASSWORD", "reads")
-    mine = till.describe(url=till.url.replace("//ple@", f"//reader_{till.name}@"))
+    till.url = till.url.replace("//ple@", f"//reader_{till.name}@")
+    mine = till.describe()
     with pytest.raises(DeliveryError, match=r"may not read .*: GRANT SELECT ON it, and USAGE ON its schema") as raised:
         till.night(mine, FIRST)
     assert faults.in_words(raised.value) == ""  # it is no file's rights, and does not pass
