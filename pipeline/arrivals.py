@@ -1,6 +1,7 @@
 """Arrivals: the deliveries of a data set whose deliveries add up, kept for good, and what was known by a date.
 
-    lake/arrivals/<data set>/<number>_<arrived_on>_<digest>/  delivered/: the files as they came; volume.json: its size
+    lake/arrivals/<data set>/<number>_<arrived_on>_<digest>/  delivered/: the files as they came; volume.json: its size;
+                                                              read.json: what of it was read from databases
     lake/arrivals/<data set>/closed.json                      the newest as-of date that was made from them
     lake/versions/<data set>/<code and description>/<same>/   rows/<table>.parquet: the new and corrected rows; counts
 
@@ -15,10 +16,11 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -36,7 +38,7 @@ from pipeline.resources.lake import Lake
 
 Log = Callable[[str], None]
 
-ARRIVAL, DELIVERED, CLOSED, VOLUME = "arrival.json", "delivered", "closed.json", "volume.json"
+ARRIVAL, DELIVERED, CLOSED, VOLUME, READ = "arrival.json", "delivered", "closed.json", "volume.json", "read.json"
 REASONS_SCHEMA = {
     "table": pl.String, "reason": pl.String, "action": pl.String, "rows": pl.Int64, "first": pl.String
 }  # fmt: skip
@@ -191,6 +193,8 @@ class Ledger:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)
             publish_json({"same files as": same[0] if same else None}, beside / ARRIVAL)
+            if (folder / READ).is_file():
+                shutil.copyfile(folder / READ, beside / READ)
             copied = self._open(beside)
             if _files_digest(copied) != entry.digest:
                 raise DeliveryError(f"{folder} changed while it was read: run the night again")
@@ -246,6 +250,12 @@ class Ledger:
         """The verdicts on the sizes of the arrivals that were judged, in their order."""
         files = [(entry, self._kept / entry.name / VOLUME) for entry in self.entries()]
         return [(entry, json.loads(file.read_text())) for entry, file in files if file.exists()]
+
+    def read(self) -> Iterator[tuple[Entry, dict[str, Any]]]:
+        """The arrivals that were read from databases, newest first, and the note of each (`extracts.py`)."""
+        for entry in reversed(self.entries()):
+            if (file := self._kept / entry.name / READ).is_file():
+                yield entry, json.loads(file.read_text())
 
     def verdict(self, day: date) -> Verdict:
         """The verdict on the size of what arrived on a day; without words where nothing did or nothing was judged."""
@@ -352,13 +362,16 @@ def inbox_of(dataset: DatasetConfig, folder: Path | None) -> Path:
 
 
 def last_day(dataset: DatasetConfig, folder: Path | None) -> date:
-    """The default as-of date: the day after the last day of data, or the last day of arrival that a folder states.
+    """The default as-of date: the day after the last day of data, the last day of arrival that a folder states, or
+    where a database is read today: yesterday is over.
 
     Raises:
         DeliveryError: deliveries add up, and none states when it arrived.
     """
     if dataset.delivery == "full":
         return dataset.covers_until
+    if dataset.databases:
+        return min(datetime.now(ZoneInfo(dataset.zone)).date(), dataset.covers_until)
     inbox = inbox_of(dataset, folder)
     stated = _stated(inbox)
     if not stated:

@@ -19,7 +19,8 @@ from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.records import QUARANTINE_SCHEMA
 from feature_assets.data.tables import Tables
 from feature_assets.sources import Delivery, Ingested, ingest, read_delivery, reading_code
-from pipeline.arrivals import Judge, Ledger, Refused, Verdict, inbox_of
+from pipeline import extracts
+from pipeline.arrivals import Judge, Ledger, Refused, Verdict
 from pipeline.forgotten import Forgotten
 from pipeline.home import Home
 from pipeline.resources.digests import broken, code_digest, file_digest, seal
@@ -123,7 +124,8 @@ def _added_up(
     """What has arrived by an as-of date; of an arrival that was refused its quarantine, and no tables."""
     ledger = Ledger(lake, dataset)
     try:
-        ledger.take_in(inbox_of(dataset, folder), as_of, log, judge)
+        with extracts.inbox(dataset, folder, ledger, lake, as_of, log) as inbox:
+            ledger.take_in(inbox, as_of, log, judge)
     except Refused as refused:
         place = lake.delivery(f"refused-{refused.digest}")
         keep_validated(refused.ingested, place, "" if refused.verdict else str(refused))

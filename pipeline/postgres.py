@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from feature_assets.data.database import PASSWORD
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
@@ -32,7 +34,6 @@ OWN = "ple_home"
 FILE = "databases.json"
 """In the home: its id, and for each use the identity of its database."""
 CONNECT_SECONDS = 10
-PASSWORD = "PGPASSWORD, or a line in the file that PGPASSFILE names"
 
 
 class DatabaseError(ValueError):

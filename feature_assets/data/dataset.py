@@ -11,10 +11,11 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from feature_assets.closed import Closed, Misplaced, faults, nearest
 from feature_assets.data.contract import CONTRACT
+from feature_assets.data.database import DatabaseTable
 from feature_assets.data.local_time import day_start
 from feature_assets.data.mapping import TableMapping, check_tables, known_zone
 from feature_assets.yaml_file import line_of, read_mapping, truths_for_numbers
@@ -81,13 +82,16 @@ class DatasetConfig(Closed):
     tasks_off: dict[str, str] = Field(default_factory=dict)
     click_kinds_off: dict[str, str] = Field(default_factory=dict)
     quarantine_limits: dict[str, float] = Field(default_factory=dict)
+    _file: Path | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
     def _maps_its_files(cls, data: Any) -> Any:
-        """`tables` names the reader."""
+        """`tables` names the reader; what is read from a database adds up."""
         if isinstance(data, dict) and data.get("tables"):
-            return {"source": OWN_FILES} | data
+            tables = data["tables"].values() if isinstance(data["tables"], dict) else ()
+            adds = any(isinstance(table, dict) and table.get("database") for table in tables)
+            return {"source": OWN_FILES, "delivery": "append" if adds else "full"} | data
         return data
 
     @field_validator("name")
@@ -140,7 +144,19 @@ class DatasetConfig(Closed):
             columns = [*CONTRACT["customers"].types, *self.mapped("customers")]
             if wrong := [column for column in self.protected if column not in columns]:
                 raise Misplaced(f"customers have no column {wrong[0]!r}: {nearest(wrong[0], columns)}", "protected")
+        if self.databases and self.delivery != "append":
+            raise Misplaced("what is read from a database adds up: leave delivery out", "delivery")
         return self
+
+    @property
+    def databases(self) -> dict[str, DatabaseTable]:
+        """Contract table → where it lies in a database, of those that do."""
+        return {name: table.database for name, table in self.tables.items() if table.database is not None}
+
+    def at(self, *keys: str) -> str:
+        """Where something stands in the description: file, line and keys, for messages."""
+        place = ".".join(keys)
+        return _placed(self._file, keys, place) if self._file else f"{self.name}.yaml: {place}"
 
     def mapped(self, table: str) -> tuple[str, ...]:
         """Columns that `tables` maps of a contract table."""
@@ -181,6 +197,7 @@ def load_dataset(name: str, data_root: Path) -> DatasetConfig:
     if dataset.name != path.stem:
         words = f"describes {dataset.name!r}: the name must equal the file's stem {path.stem!r}"
         raise ValueError(_placed(path, ("name",), words))
+    dataset._file = path
     folder = dataset.folder if dataset.folder is not None or not dataset.tables else Path()
     if folder is not None:
         dataset = dataset.model_copy(update={"folder": (path.parent / folder.expanduser()).resolve()})

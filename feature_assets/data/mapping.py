@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from feature_assets.closed import Closed, Misplaced, nearest
 from feature_assets.data.contract import CONTRACT
+from feature_assets.data.database import DatabaseTable
 from feature_assets.data.expressions import parse
 from feature_assets.data.local_time import Hour
 
@@ -22,6 +23,8 @@ Formats = Annotated[tuple[str, ...], BeforeValidator(lambda given: (given,) if i
 """One format of dates, or several in the order in which they are tried."""
 ISO, EPOCHS = "iso", ("epoch_s", "epoch_ms", "excel")
 DIRECTIVES = frozenset("YymdBbHMSfIpjzTFeDRk%39+:.")  # letters that may follow a % in a format of dates
+OF_ANY_TEXT = frozenset({"missing", "strip", "symbols"})
+"""Keys of `text` that go with a database."""
 MUST: dict[str, tuple[str, ...]] = {
     "transactions": ("customer_id", "at", "amount"),
     "customers": ("customer_id",),
@@ -212,15 +215,17 @@ class TableMapping(Closed):
     Attributes:
         files: a file, a pattern or a folder, from the folder of the delivery on: text (.csv, .tsv, .txt, each also
             .gz) or Parquet (.parquet, .parq, .pq).
-        rows_of: the table of whose files this one is a part; it has one row a key, with the values that are the
+        database: instead of files: a table of a database; every value is read as text, as psql shows it.
+        rows_of: the table of whose rows this one is a part; it has one row a key, with the values that are the
             commonest there.
-        text: how text files are written.
+        text: how text files are written; of a database only `missing`, `strip` and `symbols`.
         where: rows for which this does not hold are left out and counted.
         latest: which of several rows with one key holds.
         columns: contract column → where it comes from.
     """
 
     files: str | None = None
+    database: DatabaseTable | None = None
     rows_of: str | None = None
     text: TextFormat = TextFormat()
     where: str | None = None
@@ -248,6 +253,11 @@ class TableMapping(Closed):
         return tuple(dict.fromkeys([*names, *(parse(self.where).columns if self.where else ())]))
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns of the files that are read."""
+        return tuple(dict.fromkeys([*self.reads, *([self.latest.by] if self.latest else [])]))
+
+    @property
     def may_lack(self) -> tuple[str, ...]:
         """Columns that a file may lack."""
         needed = {name for column in self.columns.values() if not column.optional for name in column.columns}
@@ -271,8 +281,10 @@ def check_tables(tables: dict[str, TableMapping]) -> None:
 
 
 def _check_place(name: str, table: TableMapping, tables: Iterable[str]) -> None:
-    if (table.files is None) == (table.rows_of is None):
-        raise Misplaced("needs one of files and rows_of", name)
+    if sum(place is not None for place in (table.files, table.database, table.rows_of)) != 1:
+        raise Misplaced("needs one of files, database and rows_of", name)
+    if table.database is not None:
+        _check_database(name, table, table.database)
     if table.rows_of is not None:
         if not CONTRACT[name].key or CONTRACT[name].instant not in (None, "joined_on"):
             raise Misplaced("only customers, merchants and products can be the rows of another table", name, "rows_of")
@@ -281,6 +293,21 @@ def _check_place(name: str, table: TableMapping, tables: Iterable[str]) -> None:
             raise Misplaced(f"{table.rows_of!r} is no table here: {nearest(table.rows_of, others)}", name, "rows_of")
         if table.latest is not None:
             raise Misplaced("rows_of takes the commonest values; latest does not go with it", name, "latest")
+
+
+def _check_database(name: str, table: TableMapping, database: DatabaseTable) -> None:
+    stated = {key for key, value in table.text if value != TextFormat.model_fields[key].default}
+    if wrong := sorted(stated - OF_ANY_TEXT):
+        raise Misplaced(
+            f"a database has one way to write its values: only {', '.join(sorted(OF_ANY_TEXT))} go with it",
+            *(name, "text", wrong[0]),
+        )
+    once = database.since is not None and database.reread_days == 0
+    if name == "transactions" and "transaction_id" not in table.columns and not once:
+        raise Misplaced(
+            "a row that is read again is known by its transaction_id: map it, or write since and reread_days: 0",
+            *(name, "columns"),
+        )
 
 
 def _check_columns(name: str, table: TableMapping) -> None:

@@ -4,6 +4,7 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -81,6 +82,7 @@ def check(file: Path, data_dir: Path | None, as_json: bool) -> None:
     from feature_assets.data.coercion import DeliveryError
     from feature_assets.data.dataset import load_dataset
     from pipeline.data_check import examine
+    from pipeline.extracts import whole
 
     def say(text: str) -> None:
         click.echo(f"  {datetime.now(UTC):%H:%M:%S} {text}", err=True)
@@ -89,9 +91,13 @@ def check(file: Path, data_dir: Path | None, as_json: bool) -> None:
         raise click.ClickException(f"{file}: a description ends in .yaml")
     try:
         dataset = load_dataset(str(file), file.parent)
-        if dataset.delivery == "append" and data_dir is None:
+        if dataset.databases:
+            with TemporaryDirectory(prefix="ple-check-") as target:
+                found = examine(whole(dataset, data_dir, Path(target), say), Path(target), say)
+        elif dataset.delivery == "append" and data_dir is None:
             raise click.ClickException(f"deliveries of {dataset.name} add up: name the folder of one by --data-dir")
-        found = examine(dataset.model_copy(update={"delivery": "full"}), data_dir, say)
+        else:
+            found = examine(dataset.model_copy(update={"delivery": "full"}), data_dir, say)
     except (DeliveryError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     if as_json:

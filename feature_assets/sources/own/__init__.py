@@ -1,4 +1,4 @@
-"""The user's own files, in any form, as contract tables: what the section `tables` of a description says of them.
+"""The user's own files and databases as contract tables: what the section `tables` of a description says of them.
 
 After the mapping the rows are a delivery in the contract's tables, and validated like one. Source: DATA §1.
 """
@@ -19,13 +19,13 @@ from feature_assets.sources.contract_files import ContractFiles
 from feature_assets.sources.delivery import Delivery
 from feature_assets.sources.own.finished import finish, told, unread
 from feature_assets.sources.own.mapped import LEFT_OUT, RAW, mapped
-from feature_assets.sources.own.places import Files, Place
+from feature_assets.sources.own.places import Extract, Files, Place
 from feature_assets.sources.own.text_files import unreadable
 from feature_assets.sources.reader import Frames, Rows
 
 
 class OwnFiles(ContractFiles):
-    """Files that a description maps to contract tables."""
+    """Files, and what was read from databases, that a description maps to contract tables."""
 
     def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
         """Open the files in `data_dir`, or in the folder of the description. Reads schemas only.
@@ -86,8 +86,10 @@ class OwnFiles(ContractFiles):
 def _place(name: str, dataset: DatasetConfig, folder: Path) -> Place:
     mapping = dataset.tables[name]
     of = dataset.tables[mapping.rows_of] if mapping.rows_of else mapping
+    if of.database is not None:
+        return Extract(CONTRACT[mapping.rows_of or name].delivered, folder)
     if of.files is None:
-        raise DeliveryError(f"table {name}: rows_of leads to {mapping.rows_of}, which has no files of its own")
+        raise DeliveryError(f"table {name}: rows_of leads to {mapping.rows_of}, which has no rows of its own")
     return Files(CONTRACT[name].delivered, of.files, folder, of.text)
 
 

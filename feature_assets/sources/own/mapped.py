@@ -59,9 +59,9 @@ def mapped(name: str, mapping: TableMapping, parts: Sequence[Opened], zone: str)
 def _part(name: str, mapping: TableMapping, part: Opened, zone: str) -> pl.LazyFrame:
     schema = dict(part.frame.collect_schema())
     frame = part.frame
-    needed = [*mapping.reads, *([mapping.latest.by] if mapping.latest else [])]
+    needed = mapping.needs
     lacking = [column for column in needed if column not in schema]
-    if absent := [column for column in lacking if column not in mapping.may_lack]:
+    if not part.as_asked and (absent := [column for column in lacking if column not in mapping.may_lack]):
         what = f"column {absent[0]!r}" if len(absent) == 1 else f"columns {', '.join(map(repr, absent))}"
         raise DeliveryError(
             f"table {name}: {part.name} lacks {what}: {nearest(absent[0], schema)} Where a file may lack it, "
@@ -71,7 +71,7 @@ def _part(name: str, mapping: TableMapping, part: Opened, zone: str) -> pl.LazyF
     values = Values(schema | dict.fromkeys(lacking, pl.String()), mapping.text, zone)
     read: list[pl.Expr] = []
     for column, how in mapping.columns.items():
-        reading, dtype = _read(name, column, how, values)
+        reading, dtype = read_column(name, column, how, values)
         raw = [values.text(source).value for source in how.columns]
         told = pl.concat_str(raw, separator=" | ", ignore_nulls=True) if raw else pl.lit(None, pl.String)
         read += [
@@ -89,7 +89,7 @@ def _part(name: str, mapping: TableMapping, part: Opened, zone: str) -> pl.LazyF
     return frame.select(read)
 
 
-def _read(table: str, column: str, how: ColumnMapping, values: Values) -> tuple[Reading, pl.DataType]:
+def read_column(table: str, column: str, how: ColumnMapping, values: Values) -> tuple[Reading, pl.DataType]:
     """The reading of a contract column, and its type as delivered."""
     declared = {c.name: c for c in CONTRACT[table].columns}
     dtype = declared[column].delivered.dtype if column in declared else TEXT

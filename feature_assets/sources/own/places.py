@@ -1,6 +1,7 @@
-"""Where a table of the user's files lies. One class a kind of place: a database would be one more.
+"""Where a table of the user's own lies. One class a kind of place: files, and what was read from a database.
 
-How a file's values are read belongs to `values.py`. Source: DATA §1.
+No database is asked here: a delivery holds what was read from it as Parquet (`pipeline/extracts.py`). How values are
+read belongs to `values.py`. Source: DATA §1.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from feature_assets.sources.files import scan
 from feature_assets.sources.own.text_files import TEXT_SUFFIXES, scan_text, suffix_of
 
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
+EXTRACTS = ".database"
+"""Folder in a delivery of what was read from databases, where no pattern of files leads to."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,12 @@ class Opened:
     Attributes:
         name: for messages.
         frame: its rows, as they stand there.
+        as_asked: whether it has the columns that a description named when it was made, and may lack later ones.
     """
 
     name: str
     frame: pl.LazyFrame
+    as_asked: bool = False
 
 
 class Place(Protocol):
@@ -104,3 +109,34 @@ class Files:
         if suffix_of(path) in PARQUET_SUFFIXES:
             return scan(self.table.name, path)
         return scan_text(self.table.name, path, self.text)
+
+
+@dataclass(frozen=True)
+class Extract:
+    """What was read from a table of a database, all values as text.
+
+    Attributes:
+        table: declaration of the table, for messages.
+        folder: of the delivery.
+    """
+
+    table: Table
+    folder: Path
+
+    def files(self) -> list[Path]:
+        """Its file; none where no row was read."""
+        file = extract_file(self.folder, self.table.name)
+        return [file] if file.is_file() else []
+
+    def nothing(self) -> str:
+        """What to say where there is none."""
+        return f"table {self.table.name}: {self.folder} holds nothing that was read from its database"
+
+    def parts(self) -> list[Opened]:
+        """The one part."""
+        return [Opened(path.name, scan(self.table.name, path), as_asked=True) for path in self.files()]
+
+
+def extract_file(folder: Path, table: str) -> Path:
+    """Where a delivery holds what was read from a database for a table."""
+    return folder / EXTRACTS / f"{table}.parquet"
