@@ -100,7 +100,7 @@ def test_what_is_not_there_is_named(tracking: _Tracking) -> None:
         (("task", "chrun"), "did you mean 'churn'"),
         (
             ("customer", "c9"),
-            "no customer 'c9' among the 2 that were scored; the nearest known ids: 'c1', 'c2' (as of 2018-01-01)",
+            "no customer 'c9' among the 2 that were scored; the nearest known ids: 'c2', 'c1' (as of 2018-01-01)",
         ),
         (("customer", "c1", "--as-of", "2017-01-01"), "no scores of 2017-01-01"),
     ):
