@@ -21,13 +21,15 @@ RATES_SCHEMA = {
     "positive_rate": pl.Float64,
     "mean": pl.Float64,
     "classes_present": pl.Int64,
+    "classes": pl.List(pl.Struct({"class": pl.String, "share": pl.Float64})),
     "note": pl.String,
 }
 
 
 def base_rates(labels: pl.DataFrame, state: LabelState) -> pl.DataFrame:
     """One row a task: kind, `labelled` rows, `positive_rate` (binary), `mean` (regression, label's unit; brands: mean
-    number of distinct brands), `classes_present` (multiclass, brands), note."""
+    number of distinct brands), `classes_present` (multiclass, brands), `classes` (the share of the labelled rows
+    with each class, by its name, the most frequent first), note."""
     classes = state.classes
     on = [task for task in every_task() if task.name in labels.columns]
     rows = [_rate(task, labels[task.name], classes.get(task.name, ())) for task in on]

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from pipeline.commands.common import covered_day, customers_option, data_options, deployment
+from pipeline.commands.printing import json_option, print_json
 from pipeline.commands.running import cleared_instance, red, say
 from pipeline.home import Home
 from pipeline.settings import Settings
@@ -18,7 +19,8 @@ from pipeline.settings import Settings
 @click.option("--again", is_flag=True, help="Make published dates again, too.")
 @data_options
 @customers_option
-def backfill(first: str, last: str, again: bool, **data: Any) -> None:
+@json_option
+def backfill(first: str, last: str, again: bool, as_json: bool, **data: Any) -> None:
     """Publish the scores of every as-of date from FROM to TO (YYYY-MM-DD), oldest first.
 
     Each is made as `ple nightly` makes it, a training that is due included. Dates that have scores are left as they
@@ -29,10 +31,14 @@ def backfill(first: str, last: str, again: bool, **data: Any) -> None:
     days = covered_day(settings, first), covered_day(settings, last)
     if days[0] > days[1]:
         raise click.BadParameter(f"{first} lies after {last}; the earlier date comes first")
-    sys.exit(_backfill(settings, home, *days, again))
+    found = _backfill(settings, home, *days, again)
+    if as_json:
+        print_json(found)
+    sys.exit(1 if found["failure"] else 0)
 
 
-def _backfill(settings: Settings, home: Home, first: date, last: date, again: bool) -> int:
+def _backfill(settings: Settings, home: Home, first: date, last: date, again: bool) -> dict[str, Any]:
+    """The dates that were to be made, those of the range that have no scores now, and why it stopped."""
     from pipeline.backfill import Backfill, days_to_make
     from pipeline.definitions import build_definitions, build_resources
     from pipeline.partitions import as_of_partitions
@@ -46,14 +52,15 @@ def _backfill(settings: Settings, home: Home, first: date, last: date, again: bo
             f"backfill · {settings.dataset_name} · {len(days)} as-of dates from {first} to {last}{already}", err=True
         )
         if not days:
-            return 0
+            return {"asked": [], "left": [], "failure": ""}
         tracking = build_resources(settings)["tracking"]
         nights = Backfill(home, build_definitions(settings), instance, tracking, settings.retrain_after_days, say)
         stopped = nights.run(days)
-        left = len(days_to_make(instance, partitions, first, last, again=False))
+        left = days_to_make(instance, partitions, first, last, again=False)
     if stopped is not None:
         reasons = "\n".join(reason for reason in (stopped.training_failure, stopped.failure) if reason)
-        red(f"\nThe backfill stopped; {left} of its dates have no scores. The same command goes on there.\n{reasons}")
-        return 1
+        words = f"The backfill stopped; {len(left)} of its dates have no scores. The same command goes on there."
+        red(f"\n{words}\n{reasons}")
+        return {"asked": days, "left": left, "failure": reasons or words}
     click.echo(f"{len(days)} as-of dates made, oldest first.", err=True)
-    return 0
+    return {"asked": days, "left": left, "failure": ""}

@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse
 
 from pipeline.home import Home
 from pipeline.servers import free_port, server_environment
-from pipeline.settings import REPOSITORY, Settings
+from pipeline.settings import REPOSITORY, WORKSPACE, Settings
 from pipeline.webserver import OwnPagesOnly
 
 HOST, ORIGIN = "127.0.0.1:3000", "http://127.0.0.1:3000"
@@ -99,7 +99,7 @@ def test_the_served_pages_start_nothing(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.prepare()
     port = free_port(3300)
-    command = [sys.executable, "-m", "pipeline.webserver", "--workspace", str(REPOSITORY / "workspace.yaml")]
+    command = [sys.executable, "-m", "pipeline.webserver", "--workspace", str(WORKSPACE)]
     environment = server_environment(home, Settings(home=home.root))
     process = subprocess.Popen([*command, "--port", str(port)], env=environment, cwd=REPOSITORY)
     mutation = 'mutation { deletePipelineRun(runId: "none") { __typename } }'
