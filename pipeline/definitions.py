@@ -1,6 +1,6 @@
 """The code location: assets, jobs, schedules, sensors and resources, built by one function from the settings.
 
-Importing this module builds nothing and imports no kernel: Dagster calls `definitions` (pipeline/workspace.yaml).
+Importing this module builds nothing and imports no kernel: Dagster calls `definitions` (workspace.yaml).
 """
 
 from collections.abc import Mapping, Sequence

@@ -33,7 +33,7 @@ TRIALS = range(10)
 SMALL = {"preset": "trunk", "network": {"members": 2}}
 """A network that takes little of the time, so that the other steps are killed as often."""
 FIRST_MINUTE = 60.0
-CODE = ["-w", str(ROOT / "pipeline" / "workspace.yaml")]
+CODE = ["-w", str(ROOT / "workspace.yaml")]
 Build = Callable[[Path], float]
 
 
