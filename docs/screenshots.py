@@ -47,17 +47,6 @@ SECONDS = 120
 CLASSIC = "?workflowType=machine_learning"
 
 
-def _settled(page: Page) -> None:
-    """Wait for what moves."""
-    page.wait_for_timeout(3_000)
-
-
-def _all_groups(page: Page) -> None:
-    """Open every group of the lineage."""
-    page.keyboard.press("Alt+KeyE")
-    page.wait_for_timeout(5_000)
-
-
 @dataclass(frozen=True)
 class Picture:
     """One picture.
@@ -67,6 +56,7 @@ class Picture:
         address: of the page; {dagster} and {mlflow} are servers, {run} and {version} are MLflow's, {report} is a file.
         drawn_by: files and folders whose texts it shows.
         shows: texts that must be there before the picture is taken.
+        gone: texts that must have gone before.
         size: width and height of the window.
         then: clicks or scrolls before the picture is taken.
     """
@@ -75,6 +65,7 @@ class Picture:
     address: str
     drawn_by: tuple[str, ...]
     shows: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
     size: tuple[int, int] = DESKTOP
     then: Callable[[Page], None] | None = None
 
@@ -94,22 +85,12 @@ class Picture:
 REPORT = ("pipeline/reports/pages", "pipeline/monitoring/night_report.py", "pipeline/monitoring/attention.py")
 PICTURES = (
     Picture("timeline", "{dagster}/overview/activity/timeline", ("pipeline/runs.py",), ("nightly",)),
-    Picture(
-        "lineage", "{dagster}/asset-groups", ("pipeline/assets/common.py",), ("scoring",), (1900, 1000), _all_groups
-    ),
     Picture("scores", "{dagster}/assets/scores?view=overview", ("pipeline/assets/scoring.py",), ("model version",)),
     Picture(
         "columns",
         "{dagster}/assets/features/matrix?view=overview",
         ("pipeline/assets/features.py", "pipeline/reports/columns.py"),
         ("Columns",),
-    ),
-    Picture(
-        "checks",
-        "{dagster}/assets/tables/transactions?view=checks",
-        ("pipeline/assets/ingestion.py",),
-        ("has_rows_to_read",),
-        then=_settled,
     ),
     Picture("mlflow-run", "{mlflow}/#/{run}" + CLASSIC, ("pipeline/training/registration.py",), ("Metrics",)),
     Picture(
@@ -167,6 +148,8 @@ def take(browser: Browser, picture: Picture, address: str, folder: Path, seconds
         page.goto(address, wait_until="domcontentloaded")
         for text in picture.shows:
             page.get_by_text(text).filter(visible=True).first.wait_for()
+        for text in picture.gone:
+            page.get_by_text(text).first.wait_for(state="hidden")
         page.wait_for_timeout(2_000)
         if picture.then is not None:
             picture.then(page)
