@@ -123,7 +123,7 @@ def _plain(value: float, unit: str) -> str:
 def cell_of(value: object) -> str:
     """A value for people; of a list its first items."""
     if isinstance(value, (list, tuple)):
-        shown = [cell(item) for item in value[:5]]
+        shown = [str(item) if isinstance(item, int) else cell(item) for item in value[:5]]  # a brand's number is a name
         return ", ".join(shown) + (f" … ({len(value)})" if len(value) > 5 else "")
     return cell(value)
 
