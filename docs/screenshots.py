@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from tests.pipeline.conftest import write_settings
 from tests.pipeline.running import PLE, night
@@ -58,6 +59,7 @@ class Picture:
         shows: texts that must be there before the picture is taken.
         gone: texts that must have gone before.
         size: width and height of the window.
+        left: pixels that are cut away at the left.
         then: clicks or scrolls before the picture is taken.
     """
 
@@ -67,6 +69,7 @@ class Picture:
     shows: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     size: tuple[int, int] = DESKTOP
+    left: int = 0
     then: Callable[[Page], None] | None = None
 
     def texts(self) -> str:
@@ -82,9 +85,46 @@ class Picture:
         return digest.hexdigest()[:16]
 
 
+SHOWN = " or ".join(
+    (
+        *(f'key:"tables/{name}"' for name in ("transactions", "customers", "campaign_events")),
+        *(f'key:"features/{name}"' for name in ("base", "campaign", "departments", "matrix")),
+        *(f'group:"{name}"' for name in ("training", "scoring", "monitoring")),
+    )
+)
+"""A selection of assets that a reader can follow: few of the tables and groups of features."""
+OPEN = ",".join(f"global@global:{group}" for group in ("ingestion", "features", "scoring"))
+"""Groups of assets that the lineage draws asset by asset; the others are one box each."""
+
+
+def without_panel(page: Page) -> None:
+    """Close the panel of MLflow's assistant, which opens by itself."""
+    panel = page.get_by_role("button", name="Close", exact=True)
+    if panel.count():
+        panel.first.click()
+
+
+def to_headlines(page: Page) -> None:
+    """The headline metrics of a run in MLflow, without the panel."""
+    without_panel(page)
+    search = page.get_by_placeholder("Search metrics")
+    search.fill("_headline")
+    search.scroll_into_view_if_needed()
+    page.wait_for_timeout(2_000)
+
+
 REPORT = ("pipeline/reports/pages", "pipeline/monitoring/night_report.py", "pipeline/monitoring/attention.py")
 PICTURES = (
     Picture("timeline", "{dagster}/overview/activity/timeline", ("pipeline/runs.py",), ("nightly",)),
+    Picture(
+        "lineage",
+        f"{{dagster}}/asset-groups~{quote(SHOWN, safe='')}/?expanded={quote(OPEN, safe='')}",
+        ("pipeline/assets/common.py",),
+        ("transactions", "matrix"),
+        ("fetching statuses", "Loading"),
+        (1900, 900),
+        540,
+    ),
     Picture("scores", "{dagster}/assets/scores?view=overview", ("pipeline/assets/scoring.py",), ("model version",)),
     Picture(
         "columns",
@@ -92,12 +132,33 @@ PICTURES = (
         ("pipeline/assets/features.py", "pipeline/reports/columns.py"),
         ("Columns",),
     ),
-    Picture("mlflow-run", "{mlflow}/#/{run}" + CLASSIC, ("pipeline/training/registration.py",), ("Metrics",)),
+    Picture(
+        "evaluation",
+        "{dagster}/assets/training/evaluation?view=overview",
+        ("pipeline/assets/training_metadata.py",),
+        ("Latest check results", "comparison", "legend"),
+        size=(1800, 1500),
+    ),
+    Picture(
+        "checks",
+        "{dagster}/assets/quarantine?view=checks",
+        ("pipeline/assets/ingestion.py",),
+        ("faults_within_limit", "Evaluation result"),
+        size=(1440, 570),
+    ),
+    Picture(
+        "mlflow-run",
+        "{mlflow}/#/{run}" + CLASSIC,
+        ("pipeline/training/registration.py",),
+        ("Metrics (",),
+        then=to_headlines,
+    ),
     Picture(
         "mlflow-version",
         "{mlflow}/#/models/ple/versions/{version}" + CLASSIC,
         ("pipeline/reports/pages/card.py",),
         ("champion",),
+        then=without_panel,
     ),
     Picture("report-desktop", "{report}", REPORT),
     Picture("report-phone", "{report}", REPORT, size=PHONE),
@@ -153,7 +214,7 @@ def take(browser: Browser, picture: Picture, address: str, folder: Path, seconds
         page.wait_for_timeout(2_000)
         if picture.then is not None:
             picture.then(page)
-        raw = page.screenshot()
+        raw = page.screenshot(clip={"x": picture.left, "y": 0, "width": width - picture.left, "height": height})
     except Exception:
         page.screenshot(path=folder / f"{picture.name}.failed.png")
         raise

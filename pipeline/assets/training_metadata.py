@@ -32,6 +32,8 @@ EVALUATION_LEGEND = (
     "say), ? not comparable. constant: the same prediction for everybody. network, LightGBM: the two halves of the "
     "registered blend alone. own past: the customer's own earlier purchases."
 )
+TOGETHER = "\N{NO-BREAK SPACE}"
+"""Between a value and its sign, which narrow columns would set on two lines."""
 CONCEPT_NAMES = {
     "dead": "share of latents that no row activates",
     "l0": "mean number of active latents a row",
@@ -173,7 +175,7 @@ def leaderboard(evaluation: Evaluation) -> str:
     """Headline metrics as a small Markdown table, task × model, with the verdict against each baseline. Without
     padding and intervals, so that the UI shows it open (it folds what has 1,000 characters)."""
     rows = [
-        {"task": f"{row['task']}, {row['metric']}"}
+        {"task": f"{row['task']}, {row['metric'].replace(' ', TOGETHER)}"}
         | {name: _short(row[name]) for name in row if name not in ("task", "metric", "rows", "customers")}
         for row in evaluation.table
     ]
@@ -185,7 +187,7 @@ def leaderboard(evaluation: Evaluation) -> str:
 def _short(cell: str) -> str:
     """A value of three decimals and its sign, without its interval."""
     value, *rest = cell.split(" ")
-    sign = "" if not rest or rest[0].startswith(("[", "(")) else f" {rest[0]}"
+    sign = "" if not rest or rest[0].startswith(("[", "(")) else f"{TOGETHER}{rest[0]}"
     try:
         return f"{float(value):.3f}{sign}"
     except ValueError:

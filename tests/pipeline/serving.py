@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,7 +42,7 @@ def served(home: Path, delivery: Path | None) -> Iterator[dict[str, str]]:
         assert len(addresses) == 2, printed
         yield addresses
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # a shell's background makes its children deaf to SIGINT
         rest = process.communicate(timeout=120)[0]
     assert process.returncode == 0, printed + rest
 

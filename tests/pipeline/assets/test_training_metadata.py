@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from feature_assets.labels import every_task
-from pipeline.assets.training_metadata import evaluation_metadata, leaderboard, metric_table
+from pipeline.assets.training_metadata import TOGETHER, evaluation_metadata, leaderboard, metric_table
 from pipeline.reports.drawing import Drawing
 from tests.pipeline.small_training import some_evaluation
 
@@ -20,7 +20,8 @@ def test_the_comparison_of_sixteen_tasks_is_shown_open() -> None:
     assert len(rows) == 16
     evaluation = replace(some_evaluation(), table=rows)
     text = leaderboard(evaluation)
-    assert "|spending_category, log loss ↓|1.985|2.448 ▲|2.033 ▲|1.992 ▲|–|" in text
+    assert "|spending_category, log loss ↓|1.985|2.448 ▲|2.033 ▲|1.992 ▲|–|" in text.replace(TOGETHER, " ")
+    assert all(f"{TOGETHER}{sign}|" in text for sign in "↓▲"), "a sign on a line of its own"
     assert len(text) < FOLDED_FROM, len(text)
     assert (
         leaderboard(replace(evaluation, table=[row | {"model": "– (no label)"}]))

@@ -166,8 +166,9 @@ def test_a_judgement_becomes_alias_tags_and_card(server: Tracking) -> None:
 def test_no_tag_is_empty(server: Tracking) -> None:
     settle(server, "1")
     settle(server, "2")
-    takeover.roll_back(server, "by mistake")
-    takeover.promote(server, "2", "")
+    takeover.roll_back(server, "the call centre complained")
+    takeover.promote(server, "2", "it was another cause")
+    takeover.roll_back(server, "")
     for number in ("1", "2"):
         version = server.client.get_model_version("ple", number)
         tags = [version.tags, server.client.get_run(version.run_id).data.tags]
