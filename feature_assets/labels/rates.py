@@ -14,7 +14,7 @@ from feature_assets.labels.registry import every_task
 from feature_assets.labels.state import LabelState
 from feature_assets.labels.task import Task
 
-RATES_SCHEMA = {
+RATES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "task": pl.String,
     "kind": pl.String,
     "labelled": pl.Int64,
