@@ -44,9 +44,7 @@ def known_tasks(tracking: "Tracking", version: str) -> Sequence[Mapping[str, Any
     return tasks
 
 
-def one_customer(
-    tracking: "Tracking", lake: "Lake", customer: str, day: str, explained: bool = True
-) -> OneCustomer:
+def one_customer(tracking: "Tracking", lake: "Lake", customer: str, day: str, explained: bool = True) -> OneCustomer:
     """Look a customer up by the text of its id, at a date that is scored, and compute the reasons, if they are asked
     for: that takes seconds.
 

@@ -1,6 +1,6 @@
 """Serve the browser of scores of a home, behind the guard.
 
-    python -m pipeline.browser --port N [--listen ADDRESS]
+python -m pipeline.browser --port N [--listen ADDRESS]
 """
 
 import click

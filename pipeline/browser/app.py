@@ -1,9 +1,9 @@
 """The addresses of the browser and what answers them. Every one is read by GET and changes nothing.
 
-    /                 a date, a customer, a list
-    /customer         one customer: predictions, reasons on request, history
-    /list, /list.csv  customers by the prediction of one task
-    /style.css        the style
+/                 a date, a customer, a list
+/customer         one customer: predictions, reasons on request, history
+/list, /list.csv  customers by the prediction of one task
+/style.css        the style
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -98,7 +99,7 @@ class Browser:
         shown = found.frame.slice((wanted.page - 1) * wanted.rows, wanted.rows)
 
         def link(path: str = "list", **changes: Any) -> str:
-            return f"/{path}?{urlencode(wanted.address(as_of=night.day, **changes))}"
+            return f"/{path}?{urlencode(wanted.address(as_of=date.fromisoformat(night.day), **changes))}"
 
         task = next((task for task in self._tasks(night) if task["name"] == wanted.task), {"name": wanted.task})
         own = {"found": found, "shown": _for_people(shown), "pages": pages, "link": link, "task": task}
@@ -241,7 +242,11 @@ def _http(request: Request, error: Exception) -> Response:
 def _for_people(frame: pl.DataFrame) -> pl.DataFrame:
     """Lists as texts, yes and no."""
     return frame.with_columns(
-        *(pl.col(n).cast(pl.List(pl.String)).list.head(5).list.join(", ") for n in frame.columns if frame[n].dtype == pl.List),
+        *(
+            pl.col(n).cast(pl.List(pl.String)).list.head(5).list.join(", ")
+            for n in frame.columns
+            if frame[n].dtype == pl.List
+        ),
         pl.col(pl.Boolean).replace_strict({True: "yes", False: "no"}, return_dtype=pl.String),
     )
 

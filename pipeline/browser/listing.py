@@ -87,7 +87,7 @@ def _kept(asked: ListAsked, names: set[str]) -> pl.Expr:
 
 
 def _columns(schema: pl.Schema, task: Mapping[str, Any]) -> list[Column]:
-    """The columns of a task: its value in natural units with the ends of its interval, and how far it can be trusted."""
+    """The columns of a task: its value in natural units with its interval, and how far it can be trusted."""
     name, unit = task["name"], task.get("unit") or ""
     natural = task.get("natural_unit") or ""
     of_unit, of_natural = f" ({unit})" if unit else "", f" ({natural})" if natural else ""

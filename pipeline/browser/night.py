@@ -67,7 +67,10 @@ class Nights:
             PublicationError: nothing is published for the date, or it was altered.
         """
         features = self.lake.published(MATRIX)
-        versions = self.lake.published("scores").resolve(day), features.resolve(day) if day in features.dates() else None
+        versions = (
+            self.lake.published("scores").resolve(day),
+            features.resolve(day) if day in features.dates() else None,
+        )
         if versions not in self._open:
             while len(self._open) >= KEPT:
                 self._open.pop(next(iter(self._open)), None)
@@ -80,7 +83,9 @@ class Nights:
         same = [pl.col(name).first() for name in OF_ALL_ROWS if name in schema]
         told = scores.select(pl.len().alias("customers"), *same).collect().row(0, named=True)
         traits = self._traits(day, told.get(STATE_VERSION))
-        return Night(day, scores, schema, told.pop("customers"), told, scores.select("customer_id") if traits is None else traits)
+        return Night(
+            day, scores, schema, told.pop("customers"), told, scores.select("customer_id") if traits is None else traits
+        )
 
     def _traits(self, day: str, state_version: object) -> pl.LazyFrame | None:
         try:
@@ -98,5 +103,9 @@ class Nights:
             "segment": number.replace_strict(names, default=None, return_dtype=pl.String),
             "cluster": pl.col("cluster_probs").list.arg_max().cast(pl.Int64),
         }
-        own = [found[name].alias(name) for name, of in (("segment", "segment"), ("cluster", "cluster_probs")) if of in schema]
+        own = [
+            found[name].alias(name)
+            for name, of in (("segment", "segment"), ("cluster", "cluster_probs"))
+            if of in schema
+        ]
         return matrix.select("customer_id", *own)

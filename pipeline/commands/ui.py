@@ -17,7 +17,7 @@ from pipeline.commands.running import cleared_instance
 )
 @click.option("--listen", metavar="ADDRESS", help="With --only, inside a container: listen there, not on 127.0.0.1.")
 def ui(writable: bool, only: str | None, listen: str | None) -> None:
-    """Serve Dagster, MLflow and the browser of scores on loopback until Ctrl-C. Without --writable, Dagster's pages only show."""
+    """Serve Dagster, MLflow and the scores on loopback until Ctrl-C. Without --writable, Dagster's pages only show."""
     from pipeline.servers import SERVERS, become, serve
     from pipeline.webserver import HOST
 

@@ -26,7 +26,7 @@ SHOWN = """
 
 @contextmanager
 def served(home: Path, delivery: Path | None) -> Iterator[dict[str, str]]:
-    """The addresses of Dagster, MLflow and the browser of scores while `ple ui` serves a home; afterwards nobody listens there."""
+    """The addresses of Dagster, MLflow and the scores while `ple ui` serves a home; afterwards nobody listens there."""
     environment = os.environ | {"PLE_HOME": str(home), "DATA_DIR": str(delivery or ""), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*PLE, "ui"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -14,7 +14,6 @@ from pipeline.reports.pages.chart import Chart, short
 Form = Literal["markdown", "html", "json"]
 
 
-
 @dataclass(frozen=True)
 class Item:
     """A line of a list: what it is about, words, what to do, and where it leads to; all but the first may be empty."""

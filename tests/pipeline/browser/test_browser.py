@@ -251,7 +251,15 @@ def test_the_guard_is_that_of_dagsters_pages(made: Lake) -> None:
 
 
 def test_every_answer_forbids_scripts_and_frames(app: Any) -> None:
-    for address in ("/", "/list?task=churn", "/list.csv?task=churn", "/customer?id=1", "/nothing", "/?x=1", "/style.css"):
+    for address in (
+        "/",
+        "/list?task=churn",
+        "/list.csv?task=churn",
+        "/customer?id=1",
+        "/nothing",
+        "/?x=1",
+        "/style.css",
+    ):
         headers = ask(app, address).headers
         assert "default-src 'none'" in headers["content-security-policy"], address
         assert "frame-ancestors 'none'" in headers["content-security-policy"], address
