@@ -21,7 +21,6 @@ import dagster as dg
 import polars as pl
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -207,7 +206,7 @@ def application(tracking: Tracking, lake: Lake, dataset: DatasetConfig) -> ASGIA
         "/customer": browser.customer,
         "/style.css": browser.style,
     }
-    return Starlette(
+    app = Starlette(
         routes=[Route(path, answer, methods=["GET"]) for path, answer in answers.items()],
         exception_handlers={
             NotAllowed: _told(400, "This address asks for what is not allowed"),
@@ -218,8 +217,8 @@ def application(tracking: Tracking, lake: Lake, dataset: DatasetConfig) -> ASGIA
             dg.Failure: _told(503, "This home has a problem"),
             Exception: _told(500, "Something went wrong: the log of this server says what", says=False),
         },
-        middleware=[Middleware(Headers)],
     )
+    return Headers(app)
 
 
 def _told(status: int, title: str, says: bool = True) -> Any:
@@ -234,7 +233,8 @@ def _told(status: int, title: str, says: bool = True) -> Any:
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    answer: Response = _told(error.status_code, "There is no such page", says=False)(request, error)
+    title = "There is no such page" if error.status_code == 404 else error.detail
+    answer: Response = _told(error.status_code, title, says=False)(request, error)
     answer.headers.update(error.headers or {})
     return answer
 

@@ -3,6 +3,7 @@
 A version never changes, so what was found about it holds. Its bytes are compared with its name when it is first opened.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,7 @@ class Nights:
 
     lake: Lake
     _open: dict[tuple[Path, Path | None], Night] = field(default_factory=dict)
+    _changing: threading.Lock = field(default_factory=threading.Lock)
 
     def days(self) -> list[str]:
         """The dates, in order."""
@@ -71,11 +73,14 @@ class Nights:
             self.lake.published("scores").resolve(day),
             features.resolve(day) if day in features.dates() else None,
         )
-        if versions not in self._open:
-            while len(self._open) >= KEPT:
-                self._open.pop(next(iter(self._open)), None)
-            self._open[versions] = self._opened(day)
-        return self._open[versions]
+        found = self._open.get(versions)
+        if found is None:
+            found = self._opened(day)
+            with self._changing:
+                while len(self._open) >= KEPT:
+                    self._open.pop(next(iter(self._open)))
+                self._open[versions] = found
+        return found
 
     def _opened(self, day: str) -> Night:
         scores = self.lake.published("scores").scan(day)

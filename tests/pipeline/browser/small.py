@@ -45,7 +45,8 @@ def ask(app: Any, address: str, method: str = "GET", **headers: str) -> Answer:
     sent: list[Any] = []
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        """The browser stays connected and sends nothing."""
+        await asyncio.Event().wait()
 
     async def send(message: Any) -> None:
         sent.append(message)
