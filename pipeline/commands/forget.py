@@ -2,10 +2,11 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from pipeline.commands.common import deployment
+from pipeline.commands.common import data_options, deployment
 from pipeline.commands.running import held_home, red, say
 
 
@@ -20,28 +21,34 @@ from pipeline.commands.running import held_home, red, say
 @click.option("--again", is_flag=True, help="Everybody who was forgotten before: after a kill, or an older backup.")
 @click.option("--dry-run", is_flag=True, help="Say what would go where; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def forget(customers: tuple[str, ...], file: Path | None, again: bool, dry_run: bool, yes: bool) -> None:
+@data_options
+def forget(customers: tuple[str, ...], file: Path | None, again: bool, dry_run: bool, yes: bool, **data: Any) -> None:
     """Take CUSTOMERS (ids) out of the home.
 
     That is: lake, quarantine, trainings, examples of the model, reports, logs, databases, simulations. Old versions of
     published tables that hold them are removed at once. No later delivery brings them back: their rows are left out
     when it is read. Other customers' scores stay as they are. What cannot be taken out is said: the weights of trained
-    versions. Backups are yours to replace. Stopped or killed, the same command goes on.
+    versions. A description of your own (--dataset-file) says which column of your files names a customer. Backups are
+    yours to replace. Stopped or killed, the same command goes on.
     """
     from pipeline.definitions import build_resources
     from pipeline.erasure.erase import erase
+    from pipeline.erasure.places import ErasureError
 
     lines = file.read_text(encoding="utf-8").splitlines() if file else []
     ids = [each for each in (*customers, *lines) if each.strip()]
     if not ids and not again:
         raise click.UsageError("name at least one customer, a file (--from), or --again")
-    settings, home = deployment()
+    settings, home = deployment(**data)
     if not (dry_run or yes):
         who = f"{len(ids)} customer{'s' if len(ids) != 1 else ''}" if ids else "everybody on the list"
         click.confirm(f"Take {who} out of {home.root}? This cannot be undone.", abort=True)
     tracking = build_resources(settings)["tracking"]
     with held_home(home, "ple forget"):
-        outcome = erase(home, tracking, ids, dry_run, lambda room: say(f"▸ {room}"))
+        try:
+            outcome = erase(home, settings.load_dataset(), tracking, ids, dry_run, lambda room: say(f"▸ {room}"))
+        except ErasureError as error:
+            raise click.ClickException(str(error)) from None
     for each in outcome.erased:
         click.echo(f"{each.count:>9,}  {each.place}")
     total = sum(each.count for each in outcome.erased)
