@@ -198,7 +198,9 @@ def _readable(part: Part) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise (unreadable if part.parquet else unreadable_text)(part.table, part.path, error) from error
+        if part.parquet:
+            raise unreadable(part.table, part.path, error) from error
+        raise unreadable_text(part.table, part.path, error) from error
 
 
 def canonical(values: pl.Series) -> pl.Series:

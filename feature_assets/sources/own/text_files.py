@@ -114,11 +114,13 @@ def written(table: str, path: Path, text: TextFormat, rows: pl.DataFrame) -> byt
         include_header=False,
         separator=" " if layout.separator == "blanks" else layout.separator,
         line_terminator=layout.ending,
-        **({"quote_char": text.quote} if text.quote else {"quote_style": "never"}),
+        quote_char=text.quote or '"',
+        quote_style="necessary" if text.quote else "never",
     )
+    marks = {"utf-8": (codecs.BOM_UTF8,), "utf-16": WIDE}.get(text.encoding, ())
     with opened_bytes(path) as file:
-        mark = next((mark for mark in (codecs.BOM_UTF8, *WIDE) if file.peek(3).startswith(mark)), b"")
-    encoding = text.encoding
+        mark = next((mark for mark in marks if file.peek(3).startswith(mark)), b"")
+    encoding: str = text.encoding
     if encoding == "utf-16":
         encoding = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}.get(mark, UNMARKED)
     content = mark + (layout.before + lines).encode(encoding)
