@@ -1,5 +1,6 @@
 # Two commands matter: `make nightly` and `make test`. Both create the environment in .venv if it does not exist.
 # Options: AS_OF=YYYY-MM-DD  DATASET=name  DATASET_FILE=file.yaml  DATA_DIR=folder  CUSTOMERS=20000  PLE_HOME=folder  PYTHON=python3.11
+#          TORCH_INDEX=https://download.pytorch.org/whl/cpu: with `make setup`, a build of torch without CUDA packages
 #          WRITABLE=1: Dagster's pages may start runs
 #          TRIALS=folder of the trials' results  MINUTES=K: a sample of the trials  OLD=another checkout
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
@@ -8,11 +9,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
 TRIALS ?= .trials
 
 export AS_OF DATASET DATASET_FILE DATA_DIR CUSTOMERS
 
-.PHONY: help setup nightly test trials ui bench bench-features bench-model bench-gpu compare studies lint
+.PHONY: help setup nightly test trials ui docs bench bench-features bench-model bench-gpu compare studies lint
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -23,7 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. Name one: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing pinned packages into $(VENV) (a few minutes, once) ..." >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(if $(TORCH_INDEX),$(PIP) --no-compile --index-url $(TORCH_INDEX) torch)
+	@$(PIP) --no-compile --editable '.[dev]' # Python compiles what it imports, when it imports it
 	@touch $(STAMP)
 
 nightly: $(STAMP)  ## run the nightly job for one as-of date
@@ -38,6 +42,10 @@ test: $(STAMP) lint  ## linters, types, import rules, tests
 trials: $(STAMP)  ## long tests; a killed run goes on where it stopped (MINUTES=5: a sample)
 	@$(BIN)/python -m pytest -n 0 -vv --durations=0 --durations-min=1 --trials=$(TRIALS) $(if $(MINUTES),--minutes=$(MINUTES))
 
+docs: $(STAMP)  ## build the documentation as a site, into .site/
+	@$(PIP) --no-compile --editable '.[dev,docs]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+
 bench: $(STAMP)  ## time and memory of a first night and of a scoring night
 	@$(BIN)/python benchmarks/night.py
 
@@ -45,7 +53,7 @@ bench-features: $(STAMP)  ## CPU time, memory and growth of every feature group,
 	@$(BIN)/python benchmarks/features.py
 
 bench-model: $(STAMP)  ## speed of the model: published PLE beside its peers, loops, adaTT, scoring
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	@$(PIP) --no-compile --editable '.[dev,bench]'
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/model.py
 
 bench-gpu: $(STAMP)  ## the network on a GPU: a step beside its floors, bf16, mamba-ssm, training end to end

@@ -1,15 +1,22 @@
-"""Pictures of the user interfaces for the docs: a home is served, and a real browser looks at it.
+"""Pictures of the user interfaces for docs/pages.md: a home is served, and a real browser looks at it.
 
-    python -m docs.screenshots [--home HOME] [--only NAME ...]
+    python -m docs.screenshots [--home HOME] [--only NAME ...]    # takes them
+    python -m docs.screenshots --hold [NAME ...]                  # a person looked: they still show what is there
 
 Without a home, two nights of a few simulated customers are made first (some minutes). Needs `pip install -e
 '.[dev,docs]'` and a Chromium (`apt-get install chromium`). Listens on loopback only, changes nothing in the home.
+
+Each picture names the files whose texts it shows. A digest of these texts lies beside the pictures (`DIGESTS`): a test
+fails where a text changed since a picture was taken. Code that changes no text makes no picture old.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import hashlib
 import io
+import json
 import os
 import shutil
 import sys
@@ -19,20 +26,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from typing import TYPE_CHECKING
 
 from tests.pipeline.conftest import write_settings
 from tests.pipeline.running import PLE, night
 from tests.pipeline.serving import mlflow, served
 from tests.trials import small_bank
 
-IMAGES = Path(__file__).parent / "images"
-MOST_BYTES = 200_000
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).parents[1]
+IMAGES = Path(__file__).with_suffix("")
+DIGESTS = "texts.json"
+MOST_BYTES = 250_000
+"""Of one picture."""
 DESKTOP, PHONE = (1440, 900), (390, 844)
 SECONDS = 120
 """For a page to show what it must, unless --seconds says otherwise."""
+CLASSIC = "?workflowType=machine_learning"
 
 
 @dataclass(frozen=True)
@@ -41,67 +53,91 @@ class Picture:
 
     Attributes:
         name: of the file, without its ending.
-        address: of the page.
+        address: of the page; {dagster} and {mlflow} are servers, {run} and {version} are MLflow's, {report} is a file.
+        drawn_by: files and folders whose texts it shows.
         shows: texts that must be there before the picture is taken.
+        gone: texts that must have gone before.
         size: width and height of the window.
         then: clicks or scrolls before the picture is taken.
     """
 
     name: str
     address: str
+    drawn_by: tuple[str, ...]
     shows: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
     size: tuple[int, int] = DESKTOP
     then: Callable[[Page], None] | None = None
 
+    def texts(self) -> str:
+        """Digest of the texts that it shows."""
+        digest = hashlib.sha256()
+        for place in self.drawn_by:
+            files = sorted((ROOT / place).rglob("*")) if (ROOT / place).is_dir() else [ROOT / place]
+            for file in files:
+                if file.suffix == ".py":
+                    digest.update("\0".join(texts_of(file)).encode())
+                elif file.suffix == ".j2":
+                    digest.update(file.read_bytes())
+        return digest.hexdigest()[:16]
 
-def pictures(addresses: Mapping[str, str], home: Path) -> list[Picture]:
-    """All pictures of a home that is served."""
-    dagster, ml = addresses["Dagster"], addresses["MLflow"]
+
+REPORT = ("pipeline/reports/pages", "pipeline/monitoring/night_report.py", "pipeline/monitoring/attention.py")
+PICTURES = (
+    Picture("timeline", "{dagster}/overview/activity/timeline", ("pipeline/runs.py",), ("nightly",)),
+    Picture("scores", "{dagster}/assets/scores?view=overview", ("pipeline/assets/scoring.py",), ("model version",)),
+    Picture(
+        "columns",
+        "{dagster}/assets/features/matrix?view=overview",
+        ("pipeline/assets/features.py", "pipeline/reports/columns.py"),
+        ("Columns",),
+    ),
+    Picture("mlflow-run", "{mlflow}/#/{run}" + CLASSIC, ("pipeline/training/registration.py",), ("Metrics",)),
+    Picture(
+        "mlflow-version",
+        "{mlflow}/#/models/ple/versions/{version}" + CLASSIC,
+        ("pipeline/reports/pages/card.py",),
+        ("champion",),
+    ),
+    Picture("report-desktop", "{report}", REPORT),
+    Picture("report-phone", "{report}", REPORT, size=PHONE),
+)
+
+
+def texts_of(file: Path) -> list[str]:
+    """Every text in a Python file, in order: literals, parts of formatted ones, docstrings."""
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def hold(pictures: tuple[Picture, ...], folder: Path = IMAGES) -> None:
+    """Note beside the pictures which texts they show."""
+    file = folder / DIGESTS
+    noted = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    noted |= {picture.name: picture.texts() for picture in pictures}
+    kept = {picture.name: noted[picture.name] for picture in PICTURES if picture.name in noted}
+    file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
+def places(addresses: Mapping[str, str], home: Path) -> dict[str, str]:
+    """What the addresses of the pictures name, in a home that is served."""
+    ml = addresses["MLflow"]
     version = mlflow(ml, "registered-models/alias", name="ple", alias="champion")["model_version"]
     run = mlflow(ml, "runs/get", run_id=version["run_id"])["run"]["info"]
-    workflow = "?workflowType=machine_learning"
-    of_run = f"experiments/{run['experiment_id']}/runs/{run['run_id']}"
-    found = [
-        Picture("timeline", f"{dagster}/overview/activity/timeline", ("nightly",)),
-        Picture("lineage", f"{dagster}/asset-groups", ("scores",), then=_settled),
-        Picture("scores", f"{dagster}/assets/scores?view=overview", ("Description", "model version")),
-        Picture(
-            "evaluation", f"{dagster}/assets/training/evaluation?view=overview", ("legend",), (1440, 1300), _settled
-        ),
-        Picture("columns", f"{dagster}/assets/features/matrix?view=overview", ("Columns",), then=_to("Columns")),
-        Picture("checks", f"{dagster}/assets/quarantine?view=checks", ("faults_within_limit",), then=_settled),
-        Picture("mlflow-run", f"{ml}/#/{of_run}{workflow}", ("Metrics",)),
-        Picture("mlflow-version", f"{ml}/#/models/ple/versions/{version['version']}{workflow}", ("champion",)),
-    ]
-    reports = sorted(home.glob("reports/as_of=*/report.html"))
-    if reports:
-        found += [
-            Picture("report-desktop", reports[-1].as_uri()),
-            Picture("report-phone", reports[-1].as_uri(), size=PHONE),
-        ]
-    return found
+    return {
+        "dagster": addresses["Dagster"],
+        "mlflow": ml,
+        "run": f"experiments/{run['experiment_id']}/runs/{run['run_id']}",
+        "version": version["version"],
+        "report": max(home.glob("reports/as_of=*/report.html")).as_uri(),
+    }
 
 
-def _settled(page: Page) -> None:
-    """Wait for what moves."""
-    page.wait_for_timeout(3_000)
-
-
-def _to(heading: str) -> Callable[[Page], None]:
-    """Scrolls to a heading."""
-
-    def scroll(page: Page) -> None:
-        page.get_by_text(heading, exact=True).last.scroll_into_view_if_needed()
-        page.wait_for_timeout(1_000)
-
-    return scroll
-
-
-def take(browser: Browser, picture: Picture, folder: Path, seconds: int = SECONDS) -> Path:
+def take(browser: Browser, picture: Picture, address: str, folder: Path, seconds: int = SECONDS) -> Path:
     """Take a picture and write it as a PNG of at most `MOST_BYTES`.
 
     Raises:
-        TimeoutError: the page does not show what it must.
+        playwright.sync_api.TimeoutError: the page does not show what it must; `<name>.failed.png` is what it showed.
     """
     width, height = picture.size
     page = browser.new_page(
@@ -109,13 +145,18 @@ def take(browser: Browser, picture: Picture, folder: Path, seconds: int = SECOND
     )
     try:
         page.set_default_timeout(seconds * 1_000)
-        page.goto(picture.address, wait_until="domcontentloaded")
+        page.goto(address, wait_until="domcontentloaded")
         for text in picture.shows:
-            page.get_by_text(text).first.wait_for(state="visible")
+            page.get_by_text(text).filter(visible=True).first.wait_for()
+        for text in picture.gone:
+            page.get_by_text(text).first.wait_for(state="hidden")
         page.wait_for_timeout(2_000)
         if picture.then is not None:
             picture.then(page)
         raw = page.screenshot()
+    except Exception:
+        page.screenshot(path=folder / f"{picture.name}.failed.png")
+        raise
     finally:
         page.close()
     file = folder / f"{picture.name}.png"
@@ -125,6 +166,8 @@ def take(browser: Browser, picture: Picture, folder: Path, seconds: int = SECOND
 
 def small(raw: bytes) -> bytes:
     """A PNG with as many colours of a palette as `MOST_BYTES` allow."""
+    from PIL import Image
+
     image = Image.open(io.BytesIO(raw)).convert("RGB")
     packed = b""
     for colours in (256, 128, 64, 32, 16):
@@ -152,14 +195,19 @@ def small_home() -> Iterator[tuple[Path, Path]]:
 
 def main() -> None:
     """Take the pictures."""
+    names = [picture.name for picture in PICTURES]
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--home", type=Path, help="a home with a night in it (default: one is made)")
     parser.add_argument("--data-dir", type=Path, help="the delivery of that home, where its data set brings none")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures (default: %(default)s)")
-    parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="these pictures only")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help="these pictures only")
+    parser.add_argument("--hold", nargs="*", choices=names, metavar="NAME", help="take none: these (or all) still hold")
     parser.add_argument("--seconds", type=int, default=SECONDS, help="for a page to load (default: %(default)s)")
     parser.add_argument("--chromium", default=shutil.which("chromium") or shutil.which("google-chrome"))
     given = parser.parse_args()
+    if given.hold is not None:
+        hold(tuple(picture for picture in PICTURES if picture.name in (given.hold or names)))
+        return
     if not given.chromium:
         sys.exit("no Chromium is installed: apt-get install chromium, or name one with --chromium")
     given.out.mkdir(parents=True, exist_ok=True)
@@ -173,14 +221,18 @@ def main() -> None:
 
 def photograph(home: Path, delivery: Path | None, given: argparse.Namespace) -> None:
     """Serve a home and take its pictures."""
+    from playwright.sync_api import sync_playwright
+
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with served(home, delivery) as addresses, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=given.chromium, args=as_root)
-        for picture in pictures(addresses, home):
-            if given.only and picture.name not in given.only:
+        named = places(addresses, home)
+        for picture in PICTURES:
+            if picture.name not in given.only:
                 continue
             start = time.monotonic()
-            file = take(browser, picture, given.out, given.seconds)
+            file = take(browser, picture, picture.address.format(**named), given.out, given.seconds)
+            hold((picture,), given.out)
             print(f"{file} {file.stat().st_size / 1_000:.0f} kB, {time.monotonic() - start:.0f} s", flush=True)
         browser.close()
 

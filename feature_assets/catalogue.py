@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from feature_assets import registry
@@ -42,9 +44,12 @@ def overview() -> pl.DataFrame:
     return pl.DataFrame(rows).sort("order", maintain_order=True).drop("order")
 
 
-def explain(name: str) -> pl.DataFrame:
-    """The columns and side inputs of a group, a section, or of the columns whose name contains `name`: position, name,
-    meaning, unit, window, sources.
+def explain(name: str, also: Sequence[str] = ()) -> pl.DataFrame:
+    """The column of this name, or the columns and side inputs of a group, a section, or of the columns whose name
+    contains `name`: position, name, meaning, unit, window, sources.
+
+    Args:
+        also: other names, which are known elsewhere, for the hint.
 
     Raises:
         KeyError: nothing bears that name; says the nearest.
@@ -52,12 +57,17 @@ def explain(name: str) -> pl.DataFrame:
     table = registry.catalogue()
     found = table.filter((pl.col("group") == name) | (pl.col("section") == name))
     if found.is_empty():
+        found = table.filter(pl.col("name") == name)
+    if found.is_empty():
         found = table.filter(pl.col("name").str.contains(name, literal=True))
     group = registry.registry().get(name)
     sides = group.side_inputs if group else tuple(side for side in registry.side_inputs() if side.name == name)
     if found.is_empty() and not sides:
         known = [*registry.registry(), *registry.ranges(), *(side.name for side in registry.side_inputs())]
-        raise KeyError(f"no group, section, column or side input is called {name!r}: {nearest(name, known)}")
+        hint = nearest(name, [*known, *also, *registry.names()])
+        if not hint.startswith("did"):
+            hint = nearest(name, known)
+        raise KeyError(f"nothing is called {name!r}, no group, section, column, side input or task: {hint}")
     columns = found.select(pl.col("position").cast(pl.String), "name", "meaning", "unit", "window", "sources")
     more = [
         {

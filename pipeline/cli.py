@@ -4,6 +4,7 @@ import os
 
 import click
 
+from pipeline import __version__
 from pipeline.commands.backfill import backfill
 from pipeline.commands.backup import backup, restore
 from pipeline.commands.base_rates import base_rates
@@ -20,11 +21,13 @@ from pipeline.commands.report import report
 from pipeline.commands.rollback import rollback
 from pipeline.commands.scores import scores
 from pipeline.commands.status import status
+from pipeline.commands.tasks import tasks
 from pipeline.commands.train import train
 from pipeline.commands.ui import ui
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="ple", message="%(prog)s %(version)s")
 def main() -> None:
     """From raw customer events to calibrated predictions about every customer, night by night.
 
@@ -36,7 +39,7 @@ def main() -> None:
 VERBS = (
     *(nightly, backfill, train, promote, rollback, status, doctor, ui),
     *(backup, restore, forget),
-    *(data, report, scores, explain, base_rates, model, features),
+    *(data, report, scores, explain, tasks, base_rates, model, features),
 )
 for verb in VERBS:
     main.add_command(verb)

@@ -120,13 +120,8 @@ def coverage(tables: Tables) -> dict[str, Any]:
 
 def tasks(tables: Tables) -> list[dict[str, str]]:
     """Each task, whether it is on, and why not."""
-    dataset = tables.dataset
-    on = {task.name for task in labels.tasks(dataset)}
-    rows = []
-    for task in labels.every_task():
-        why = dataset.tasks_off.get(task.name) or ("" if task.name in on else "off unless tasks_on names it")
-        rows.append({"task": task.name, "state": "on" if task.name in on else "off", "why not": why})
-    return rows
+    off = labels.why_off(tables.dataset)
+    return [{"task": name, "state": "off" if why else "on", "why not": why} for name, why in off.items()]
 
 
 def groups(tables: Tables) -> list[dict[str, Any]]:
@@ -181,6 +176,7 @@ def base_rates(tables: Tables, made: SnapshotPlan) -> list[dict[str, Any]]:
                     "labels": rate["labelled"],
                     "mean": None if value is None else round(value, 4),
                     "classes": rate["classes_present"],
+                    "shares": rate["classes"] or [],
                     "note": rate["note"],
                 }
             )

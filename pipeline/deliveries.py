@@ -5,6 +5,7 @@ show the result to `assets/ingestion.py`.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from feature_assets.closed import nearest
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.records import QUARANTINE_SCHEMA
-from feature_assets.data.tables import Tables
+from feature_assets.data.tables import DESCRIPTION, Tables
 from feature_assets.sources import Delivery, Ingested, ingest, read_delivery, reading_code
 from pipeline import extracts
 from pipeline.arrivals import Judge, Ledger, Refused, Verdict
@@ -153,6 +154,20 @@ def known_tables(settings: Settings, log: Log) -> Tables:
     ingested = ingest(Forgotten.read(settings.home).leave_out(delivery))
     ingested.check_limits()
     return ingested.tables
+
+
+def as_read(settings: Settings) -> tuple[DatasetConfig, str | None]:
+    """The description of a deployment's data set as the newest night that read it found it, with the tasks that its
+    tables cannot answer, and the as-of date of that night; as the file states it, and None, where no night has."""
+    dataset, lake = settings.load_dataset(), Lake(root=str(Home(settings.home).lake))
+    for file in sorted(lake.path("tables").glob("as_of=*/delivery.json"), reverse=True):
+        kept = lake.delivery(json.loads(file.read_text(encoding="utf-8"))["digest"]) / DESCRIPTION
+        if kept.exists():
+            found = DatasetConfig.model_validate_json(kept.read_text(encoding="utf-8"))
+            if found.name == dataset.name:
+                off = {**found.tasks_off, **dataset.tasks_off}
+                return dataset.model_copy(update={"tasks_off": off}), file.parent.name.partition("=")[2]
+    return dataset, None
 
 
 def _to_be_made(folder: Path, log: Log) -> bool:

@@ -4,6 +4,7 @@ Training and the assets both use it. Where and when scores are published belongs
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ STATE_VERSION = "state_version"
 """Column of a feature matrix that names the fitted state behind it; scoring refuses any but the champion's."""
 MISSING_SOURCES = "missing_sources"
 """Column of the scores that names the sources that the delivery lacked."""
+NEAREST_IDS, COMPARED_IDS = 3, 5_000
+"""Ids that an unknown one is answered with, and that it is compared with letter by letter."""
 TOP_ROWS = 5
 """Customers of a list of the highest predictions."""
 Described = Mapping[str, Any]
@@ -131,6 +134,37 @@ def _of_column(column: pl.Series, suffix: str, given: pl.Series) -> list[str]:
     if suffix == "lift" and not (some >= 0.0).all():
         return [f"{name} is negative"]
     return []
+
+
+def of_customer(scores: pl.DataFrame, customer: str) -> dict[str, Any]:
+    """The row of one customer. Ids are text: `00123` is not `123`.
+
+    Raises:
+        ValueError: nobody of this id was scored; names the nearest ids.
+    """
+    ids = scores["customer_id"]
+    row = scores.filter(ids == customer)
+    if row.is_empty():
+        near = nearest_ids(ids, customer)
+        hint = f"; the nearest known ids: {', '.join(map(repr, near))}" if near else ""
+        raise ValueError(f"no customer {customer!r} among the {scores.height:,} that were scored{hint}")
+    return row.row(0, named=True)
+
+
+def nearest_ids(ids: pl.Series, wanted: str) -> list[str]:
+    """At most three ids that a slip could have turned into `wanted`, nearest first: the same one but for zeros in
+    front, letter case, blanks or `.0`; then those that share one half with it, which a single slip leaves as it is."""
+    known = ids.rename("id").to_frame()
+    bare = pl.col("id").str.to_lowercase().str.strip_chars().str.replace(r"\.0$", "").str.strip_chars_start("0")
+    like = wanted.lower().strip().removesuffix(".0").lstrip("0")
+    same = known.filter(bare == like)["id"].sort().to_list() if like else []
+    middle = len(like) // 2
+    front, back = like[:middle], like[len(like) - middle :]
+    near = bare.str.starts_with(front) if front else pl.lit(True)
+    near |= bare.str.ends_with(back) if back else pl.lit(True)
+    close = known.filter(near & bare.str.len_chars().is_between(len(like) - 1, len(like) + 1))["id"].sort()
+    ranked = get_close_matches(wanted, close.head(COMPARED_IDS).to_list(), n=NEAREST_IDS, cutoff=0.5)
+    return list(dict.fromkeys([*same, *ranked]))[:NEAREST_IDS]
 
 
 def highest(scores: pl.DataFrame, task: str, rows: int) -> pl.DataFrame:

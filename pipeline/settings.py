@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feature_assets.closed import in_words
-from feature_assets.data.dataset import DATASET_NAME, DatasetConfig, load_dataset
+from feature_assets.data.dataset import DATASET_NAME, DESCRIPTIONS, DatasetConfig, load_dataset
 from feature_assets.yaml_file import YamlFileError, read_mapping, truths_for_numbers
 from pipeline import postgres
 from pipeline.presets import PRESETS, merged
@@ -26,7 +26,8 @@ from ple_model.config import ClosedModel, NetworkConfig
 from ple_model.training.config import TrainingConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-WORKSPACE = REPOSITORY / "workspace.yaml"
+"""The folder that holds the packages: the clone, or site-packages. Nothing else in it is read."""
+WORKSPACE = Path(__file__).with_name("workspace.yaml")
 """Names the code location that Dagster's servers load."""
 FILE = "settings.yaml"
 _NO_PASSWORD = (
@@ -356,7 +357,7 @@ class Settings(ClosedModel):
             FileNotFoundError: there is no such description; names the nearest one.
             ValueError: the description is not valid.
         """
-        folder = REPOSITORY / "data" if self.dataset_file is None else self.dataset_file.parent
+        folder = DESCRIPTIONS if self.dataset_file is None else self.dataset_file.parent
         dataset = load_dataset(self.dataset_name, folder)
         more = tuple(task for task in self.tasks_on if task not in dataset.tasks_on)
         return dataset.model_copy(update={"tasks_on": (*dataset.tasks_on, *more)}) if more else dataset

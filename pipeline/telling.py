@@ -15,8 +15,7 @@ from pipeline.home import Home
 from pipeline.monitoring import alerts
 from pipeline.monitoring.lateness import late_night
 from pipeline.monitoring.night_report import Reporter
-from pipeline.monitoring.summary import TRAINING_FAILED
-from pipeline.monitoring.terminal import read_summary
+from pipeline.monitoring.summary import TRAINING_FAILED, read_summary
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import Tracking
 from pipeline.runs import COMMAND_TAG, NIGHTLY, PARTITION_TAG, failure_message

@@ -11,7 +11,7 @@ from pipeline import faults
 from pipeline.deployment import Deployment
 from pipeline.monitoring import alerts
 from pipeline.monitoring.night_report import Reporter
-from pipeline.monitoring.terminal import read_summary
+from pipeline.monitoring.summary import read_summary
 from pipeline.night import Outcome, run_night
 from pipeline.resources.lake import Lake
 from pipeline.runs import HeldHome

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("tests.trials.resumable", "tests.pipeline.stores")
 
-DATA_ROOT = Path(__file__).parents[1] / "data"
+DATA_ROOT = Path(__file__).parents[1] / "data"  # what `feature_assets/datasets` links to
 
 
 def pytest_configure(config: pytest.Config) -> None:

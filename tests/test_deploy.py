@@ -126,7 +126,7 @@ def test_the_image_copies_what_is_there() -> None:
     assert [path for path in copied if not (ROOT / path).exists()] == []
     context = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     assert [path for path in copied if f"!{path}" not in context] == []
-    assert {"feature_assets", "ple_model", "pipeline", "data", "workspace.yaml"} <= set(copied)
+    assert {"feature_assets", "ple_model", "pipeline", "data"} <= set(copied)
     script = DEPLOY / "with-password"
     assert script.stat().st_mode & 0o111
     subprocess.run(["sh", "-n", script], check=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,8 @@ from feature_assets.data.local_time import day_start
 from feature_assets.data.mapping import TableMapping, check_tables, known_zone
 from feature_assets.yaml_file import line_of, read_mapping, truths_for_numbers
 
+DESCRIPTIONS = Path(str(files("feature_assets") / "datasets"))
+"""The folder of the descriptions that have a name: in a wheel its own, in a clone a link to `data/`."""
 DATASET_NAME = r"\w[\w-]*"  # it becomes the name of a file in data/ and of folders in the lake
 DEFAULT_QUARANTINE_LIMIT = 0.02  # share of a delivered table's rows that may be dropped before the night stops
 OWN_FILES = "own_files"

@@ -26,6 +26,8 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {name: table.order or table.key for name
 """The order of each contract table's rows: results never depend on the order of a delivery. Ties of tables without a
 key are decided by the other columns."""
 
+DESCRIPTION = "dataset.json"
+"""File of the description beside the tables."""
 PROTECTED = "protected"
 """Folder of the protected columns beside the tables."""
 
@@ -142,7 +144,7 @@ class Tables:
         if self.protected.width:
             (directory / PROTECTED).mkdir()
             self.protected.write_parquet(directory / PROTECTED / "customers.parquet")
-        (directory / "dataset.json").write_text(self.dataset.model_dump_json(indent=1), encoding="utf-8")
+        (directory / DESCRIPTION).write_text(self.dataset.model_dump_json(indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, directory: Path) -> Tables:
@@ -151,7 +153,7 @@ class Tables:
         Raises:
             FileNotFoundError: there is no `dataset.json` in the directory.
         """
-        dataset = DatasetConfig(**json.loads((directory / "dataset.json").read_text(encoding="utf-8")))
+        dataset = DatasetConfig(**json.loads((directory / DESCRIPTION).read_text(encoding="utf-8")))
         frames = {path.stem: pl.read_parquet(path) for path in sorted(directory.glob("*.parquet"))}
         kept = directory / PROTECTED / "customers.parquet"
         protected = pl.read_parquet(kept) if kept.exists() else pl.DataFrame()

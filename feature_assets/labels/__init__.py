@@ -19,6 +19,7 @@ from feature_assets.labels.registry import (
     register,
     relations,
     tasks,
+    why_off,
     windows,
 )
 from feature_assets.labels.state import LabelState
@@ -40,5 +41,6 @@ __all__ = [
     "register",
     "relations",
     "tasks",
+    "why_off",
     "windows",
 ]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Counted = Literal["out", "candidates"] | None
 DEPTH = 4  # of the leak check's tree
 LEAVES_A_CLASS = 2  # a multiclass tree may have so many leaves for each class: rare classes are split off last
-SHOWN_CLASSES = 4  # in the table of base rates
+SHOWN_CLASSES = 4  # in the note of the base-rate table
 COMMON_BRANDS = 12  # the contrastive label is checked by its first brand, among the most common ones
 
 
@@ -78,6 +78,16 @@ class Binary(LabelKind):
         return LeakTarget(label.to_numpy(), False, "AUC", {"max_depth": DEPTH})
 
 
+def _shares(found: pl.Series, rows: int, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Share of the rows with each class, by its name, the most frequent first."""
+    counts = found.value_counts(sort=True).sort("count", found.name, descending=[True, False])
+    return [{"class": classes[index], "share": count / rows} for index, count in counts.iter_rows()]
+
+
+def _named(shares: Sequence[dict[str, Any]]) -> str:
+    return ", ".join(f"{each['class']} ({each['share']:.1%})" for each in shares[:SHOWN_CLASSES])
+
+
 class Multiclass(LabelKind):
     """Index of a class."""
 
@@ -86,11 +96,9 @@ class Multiclass(LabelKind):
     counted: ClassVar[Counted] = "out"
 
     def rate(self, label: pl.Series, classes: Sequence[str]) -> dict[str, Any]:
-        """Classes present, and the most frequent ones by their names."""
-        top = label.value_counts(sort=True).sort("count", label.name, descending=[True, False]).head(SHOWN_CLASSES)
-        shown = ", ".join(f"{classes[index]} ({count / label.len():.1%})" for index, count in top.iter_rows())
-        note = f"most frequent: {shown}"
-        return {"classes_present": label.n_unique(), "note": note}
+        """Classes present, and the share of each by its name, the most frequent first."""
+        shares = _shares(label, label.len(), classes)
+        return {"classes_present": len(shares), "classes": shares, "note": f"most frequent: {_named(shares)}"}
 
     def leak_target(self, label: pl.Series) -> LeakTarget:
         """The class. Leaves limit the tree: a copy of 28 ordered classes is a long chain of splits."""
@@ -122,11 +130,13 @@ class Contrastive(Multiclass):
     counted: ClassVar[Counted] = "candidates"
 
     def rate(self, label: pl.Series, classes: Sequence[str]) -> dict[str, Any]:
-        """Mean number of candidates of a row, and how many occur at all."""
+        """Mean number of candidates of a row, how many occur at all, and the share of rows with each."""
+        shares = _shares(label.explode(), label.len(), classes)
         return {
             "mean": label.list.len().mean(),
-            "classes_present": label.explode().n_unique(),
-            "note": "mean number of distinct brands",
+            "classes_present": len(shares),
+            "classes": shares,
+            "note": f"mean number of distinct brands; bought by most: {_named(shares)}",
         }
 
     def comparable(self, label: pl.Series) -> pl.Series:

@@ -14,20 +14,22 @@ from feature_assets.labels.registry import every_task
 from feature_assets.labels.state import LabelState
 from feature_assets.labels.task import Task
 
-RATES_SCHEMA = {
+RATES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "task": pl.String,
     "kind": pl.String,
     "labelled": pl.Int64,
     "positive_rate": pl.Float64,
     "mean": pl.Float64,
     "classes_present": pl.Int64,
+    "classes": pl.List(pl.Struct({"class": pl.String, "share": pl.Float64})),
     "note": pl.String,
 }
 
 
 def base_rates(labels: pl.DataFrame, state: LabelState) -> pl.DataFrame:
     """One row a task: kind, `labelled` rows, `positive_rate` (binary), `mean` (regression, label's unit; brands: mean
-    number of distinct brands), `classes_present` (multiclass, brands), note."""
+    number of distinct brands), `classes_present` (multiclass, brands), `classes` (the share of the labelled rows
+    with each class, by its name, the most frequent first), note."""
     classes = state.classes
     on = [task for task in every_task() if task.name in labels.columns]
     rows = [_rate(task, labels[task.name], classes.get(task.name, ())) for task in on]

@@ -51,6 +51,14 @@ def tasks(dataset: DatasetConfig) -> tuple[Task, ...]:
     return tuple(t for t in _TASKS.values() if (t.default or t.name in on) and t.name not in dataset.tasks_off)
 
 
+def why_off(dataset: DatasetConfig) -> dict[str, str]:
+    """Every task → why it is off for a data set; empty for one that is on."""
+    on = {task.name for task in tasks(dataset)}
+    return {
+        name: "" if name in on else dataset.tasks_off.get(name) or "off unless tasks_on names it" for name in _TASKS
+    }
+
+
 def windows(dataset: DatasetConfig) -> dict[str, int]:
     """Task → label window in days, for the tasks that are on."""
     return {t.name: t.window(dataset) for t in tasks(dataset)}

@@ -28,7 +28,7 @@ from pipeline.settings import Settings
 
 CONTRACT_TABLES = tuple(CONTRACT)
 QUARANTINE = dg.AssetKey("quarantine")
-READABLE = "has_rows_to_read"
+READABLE, COMPARED = "has_rows_to_read", "earlier good deliveries that it is compared with"
 SHOWN_FILES = 200
 """Files of a delivery that the UI lists; `delivery.json` lists all."""
 
@@ -78,14 +78,15 @@ def ingestion_assets(
                 "faults_within_limit",
                 asset=QUARANTINE,
                 blocking=True,
-                description="No table loses more of its rows than its limit (quarantine_limits of the data set).",
+                description="No table loses a larger share of its rows than its limit (`quarantine_limits` in the "
+                "description of the data set). Otherwise the run stops: nothing is scored from such a delivery.",
             ),
             dg.AssetCheckSpec(
                 "volume_as_before",
                 asset=QUARANTINE,
                 blocking=True,
                 description="Rows, customers, days, distinct and unknown keys of each table are those of the last good "
-                "deliveries, within the limits of the setting `volume`.",
+                "deliveries, within the limits of the setting `volume`. More than unusual stops the run.",
             ),
         ],
     )
@@ -111,25 +112,24 @@ def ingestion_assets(
         verdict = lake.read_json(folder / "quarantine" / deliveries.VERDICT)
         over = verdict["over_limit"]
         if over:
-            unseen = checked(
-                "volume_as_before", True, QUARANTINE, why="not compared: the delivery is refused for its faults"
-            )
+            why = "not compared: the delivery is refused for its faults"
+            unseen = checked("volume_as_before", True, QUARANTINE, {"why": why})
             yield dg.MaterializeResult(
                 asset_key=QUARANTINE,
                 metadata=shown,
-                check_results=[checked("faults_within_limit", False, QUARANTINE, why=over), unseen],
+                check_results=[checked("faults_within_limit", False, QUARANTINE, {"why": over}), unseen],
             )
             raise dg.Failure(over, allow_retries=False)
-        within = checked("faults_within_limit", True, QUARANTINE, reasons=counts["rows"].sum())
+        set_aside = {"rows set aside, all tables": counts["rows"].sum()}
+        within = checked("faults_within_limit", True, QUARANTINE, set_aside)
         size = delivery.verdict
         if size is None:
             measured = volume.measure(lake.tables_of(digest), verdict["delivered"], counts)
             size = volume.judge_delivery(measured, lake, digest, settings.volume, may_lack)
-        as_before = checked("volume_as_before", True, QUARANTINE, compared=size.compared)
+        as_before = checked("volume_as_before", True, QUARANTINE, {COMPARED: size.compared})
         if size.unusual:
-            as_before = compared(
-                "volume_as_before", bool(size.refusal), QUARANTINE, unusual=list(size.unusual), compared=size.compared
-            )
+            found = {"unusual": list(size.unusual), COMPARED: size.compared}
+            as_before = compared("volume_as_before", bool(size.refusal), QUARANTINE, found)
         if size.refusal:
             yield dg.MaterializeResult(asset_key=QUARANTINE, metadata=shown, check_results=[within, as_before])
             raise dg.Failure(size.refusal, allow_retries=False)

@@ -129,7 +129,13 @@ def build_training_set(context: Context, lake: Lake, settings: GivenSettings) ->
             "labels by task": markdown(training_set.label_table(labels, plan)),
             "base rates of the training rows": markdown(training_set.training_base_rates(labels, work.label_state())),
         },
-        check_results=[checked("no_label_leaks", not leaks["leaks"].any(), trees=markdown(leaks))],
+        check_results=[
+            checked(
+                "no_label_leaks",
+                not leaks["leaks"].any(),
+                metadata={"how well one tree solves each task": markdown(leaks)},
+            )
+        ],
     )
 
 

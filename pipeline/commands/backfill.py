@@ -8,6 +8,7 @@ import click
 
 from pipeline.commands.common import covered_day, customers_option, data_options, deployment
 from pipeline.commands.errors import message
+from pipeline.commands.printing import json_option, print_json
 from pipeline.commands.running import cleared_instance, red, say
 from pipeline.home import Home
 from pipeline.settings import Settings
@@ -21,7 +22,8 @@ GOES_ON = "The same command goes on there."
 @click.option("--again", is_flag=True, help="Make published dates again, too.")
 @data_options
 @customers_option
-def backfill(first: str, last: str, again: bool, **data: Any) -> None:
+@json_option
+def backfill(first: str, last: str, again: bool, as_json: bool, **data: Any) -> None:
     """Publish the scores of every as-of date from FROM to TO (YYYY-MM-DD), oldest first.
 
     Each is made as `ple nightly` makes it, a training that is due included. Dates that have scores are left as they
@@ -32,10 +34,14 @@ def backfill(first: str, last: str, again: bool, **data: Any) -> None:
     days = covered_day(settings, first), covered_day(settings, last)
     if days[0] > days[1]:
         raise click.BadParameter(f"{first} lies after {last}; the earlier date comes first")
-    sys.exit(_backfill(settings, home, *days, again))
+    found = _backfill(settings, home, *days, again)
+    if as_json:
+        print_json(found)
+    sys.exit(1 if found["failure"] else 0)
 
 
-def _backfill(settings: Settings, home: Home, first: date, last: date, again: bool) -> int:
+def _backfill(settings: Settings, home: Home, first: date, last: date, again: bool) -> dict[str, Any]:
+    """The dates that were to be made, those of the range that have no scores now, and why it stopped."""
     from pipeline.backfill import Backfill, days_to_make
     from pipeline.definitions import build_definitions, build_resources
     from pipeline.deployment import Deployment
@@ -50,12 +56,13 @@ def _backfill(settings: Settings, home: Home, first: date, last: date, again: bo
             f"backfill · {settings.dataset_name} · {len(days)} as-of dates from {first} to {last}{already}", err=True
         )
         if not days:
-            return 0
+            return {"asked": [], "left": [], "failure": ""}
         nights = Deployment(settings, home, instance, build_resources(settings)["tracking"])
         stopped = Backfill(nights, build_definitions(settings), say, message).run(days)
-        left = len(days_to_make(instance, partitions, first, last, again=False))
+        left = days_to_make(instance, partitions, first, last, again=False)
     if stopped is not None:
-        red(f"\nThe backfill stopped; {left} of its dates have no scores. {GOES_ON}\n{stopped.reasons}")
-        return 1
+        words = f"The backfill stopped; {len(left)} of its dates have no scores. {GOES_ON}"
+        red(f"\n{words}\n{stopped.reasons}")
+        return {"asked": days, "left": left, "failure": stopped.reasons or words}
     click.echo(f"{len(days)} as-of dates made, oldest first.", err=True)
-    return 0
+    return {"asked": days, "left": left, "failure": ""}

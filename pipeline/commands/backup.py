@@ -5,12 +5,14 @@ from pathlib import Path
 import click
 
 from pipeline.commands.common import deployment, home_without_settings
+from pipeline.commands.printing import json_option, print_json
 from pipeline.commands.running import held_home, say
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-def backup(folder: Path) -> None:
+@json_option
+def backup(folder: Path, as_json: bool) -> None:
     """Write a backup of the home into FOLDER, which must not exist yet.
 
     Waits for no night: a home in use says by whom. The backup is whole or not there, and has a digest of every file.
@@ -21,14 +23,20 @@ def backup(folder: Path) -> None:
     settings, home = deployment()
     with held_home(home, "ple backup"):
         made = back_up(home, folder)
-    click.echo(f"{len(made.files):,} files, {made.bytes / 2**20:,.1f} MiB of {home.root} are in {folder}")
-    for words in lies_elsewhere(home, settings.mlflow_uri):
+    elsewhere = list(lies_elsewhere(home, settings.mlflow_uri))
+    if as_json:
+        told = {"home": home.root, "folder": folder, "files": len(made.files), "bytes": made.bytes}
+        print_json({**told, "made_at": made.made_at, "lies_elsewhere": elsewhere})
+    else:
+        click.echo(f"{len(made.files):,} files, {made.bytes / 2**20:,.1f} MiB of {home.root} are in {folder}")
+    for words in elsewhere:
         say(f"! {words}")
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-def restore(folder: Path) -> None:
+@json_option
+def restore(folder: Path, as_json: bool) -> None:
     """Make the backup in FOLDER the home that PLE_HOME names, which must not exist yet.
 
     Every file is verified by its digest. Look at it with `ple doctor` afterwards.
@@ -37,4 +45,7 @@ def restore(folder: Path) -> None:
 
     home = home_without_settings()
     made = restored(folder, home)
-    click.echo(f"{home.root} is the home {made.home} of {made.made_at} UTC; look at it with `ple doctor`")
+    if as_json:
+        print_json({"home": home.root, "backup_of": made.home, "made_at": made.made_at, "files": len(made.files)})
+    else:
+        click.echo(f"{home.root} is the home {made.home} of {made.made_at} UTC; look at it with `ple doctor`")

@@ -1,6 +1,5 @@
 """`ple data`: describe files of your own, and see what they are worth before a night reads them."""
 
-import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.commands.printing import show, show_records
+from pipeline.commands.printing import json_option, print_json, show_facts, show_records
 
 
 @click.group()
@@ -20,7 +19,8 @@ def data() -> None:
 @data.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="File to write. Default: DIR/<name of DIR>.yaml.")
-def init(folder: Path, output: Path | None) -> None:
+@json_option
+def init(folder: Path, output: Path | None, as_json: bool) -> None:
     """Look at the files in DIR and write a description of them, with every guess marked and its reason.
 
     Never overwrites a file. Nothing is read but the files in DIR.
@@ -38,16 +38,20 @@ def init(folder: Path, output: Path | None) -> None:
         output.write_text(proposal.text, encoding="utf-8")
     except (DeliveryError, OSError) as error:
         raise click.ClickException(str(error)) from None
+    fed = _fed(output)
+    if as_json:
+        print_json({"description": output, "files": proposal.seen, "open": proposal.open, **fed})
+        return
     click.echo(f"wrote {output}")
     show_records(proposal.seen, keep=("file", "rows", "table"))
     for line in proposal.open:
         click.echo(f"  ! {line}")
-    _show_fed(output)
+    _show_fed(fed)
     click.echo(f"\nRead it, change what is guessed wrong, then: ple data check {output}")
 
 
-def _show_fed(file: Path) -> None:
-    """What the files could feed if every guess were right."""
+def _fed(file: Path) -> dict[str, Any]:
+    """Tasks and groups that the files could feed if every guess were right, or why they cannot be read."""
     from feature_assets.data.coercion import DeliveryError
     from feature_assets.data.dataset import load_dataset
     from feature_assets.sources import ingest, read_delivery
@@ -56,9 +60,16 @@ def _show_fed(file: Path) -> None:
     try:
         tables = ingest(read_delivery(load_dataset(str(file), file.parent))).tables
     except (DeliveryError, ValueError) as error:
-        click.echo(f"  ! the files do not fit it yet: {error}")
+        return {"unfit": str(error)}
+    return {"tasks": tasks(tables), "groups": groups(tables)}
+
+
+def _show_fed(fed: dict[str, Any]) -> None:
+    if "unfit" in fed:
+        click.echo(f"  ! the files do not fit it yet: {fed['unfit']}")
         return
-    for what, rows in (("task", tasks(tables)), ("group", groups(tables))):
+    for what in ("task", "group"):
+        rows = fed[f"{what}s"]
         on = [row[what] for row in rows if row["state"] == "on"]
         click.echo(f"\n{len(on)} of {len(rows)} {what}s can be fed: {', '.join(on)}")
         show_records([row for row in rows if row["state"] == "off"], keep=(what,))
@@ -72,7 +83,7 @@ def _name_of(folder: Path) -> str:
 @data.command()
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the delivery. Default: as FILE says.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@json_option
 def check(file: Path, data_dir: Path | None, as_json: bool) -> None:
     """Say what a night would find in the data set that FILE describes: rows that are set aside and why, days,
     customers, base rates of every label, tasks and feature groups that are off, expected cost. Writes nothing.
@@ -101,7 +112,7 @@ def check(file: Path, data_dir: Path | None, as_json: bool) -> None:
     except (DeliveryError, OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     if as_json:
-        click.echo(json.dumps(found, indent=1, default=str))
+        print_json(found)
     else:
         _print(found)
     sys.exit(1 if found["problems"] else 0)
@@ -117,17 +128,18 @@ def _print(found: dict[str, Any]) -> None:
         title("Rows that are set aside, collapsed or kept without a value")
         show_records(found["set_aside"], keep=("rows",))
     title("Coverage")
-    show(list(found["coverage"].items()), ["", ""])
+    show_facts(found["coverage"])
     title("Tasks")
     show_records(found["tasks"], keep=("task",))
     title("Feature groups")
     show_records(found["groups"], keep=("group",))
     if "base_rates" in found:
         title("Base rates of the labels")
-        show_records(found["base_rates"], keep=("task", "date"))
+        rates = [{key: value for key, value in row.items() if key != "shares"} for row in found["base_rates"]]
+        show_records(rates, keep=("task", "date"))
     if "cost" in found:
         title("A first night, roughly (scaled from one measured night; labels are checked for leaks in it)")
-        show(list(found["cost"].items()), ["", ""])
+        show_facts(found["cost"])
     if found["notes"]:
         title("Notes")
         for note in found["notes"]:

@@ -1,24 +1,29 @@
 """`ple doctor`: what is wrong with the installation."""
 
 import sys
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.commands.common import deployment
+from pipeline.commands.printing import json_option, print_json, show
 from pipeline.commands.running import say
 from pipeline.settings import Settings, read_environment
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
+    from pipeline.doctor import Finding
+
 
 @click.command()
 @click.option(
     "--tell", is_flag=True, help="Send an alert where a night is late: for a timer, that lives without the daemon."
 )
-def doctor(tell: bool) -> None:
+@json_option
+def doctor(tell: bool, as_json: bool) -> None:
     """Look for what is wrong with this installation, and say what to do.
 
     Reads the data set's description, the disk, runs and their queue, whether a night is late, the champion, the newest
@@ -35,13 +40,20 @@ def doctor(tell: bool) -> None:
         found = examine(Deployment(settings, home, instance, build_resources(settings)["tracking"]))
         if tell:
             _tell(settings, instance)
-    width = max(len(finding.check) for finding in found)
-    for finding in found:
-        mark = click.style("✗", fg="red") if finding.problems else click.style("✓", fg="green")
-        click.echo(f"{mark} {finding.check:<{width}}  {finding.fact}".rstrip())
-        for problem in finding.problems:
-            click.echo(f"    {problem}")
+    if as_json:
+        print_json([asdict(finding) for finding in found])
+    else:
+        _print(found)
     sys.exit(1 if any(finding.problems for finding in found) else 0)
+
+
+def _print(found: "list[Finding]") -> None:
+    """One line a check, and one a problem below it."""
+    rows = []
+    for finding in found:
+        rows.append(("✗" if finding.problems else "✓", finding.check, finding.fact))
+        rows += [("", "", problem) for problem in finding.problems]
+    show(rows, ["", "", ""])
 
 
 def _tell(settings: Settings, instance: "DagsterInstance") -> None:

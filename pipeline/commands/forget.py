@@ -1,12 +1,14 @@
 """`ple forget`: customers are taken out of the home."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pipeline.commands.common import data_options, deployment
+from pipeline.commands.printing import json_option, print_json, show
 from pipeline.commands.running import held_home, red, say
 
 
@@ -22,7 +24,16 @@ from pipeline.commands.running import held_home, red, say
 @click.option("--dry-run", is_flag=True, help="Say what would go where; change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @data_options
-def forget(customers: tuple[str, ...], file: Path | None, again: bool, dry_run: bool, yes: bool, **data: Any) -> None:
+@json_option
+def forget(
+    customers: tuple[str, ...],
+    file: Path | None,
+    again: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    **data: Any,
+) -> None:
     """Take CUSTOMERS (ids) out of the home.
 
     That is: lake, quarantine, trainings, examples of the model, reports, logs, databases, simulations. Old versions of
@@ -42,18 +53,21 @@ def forget(customers: tuple[str, ...], file: Path | None, again: bool, dry_run: 
     settings, home = deployment(**data)
     if not (dry_run or yes):
         who = f"{len(ids)} customer{'s' if len(ids) != 1 else ''}" if ids else "everybody on the list"
-        click.confirm(f"Take {who} out of {home.root}? This cannot be undone.", abort=True)
+        click.confirm(f"Take {who} out of {home.root}? This cannot be undone.", abort=True, err=as_json)
     tracking = build_resources(settings)["tracking"]
     with held_home(home, "ple forget"):
         try:
             outcome = erase(home, settings.load_dataset(), tracking, ids, dry_run, lambda room: say(f"▸ {room}"))
         except ErasureError as error:
             raise click.ClickException(str(error)) from None
-    for each in outcome.erased:
-        click.echo(f"{each.count:>9,}  {each.place}")
     total = sum(each.count for each in outcome.erased)
-    click.echo(f"{total:>9,}  rows and texts {'would be taken' if dry_run else 'were taken'} out")
-    if outcome.versions:
+    if as_json:
+        print_json({"dry_run": dry_run, "rows_and_texts": total, **asdict(outcome)})
+    else:
+        done = f"rows and texts {'would be taken' if dry_run else 'were taken'} out"
+        places = [(f"{each.count:,}", each.place) for each in outcome.erased]
+        show([*places, (f"{total:,}", done)], ["", ""], right=("",))
+    if outcome.versions and not as_json:
         click.echo(
             f"Versions {', '.join(outcome.versions)} of the model may have learnt from these customers. Their weights, "
             "trees and calibration are sums over all customers and hold no row; `ple train` makes a version without."

@@ -1,6 +1,7 @@
 """`ple nightly`: the scores of one as-of date, with the training that is due before them."""
 
 import sys
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 from pipeline import faults
 from pipeline.commands.common import covered_day, deployment
 from pipeline.commands.errors import message
+from pipeline.commands.printing import json_option, print_json, show, show_facts
 from pipeline.commands.running import locked_instance, red, run_options, say
 from pipeline.home import Home
 from pipeline.settings import Settings
@@ -16,7 +18,8 @@ from pipeline.settings import Settings
 
 @click.command()
 @run_options
-def nightly(as_of: str | None, **data: Any) -> None:
+@json_option
+def nightly(as_of: str | None, as_json: bool, **data: Any) -> None:
     """Publish the scores of one as-of date.
 
     Runs two jobs, one after the other: `training`, only where one is due (there is no champion, or the champion is
@@ -26,14 +29,35 @@ def nightly(as_of: str | None, **data: Any) -> None:
     up by the next call.
     """
     settings, home = deployment(**data)
-    sys.exit(_nightly(settings, home, covered_day(settings, as_of)))
+    found = _nightly(settings, home, covered_day(settings, as_of), quiet=as_json)
+    if as_json:
+        print_json(found)
+    sys.exit(0 if found["published"] else 1)
 
 
-def _nightly(settings: Settings, home: Home, day: date) -> int:
+def _print(summary: Mapping[str, Any], day: date) -> None:
+    """The table that a person reads when the night is over."""
+    from pipeline.monitoring.summary import ALARMING
+    from pipeline.servers import addresses
+
+    tasks = summary["tasks"]
+    click.echo(f"\nScores as of {day} · {summary['dataset']}\n")
+    right = [name for name in tasks[0] if name not in ("task", "metric")]
+    show([list(row.values()) for row in tasks], list(tasks[0]), keep=list(tasks[0]), right=right)
+    click.echo(f"\n{summary['legend']}\n")
+    show_facts({**summary["facts"], "look at it": "make ui", **addresses()}, red=ALARMING)
+    click.echo(f"\n{summary['notice']}")
+
+
+def _nightly(settings: Settings, home: Home, day: date, quiet: bool) -> dict[str, Any]:
+    """What the night came to: as_of, published, failure, training_failure, its report and its summary, if any.
+
+    `quiet`: the summary is not printed.
+    """
     from pipeline.definitions import build_definitions, build_resources
     from pipeline.deployment import Deployment
     from pipeline.monitoring.night_report import REPORT
-    from pipeline.monitoring.terminal import print_summary
+    from pipeline.monitoring.summary import read_summary
     from pipeline.resources.publication import published_words
     from pipeline.told_night import told_night
 
@@ -43,12 +67,23 @@ def _nightly(settings: Settings, home: Home, day: date) -> int:
         night = Deployment(settings, home, instance, tracking)
         outcome = told_night(held, night, build_definitions(settings), day, say, message)
     report = home.reports / f"as_of={day}" / REPORT
+    found: dict[str, Any] = {
+        "as_of": day,
+        "published": outcome.published,
+        "failure": "",
+        "training_failure": outcome.training_failure,
+        "report": report if report.exists() else None,
+        "summary": None,
+    }
     if not outcome.published:
         red(f"\nThe night failed; {published_words(home.lake, day)}.\n{outcome.reasons}")
         say(f"report: {report}")
-        return 1
+        return found | {"failure": outcome.failure or outcome.reasons}
     try:
-        print_summary(home, day)
+        summary = read_summary(home, day)
+        if not quiet:
+            _print(summary, day)
+        found["summary"] = summary
     except Exception as error:  # whatever is wrong with it, the scores are published
         why = faults.in_words(error) or f"{type(error).__name__}: {error}"
         red(f"\n{published_words(home.lake, day)}; their summary cannot be shown: {why}")
@@ -56,4 +91,4 @@ def _nightly(settings: Settings, home: Home, day: date) -> int:
         say(f"report: {report}")
     if outcome.training_failure:
         red(f"\nThe training that was due failed; the standing champion scored.\n{outcome.training_failure}")
-    return 0
+    return found

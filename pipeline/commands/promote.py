@@ -5,13 +5,15 @@ import sys
 import click
 
 from pipeline.commands.common import deployment
+from pipeline.commands.printing import json_option
 from pipeline.commands.running import decide_by_hand
 
 
 @click.command()
 @click.argument("version", required=False)
 @click.option("--because", default="", help="Why; noted with the version. Needed for one that was refused.")
-def promote(version: str | None, because: str) -> None:
+@json_option
+def promote(version: str | None, because: str, as_json: bool) -> None:
     """Make VERSION (default: the challenger) the champion.
 
     For a version that waits for a person (`promotion: {mode: held}` in the settings), or that was refused and should
@@ -21,4 +23,4 @@ def promote(version: str | None, because: str) -> None:
     from pipeline.assets.promotion import promote_config
     from pipeline.runs import PROMOTE
 
-    sys.exit(decide_by_hand(settings, home, PROMOTE, promote_config(version or "", because)))
+    sys.exit(decide_by_hand(settings, home, PROMOTE, promote_config(version or "", because), as_json))

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.common import deployment, parse_day
+from pipeline.commands.printing import json_option, print_json
 from pipeline.commands.running import say
 
 
@@ -14,7 +15,8 @@ from pipeline.commands.running import say
 @click.option("--again", is_flag=True, help="Make it again, from what the home holds now.")
 @click.option("--open", "show", is_flag=True, help="Open it in the browser.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Copy it to a file.")
-def report(day: str | None, again: bool, show: bool, output: Path | None) -> None:
+@json_option
+def report(day: str | None, again: bool, show: bool, output: Path | None, as_json: bool) -> None:
     """Print the path of the report of a night (default: the newest date that is scored or has a report).
 
     A night writes its report; where it is missing it is made from what the lake, MLflow and Dagster still hold. It is
@@ -41,6 +43,9 @@ def report(day: str | None, again: bool, show: bool, output: Path | None) -> Non
             reporter.write(as_of)
     if output is not None:
         output.write_bytes(file.read_bytes())
-    click.echo(output or file)
+    if as_json:
+        print_json({"as_of": as_of, "report": output or file})
+    else:
+        click.echo(output or file)
     if show and not webbrowser.open(file.as_uri()):
         raise click.ClickException(f"no browser could be opened; open {file}")

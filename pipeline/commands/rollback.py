@@ -5,12 +5,14 @@ import sys
 import click
 
 from pipeline.commands.common import deployment
+from pipeline.commands.printing import json_option
 from pipeline.commands.running import decide_by_hand
 
 
 @click.command()
 @click.option("--because", default="", help="Why; noted with the version that is taken back.")
-def rollback(because: str) -> None:
+@json_option
+def rollback(because: str, as_json: bool) -> None:
     """Make the version that the champion replaced the champion again.
 
     Run the night again to score with it: the scores are those that it gave before. The version that is taken back is
@@ -20,4 +22,4 @@ def rollback(because: str) -> None:
     from pipeline.assets.promotion import rollback_config
     from pipeline.runs import ROLLBACK
 
-    sys.exit(decide_by_hand(settings, home, ROLLBACK, rollback_config(because)))
+    sys.exit(decide_by_hand(settings, home, ROLLBACK, rollback_config(because), as_json))

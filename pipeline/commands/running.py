@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.commands.common import as_of_option, customers_option, data_options
+from pipeline.commands.printing import print_json
 from pipeline.home import Home
 from pipeline.settings import Settings
 
@@ -53,7 +54,7 @@ def cleared_instance(home: Home) -> "Iterator[DagsterInstance]":
         yield instance
 
 
-def decide_by_hand(settings: Settings, home: Home, job: str, config: Mapping[str, Any]) -> int:
+def decide_by_hand(settings: Settings, home: Home, job: str, config: Mapping[str, Any], as_json: bool) -> int:
     """Run one of the jobs by which a person decides about the champion; the exit status."""
     from pipeline.definitions import build_definitions, build_resources
     from pipeline.resources.tracking import CHAMPION
@@ -67,7 +68,10 @@ def decide_by_hand(settings: Settings, home: Home, job: str, config: Mapping[str
             message = failure_message(instance, result.run_id)
             raise click.ClickException(message.partition(": ")[2] or message)
     champion = tracking.champion()
-    click.echo(f"the champion is version {champion.version}, trained as of {champion.as_of}")
+    if as_json:
+        print_json({"champion": champion.version, "trained_as_of": champion.as_of})
+    else:
+        click.echo(f"the champion is version {champion.version}, trained as of {champion.as_of}")
     return 0
 
 

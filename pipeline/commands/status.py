@@ -1,18 +1,18 @@
 """`ple status`: the deployment in a screenful."""
 
-import json
 from typing import Any
 
 import click
 
 from pipeline.commands.common import deployment
+from pipeline.commands.printing import json_option, print_json, show_facts
 
 LONGEST = 300
 """Characters of a reason; `--json` has it whole."""
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@json_option
 def status(as_json: bool) -> None:
     """Say in a screenful how this deployment stands: champion, newest scores, what runs and waits, the daemon,
     schedules, the last night, the last failure, and what needs a look. Changes nothing."""
@@ -27,11 +27,9 @@ def status(as_json: bool) -> None:
         tracking = build_resources(settings)["tracking"]
         found = status_of(Deployment(settings, home, instance, tracking))
     if as_json:
-        click.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        print_json(found)
         return
-    lines = [(name, _words(name, told)) for name, told in found.items() if name != "look"]
-    for name, words in lines:
-        click.echo(f"{name:<13} {words}")
+    show_facts({name: _words(name, told) for name, told in found.items() if name != "look"})
     look = found["look"]
     if not look:
         click.echo("\nNothing needs a look.")

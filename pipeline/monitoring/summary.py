@@ -1,5 +1,6 @@
 """The summary of a night as plain values: each task's metric beside its baselines, and facts about the run."""
 
+import json
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
+from pipeline.home import Home
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion
 from pipeline.training.evaluation import Evaluation
@@ -24,6 +26,11 @@ TRAINING_FAILED, MISSING_SOURCES, VOLUME, DRIFT = "training failed", "missing so
 ALARMING = (TRAINING_FAILED, MISSING_SOURCES, VOLUME, DRIFT)
 NAMED = 5
 """Columns that drift and are named in the fact; the table of the asset `drift` has all."""
+
+
+def read_summary(home: Home, as_of: date) -> dict[str, Any]:
+    """The summary that the monitoring asset of an as-of date wrote."""
+    return json.loads((home.reports / f"as_of={as_of}" / SUMMARY).read_text())
 
 
 def summarise(

@@ -159,4 +159,4 @@ def label_table(labels: pl.DataFrame, plan: SnapshotPlan) -> pl.DataFrame:
 
 def training_base_rates(labels: pl.DataFrame, state: LabelState) -> pl.DataFrame:
     """Base rates of the usable training labels."""
-    return base_rates(labels.filter(pl.col("role") == "train").drop("role"), state)
+    return base_rates(labels.filter(pl.col("role") == "train").drop("role"), state).drop("classes")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_assets.data.dataset import DESCRIPTIONS
 from feature_assets.yaml_file import read_mapping
-from pipeline.settings import REPOSITORY, Settings
+from pipeline.settings import Settings
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ple_model.config import ModelConfig
     from ple_model.training.data import TensorTable
 
-FOLDER = REPOSITORY / "data" / "trees"
+FOLDER = DESCRIPTIONS / "trees"
 """Searched settings of the trees, `<data set>.yaml`: what `benchmarks/search_trees.py` wrote."""
 
 

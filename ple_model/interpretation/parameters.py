@@ -51,16 +51,3 @@ def lines(model: nn.Module) -> list[Line]:
     found = [Line(module, count, BUDGETS.get(module), MODULE_LEEWAY) for module, count in counts.items()]
     whole = sum(counts.values()) - counts.get(BESIDE, 0)
     return [*found, Line(f"whole without {BESIDE}", whole, WHOLE, WHOLE_LEEWAY)]
-
-
-def table(model: nn.Module) -> str:
-    """The lines as text: module, parameters, share, budget and how far from it."""
-    found = lines(model)
-    width, total = max(len(line.module) for line in found), sum(line.parameters for line in found[:-1])
-    shown = [f"{'module':<{width}}  {'parameters':>10}  {'share':>6}  {'budget':>9}  {'off by':>7}"]
-    for line in found:
-        budget = "" if line.budget is None else f"{line.budget:>9,}  {line.parameters / line.budget - 1:>+7.1%}"
-        mark = "" if line.fits else f"  more than ±{line.leeway:.0%}"
-        share = f"{line.parameters / total:>6.1%}"
-        shown.append(f"{line.module:<{width}}  {line.parameters:>10,}  {share}  {budget}{mark}".rstrip())
-    return "\n".join(shown)

@@ -156,7 +156,7 @@ def test_a_task_and_a_customer_are_explained(first: tuple[Path, str], small_deli
 
     def explain(*arguments: str) -> dict[str, Any]:
         environment = os.environ | {"PLE_HOME": str(home), "DATA_DIR": str(small_delivery), "OMP_NUM_THREADS": "1"}
-        command = [*PLE, "explain", *arguments, "--form", "json"]
+        command = [*PLE, "explain", *arguments, "--json"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
         return {section["heading"]: section["table"] for section in json.loads(done.stdout)["sections"]}

@@ -36,7 +36,8 @@ def customer_page(
     lead = f"As of {scores['as_of']}, by version {scores['model_version']} of the model."
     if scores.get("hindsight"):
         lead += " The model was trained on later events: these predictions are hindsight."
-    sections = [Section("Predictions", "", pl.DataFrame([_prediction(scores, task) for task in tasks]))]
+    predictions = [{**prediction(scores, task), "meaning": task.get("meaning", "")} for task in tasks]
+    sections = [Section("Predictions", "", pl.DataFrame(predictions))]
     sections += [_reasons(task, by_task[task["name"]], values) for task in tasks if task["name"] in by_task]
     own = {f"{task['name']}__": task["name"] for task in tasks}
     kept = [n for n in scores if n in meanings and (n in by_task or any(n.startswith(p) for p in own))]
@@ -49,8 +50,13 @@ def customer_page(
     return Page.of(f"Customer {scores['customer_id']}", lead, sections)
 
 
-def _prediction(scores: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, str]:
-    """One line of the table: a prediction, how far it can be trusted, and whom it is meant for."""
+def prediction(scores: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, str]:
+    """One line about a task: the prediction, how far it can be trusted, and whom it is meant for.
+
+    Args:
+        scores: the customer's row of the scores.
+        task: its entry of the bundle's tasks.json.
+    """
     name, classes = task["name"], task.get("classes") or []
     low, high = scores.get(f"{name}__low"), scores.get(f"{name}__high")
     beside = ""
@@ -71,7 +77,6 @@ def _prediction(scores: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str,
         "uncertainty": cell(scores.get(f"{name}__u")),
         "base rate stands in": _yes(scores.get(f"{name}__fallback")),
         "eligible": "–" if eligible is None else _yes(eligible),
-        "meaning": task.get("meaning", ""),
     }
 
 
@@ -118,7 +123,7 @@ def _plain(value: float, unit: str) -> str:
 def cell_of(value: object) -> str:
     """A value for people; of a list its first items."""
     if isinstance(value, (list, tuple)):
-        shown = [cell(item) for item in value[:5]]
+        shown = [str(item) if isinstance(item, int) else cell(item) for item in value[:5]]  # a brand's number is a name
         return ", ".join(shown) + (f" … ({len(value)})" if len(value) > 5 else "")
     return cell(value)
 

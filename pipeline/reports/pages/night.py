@@ -43,7 +43,7 @@ OF_STEPS = (
     "wrote."
 )
 OF_SKILL = (
-    "Eligible: share of the customers about whom the task is asked. Base rate: share of these whose prediction was too "
+    "Eligible: share of the customers about whom the task is asked. Fallback: share of these whose prediction was too "
     "uncertain, so that the average of their group stands in. Promised: the metric on the test rows of the evaluation. "
     "Realised: the same metric on the newest scores about which the truth is known by now, and their date. ↑ higher, ↓ "
     "lower is better."
@@ -239,7 +239,7 @@ def _skill(facts: NightFacts) -> pl.DataFrame | None:
             {
                 "task": name,
                 "eligible": _share(facts.tonight, name, "eligible"),
-                "base rate": _share(facts.tonight, name, "fallback"),
+                "fallback": _share(facts.tonight, name, "fallback"),
                 "metric": metric.get("metric", "–"),
                 "promised": metric.get("model", "–"),
                 "realised": _realised(facts, name) or "not yet",

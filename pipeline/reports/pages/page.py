@@ -109,11 +109,13 @@ class Page:
 
 
 def cell(value: object) -> str:
-    """A value of a table for people: four significant digits, a dash for nothing."""
+    """A value of a table for people: four significant digits, whole numbers in thousands, a dash for nothing."""
     if value is None:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     return str(value)
 
 

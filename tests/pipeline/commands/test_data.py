@@ -93,6 +93,22 @@ def test_check_says_what_a_night_would_find(sold: Path) -> None:
     assert found["cost"]["training rows"] > 0
 
 
+def test_base_rates_have_the_names_of_classes(sold: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLE_HOME", str(tmp_path))
+    output = sold / "rated.yaml"
+    assert ple("init", sold, "--output", output).exit_code == 0
+    words = ["base-rates", "--dataset-file", str(output), "--as-of", "2023-09-01"]
+    found = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
+    rates = {rate["task"]: rate for rate in found["base_rates"]}
+    channel = rates["channel"]["classes"]
+    assert {each["class"] for each in channel} == {"phone", "till", "web"}
+    assert sum(each["share"] for each in channel) == pytest.approx(1.0)
+    assert len(rates["timing"]["classes"]) == rates["timing"]["classes_present"] > 4
+    printed = CliRunner().invoke(main, words).stdout
+    line = next(line for line in printed.splitlines() if line.startswith("timing"))
+    assert all(each["class"] in line for each in rates["timing"]["classes"])
+
+
 @pytest.mark.parametrize(("name", "rows", "open_words"), [
     ("CDNOW_master.txt", 69_659, "no column says what is bought"),
     ("example_transactions.csv", 15_273, "no column says what was paid"),

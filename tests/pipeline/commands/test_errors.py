@@ -28,6 +28,8 @@ COMMANDS = (
     "backup /dev/null/elsewhere",
     "forget 1 --yes",
     "scores",
+    "scores --customer 1",
+    "tasks",
     "explain task churn",
     "explain customer 1",
     "base-rates",

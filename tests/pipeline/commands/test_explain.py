@@ -79,7 +79,7 @@ def test_the_page_of_a_task_in_every_form(tracking: _Tracking, tmp_path: Path) -
     code, text = _run("task", "churn")
     assert code == 0
     assert text.startswith("# Task churn\n\nNo purchase. Version 3 of the model, trained as of 2018-01-01.")
-    assert json.loads(_run("task", "churn", "--form", "json")[1])["title"] == "Task churn"
+    assert json.loads(_run("task", "churn", "--json")[1])["title"] == "Task churn"
     code, _ = _run("task", "churn", "--form", "html", "--output", str(tmp_path / "churn.html"))
     assert code == 0
     assert "<h1>Task churn</h1>" in (tmp_path / "churn.html").read_text(encoding="utf-8")
@@ -98,7 +98,10 @@ def test_the_page_of_a_customer_shows_natural_values(tracking: _Tracking) -> Non
 def test_what_is_not_there_is_named(tracking: _Tracking) -> None:
     for arguments, words in (
         (("task", "chrun"), "did you mean 'churn'"),
-        (("customer", "c9"), "no customer 'c9' among the 2 that were scored as of 2018-01-01"),
+        (
+            ("customer", "c9"),
+            "no customer 'c9' among the 2 that were scored; the nearest known ids: 'c2', 'c1' (as of 2018-01-01)",
+        ),
         (("customer", "c1", "--as-of", "2017-01-01"), "no scores of 2017-01-01"),
     ):
         code, text = _run(*arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from feature_assets import catalogue, registry
@@ -52,3 +53,20 @@ def test_check_names_a_data_set_that_is_not_there() -> None:
     done = CliRunner().invoke(main, ["features", "--check", "--dataset", "completejurney"])
     assert done.exit_code == 1
     assert "did you mean 'completejourney'" in done.output
+
+
+def test_a_task_and_a_column_of_the_scores_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLE_HOME", str(tmp_path))
+    text = _run("ltv")[1]
+    assert "Spend less refunds over the next 84 days" in text
+    assert "ltv__value_low" in text
+    assert "ple explain task ltv" in text
+    assert _run("churn__eligible")[1].startswith("churn__eligible  true for customers with a purchase")
+    code, text = _run("chrun")
+    assert code == 1
+    assert "did you mean 'churn'" in text
+
+
+def test_a_whole_name_is_one_column_though_others_contain_it() -> None:
+    name = next(a for a in registry.names() if any(a != b and a in b for b in registry.names()))
+    assert catalogue.explain(name)["name"].to_list() == [name]

@@ -155,7 +155,7 @@ def test_the_sections_are_in_the_order_in_which_one_asks() -> None:
     assert "Mean prediction: 25 currency (night before: 35)" in by["ltv"].text
     tasks = by["The tasks"].table
     assert tasks is not None
-    assert tasks["base rate"].to_list() == ["0.0%", "100.0%", "0.0%"]
+    assert tasks["fallback"].to_list() == ["0.0%", "100.0%", "0.0%"]
     assert [len(by[name].charts) for name in ("churn", "ltv", "stage")] == [1, 1, 1]
     assert by["churn"].charts[0].across == "predicted probability"
     assert by["ltv"].charts[0].across == "prediction, currency"

@@ -57,3 +57,13 @@ def test_values_are_kept_whole_in_the_data() -> None:
     assert PAGE.to_dict()["sections"][0]["table"] == TABLE.to_dicts()
     assert cell(1234567.0) == "1.235e+06"
     assert cell(7) == "7"
+
+
+def test_cells_are_for_people() -> None:
+    assert [cell(value) for value in (None, 1234567, 1234.5678, True, "9876")] == [
+        "–",
+        "1,234,567",
+        "1235",
+        "True",
+        "9876",
+    ]
