@@ -164,7 +164,7 @@ def clean_kept(folder: Path, who: Who, dry: bool, own: Mapping[str, Way]) -> int
         raise ErasureError(f"{why}: restore the folder from a backup, and forget again")
     try:
         found, beside = clean_sealed(folder, who, dry, own)
-    except DeliveryError as error:
+    except (DeliveryError, pl.exceptions.PolarsError) as error:
         raise ErasureError(str(error)) from error
     if beside is not None:
         publish_folder(beside, folder)
