@@ -24,7 +24,9 @@ DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 COUNTED = """violations: r.violations.map(v => [v.id, v.impact, v.help, v.nodes.map(n => n.html.slice(0, 160))]),
     incomplete: r.incomplete.map(v => [v.id, v.nodes.length]), passes: r.passes.length"""
 RUN = f"async () => {{ const r = await axe.run(document); return {{ {COUNTED} }} }}"
-CONTRAST = f"async () => {{ const r = await axe.run(document, {{runOnly: ['color-contrast']}}); return {{ {COUNTED} }} }}"
+CONTRAST = (
+    f"async () => {{ const r = await axe.run(document, {{runOnly: ['color-contrast']}}); return {{ {COUNTED} }} }}"
+)
 UNROLLED = "() => document.querySelectorAll('.scroll').forEach(d => { d.style.overflow = 'visible' })"
 
 

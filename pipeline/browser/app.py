@@ -101,7 +101,7 @@ class Browser:
             return f"/{path}?{urlencode(wanted.address(as_of=date.fromisoformat(night.day), **changes))}"
 
         task = next((task for task in self._tasks(night) if task["name"] == wanted.task), {"name": wanted.task})
-        own = {"found": found, "shown": _for_people(shown), "pages": pages, "link": link, "task": task}
+        own: dict[str, Any] = {"found": found, "shown": _for_people(shown), "pages": pages, "link": link, "task": task}
         return self._page("list.html.j2", night, asked=wanted, **own)
 
     def csv(self, request: Request) -> Response:
@@ -133,7 +133,7 @@ class Browser:
             BACKGROUND,
             self._history(wanted.id, night.day),
         )
-        own = {"page": page, "untold": found.untold, "explained": explained, "customer": wanted.id}
+        own: dict[str, Any] = {"page": page, "untold": found.untold, "explained": explained, "customer": wanted.id}
         return self._page("customer.html.j2", night, asked=None, **own)
 
     def style(self, _: Request) -> Response:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -41,7 +42,7 @@ class Night:
     scores: pl.LazyFrame
     schema: pl.Schema
     customers: int
-    told: dict[str, object]
+    told: dict[str, Any]
     traits: pl.LazyFrame
 
     @property

@@ -111,9 +111,10 @@ def lake(folder: Path) -> Lake:
 
 
 def browser(made: Lake, tasks: Any = TASKS, guarded: bool = False) -> Any:
-    """The application over a lake, and a registry that knows the version."""
+    """The application over a lake, and a registry that knows the version. `tasks`: its tasks.json, or what reads it."""
     version = SimpleNamespace(version="3", state_version="s1", folder=Path())
-    tracking: Any = SimpleNamespace(version=lambda _: version, read_json=lambda *_: tasks)
+    read = tasks if callable(tasks) else lambda *_: tasks
+    tracking: Any = SimpleNamespace(version=lambda _: version, read_json=read)
     dataset: Any = SimpleNamespace(title="Shop", notice=NOTICE, zone=ZONE)
     app = application(tracking, made, dataset)
     return own_pages_only(app, 4000) if guarded else app

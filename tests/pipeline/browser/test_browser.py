@@ -6,7 +6,6 @@ import csv
 import io
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -178,17 +177,10 @@ def test_reasons_are_computed_when_they_are_asked_for(made: Lake, monkeypatch: p
 
 
 def test_a_version_that_is_gone_leaves_the_scores(made: Lake) -> None:
-    def gone(_: str) -> Any:
+    def gone(*_: object) -> Any:
         raise FileNotFoundError
 
-    app = browser(made)
-    found = browser(made, SimpleNamespace())
-    assert found is not app
-    from pipeline.browser.app import application
-
-    dataset: Any = SimpleNamespace(title="Shop", notice=NOTICE, zone="UTC")
-    tracking: Any = SimpleNamespace(version=gone)
-    app = application(tracking, made, dataset)
+    app = browser(made, tasks=gone)
     assert ask(app, "/list?task=ltv").status == 200
     page = ask(app, "/customer?id=123")
     assert (page.status, "version 3 of the model is no longer in MLflow" in page.text) == (200, True)
