@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 nightly: $(STAMP)  ## run the nightly job for one as-of date
 	@$(BIN)/ple nightly
 
-ui: $(STAMP)  ## serve Dagster and MLflow on loopback
+ui: $(STAMP)  ## serve Dagster, MLflow and the scores on loopback
 	@$(BIN)/ple ui $(if $(WRITABLE),--writable)
 
 test: $(STAMP) lint  ## linters, types, import rules, tests

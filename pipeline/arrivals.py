@@ -31,7 +31,7 @@ from feature_assets.data.quarantine import Validated
 from feature_assets.data.records import QUARANTINE_SCHEMA, ReasonCount
 from feature_assets.sources import Delivery, Ingested, read_delivery, reader_of, reading_code
 from feature_assets.sources.arrivals import ARRIVED, Arrival, Checked, check, meet, merge, resolved, stack
-from pipeline.forgotten import Forgotten, clean_file
+from pipeline.forgotten import Forgotten, clean_delivered
 from pipeline.resources.digests import broken, code_digest, file_digest, seal
 from pipeline.resources.files import empty_beside, publish_folder, publish_frame, publish_json
 from pipeline.resources.lake import Lake
@@ -198,8 +198,8 @@ class Ledger:
             copied = self._open(beside)
             if _files_digest(copied) != entry.digest:
                 raise DeliveryError(f"{folder} changed while it was read: run the night again")
-            for file in copied.files.values() if self._forgotten.customers and not same else ():
-                clean_file(file, self._forgotten.among)
+            if self._forgotten.customers and not same:
+                clean_delivered(self._dataset, beside / DELIVERED, self._forgotten.among)
             copied = self._open(beside)
             arrival, verdict = self._judge(entry, copied, earlier, judge)
             _save(arrival, self._versions / entry.name)

@@ -14,13 +14,13 @@ from datetime import date, timedelta
 import dagster as dg
 from dagster import DagsterInstance
 
-from pipeline.home import Home
-from pipeline.night import Outcome, run_night
+from pipeline.deployment import Deployment
+from pipeline.night import Outcome
 from pipeline.queue import queue_of
-from pipeline.resources.tracking import Tracking
 from pipeline.runs import HeldHome, night_lock
 from pipeline.schedules import unscored
 from pipeline.signs import clear_dead_runs
+from pipeline.told_night import told_night
 
 LOOKS_EVERY = 2.0
 """Seconds between two looks whether the home is free."""
@@ -39,14 +39,18 @@ def days_to_make(
 
 @dataclass(frozen=True)
 class Backfill:
-    """A backfill of one deployment. `say` gets a line about the progress."""
+    """A backfill of one deployment.
 
-    home: Home
+    Attributes:
+        definitions: its jobs.
+        say: gets a line about the progress.
+        words: for an error outside of the steps of a night.
+    """
+
+    deployment: Deployment
     definitions: dg.Definitions
-    instance: DagsterInstance
-    tracking: Tracking
-    retrain_after_days: int
     say: Callable[[str], None]
+    words: Callable[[Exception], str]
 
     def run(self, days: Sequence[date]) -> Outcome | None:
         """Make the nights of some dates. Returns the outcome of the one that failed, None where none did."""
@@ -54,9 +58,7 @@ class Backfill:
         for done, day in enumerate(days):
             self.say(f"{done + 1} of {len(days)}: {day}{_left(began, done, len(days))}")
             with self._turn(day) as held:
-                outcome = run_night(
-                    held, self.definitions, self.instance, self.tracking, day, self.retrain_after_days, self.say
-                )
+                outcome = told_night(held, self.deployment, self.definitions, day, self.say, self.words)
             if not outcome.published:
                 return outcome
             if outcome.training_failure:
@@ -67,19 +69,20 @@ class Backfill:
     def _turn(self, day: date) -> Iterator[HeldHome]:
         """The home's lock, once no other run wants it."""
         told = ""
-        with night_lock(self.home) as lock:
+        with night_lock(self.deployment.home) as lock:
             while (others := self._others()) or not lock.acquire(f"ple backfill of {day}"):
                 if others and others != told:
                     self.say(f"waits: {others}")
                 told = others
                 time.sleep(LOOKS_EVERY)
-            yield HeldHome(self.home, lock)
+            yield HeldHome(self.deployment.home, lock)
 
     def _others(self) -> str:
         """Who goes first, in words; empty where nobody does."""
-        for run_id in clear_dead_runs(self.instance, self.home):
+        instance, home = self.deployment.instance, self.deployment.home
+        for run_id in clear_dead_runs(instance, home):
             self.say(f"! run {run_id[:8]} was killed; its place is freed")
-        queue = queue_of(self.instance, self.home)
+        queue = queue_of(instance, home)
         if queue.holder is not None:
             return f"{queue.holder.words()} holds the home"
         if queue.running or (queue.waiting and queue.taken):

@@ -7,20 +7,29 @@ known id is on the list; the list without the key answers nothing. What is erase
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Collection, Iterable
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 
-from feature_assets.sources import Delivery
+from feature_assets.data.coercion import DeliveryError
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.sources import Delivery, read_delivery
 from feature_assets.sources.files import scan, unreadable
-from pipeline.resources.files import publish_frame, publish_json
+from feature_assets.sources.own.text_files import unreadable as unreadable_text
+from feature_assets.sources.own.whose import Part, parts
+from pipeline.resources.files import discard, empty_beside, publish_bytes, publish_frame, publish_json
 
 FILE = "forgotten.json"
 CUSTOMER_COLUMNS = ("customer_id", "household_id")
-"""Columns that name a customer, in contract tables, delivered tables and what is made from them."""
+"""Columns that name a customer, in contract tables, delivered tables and what is made from them. In the user's own
+files a description says which do."""
+_WHOSE = "\0whose"
+"""Beside the columns of a file: whose a row is."""
 
 
 @dataclass(frozen=True)
@@ -109,16 +118,89 @@ def rows_without(
     return lazy, found
 
 
-def clean_file(file: Path, among: Callable[[pl.Series], pl.Series]) -> int:
+def clean_file(file: Path, among: Callable[[pl.Series], pl.Series], dry: bool = False) -> int:
     """Write a Parquet file anew without the rows of some customers; how many those were. Times keep their microseconds.
 
     Raises:
         DeliveryError, PolarsError, OSError: the file is damaged.
     """
     lazy, rows = rows_without(scan(file.stem, file), among)
-    if rows:
+    if rows and not dry:
         publish_frame(lazy.collect(), file)
     return rows
+
+
+def clean_delivered(
+    dataset: DatasetConfig, folder: Path, among: Callable[[pl.Series], pl.Series], dry: bool = False
+) -> int:
+    """Write the kept files of a delivery anew without the rows of some customers, each in its own form, so that every
+    other row is read as before; how many those were.
+
+    Raises:
+        DeliveryError: a file is damaged, lacks the column that names its customers, or cannot be written so.
+    """
+    if not dataset.tables:
+        files = sorted(set(read_delivery(dataset, folder).files.values()))
+        return sum(clean_file(file, among, dry) for file in files)
+    return sum(_clean_part(part, among, dry) for part in parts(dataset, folder))
+
+
+def named_in(dataset: DatasetConfig, folder: Path) -> Iterator[pl.Series]:
+    """The customers whom the kept files of a delivery of the user's own files name, file by file, each once.
+
+    Raises:
+        DeliveryError: a file is damaged, or lacks the column that names its customers.
+    """
+    for part in parts(dataset, folder):
+        with _readable(part):
+            yield part.rows().select(part.whose().alias(_WHOSE)).unique().collect()[_WHOSE]
+
+
+def _clean_part(part: Part, among: Callable[[pl.Series], pl.Series], dry: bool) -> int:
+    with _readable(part):
+        rows = part.rows()
+        names = [_WHOSE, *(CUSTOMER_COLUMNS if part.as_asked and part.lacking() else ())]
+        lazy, found = rows_without(rows.with_columns(part.whose().alias(_WHOSE)), among, names)
+        if dry or not found:
+            return found
+        kept = lazy.drop(_WHOSE).collect()
+    if part.parquet:
+        publish_frame(kept, part.path)
+        return found
+    content = part.without(kept)
+    if content is None:
+        discard(part.path)
+        return found
+    beside = empty_beside(part.path)
+    try:
+        copy = beside / part.path.name
+        publish_bytes(content, copy)
+        if not _same(part, copy, kept):
+            raise DeliveryError(
+                f"table {part.table}: {part.path} cannot be written without the rows of forgotten customers so that "
+                f"the others are read as before: give this table as Parquet"
+            )
+        copy.replace(part.path)
+    finally:
+        shutil.rmtree(beside)
+    return found
+
+
+def _same(part: Part, copy: Path, kept: pl.DataFrame) -> bool:
+    try:
+        return part.rows(copy).collect().equals(kept)
+    except (DeliveryError, pl.exceptions.PolarsError):
+        return False
+
+
+@contextmanager
+def _readable(part: Part) -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if part.parquet:
+            raise unreadable(part.table, part.path, error) from error
+        raise unreadable_text(part.table, part.path, error) from error
 
 
 def canonical(values: pl.Series) -> pl.Series:

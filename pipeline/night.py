@@ -25,6 +25,11 @@ class Outcome:
     training_failure: str = ""
     failure: str = ""
 
+    @property
+    def reasons(self) -> str:
+        """The reasons, a line each."""
+        return "\n".join(reason for reason in (self.training_failure, self.failure) if reason)
+
 
 def run_night(
     held: HeldHome,

@@ -24,6 +24,15 @@ Described = Mapping[str, Any]
 """A task's entry in the bundle's tasks.json."""
 
 
+class UnknownCustomer(ValueError):
+    """Nobody of this id was scored; names the ids that are `near`."""
+
+    def __init__(self, customer: str, scored: int, near: Sequence[str]) -> None:
+        hint = f"; the nearest known ids: {', '.join(map(repr, near))}" if near else ""
+        super().__init__(f"no customer {customer!r} among the {scored:,} that were scored{hint}")
+        self.near = tuple(near)
+
+
 def score_matrix(matrix: pl.DataFrame, bundle: Path) -> pl.DataFrame:
     """Scores of a feature matrix with the bundle in a folder."""
     from ple_model.serving.bundle import load_bundle
@@ -136,18 +145,16 @@ def _of_column(column: pl.Series, suffix: str, given: pl.Series) -> list[str]:
     return []
 
 
-def of_customer(scores: pl.DataFrame, customer: str) -> dict[str, Any]:
+def of_customer(scores: pl.LazyFrame, customer: str) -> dict[str, Any]:
     """The row of one customer. Ids are text: `00123` is not `123`.
 
     Raises:
-        ValueError: nobody of this id was scored; names the nearest ids.
+        UnknownCustomer: nobody of this id was scored.
     """
-    ids = scores["customer_id"]
-    row = scores.filter(ids == customer)
+    row = scores.filter(pl.col("customer_id") == customer).collect()
     if row.is_empty():
-        near = nearest_ids(ids, customer)
-        hint = f"; the nearest known ids: {', '.join(map(repr, near))}" if near else ""
-        raise ValueError(f"no customer {customer!r} among the {scores.height:,} that were scored{hint}")
+        ids = scores.select("customer_id").collect()["customer_id"]
+        raise UnknownCustomer(customer, len(ids), nearest_ids(ids, customer))
     return row.row(0, named=True)
 
 
@@ -175,14 +182,28 @@ def highest(scores: pl.DataFrame, task: str, rows: int) -> pl.DataFrame:
     Raises:
         ValueError: no such task in these scores, or its predictions are not ordered.
     """
-    if f"{task}__eligible" not in scores.columns:
-        names = [name.removesuffix("__eligible") for name in scores.columns if name.endswith("__eligible")]
-        raise ValueError(f"no task {task!r} in these scores: they have {', '.join(names)}")
-    numbers = [name for name in (f"{task}__lift", f"{task}__probability", task) if name in scores.columns]
-    if not scores[numbers[0]].dtype.is_numeric():
+    order = order_of(scores.schema, task)
+    if order is None:
         raise ValueError(f"predictions of {task!r} are names, which have no order")
     eligible = scores.filter(pl.col(f"{task}__eligible"))
-    return eligible.sort(numbers[0], "customer_id", descending=[True, False]).head(rows)
+    return eligible.sort(order, "customer_id", descending=[True, False]).head(rows)
+
+
+def tasks_in(columns: Iterable[str]) -> list[str]:
+    """The tasks that scores with these columns have."""
+    return [name.removesuffix("__eligible") for name in columns if name.endswith("__eligible")]
+
+
+def order_of(schema: Mapping[str, pl.DataType], task: str) -> str | None:
+    """The column by which the predictions of a task are ordered; None where they are names, which have no order.
+
+    Raises:
+        ValueError: no such task in these scores.
+    """
+    if f"{task}__eligible" not in schema:
+        raise ValueError(f"no task {task!r} in these scores: they have {', '.join(tasks_in(schema))}")
+    column = next(name for name in (f"{task}__lift", f"{task}__probability", task) if name in schema)
+    return column if schema[column].is_numeric() else None
 
 
 def top_lists(scores: pl.DataFrame, tasks: Iterable[str]) -> pl.DataFrame:

@@ -1,6 +1,6 @@
-"""The two user interfaces on loopback: Dagster (webserver and daemon) and MLflow.
+"""The three user interfaces on loopback: Dagster (webserver and daemon), MLflow and the browser of scores.
 
-`serve` starts all three processes; `become` makes this process one of them, for a service manager that starts, restarts
+`serve` starts all four processes; `become` makes this process one of them, for a service manager that starts, restarts
 and logs each by itself.
 """
 
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,12 +21,23 @@ from pipeline.webserver import HOST
 
 DAGSTER_PORT = 3000
 MLFLOW_PORT = 5000
-SERVERS = ("dagster-webserver", "dagster-daemon", "mlflow")
+SCORES_PORT = 4000
+SERVERS = ("dagster-webserver", "dagster-daemon", "mlflow", "scores")
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Of the servers on loopback."""
+
+    dagster: int = DAGSTER_PORT
+    mlflow: int = MLFLOW_PORT
+    scores: int = SCORES_PORT
 
 
 def addresses() -> dict[str, str]:
     """The addresses at which `make ui` serves, where the usual ports are free."""
-    return {"Dagster": f"http://{HOST}:{DAGSTER_PORT}", "MLflow": f"http://{HOST}:{MLFLOW_PORT}"}
+    ports = {"Dagster": DAGSTER_PORT, "MLflow": MLFLOW_PORT, "Scores": SCORES_PORT}
+    return {name: f"http://{HOST}:{port}" for name, port in ports.items()}
 
 
 def free_port(preferred: int) -> int:
@@ -48,14 +60,14 @@ def _answers(port: int) -> bool:
 
 
 def serve(home: Home, settings: Settings, writable: bool = False, wait_seconds: int = 300) -> int:
-    """Start the three processes, print the addresses, and stay until interrupted or until one of them ends.
+    """Start the processes, print the addresses, and stay until interrupted or until one of them ends.
 
     writable: whether Dagster's pages may start, stop and delete runs.
 
     Returns the exit code: 0 after an interrupt, 1 when a server ended by itself or did not answer in time.
     """
-    dagster_port, mlflow_port = free_port(DAGSTER_PORT), free_port(MLFLOW_PORT)
-    commands = {name: command(name, home, HOST, dagster_port, mlflow_port, writable) for name in SERVERS}
+    ports = Ports(free_port(DAGSTER_PORT), free_port(MLFLOW_PORT), free_port(SCORES_PORT))
+    commands = {name: command(name, home, HOST, ports, writable) for name in SERVERS}
     logs = home.logs
     logs.mkdir(exist_ok=True)
     processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -71,9 +83,9 @@ def serve(home: Home, settings: Settings, writable: bool = False, wait_seconds: 
                     cwd=REPOSITORY,
                     start_new_session=True,
                 )
-        print(f"starting Dagster and MLflow (logs in {logs}) ...", flush=True)
+        print(f"starting Dagster, MLflow and the scores (logs in {logs}) ...", flush=True)
         deadline = time.monotonic() + wait_seconds
-        while not (_answers(dagster_port) and _answers(mlflow_port)):
+        while not all(_answers(port) for port in astuple(ports)):
             if _ended(processes, logs):
                 return 1
             if time.monotonic() > deadline:
@@ -81,8 +93,9 @@ def serve(home: Home, settings: Settings, writable: bool = False, wait_seconds: 
                 return 1
             time.sleep(0.5)
         print(
-            f"Dagster  http://{HOST}:{dagster_port}{'' if writable else ' (read-only)'}\n"
-            f"MLflow   http://{HOST}:{mlflow_port}\nCtrl-C stops both.",
+            f"Dagster  http://{HOST}:{ports.dagster}{'' if writable else ' (read-only)'}\n"
+            f"MLflow   http://{HOST}:{ports.mlflow}\n"
+            f"Scores   http://{HOST}:{ports.scores}\nCtrl-C stops all.",
             flush=True,
         )
         while not _ended(processes, logs):
@@ -126,25 +139,26 @@ def become(name: str, home: Home, settings: Settings, listen: str, writable: boo
             loopback.
         writable: as in `serve`.
     """
-    arguments = command(name, home, listen, DAGSTER_PORT, MLFLOW_PORT, writable)
+    arguments = command(name, home, listen, Ports(), writable)
     os.chdir(REPOSITORY)
     os.execve(arguments[0], arguments, server_environment(home, settings))
 
 
-def command(name: str, home: Home, listen: str, dagster_port: int, mlflow_port: int, writable: bool) -> list[str]:
+def command(name: str, home: Home, listen: str, ports: Ports, writable: bool) -> list[str]:
     """The command of a server."""
     workspace = str(WORKSPACE)
     artifacts = (home.mlflow / "artifacts").as_uri()
     return {
         "dagster-webserver": [
-            sys.executable, "-m", "pipeline.webserver", "--workspace", workspace, "--port", str(dagster_port),
+            sys.executable, "-m", "pipeline.webserver", "--workspace", workspace, "--port", str(ports.dagster),
             "--listen", listen, *(["--writable"] if writable else []),
         ],
         "dagster-daemon": [str(Path(sys.executable).parent / "dagster-daemon"), "run", "--workspace", workspace],
         "mlflow": [
-            sys.executable, "-m", "pipeline.tracking_server", "--listen", listen, "--port", str(mlflow_port),
+            sys.executable, "-m", "pipeline.tracking_server", "--listen", listen, "--port", str(ports.mlflow),
             "--artifacts", artifacts,
         ],
+        "scores": [sys.executable, "-m", "pipeline.browser", "--port", str(ports.scores), "--listen", listen],
     }[name]  # fmt: skip
 
 

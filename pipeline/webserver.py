@@ -68,7 +68,12 @@ def guarded(context: Any, port: int) -> ASGIApp:
     """Dagster's webserver of a workspace behind the guard."""
     from dagster_webserver.app import create_app_from_workspace_process_context
 
-    return OwnPagesOnly(create_app_from_workspace_process_context(context), [f"{name}:{port}" for name in NAMES])
+    return own_pages_only(create_app_from_workspace_process_context(context), port)
+
+
+def own_pages_only(app: ASGIApp, port: int) -> OwnPagesOnly:
+    """An application behind the guard, answering at a port of loopback."""
+    return OwnPagesOnly(app, [f"{name}:{port}" for name in NAMES])
 
 
 @click.command()

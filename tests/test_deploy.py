@@ -6,6 +6,7 @@ import configparser
 import re
 import shutil
 import subprocess
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.cli import main
-from pipeline.servers import DAGSTER_PORT, MLFLOW_PORT, SERVERS
+from pipeline.servers import SERVERS, Ports
 from pipeline.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
@@ -96,7 +97,7 @@ def test_compose_names_what_exists_and_listens_on_loopback(compose: Compose) -> 
     servers = [service.command[3] for service in compose.services.values() if "--only" in service.command]
     assert sorted(servers) == sorted(SERVERS)
     ports = [port for service in compose.services.values() for port in service.ports]
-    assert sorted(ports) == sorted(f"127.0.0.1:{port}:{port}" for port in (DAGSTER_PORT, MLFLOW_PORT))
+    assert sorted(ports) == sorted(f"127.0.0.1:{port}:{port}" for port in astuple(Ports()))
 
 
 def test_no_password_stands_in_the_files(compose: Compose) -> None:

@@ -23,11 +23,13 @@ PAGES = ("README.md", *sorted(file.relative_to(ROOT).as_posix() for file in (ROO
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:ple|make) [^`]+)`")
 EXAMPLE = "test_the_example_becomes_contract_tables"
+DATABASE = "test_the_example_of_a_database_is_read_night_by_night"
 RECIPES = "test_each_recipe_is_one_file_beside_the_settings"
 
 PAGES_RUN_BY = {
     ("docs/own_data.md", "csv"): EXAMPLE,
     ("docs/own_data.md", "yaml"): EXAMPLE,
+    ("docs/own_data.md", "sql"): DATABASE,
     ("docs/extending.md", "python"): RECIPES,
     ("docs/extending.md", "yaml"): RECIPES,
     ("docs/operating.md", "yaml"): "test_settings_in_operating_are_settings",
@@ -74,6 +76,7 @@ OTHERS = {
     "python3": "Python's own: -m venv",
     "pip": "test_the_wheel_in_an_empty_environment_runs_a_night_of_a_users_files",
     "python": "test_a_study_from_the_delivery_to_the_report",
+    "export": "the shell's own",
     "createuser": "PostgreSQL's own",
     "createdb": "PostgreSQL's own",
 }

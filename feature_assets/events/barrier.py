@@ -14,6 +14,7 @@ from numba import njit
 
 from feature_assets.data.encoding import Encoding
 from feature_assets.data.known import KNOWN
+from feature_assets.data.local_time import local_day
 
 _EPOCH = date(1970, 1, 1)
 
@@ -94,6 +95,20 @@ def frame_before(table: str, frame: pl.DataFrame, t: date) -> pl.DataFrame:
     frame = frame.filter(pl.col(known.row) < t)
     later = [pl.when(pl.col(since) < t).then(pl.col(name)).alias(name) for name, since in known.columns.items()]
     return frame.with_columns(later)
+
+
+def rows_before(table: str, frame: pl.DataFrame, t: date, zone: str) -> pl.DataFrame:
+    """`frame_before` of tables with instants too: they are known before t where they lie before its local midnight.
+
+    Args:
+        table: of the contract.
+        frame: its rows, or some of them.
+        t: the as-of date.
+        zone: of the data set.
+    """
+    if KNOWN[table].is_instant:
+        return frame.filter(local_day(pl.col("at"), zone) < t)
+    return frame_before(table, frame, t)
 
 
 def frame_between(table: str, frame: pl.DataFrame, first: date, end: date) -> pl.DataFrame:

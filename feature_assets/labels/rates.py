@@ -14,7 +14,7 @@ from feature_assets.labels.registry import every_task
 from feature_assets.labels.state import LabelState
 from feature_assets.labels.task import Task
 
-RATES_SCHEMA = {
+RATES_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "task": pl.String,
     "kind": pl.String,
     "labelled": pl.Int64,
@@ -49,8 +49,10 @@ def exposure_rates(tables: Tables, t: date) -> pl.DataFrame:
     Returns:
         Two rows, `exposures_of` "all kinds" and "kinds with a click label": exposures, customers, and the shares of
         exposures and of exposed customers that converted and clicked in the window: converted, converted_customers,
-        clicked, clicked_customers.
+        clicked, clicked_customers. No row where the data set has no campaigns.
     """
+    if not all(tables.has(table) for table in ("campaigns", "campaign_events")):
+        return pl.DataFrame()
     exposed = facts.exposures(tables, t)
     clickable = exposed.filter(~pl.col("kind").is_in(list(tables.dataset.click_kinds_off)))
     return pl.concat([_exposure_row("all kinds", exposed), _exposure_row("kinds with a click label", clickable)])

@@ -1,7 +1,7 @@
 """Owners, tags, freshness, parameters and the names of the groups in the UI, shared by all assets."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -44,13 +44,17 @@ def in_this_data_set(description: str, dataset: DatasetConfig, sources: Iterable
     return f"**Empty: the data set {dataset.name} has no {' and no '.join(lacks)}.** {description}"
 
 
-def checked(name: str, passed: bool, asset: dg.AssetKey | None = None, **metadata: Any) -> dg.AssetCheckResult:
+def checked(
+    name: str, passed: bool, asset: dg.AssetKey | None = None, metadata: Mapping[str, Any] | None = None
+) -> dg.AssetCheckResult:
     """Result of a blocking check, with metadata for the reader; a step of several assets says of which."""
     severity = dg.AssetCheckSeverity.ERROR
     return dg.AssetCheckResult(asset_key=asset, check_name=name, passed=passed, severity=severity, metadata=metadata)
 
 
-def compared(name: str, stops: bool, asset: dg.AssetKey | None = None, **metadata: Any) -> dg.AssetCheckResult:
+def compared(
+    name: str, stops: bool, asset: dg.AssetKey | None = None, metadata: Mapping[str, Any] | None = None
+) -> dg.AssetCheckResult:
     """Result of a comparison that found something: it stops the run, or only warns."""
     severity = dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN
     return dg.AssetCheckResult(asset_key=asset, check_name=name, passed=False, severity=severity, metadata=metadata)

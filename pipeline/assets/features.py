@@ -258,7 +258,7 @@ def _matrix_asset(
         yield checked(
             "inputs_are_informative",
             passed=not dull.filter(pl.col("blocks")).height,
-            **{
+            metadata={
                 "columns that say nothing": markdown(dull) if dull.height else "none",
                 "looked at": f"{len(state.present)} columns and {len(registry.side_inputs())} side inputs",
             },

@@ -112,31 +112,24 @@ def ingestion_assets(
         verdict = lake.read_json(folder / "quarantine" / deliveries.VERDICT)
         over = verdict["over_limit"]
         if over:
-            unseen = checked(
-                "volume_as_before", True, QUARANTINE, why="not compared: the delivery is refused for its faults"
-            )
+            why = "not compared: the delivery is refused for its faults"
+            unseen = checked("volume_as_before", True, QUARANTINE, {"why": why})
             yield dg.MaterializeResult(
                 asset_key=QUARANTINE,
                 metadata=shown,
-                check_results=[checked("faults_within_limit", False, QUARANTINE, why=over), unseen],
+                check_results=[checked("faults_within_limit", False, QUARANTINE, {"why": over}), unseen],
             )
             raise dg.Failure(over, allow_retries=False)
-        within = checked(
-            "faults_within_limit", True, QUARANTINE, **{"rows set aside, all tables": counts["rows"].sum()}
-        )
+        set_aside = {"rows set aside, all tables": counts["rows"].sum()}
+        within = checked("faults_within_limit", True, QUARANTINE, set_aside)
         size = delivery.verdict
         if size is None:
             measured = volume.measure(lake.tables_of(digest), verdict["delivered"], counts)
             size = volume.judge_delivery(measured, lake, digest, settings.volume, may_lack)
-        as_before = checked("volume_as_before", True, QUARANTINE, **{COMPARED: size.compared})
+        as_before = checked("volume_as_before", True, QUARANTINE, {COMPARED: size.compared})
         if size.unusual:
-            as_before = compared(
-                "volume_as_before",
-                bool(size.refusal),
-                QUARANTINE,
-                unusual=list(size.unusual),
-                **{COMPARED: size.compared},
-            )
+            found = {"unusual": list(size.unusual), COMPARED: size.compared}
+            as_before = compared("volume_as_before", bool(size.refusal), QUARANTINE, found)
         if size.refusal:
             yield dg.MaterializeResult(asset_key=QUARANTINE, metadata=shown, check_results=[within, as_before])
             raise dg.Failure(size.refusal, allow_retries=False)

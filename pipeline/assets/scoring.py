@@ -107,7 +107,7 @@ def scoring_assets(
             },
         )
         yield checked(
-            "complete_and_sound", passed=True, **{"rows (one a customer)": frame.height, "columns": frame.width}
+            "complete_and_sound", passed=True, metadata={"rows (one a customer)": frame.height, "columns": frame.width}
         )
 
     return [scores]

@@ -131,7 +131,9 @@ def build_training_set(context: Context, lake: Lake, settings: GivenSettings) ->
         },
         check_results=[
             checked(
-                "no_label_leaks", not leaks["leaks"].any(), **{"how well one tree solves each task": markdown(leaks)}
+                "no_label_leaks",
+                not leaks["leaks"].any(),
+                metadata={"how well one tree solves each task": markdown(leaks)},
             )
         ],
     )

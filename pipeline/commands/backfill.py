@@ -7,10 +7,13 @@ from typing import Any
 import click
 
 from pipeline.commands.common import covered_day, customers_option, data_options, deployment
+from pipeline.commands.errors import message
 from pipeline.commands.printing import json_option, print_json
 from pipeline.commands.running import cleared_instance, red, say
 from pipeline.home import Home
 from pipeline.settings import Settings
+
+GOES_ON = "The same command goes on there."
 
 
 @click.command()
@@ -25,7 +28,7 @@ def backfill(first: str, last: str, again: bool, as_json: bool, **data: Any) -> 
 
     Each is made as `ple nightly` makes it, a training that is due included. Dates that have scores are left as they
     are, so the same command goes on where a stopped or killed one was. Between two dates runs that wait in the queue go
-    first. It stops at the first date that fails, with exit status 1.
+    first. It stops at the first date that fails, with exit status 1, writes its report and tells whom it concerns.
     """
     settings, home = deployment(**data)
     days = covered_day(settings, first), covered_day(settings, last)
@@ -41,6 +44,7 @@ def _backfill(settings: Settings, home: Home, first: date, last: date, again: bo
     """The dates that were to be made, those of the range that have no scores now, and why it stopped."""
     from pipeline.backfill import Backfill, days_to_make
     from pipeline.definitions import build_definitions, build_resources
+    from pipeline.deployment import Deployment
     from pipeline.partitions import as_of_partitions
 
     partitions = as_of_partitions(settings.load_dataset())
@@ -53,14 +57,12 @@ def _backfill(settings: Settings, home: Home, first: date, last: date, again: bo
         )
         if not days:
             return {"asked": [], "left": [], "failure": ""}
-        tracking = build_resources(settings)["tracking"]
-        nights = Backfill(home, build_definitions(settings), instance, tracking, settings.retrain_after_days, say)
-        stopped = nights.run(days)
+        nights = Deployment(settings, home, instance, build_resources(settings)["tracking"])
+        stopped = Backfill(nights, build_definitions(settings), say, message).run(days)
         left = days_to_make(instance, partitions, first, last, again=False)
     if stopped is not None:
-        reasons = "\n".join(reason for reason in (stopped.training_failure, stopped.failure) if reason)
-        words = f"The backfill stopped; {len(left)} of its dates have no scores. The same command goes on there."
-        red(f"\n{words}\n{reasons}")
-        return {"asked": days, "left": left, "failure": reasons or words}
+        words = f"The backfill stopped; {len(left)} of its dates have no scores. {GOES_ON}"
+        red(f"\n{words}\n{stopped.reasons}")
+        return {"asked": days, "left": left, "failure": stopped.reasons or words}
     click.echo(f"{len(days)} as-of dates made, oldest first.", err=True)
     return {"asked": days, "left": left, "failure": ""}

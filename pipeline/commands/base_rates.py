@@ -35,8 +35,9 @@ def base_rates(as_of: str | None, as_json: bool, **data: Any) -> None:
         return
     click.echo(f"{rows.height:,} customers known at {day}")
     show_records([_row(rate) for rate in rates], keep=("task",), right=("labels", "rate or mean"))
-    click.echo("\nexposures (customer × campaign) that start in the campaign window")
-    show_records([{name: _number(value) for name, value in row.items()} for row in exposures])
+    if exposures:
+        click.echo("\nexposures (customer × campaign) that start in the campaign window")
+        show_records([{name: _number(value) for name, value in row.items()} for row in exposures])
     click.echo(f"\n{dataset.notice}")
 
 

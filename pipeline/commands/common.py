@@ -13,7 +13,10 @@ from pipeline.settings import Settings, SettingsError, load_settings, read_envir
 
 if TYPE_CHECKING:
     from feature_assets.data.tables import Tables
+    from pipeline.one_customer import OneCustomer
+    from pipeline.resources.lake import Lake
     from pipeline.resources.publication import Published
+    from pipeline.resources.tracking import Tracking
 
 as_of_option = click.option(
     "--as-of", help="As-of date, YYYY-MM-DD; also $AS_OF. Default: the day after the last day of data."
@@ -125,3 +128,15 @@ def scored_day(published: "Published", as_of: str | None) -> str:
     if not days:
         raise click.ClickException(f"no scores {f'of {day}' if day else 'yet'} in {published.lake / published.table}")
     return days[-1]
+
+
+def scored_customer(tracking: "Tracking", lake: "Lake", customer: str, as_of: str | None) -> "OneCustomer":
+    """What is known of a customer at the given date, or the newest one, that has scores."""
+    from pipeline.one_customer import one_customer
+    from pipeline.scores import UnknownCustomer
+
+    day = scored_day(lake.published("scores"), as_of)
+    try:
+        return one_customer(tracking, lake, customer, day)
+    except UnknownCustomer as error:
+        raise click.ClickException(f"{error} (as of {day})") from None

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.commands.common import deployment
-from pipeline.commands.one_customer import one_customer
+from pipeline.commands.common import deployment, scored_customer
 from pipeline.commands.printing import json_option, json_text
 from pipeline.settings import Settings
 
@@ -64,7 +63,7 @@ def explain_customer(customer: str, as_of: str | None, form: str, output: Path |
     from pipeline.reports.pages.customer import customer_page
     from pipeline.scores import score_meanings
 
-    found = one_customer(*_resources(settings), customer, as_of)
+    found = scored_customer(*_resources(settings), customer, as_of)
     if found.untold:
         raise click.ClickException(found.untold)
     page = customer_page(

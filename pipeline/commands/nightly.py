@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,11 +13,7 @@ from pipeline.commands.errors import message
 from pipeline.commands.printing import json_option, print_json, show, show_facts
 from pipeline.commands.running import locked_instance, red, run_options, say
 from pipeline.home import Home
-from pipeline.settings import Settings, read_environment
-from pipeline.stopping import Stopped
-
-if TYPE_CHECKING:
-    from pipeline.monitoring.alerts import Alert
+from pipeline.settings import Settings
 
 
 @click.command()
@@ -59,28 +55,17 @@ def _nightly(settings: Settings, home: Home, day: date, quiet: bool) -> dict[str
     `quiet`: the summary is not printed.
     """
     from pipeline.definitions import build_definitions, build_resources
-    from pipeline.monitoring import alerts
-    from pipeline.monitoring.night_report import REPORT, Reporter
+    from pipeline.deployment import Deployment
+    from pipeline.monitoring.night_report import REPORT
     from pipeline.monitoring.summary import read_summary
-    from pipeline.night import Outcome, run_night
     from pipeline.resources.publication import published_words
+    from pipeline.told_night import told_night
 
     click.echo(f"nightly · {settings.dataset_name} · as of {day} · home {home.root}", err=True)
-    resources = build_resources(settings)
-    tracking = resources["tracking"]
+    tracking = build_resources(settings)["tracking"]
     with locked_instance(home, f"ple nightly of {day}") as (held, instance):
-        try:
-            outcome = run_night(
-                held, build_definitions(settings), instance, tracking, day, settings.retrain_after_days, say
-            )
-        except (click.ClickException, Stopped):
-            raise
-        except Exception as error:  # outside the steps: of the databases, or of the program
-            outcome = Outcome(False, failure=message(error))
-        reasons = "\n".join(reason for reason in (outcome.training_failure, outcome.failure) if reason)
-        if not outcome.published:
-            reporter = Reporter(settings, resources["lake"], tracking, instance, say)
-            reporter.try_to_write(day.isoformat(), reasons)
+        night = Deployment(settings, home, instance, tracking)
+        outcome = told_night(held, night, build_definitions(settings), day, say, message)
     report = home.reports / f"as_of={day}" / REPORT
     found: dict[str, Any] = {
         "as_of": day,
@@ -91,10 +76,9 @@ def _nightly(settings: Settings, home: Home, day: date, quiet: bool) -> dict[str
         "summary": None,
     }
     if not outcome.published:
-        red(f"\nThe night failed; {published_words(home.lake, day)}.\n{reasons}")
+        red(f"\nThe night failed; {published_words(home.lake, day)}.\n{outcome.reasons}")
         say(f"report: {report}")
-        _tell([alerts.Alert(alerts.NIGHT_FAILED, reasons)], settings, home, day, False)
-        return found | {"failure": outcome.failure or reasons}
+        return found | {"failure": outcome.failure or outcome.reasons}
     try:
         summary = read_summary(home, day)
         if not quiet:
@@ -105,17 +89,6 @@ def _nightly(settings: Settings, home: Home, day: date, quiet: bool) -> dict[str
         red(f"\n{published_words(home.lake, day)}; their summary cannot be shown: {why}")
     if report.exists():
         say(f"report: {report}")
-    _tell(alerts.of_night(found["summary"] or {"facts": {}}), settings, home, day, True)
     if outcome.training_failure:
         red(f"\nThe training that was due failed; the standing champion scored.\n{outcome.training_failure}")
     return found
-
-
-def _tell(found: "list[Alert]", settings: Settings, home: Home, day: date, published: bool) -> None:
-    """Tell whom it concerns. It costs no night that what was told cannot be noted."""
-    from pipeline.monitoring import alerts
-
-    try:
-        alerts.tell(found, day, published, home.root, settings.alerts, read_environment(), say)
-    except OSError as error:
-        red(f"! what was told could not be noted: {faults.in_words(error) or error}")

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.common import deployment, scored_day, settings_of
-from pipeline.commands.one_customer import OneCustomer, one_customer
+from pipeline.commands.common import deployment, scored_customer, scored_day, settings_of
 from pipeline.commands.printing import json_option, print_json, show, show_facts, show_records
 from pipeline.home import Home
+from pipeline.one_customer import OneCustomer, known_tasks
 
 if TYPE_CHECKING:
     from pipeline.resources.tracking import Tracking
@@ -63,7 +63,7 @@ def scores(
     resources = build_resources(settings)
     tracking, lake = resources["tracking"], resources["lake"]
     if customer is not None:
-        found = one_customer(tracking, lake, customer, as_of)
+        found = scored_customer(tracking, lake, customer, as_of)
         if as_json:
             print_json(_as_values(found))
         else:
@@ -141,13 +141,7 @@ def _as_values(found: OneCustomer) -> dict[str, Any]:
 
 def class_names(tracking: "Tracking", version: str) -> Mapping[str, Sequence[str]]:
     """Task → names of its classes in the version that scored; none where MLflow does not know it any more."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        tasks = tracking.read_json(tracking.version(version), "tasks.json")
-    except (MlflowException, FileNotFoundError):
-        return {}
-    return {task["name"]: task.get("classes") or () for task in tasks}
+    return {task["name"]: task.get("classes") or () for task in known_tasks(tracking, version)}
 
 
 OF_CLASSES = ("p", "each")

@@ -1,4 +1,4 @@
-"""`ple ui`: the two user interfaces."""
+"""`ple ui`: the three user interfaces."""
 
 import sys
 
@@ -13,11 +13,11 @@ from pipeline.commands.running import cleared_instance
 @click.option(
     "--only",
     metavar="SERVER",
-    help="Be one server, for a service manager: dagster-webserver, dagster-daemon or mlflow.",
+    help="Be one server, for a service manager: dagster-webserver, dagster-daemon, mlflow or scores.",
 )
 @click.option("--listen", metavar="ADDRESS", help="With --only, inside a container: listen there, not on 127.0.0.1.")
 def ui(writable: bool, only: str | None, listen: str | None) -> None:
-    """Serve Dagster and MLflow on loopback until Ctrl-C. Without --writable, Dagster's pages only show."""
+    """Serve Dagster, MLflow and the scores on loopback until Ctrl-C. Without --writable, Dagster's pages only show."""
     from pipeline.servers import SERVERS, become, serve
     from pipeline.webserver import HOST
 

@@ -4,19 +4,23 @@ First they are put on the list, so that no delivery brings them back; last the l
 kill leaves between, the same call again ends the same.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 from sqlalchemy.exc import SQLAlchemyError
 
+from feature_assets.data.coercion import DeliveryError
+from feature_assets.data.dataset import DatasetConfig, load_dataset
 from pipeline.arrivals import DELIVERED
 from pipeline.erasure import places
 from pipeline.erasure.databases import clean_sqlite
 from pipeline.erasure.places import ErasureError
 from pipeline.erasure.words import DISTINCT, Who
-from pipeline.forgotten import CUSTOMER_COLUMNS, Forgotten
+from pipeline.forgotten import CUSTOMER_COLUMNS, Forgotten, clean_delivered, named_in
 from pipeline.forgotten import FILE as LIST
 from pipeline.home import Home
 from pipeline.resources.digests import SEAL, file_digest
@@ -24,6 +28,7 @@ from pipeline.resources.files import discard, is_sqlite, publish_folder, strays
 from pipeline.resources.lake import Lake
 from pipeline.resources.publication import PUBLISHED, PublicationError, tables
 from pipeline.resources.tracking import Tracking
+from pipeline.settings import REPOSITORY
 from pipeline.training.workspace import Workspace
 
 _OWN = (LIST, "settings.yaml", "format.json")
@@ -57,14 +62,21 @@ class Outcome:
     versions: list[str]
 
 
-def erase(home: Home, tracking: Tracking, ids: Iterable[str], dry: bool, say: Callable[[str], None]) -> Outcome:
+def erase(
+    home: Home, dataset: DatasetConfig, tracking: Tracking, ids: Iterable[str], dry: bool, say: Callable[[str], None]
+) -> Outcome:
     """Take customers out of a home: these, and whoever is on the list and found in it again.
 
     Args:
+        dataset: of the home: which column of a kept delivery names a customer.
         ids: of customers; unknown ones are put on the list as well.
         dry: change nothing, tell only.
         say: gets a line for each room before it is looked at.
+
+    Raises:
+        ErasureError: deliveries of another data set are kept, whose description is not known. Nothing is changed.
     """
+    described = _described(home, dataset)
     listed = Forgotten.read(home.root)
     asked = Who.of(ids)
     if asked.ids and not dry:
@@ -72,7 +84,7 @@ def erase(home: Home, tracking: Tracking, ids: Iterable[str], dry: bool, say: Ca
     if listed.customers and not dry:
         listed = replace(listed, finished=False)
         listed.save(home.root)
-    who = Who(asked.ids | _found_again(home, listed))
+    who = Who(asked.ids | _found_again(home, described, listed))
     if not who.ids:
         if not dry and listed.customers:
             replace(listed, finished=True).save(home.root)
@@ -81,7 +93,7 @@ def erase(home: Home, tracking: Tracking, ids: Iterable[str], dry: bool, say: Ca
         for stray in list(strays(home.lake)):  # nothing is being written: the lock is held
             discard(stray)
     erased, problems = [], []
-    for name, room in _rooms(home, tracking, who, dry):
+    for name, room in _rooms(home, described, tracking, who, dry):
         say(name)
         try:
             erased += [Erased(place, count) for place, count in room() if count]
@@ -96,12 +108,32 @@ def erase(home: Home, tracking: Tracking, ids: Iterable[str], dry: bool, say: Ca
 Room = Callable[[], Iterator[tuple[str, int]]]
 
 
-def _rooms(home: Home, tracking: Tracking, who: Who, dry: bool) -> list[tuple[str, Room]]:
+def _described(home: Home, dataset: DatasetConfig) -> dict[str, DatasetConfig]:
+    """Data set of which the home keeps deliveries → its description."""
+    found = {}
+    for folder in sorted(home.lake.glob("arrivals/[!.]*")):
+        name, ours = folder.name, REPOSITORY / "data"
+        if name == dataset.name:
+            found[name] = dataset
+        elif (ours / f"{name}.yaml").is_file():
+            found[name] = load_dataset(name, ours)
+        else:
+            raise ErasureError(
+                f"the home keeps deliveries of the data set {name}, and only its description says which column of them "
+                f"names a customer: run the same command with --dataset-file {name}.yaml (or delete {folder}, if these "
+                f"deliveries are not needed)"
+            )
+    return found
+
+
+def _rooms(
+    home: Home, described: Mapping[str, DatasetConfig], tracking: Tracking, who: Who, dry: bool
+) -> list[tuple[str, Room]]:
     lake = Lake(root=str(home.lake))
     return [
         ("published tables", lambda: places.clean_published(home.lake, who, dry)),
         ("validated deliveries", lambda: _deliveries(lake, who, dry)),
-        ("arrivals", lambda: _arrivals(lake, who, dry)),
+        ("arrivals", lambda: _arrivals(lake, described, who, dry)),
         ("trainings", lambda: _trainings(lake, who, dry)),
         ("versions of the model", lambda: _bundles(home, tracking, who, dry)),
         ("other files", lambda: _files(home, who, dry)),
@@ -109,25 +141,38 @@ def _rooms(home: Home, tracking: Tracking, who: Who, dry: bool) -> list[tuple[st
     ]
 
 
-def _found_again(home: Home, listed: Forgotten) -> set[str]:
+def _found_again(home: Home, described: Mapping[str, DatasetConfig], listed: Forgotten) -> set[str]:
     """Ids on the list that a table in the home names: after a kill, or from a backup."""
     if not listed.customers:
         return set()
     seen: set[str] = set()
     found: set[str] = set()
+    for column in _named(home, described):
+        new = column.unique().drop_nulls().cast(pl.String)
+        new = new.filter(~new.is_in(list(seen)))
+        seen |= set(new)
+        found |= set(listed.among(new))
+    return set(Who.of(found).ids)
+
+
+def _named(home: Home, described: Mapping[str, DatasetConfig]) -> Iterator[pl.Series]:
+    """Every column in the home that names customers. What cannot be read is passed over: its room tells."""
     for root in (home.lake, home.root / "simulations"):
         for file in root.rglob("*.parquet"):
             try:
                 names = [name for name in pl.read_parquet_schema(file) if name in CUSTOMER_COLUMNS]
                 columns = [pl.read_parquet(file, columns=[name], hive_partitioning=False)[name] for name in names]
             except (pl.exceptions.PolarsError, OSError):
-                continue  # the room that it lies in tells
-            for column in columns:
-                new = column.unique().drop_nulls().cast(pl.String)
-                new = new.filter(~new.is_in(list(seen)))
-                seen |= set(new)
-                found |= set(listed.among(new))
-    return set(Who.of(found).ids)
+                continue
+            yield from columns
+    for name, dataset in described.items():
+        for folder in _kept(home.lake, name):
+            with suppress(DeliveryError):
+                yield from named_in(dataset, folder / DELIVERED)
+
+
+def _kept(lake: Path, name: str) -> list[Path]:
+    return sorted((lake / "arrivals" / name).glob("[0-9]*_*_*"))
 
 
 def _deliveries(lake: Lake, who: Who, dry: bool) -> Iterator[tuple[str, int]]:
@@ -135,16 +180,26 @@ def _deliveries(lake: Lake, who: Who, dry: bool) -> Iterator[tuple[str, int]]:
         yield f"deliveries/{folder.name}", places.clean_made_again(folder, who, dry)
 
 
-def _arrivals(lake: Lake, who: Who, dry: bool) -> Iterator[tuple[str, int]]:
-    """The copies of what arrived; what was made from one that changes is made from it again."""
-    for folder in sorted(lake.path("arrivals").glob("*/[0-9]*_*_*")):
-        count = places.clean_kept(folder, who, dry) if any((folder / DELIVERED).rglob("*")) else 0
-        yield f"arrivals/{folder.parent.name}/{folder.name}", count
+def _arrivals(lake: Lake, described: Mapping[str, DatasetConfig], who: Who, dry: bool) -> Iterator[tuple[str, int]]:
+    """The copies of what arrived; what was made from one that changes is made from it again. What a killed night read
+    from a database goes: the next one reads it."""
+    for name, dataset in described.items():
+        own = {DELIVERED: partial(_delivered, dataset, who)}
+        for folder in _kept(lake.path(), name):
+            count = places.clean_kept(folder, who, dry, own) if any((folder / DELIVERED).rglob("*")) else 0
+            yield f"arrivals/{name}/{folder.name}", count
+    for folder in sorted(lake.path("extracts").glob("*/[!.]*")):
+        if not dry:
+            discard(folder)
     for folder in sorted(lake.path("versions").glob("*/*")):
         count = sum(places.clean(file, who, dry=True) for file in places.files_below(folder))
         if count and not dry:
             discard(folder)
         yield f"versions/{folder.parent.name}/{folder.name}", count
+
+
+def _delivered(dataset: DatasetConfig, who: Who, folder: Path, dry: bool) -> int:
+    return clean_delivered(dataset, folder, who.among, dry)
 
 
 def _trainings(lake: Lake, who: Who, dry: bool) -> Iterator[tuple[str, int]]:

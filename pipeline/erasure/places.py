@@ -6,12 +6,13 @@ after a kill: a file, a folder or a version is the old one or the new one.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
-from feature_assets.sources.files import scan
+from feature_assets.data.coercion import DeliveryError
 from pipeline.erasure.words import Who
 from pipeline.forgotten import CUSTOMER_COLUMNS, canonical, clean_file, rows_without
 from pipeline.resources.digests import SEAL, broken, seal
@@ -90,9 +91,7 @@ def _clean_parquet(file: Path, who: Who, dry: bool) -> int:
             if rows and not dry:
                 publish_frame(frame, file)
             return rows
-        if dry:
-            return rows_without(scan(file.stem, file), who.among)[1] if names & set(CUSTOMER_COLUMNS) else 0
-        return clean_file(file, who.among) if names & set(CUSTOMER_COLUMNS) else 0
+        return clean_file(file, who.among, dry) if names & set(CUSTOMER_COLUMNS) else 0
     except Exception as error:  # whatever a damaged file makes polars raise
         raise ErasureError(
             f"{file} cannot be read, and may hold them: delete it, or restore it from a backup ({error})"
@@ -106,20 +105,27 @@ def files_below(folder: Path) -> Iterator[Path]:
         yield from (file for name in sorted(files) if not (file := Path(where, name)).is_symlink())
 
 
-def clean_sealed(folder: Path, who: Who, dry: bool, *, skip: tuple[str, ...] = ()) -> tuple[int, Path | None]:
+Way = Callable[[Path, bool], int]
+"""Takes them out of a folder, or tells only; how many rows."""
+
+
+def clean_sealed(
+    folder: Path, who: Who, dry: bool, own: Mapping[str, Way] = MappingProxyType({})
+) -> tuple[int, Path | None]:
     """Take them out of a sealed folder by one beside it with a seal of its own, which the caller publishes.
 
     Args:
-        skip: folders in it that are not looked at.
+        own: folders in it that are cleaned in ways of their own.
 
     Returns:
         What is taken out, and the folder beside; None where nothing is.
     """
 
     def looked_at(root: Path) -> list[Path]:
-        return [file for file in files_below(root) if file.name != SEAL and file.relative_to(root).parts[0] not in skip]
+        return [file for file in files_below(root) if file.name != SEAL and file.relative_to(root).parts[0] not in own]
 
     found = sum(clean(file, who, dry=True) for file in looked_at(folder))
+    found += sum(way(folder / name, True) for name, way in own.items() if (folder / name).is_dir())
     if not found or dry:
         return found, None
     beside = empty_beside(folder)
@@ -129,6 +135,9 @@ def clean_sealed(folder: Path, who: Who, dry: bool, *, skip: tuple[str, ...] = (
         _link(file, copy)
     for file in looked_at(beside):
         clean(file, who, dry=False)
+    for name, way in own.items():
+        if (beside / name).is_dir():
+            way(beside / name, False)
     seal(beside)
     return found, beside
 
@@ -145,15 +154,18 @@ def clean_made_again(folder: Path, who: Who, dry: bool) -> int:
     return found
 
 
-def clean_kept(folder: Path, who: Who, dry: bool) -> int:
-    """Take them out of a sealed folder that nothing can make again.
+def clean_kept(folder: Path, who: Who, dry: bool, own: Mapping[str, Way]) -> int:
+    """Take them out of a sealed folder that nothing can make again, as `clean_sealed`.
 
     Raises:
-        ErasureError: it was altered, so that a new seal would prove what nobody wrote.
+        ErasureError: it was altered, so that a new seal would prove what nobody wrote; or a file cannot be cleaned.
     """
     if why := broken(folder):
         raise ErasureError(f"{why}: restore the folder from a backup, and forget again")
-    found, beside = clean_sealed(folder, who, dry)
+    try:
+        found, beside = clean_sealed(folder, who, dry, own)
+    except (DeliveryError, pl.exceptions.PolarsError) as error:
+        raise ErasureError(str(error)) from error
     if beside is not None:
         publish_folder(beside, folder)
     return found

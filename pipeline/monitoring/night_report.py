@@ -1,7 +1,7 @@
 """The report of a night: gathered from the lake, MLflow and Dagster's log, judged, and written as one HTML file.
 
-It is written behind the scores, by `ple nightly` and the daemon where a night failed, and again by `ple report`. What
-cannot be read costs a part of the report and is said in it; it never costs a night.
+It is written behind the scores, by `ple nightly`, `ple backfill` and the daemon where a night failed, and again by
+`ple report`. What cannot be read costs a part of the report and is said in it; it never costs a night.
 """
 
 import json

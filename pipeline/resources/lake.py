@@ -89,13 +89,14 @@ class Lake(dg.ConfigurableResource):
 
     def tables(self, as_of: str) -> Tables:
         """The validated tables behind an as-of date (shared between the steps of a process)."""
-        return _load_tables(self._delivered(as_of))
+        return _load_tables(self.delivered(as_of))
 
     def view(self, as_of: str) -> View:
         """The view of an as-of date (shared between the steps of a process)."""
-        return _view(self._delivered(as_of), date.fromisoformat(as_of))
+        return _view(self.delivered(as_of), date.fromisoformat(as_of))
 
-    def _delivered(self, as_of: str) -> Path:
+    def delivered(self, as_of: str) -> Path:
+        """Folder of the validated tables behind an as-of date, not verified. Raises `dg.Failure` where it is gone."""
         folder = self.delivery(self.delivery_of(as_of)["digest"])
         if not folder.exists():
             raise dg.Failure(

@@ -94,16 +94,28 @@ class Published:
         Raises:
             PublicationError: as `file`; or the file cannot be read.
         """
+        try:
+            return self.scan(as_of).collect()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise self._unread(as_of, error) from error
+
+    def scan(self, as_of: str) -> pl.LazyFrame:
+        """The same frame, of which only the columns and rows are read that are asked for.
+
+        Raises:
+            PublicationError: as `file`; or the head of the file cannot be read.
+        """
         file = self.file(as_of)
         try:
-            frame = pl.read_parquet(file, hive_partitioning=False)
+            frame = pl.scan_parquet(file, hive_partitioning=False)
+            names = frame.collect_schema().names()
             position = pl.read_parquet_metadata(file).get(_POSITION)
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise PublicationError(f"{file} cannot be read ({error}): run the night of {as_of} again") from error
+            raise self._unread(as_of, error) from error
         if position is None:
             return frame
-        day = pl.Series(AS_OF, [date.fromisoformat(as_of)], dtype=pl.Date)
-        return frame.insert_column(int(position), day.new_from_index(0, frame.height))
+        at, day = int(position), pl.lit(date.fromisoformat(as_of), dtype=pl.Date).alias(AS_OF)
+        return frame.select(*names[:at], day, *names[at:])
 
     def sound(self, days: Iterable[str]) -> Iterator[tuple[str, pl.DataFrame]]:
         """Date and frame of those dates that can be read, with a line for each that cannot: what tonight is only
@@ -164,6 +176,10 @@ class Published:
         discard(version)
         if not any(version.parent.iterdir()):
             version.parent.rmdir()
+
+    def _unread(self, as_of: str, error: Exception) -> PublicationError:
+        where = self.resolve(as_of)
+        return PublicationError(f"{where} cannot be read ({error}): run the night of {as_of} again")
 
     def _versions(self, as_of: str) -> Path:
         return self.lake / PUBLISHED / self.table / as_of

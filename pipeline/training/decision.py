@@ -29,7 +29,8 @@ def decide(
     """A training is due where there is no champion or it is too old, never for a date whose future it knows.
 
     A challenger that is young enough and judged stands for the training: one that waits for a person, that was refused
-    or rolled back is not trained again before the next is due. Without a champion only the one that waits does.
+    or rolled back is not trained again before the next is due, nor is an older one beside it, for an earlier date.
+    Without a champion only the one that waits does.
     """
     if champion is None:
         if challenger is not None and challenger.status == HELD:
@@ -47,7 +48,7 @@ def decide(
 
 
 def _stands(challenger: RegisteredVersion, as_of: date, retrain_after_days: int) -> bool:
-    young = 0 <= (as_of - challenger.as_of).days < retrain_after_days
+    young = (as_of - challenger.as_of).days < retrain_after_days
     return young and challenger.status in (HELD, REFUSED, ROLLED_BACK)
 
 

@@ -1,4 +1,4 @@
-"""Serving a home by `ple ui`, and what its two user interfaces answer."""
+"""Serving a home by `ple ui`, and what its user interfaces answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN = """
 
 @contextmanager
 def served(home: Path, delivery: Path | None) -> Iterator[dict[str, str]]:
-    """The addresses of Dagster and MLflow while `ple ui` serves a home; afterwards nobody listens there."""
+    """The addresses of Dagster, MLflow and the scores while `ple ui` serves a home; afterwards nobody listens there."""
     environment = os.environ | {"PLE_HOME": str(home), "DATA_DIR": str(delivery or ""), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*PLE, "ui"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -35,11 +35,11 @@ def served(home: Path, delivery: Path | None) -> Iterator[dict[str, str]]:
     try:
         for line in process.stdout:
             printed += line
-            if found := re.match(r"(Dagster|MLflow) +(http://127\.0\.0\.1:\d+)", line):
+            if found := re.match(r"(Dagster|MLflow|Scores) +(http://127\.0\.0\.1:\d+)", line):
                 addresses[found[1]] = found[2]
-            if len(addresses) == 2:
+            if len(addresses) == 3:
                 break
-        assert len(addresses) == 2, printed
+        assert len(addresses) == 3, printed
         yield addresses
     finally:
         process.terminate()  # a shell's background makes its children deaf to SIGINT

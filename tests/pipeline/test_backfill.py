@@ -8,15 +8,19 @@ import time
 from datetime import date, timedelta
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from pipeline import backfill, queue
+from pipeline import backfill, queue, told_night
 from pipeline.backfill import Backfill, days_to_make
+from pipeline.deployment import Deployment
 from pipeline.home import Home
+from pipeline.monitoring.night_report import REPORT
 from pipeline.night import Outcome
 from pipeline.runs import PARTITION_TAG
+from pipeline.settings import Settings
 from tests.pipeline import toy_nights
 from tests.pipeline.test_locks import held_elsewhere
 
@@ -30,8 +34,13 @@ def days(instance: dg.DagsterInstance, again: bool = False) -> list[date]:
 
 def run(home: Path, instance: dg.DagsterInstance, dates: list[date]) -> tuple[Outcome | None, str]:
     said: list[str] = []
-    made = Backfill(Home(home), toy_nights.build(home), instance, toy_nights.tracking(home), 7, said.append)
-    return made.run(dates), "\n".join(said)
+    return of(home, toy_nights.build(home), instance, said).run(dates), "\n".join(said)
+
+
+def of(home: Path, definitions: dg.Definitions, instance: dg.DagsterInstance, said: list[str]) -> Backfill:
+    settings = Settings(home=home, retrain_after_days=7)
+    deployment = Deployment(settings, Home(home), instance, toy_nights.tracking(home))
+    return Backfill(deployment, definitions, said.append, lambda error: f"in words: {error}")
 
 
 def begun(home: Path) -> list[str]:
@@ -52,19 +61,29 @@ def test_the_nights_of_a_range_are_made_oldest_first_and_published_ones_left(
     assert days(instance) == []
 
 
-def test_a_backfill_stops_at_a_night_that_fails_and_goes_on_there(
-    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("outside", [False, True], ids=["a step", "outside of the steps"])
+def test_a_backfill_stops_at_a_night_that_fails_leaves_its_report_tells_and_goes_on_there(
+    outside: bool, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "champion").write_text(DAYS[0].isoformat())
-    real = backfill.run_night
+    real = told_night.run_night
 
-    def fails_at_the_second(*given: object) -> Outcome:
-        return Outcome(False, failure="the delivery is broken") if DAYS[1] in given else real(*given)
+    def fails_at_the_second(*given: Any) -> Outcome:
+        if DAYS[1] not in given:
+            return real(*given)
+        if outside:
+            raise ConnectionRefusedError("no server")
+        return Outcome(False, failure="the delivery is broken")
 
-    monkeypatch.setattr(backfill, "run_night", fails_at_the_second)
-    stopped, _ = run(tmp_path, instance, days(instance))
-    assert stopped == Outcome(False, failure="the delivery is broken")
+    monkeypatch.setattr(told_night, "run_night", fails_at_the_second)
+    stopped, said = run(tmp_path, instance, days(instance))
+    why = "in words: no server" if outside else "the delivery is broken"
+    assert stopped == Outcome(False, failure=why)
     assert begun(tmp_path) == [f"nightly {DAYS[0]}"]
+    assert f"alert, night failed: {why}" in said
+    reports = sorted((tmp_path / "reports").glob(f"as_of=*/{REPORT}"))
+    assert [file.parent.name for file in reports] == [f"as_of={DAYS[1]}"]
+    assert why in reports[0].read_text()
     monkeypatch.undo()
     assert run(tmp_path, instance, days(instance))[0] is None
     assert begun(tmp_path) == [f"nightly {day}" for day in DAYS]
@@ -93,7 +112,7 @@ def test_a_queue_that_a_daemon_serves_goes_first_and_one_that_nobody_serves_does
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    made = Backfill(Home(tmp_path), dg.Definitions(), instance, toy_nights.tracking(tmp_path), 7, said.append)
+    made = of(tmp_path, dg.Definitions(), instance, said)
     state = queue.queue_of(instance, Home(tmp_path))
     for taken, words in ((True, "1 runs of the queue go first"), (False, "")):
         waits = queue.Queue((), (), 1, timedelta(0), taken, None)

@@ -39,7 +39,7 @@ def test_the_doctor_finds_a_new_home_well(
     result = CliRunner().invoke(main, ["doctor"])
     assert result.exit_code == 0, result.output
     for check in doctor.CHECKS:
-        assert f"✓ {check}" in result.output
+        assert f"✓  {check}" in result.output
 
 
 def test_the_doctor_names_what_is_wrong_and_what_to_do(
@@ -57,7 +57,7 @@ def test_the_doctor_names_what_is_wrong_and_what_to_do(
     assert result.exit_code == 1
     for words in ("are free: make room", "chmod -R o-rwx", "MLflow knows no version", "2018-01-01"):
         assert words in result.output
-    assert "✓ runs" in result.output
+    assert "✓  runs" in result.output
 
 
 def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_a_home_on_a_server_keeps_no_database_and_no_password(prepared: Home) ->
     prepared.root.chmod(0o700)
     result = CliRunner().invoke(main, ["doctor"], env={"PLE_HOME": str(prepared.root)})
     assert result.exit_code == 0, result.output
-    assert "✓ databases" in result.output
+    assert "✓  databases" in result.output
     assert result.output.count("PostgreSQL 1") == 2
 
 

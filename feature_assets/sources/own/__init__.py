@@ -19,7 +19,7 @@ from feature_assets.sources.contract_files import ContractFiles
 from feature_assets.sources.delivery import Delivery
 from feature_assets.sources.own.finished import finish, told, unread
 from feature_assets.sources.own.mapped import LEFT_OUT, RAW, mapped
-from feature_assets.sources.own.places import Extract, Files, Place
+from feature_assets.sources.own.places import place_of
 from feature_assets.sources.own.text_files import unreadable
 from feature_assets.sources.reader import Frames, Rows
 
@@ -37,7 +37,7 @@ class OwnFiles(ContractFiles):
         files: dict[str, Path] = {}
         frames: dict[str, pl.LazyFrame] = {}
         for name, mapping in dataset.tables.items():
-            place = _place(name, dataset, folder)
+            place = place_of(name, dataset, folder)
             found = place.files()
             if not found and dataset.delivery == "append":
                 continue  # a delivery that adds to others need not have every table
@@ -81,16 +81,6 @@ class OwnFiles(ContractFiles):
         if mapping is None:
             return rows
         return replace(rows, frame=rows.frame.hstack(told(frame)), unread=unread(name, mapping, frame), notes=notes)
-
-
-def _place(name: str, dataset: DatasetConfig, folder: Path) -> Place:
-    mapping = dataset.tables[name]
-    of = dataset.tables[mapping.rows_of] if mapping.rows_of else mapping
-    if of.database is not None:
-        return Extract(CONTRACT[mapping.rows_of or name].delivered, folder)
-    if of.files is None:
-        raise DeliveryError(f"table {name}: rows_of leads to {mapping.rows_of}, which has no rows of its own")
-    return Files(CONTRACT[name].delivered, of.files, folder, of.text)
 
 
 def _contract(frame: pl.LazyFrame) -> list[str]:

@@ -15,6 +15,8 @@ import polars as pl
 
 from feature_assets.closed import nearest
 from feature_assets.data.coercion import DeliveryError
+from feature_assets.data.contract import CONTRACT
+from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
 from feature_assets.data.mapping import TextFormat
 from feature_assets.sources.files import scan
@@ -140,3 +142,18 @@ class Extract:
 def extract_file(folder: Path, table: str) -> Path:
     """Where a delivery holds what was read from a database for a table."""
     return folder / EXTRACTS / f"{table}.parquet"
+
+
+def place_of(name: str, dataset: DatasetConfig, folder: Path) -> Place:
+    """Where a table of a description lies in the folder of a delivery.
+
+    Raises:
+        DeliveryError: it is a part of a table that has no rows of its own.
+    """
+    mapping = dataset.tables[name]
+    of = dataset.tables[mapping.rows_of] if mapping.rows_of else mapping
+    if of.database is not None:
+        return Extract(CONTRACT[mapping.rows_of or name].delivered, folder)
+    if of.files is None:
+        raise DeliveryError(f"table {name}: rows_of leads to {mapping.rows_of}, which has no rows of its own")
+    return Files(CONTRACT[name].delivered, of.files, folder, of.text)

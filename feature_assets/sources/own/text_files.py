@@ -1,7 +1,7 @@
 """Text files as frames of text: encoding, separator, quotes and names of columns; no value is interpreted here.
 
-A file in UTF-8 is scanned, so that it may be larger than memory; any other encoding, a packed file, and columns between
-blanks are decoded in memory first.
+The way back, for a file that loses rows, is `written`. A file in UTF-8 is scanned, so that it may be larger than
+memory; any other encoding, a packed file, and columns between blanks are decoded in memory first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import codecs
 import csv
 import gzip
 import io
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +23,8 @@ TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 SEPARATORS = (";", ",", "\t", "|")
 HEAD = 1 << 16  # bytes in which the line of names must end
 WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UNMARKED = f"utf-16-{sys.byteorder[0]}e"
+"""As which UTF-16 without a mark is read."""
 
 
 def suffix_of(path: Path) -> str:
@@ -29,11 +33,28 @@ def suffix_of(path: Path) -> str:
     return Path(path.stem).suffix.lower() + last if last == ".gz" else last
 
 
-def scan_text(table: str, path: Path, text: TextFormat) -> pl.LazyFrame:
-    """A text file as a lazy frame of String columns; its names are read at once.
+@dataclass(frozen=True)
+class Layout:
+    """How one text file is laid out.
+
+    Attributes:
+        before: its lines before the rows, with their ends: Excel's `sep=;`, the names.
+        separator: between columns; `blanks` for any number of them.
+        names: of the columns.
+        ending: of a line.
+    """
+
+    before: str
+    separator: str
+    names: tuple[str, ...]
+    ending: str
+
+
+def layout_of(table: str, path: Path, text: TextFormat) -> Layout:
+    """The layout of a file, by its first lines.
 
     Raises:
-        DeliveryError: it is empty, in another encoding, or a name of a column is missing or there twice.
+        DeliveryError: it is empty, in another encoding, or a name of a column is there twice.
     """
     head = _head(table, path, text)
     lines = head.splitlines()
@@ -43,8 +64,21 @@ def scan_text(table: str, path: Path, text: TextFormat) -> pl.LazyFrame:
         raise DeliveryError(f"table {table}: {path} is empty. Deliver it again, or take it away.")
     separator = text.separator if text.separator != "auto" else told or separator_of(lines[skipped], text.quote)
     names = _names(table, path, lines[skipped], separator, text) if text.header else list(text.names)
-    schema = dict.fromkeys(names, pl.String())  # by their places: names are read here, without blanks around them
     skipped += text.header
+    ended = head.splitlines(keepends=True)
+    ending = "\r\n" if ended[0].endswith("\r\n") else "\n"
+    return Layout("".join(ended[:skipped]), separator, tuple(names), ending)
+
+
+def scan_text(table: str, path: Path, text: TextFormat) -> pl.LazyFrame:
+    """A text file as a lazy frame of String columns; its names are read at once.
+
+    Raises:
+        DeliveryError: it is empty, in another encoding, or a name of a column is missing or there twice.
+    """
+    layout = layout_of(table, path, text)
+    separator, skipped = layout.separator, len(layout.before.splitlines())
+    schema = dict.fromkeys(layout.names, pl.String())  # by their places: names are read here, without blanks around
     quote = text.quote or None
     plain = text.encoding == "utf-8" and separator != "blanks" and not suffix_of(path).endswith(".gz")
     if plain:
@@ -63,6 +97,34 @@ def scan_text(table: str, path: Path, text: TextFormat) -> pl.LazyFrame:
         ).lazy()  # fmt: skip
     except pl.exceptions.PolarsError as error:
         raise unreadable(table, path, error) from error
+
+
+def written(table: str, path: Path, text: TextFormat, rows: pl.DataFrame) -> bytes:
+    """Rows of a file as the content of a file in the form of that one: its lines before the rows, separator, quotes,
+    line ends, encoding with its mark, and packed where it is.
+
+    Args:
+        rows: some of those that `scan_text` reads from `path`.
+
+    Raises:
+        DeliveryError: as `layout_of`.
+    """
+    layout = layout_of(table, path, text)
+    lines = rows.write_csv(
+        include_header=False,
+        separator=" " if layout.separator == "blanks" else layout.separator,
+        line_terminator=layout.ending,
+        quote_char=text.quote or '"',
+        quote_style="necessary" if text.quote else "never",
+    )
+    marks = {"utf-8": (codecs.BOM_UTF8,), "utf-16": WIDE}.get(text.encoding, ())
+    with opened_bytes(path) as file:
+        mark = next((mark for mark in marks if file.peek(3).startswith(mark)), b"")
+    encoding: str = text.encoding
+    if encoding == "utf-16":
+        encoding = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}.get(mark, UNMARKED)
+    content = mark + (layout.before + lines).encode(encoding)
+    return gzip.compress(content, mtime=0) if path.suffix.lower() == ".gz" else content
 
 
 def unreadable(table: str, path: Path | str, error: Exception) -> DeliveryError:

@@ -21,6 +21,7 @@ def customer_page(
     values: Mapping[str, Any],
     meanings: Mapping[str, str],
     compared: int,
+    history: Sequence[Section] = (),
 ) -> Page:
     """The page of one customer at one as-of date.
 
@@ -31,6 +32,7 @@ def customer_page(
         values: column → the customer's value in its natural unit.
         meanings: column of the scores → meaning (`pipeline.scores.score_meanings`).
         compared: customers of the same night that the network's part is compared with.
+        history: sections about what is known of the customer before the as-of date.
     """
     by_task = {row["task"]: row for row in reasons}
     lead = f"As of {scores['as_of']}, by version {scores['model_version']} of the model."
@@ -40,13 +42,15 @@ def customer_page(
     sections = [Section("Predictions", "", pl.DataFrame(predictions))]
     sections += [_reasons(task, by_task[task["name"]], values) for task in tasks if task["name"] in by_task]
     own = {f"{task['name']}__": task["name"] for task in tasks}
-    kept = [n for n in scores if n in meanings and (n in by_task or any(n.startswith(p) for p in own))]
+    kept = [n for n in scores if n in meanings and (n in own.values() or any(n.startswith(p) for p in own))]
     table = [{"column": n, "value": cell_of(scores[n]), "meaning": meanings[n]} for n in kept]
-    sections.append(Section("All columns of the scores", "", pl.DataFrame(table) if table else None))
-    lead += (
-        f" Reasons compare the customer with {compared} others of the same night (network) and with the training rows "
-        "(trees)."
-    )
+    sections += history
+    sections.append(Section("All columns of the scores", "", pl.DataFrame(table) if table else None, folded=True))
+    if reasons:
+        lead += (
+            f" Reasons compare the customer with {compared} others of the same night (network) and with the training "
+            "rows (trees)."
+        )
     return Page.of(f"Customer {scores['customer_id']}", lead, sections)
 
 
@@ -60,7 +64,7 @@ def prediction(scores: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, 
     name, classes = task["name"], task.get("classes") or []
     low, high = scores.get(f"{name}__low"), scores.get(f"{name}__high")
     beside = ""
-    if scores.get(f"{name}__p") is not None:
+    if classes and scores.get(f"{name}__p") is not None:
         pairs = sorted(zip(classes, scores[f"{name}__p"], strict=True), key=lambda pair: -pair[1])[:LIKELIEST]
         beside = ", ".join(f"{label} {share:.0%}" for label, share in pairs)
     elif scores.get(f"{name}__top") is not None:
@@ -81,8 +85,11 @@ def prediction(scores: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, 
 
 
 def _expected(scores: Mapping[str, Any], task: Mapping[str, Any]) -> str:
-    """The expected value in natural units with the ends of its interval, as far as the scores have them."""
+    """The expected value in natural units with the ends of its interval, as far as the scores have them; of a yes or
+    no its probability as a percentage."""
     value, low, high = (scores.get(f"{task['name']}__{suffix}") for suffix in ("value", "value_low", "value_high"))
+    if value is None and task.get("kind") == "binary" and scores[task["name"]] is not None:
+        return f"{scores[task['name']]:.1%} likely"
     if value is None:
         return ""
     ends = "" if low is None or high is None else f" ({low:.4g} to {high:.4g})"

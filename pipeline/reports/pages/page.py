@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,14 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pipeline.reports.pages.chart import Chart, short
 
 Form = Literal["markdown", "html", "json"]
-
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,  # names come from data
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class Page:
     def html(self) -> str:
         """The page as one HTML file that loads nothing. It follows the reader's light or dark colours, and the width of
         a phone."""
-        return _TEMPLATES.get_template("page.html.j2").render(page=self, cell=cell, paragraphs=_paragraphs, short=short)
+        return templates().get_template("page.html.j2").render(page=self)
 
     def to_dict(self) -> dict[str, Any]:
         """The page as JSON values; a table is a list of rows."""
@@ -106,6 +99,20 @@ class Page:
                 for s in self.sections
             ],
         }
+
+
+@cache
+def templates(*folders: Path) -> Environment:
+    """The templates in some folders, and after them those of this one: what pages share, and their style."""
+    found = Environment(
+        loader=FileSystemLoader([*folders, Path(__file__).parent]),
+        autoescape=True,  # names come from data
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.globals |= {"cell": cell, "paragraphs": _paragraphs, "short": short}
+    return found
 
 
 def cell(value: object) -> str:

@@ -69,7 +69,7 @@ def test_what_a_protected_column_holds_changes_no_input_of_a_model(own: DatasetC
         )
         tables = Tables(hidden, {**bought.frames, "customers": customers})
         assert tables.protected["loyalty_card"].to_list() == customers["loyalty_card"].to_list()
-        state = fit_state(tables, planned.train[-1:], seed=0)
+        state = fit_state(tables, planned.train[-2:], seed=0)
         view = View(tables, own.covers_until)
         matrix = assemble(view, compute_all(view, state), state)
         labels = compute_labels(tables, planned.train[-1], fit_labels(tables, planned), own.covers_until)

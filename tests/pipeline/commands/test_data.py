@@ -101,7 +101,7 @@ def test_base_rates_have_the_names_of_classes(sold: Path, tmp_path: Path, monkey
     found = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)
     rates = {rate["task"]: rate for rate in found["base_rates"]}
     channel = rates["channel"]["classes"]
-    assert {each["class"] for each in channel} == {"phone", "till", "web"}
+    assert {each["class"] for each in channel} == {"phone", "till"}  # most bought in no other on those days
     assert sum(each["share"] for each in channel) == pytest.approx(1.0)
     assert len(rates["timing"]["classes"]) == rates["timing"]["classes_present"] > 4
     printed = CliRunner().invoke(main, words).stdout

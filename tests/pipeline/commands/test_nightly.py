@@ -55,7 +55,7 @@ def run(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, *arguments: str) -> t
         days.append(as_of)
         return outcome
 
-    monkeypatch.setattr("pipeline.night.run_night", run_night)
+    monkeypatch.setattr("pipeline.told_night.run_night", run_night)
     monkeypatch.setattr("pipeline.monitoring.night_report.Reporter.try_to_write", reported)
     return CliRunner().invoke(main, ["nightly", *arguments], color=True), days
 
@@ -138,7 +138,7 @@ def test_a_night_outside_whose_steps_something_fails_ends_in_words(
     def fails(*_: object) -> Outcome:
         raise error
 
-    monkeypatch.setattr("pipeline.night.run_night", fails)
+    monkeypatch.setattr("pipeline.told_night.run_night", fails)
     result = CliRunner().invoke(main, ["nightly"])
     assert result.exit_code == 1
     assert "The night failed; no scores of 2018-01-01 are published." in result.stderr

@@ -184,7 +184,7 @@ def copied(lived_in: Home, folder: Path) -> Home:
 
 
 def forget(home: Home, *ids: str, dry: bool = False) -> Outcome:
-    return erase(home, tracking_of(home), ids, dry, lambda _: None)
+    return erase(home, describe(home.root.parent / "description"), tracking_of(home), ids, dry, lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -344,7 +344,9 @@ def test_a_short_id_takes_nothing_that_stands_for_something_else(home: Home) -> 
 
 @pytest.fixture
 def command(home: Home, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    describe(home.root.parent / "description")
     monkeypatch.setenv("PLE_HOME", str(home.root))
+    monkeypatch.setenv("DATASET_FILE", str(home.root.parent / "description" / "shop.yaml"))
     return lambda *arguments, **more: CliRunner().invoke(main, ["forget", *arguments], **more)
 
 
@@ -355,6 +357,12 @@ def test_the_command_asks_tells_and_says_what_versions_retain(
     asked = command(WHO, input="n\n")
     assert asked.exit_code == 1
     assert traces(home)
+    monkeypatch.delenv("DATASET_FILE")
+    unknown = command(WHO, "--yes")
+    assert unknown.exit_code == 1
+    assert "run the same command with --dataset-file shop.yaml" in unknown.output
+    assert not Forgotten.read(home.root).customers
+    monkeypatch.setenv("DATASET_FILE", str(home.root.parent / "description" / "shop.yaml"))
     told = command(WHO, "--dry-run")
     assert "would be taken out" in told.output
     (tmp_path / "ids").write_text(f"{WHO}\n\nnobody-of-that-name\n")

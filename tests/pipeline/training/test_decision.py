@@ -39,7 +39,8 @@ def test_a_training_is_due_where_the_champion_is_missing_or_old(
         (date(2017, 12, 25), REFUSED, True),  # the next training is due
         (date(2017, 12, 26), "", True),  # killed before it was judged
         (date(2017, 12, 26), PROMOTED, True),  # killed before it took over
-        (date(2018, 1, 2), REFUSED, True),  # of a later date
+        (date(2018, 1, 2), REFUSED, False),  # of a later date: one for this date would be older
+        (date(2018, 1, 2), ROLLED_BACK, False),
     ],
 )
 def test_a_young_challenger_that_was_judged_stands_for_the_training(trained: date, status: str, due: bool) -> None:
@@ -47,5 +48,5 @@ def test_a_young_challenger_that_was_judged_stands_for_the_training(trained: dat
     challenger = RegisteredVersion("4", "run", trained, "state", "completejourney", Path(), status)
     made = decide(champion, date(2018, 1, 1), 7, challenger)
     assert made.due is due
-    assert due or made.reason.startswith(f"version 4, trained as of 2017-12-26, is {status}")
+    assert due or made.reason.startswith(f"version 4, trained as of {trained}, is {status}")
     assert decide(None, date(2018, 1, 1), 7, challenger).due is (status != HELD)

@@ -1,15 +1,11 @@
 """What a home knows of one customer on one as-of date: the row of the scores, and what moved each prediction.
 
-`ple scores --customer` and `ple explain customer` show it in their own forms.
+`ple scores --customer`, `ple explain customer` and the browser of scores show it in their own forms.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import click
-
-from pipeline.commands.common import scored_day
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,21 +33,35 @@ class OneCustomer:
     untold: str = ""
 
 
-def one_customer(tracking: "Tracking", lake: "Lake", customer: str, as_of: str | None) -> OneCustomer:
-    """Look a customer up by the text of its id, at a date or the newest one that is scored.
+def known_tasks(tracking: "Tracking", version: str) -> Sequence[Mapping[str, Any]]:
+    """The tasks.json of a version; empty where MLflow does not know it any more."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tasks: Sequence[Mapping[str, Any]] = tracking.read_json(tracking.version(version), "tasks.json")
+    except (MlflowException, FileNotFoundError):
+        return ()
+    return tasks
+
+
+def one_customer(tracking: "Tracking", lake: "Lake", customer: str, day: str, explained: bool = True) -> OneCustomer:
+    """Look a customer up by the text of its id, at a date that is scored, and compute the reasons, if they are asked
+    for: that takes seconds.
 
     Raises:
-        click.ClickException: the date has no scores, or not of this customer; names the nearest ids.
+        PublicationError: the date has no scores, or they cannot be read.
+        pipeline.scores.UnknownCustomer: they have no such customer; names the nearest ids.
     """
-    from pipeline.scores import of_customer
+    from pipeline.scores import of_customer, tasks_in
 
-    day = scored_day(lake.published("scores"), as_of)
-    try:
-        row = of_customer(lake.published("scores").read(day), customer)
-    except ValueError as error:
-        raise click.ClickException(f"{error} (as of {day})") from None
+    row = of_customer(lake.published("scores").scan(day), customer)
+    tasks = known_tasks(tracking, row["model_version"])
+    if not tasks:
+        untold = f"version {row['model_version']} of the model is no longer in MLflow"
+        return OneCustomer(row, [{"name": name} for name in tasks_in(row)], (), {}, untold)
+    if not explained:
+        return OneCustomer(row, tasks, (), {})
     version = tracking.version(row["model_version"])
-    tasks = tracking.read_json(version, "tasks.json")
     matrix, untold = _matrix(lake, day, version)
     if matrix is None:
         return OneCustomer(row, tasks, (), {}, untold)
