@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -104,14 +105,29 @@ def serve(home: Home, settings: Settings, writable: bool = False, wait_seconds: 
         print("\nstopping ...", flush=True)
         return 0
     finally:
-        for process in processes.values():
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-        for process in processes.values():
-            try:
-                process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+        stop(processes.values())
+
+
+def stop(processes: Collection["subprocess.Popen[bytes]"], seconds: float = 15) -> None:
+    """End processes, each the leader of a group: by SIGTERM, and by SIGKILL what is there after so many seconds
+    altogether, or once a second Ctrl-C or SIGTERM comes."""
+    deadline = time.monotonic() + seconds
+    try:
+        _signal(processes, signal.SIGTERM)
+        for process in processes:
+            process.wait(timeout=max(0.0, deadline - time.monotonic()))
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        pass
+    finally:
+        _signal(processes, signal.SIGKILL)
+        for process in processes:
+            process.wait()
+
+
+def _signal(processes: Collection["subprocess.Popen[bytes]"], number: signal.Signals) -> None:
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, number)
 
 
 def become(name: str, home: Home, settings: Settings, listen: str, writable: bool) -> NoReturn:
@@ -139,8 +155,8 @@ def command(name: str, home: Home, listen: str, ports: Ports, writable: bool) ->
         ],
         "dagster-daemon": [str(Path(sys.executable).parent / "dagster-daemon"), "run", "--workspace", workspace],
         "mlflow": [
-            sys.executable, "-m", "mlflow", "server", "--host", listen, "--port", str(ports.mlflow), "--workers", "1",
-            "--default-artifact-root", artifacts,
+            sys.executable, "-m", "pipeline.tracking_server", "--listen", listen, "--port", str(ports.mlflow),
+            "--artifacts", artifacts,
         ],
         "scores": [sys.executable, "-m", "pipeline.browser", "--port", str(ports.scores), "--listen", listen],
     }[name]  # fmt: skip

@@ -366,10 +366,17 @@ class Tracking(dg.ConfigurableResource):
         return dict(self.client.get_model_version(MODEL, version).tags)
 
     def tag_version(self, version: RegisteredVersion, tags: Mapping[str, str]) -> None:
-        """Tags of a version and of the run that registered it."""
+        """Tags of a version and of the run that registered it; an empty value takes the tag away."""
+        had = self.version_tags(version.version), self.client.get_run(version.run_id).data.tags
         for key, value in tags.items():
-            self.client.set_model_version_tag(MODEL, version.version, key, value[:TAG_LENGTH])
-            self.client.set_tag(version.run_id, key, value[:TAG_LENGTH])
+            if value:
+                self.client.set_model_version_tag(MODEL, version.version, key, value[:TAG_LENGTH])
+                self.client.set_tag(version.run_id, key, value[:TAG_LENGTH])
+                continue
+            if key in had[0]:
+                self.client.delete_model_version_tag(MODEL, version.version, key)
+            if key in had[1]:
+                self.client.delete_tag(version.run_id, key)
 
     def _by_alias(self, alias: str) -> "ModelVersion | None":
         from mlflow.exceptions import MlflowException

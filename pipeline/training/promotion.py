@@ -191,7 +191,10 @@ def calibrated(evaluation: Evaluation, settings: PromotionSettings) -> Iterator[
         error, chance = values.get("ece_debiased"), values.get("calibration_p")
         if error is None or chance is None:
             continue
-        words = f"{task}: calibration error {error:.3f} (limit {settings.max_calibration_error:g}), p {chance:.2f}"
+        words = (
+            f"{task}: calibration error {error:.3f} (limit {settings.max_calibration_error:g}); chance alone would "
+            f"give as much in {chance:.0%} of cases"
+        )
         passed = not (error > settings.max_calibration_error and chance < CALIBRATION_TEST)
         yield Finding(f"calibration of {task}", passed, words, task in settings.critical)
 

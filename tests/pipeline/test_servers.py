@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +41,33 @@ def test_an_unknown_server_and_a_second_door_are_refused(options: str, words: st
     result = CliRunner().invoke(main, ["ui", *options.split()])
     assert result.exit_code == 2
     assert words in result.output
+
+
+class Stubborn(subprocess.Popen[bytes]):
+    """A process that SIGTERM does not end."""
+
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
+
+    def __init__(self) -> None:
+        super().__init__([sys.executable, "-c", self.code], stdout=subprocess.PIPE, start_new_session=True)
+        assert self.stdout is not None
+        self.stdout.readline()  # from now on it ignores the signal
+
+
+class Interrupted(Stubborn):
+    """The same, and a person loses patience while it is waited for."""
+
+    patience = True
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.patience:
+            self.patience = False
+            raise KeyboardInterrupt
+        return super().wait(timeout)
+
+
+@pytest.mark.parametrize(("kind", "seconds"), [(Stubborn, 0.1), (Interrupted, 600)])
+def test_no_server_outlives_the_command(kind: type[Stubborn], seconds: float) -> None:
+    processes = [kind(), Stubborn()]
+    servers.stop(processes, seconds)
+    assert [process.returncode for process in processes] == [-signal.SIGKILL] * 2

@@ -63,8 +63,8 @@ def card_page(facts: CardFacts) -> Page:
 
 
 CALIBRATION = (
-    "Calibration error without bias of the probabilities on test rows, and how often a calibrated forecast would show "
-    "an error as large; total predicted over total observed, of values in natural units."
+    "Calibration error without bias of the probabilities on test rows; by chance: in what share of cases a calibrated "
+    "forecast would show an error as large; total predicted over total observed, of values in natural units."
 )
 
 
@@ -107,12 +107,14 @@ def calibration_table(evaluation: Mapping[str, Any]) -> pl.DataFrame | None:
         {
             "task": name,
             "calibration error": found.get(name, {}).get("ece_debiased"),
-            "p": found.get(name, {}).get("calibration_p"),
+            "by chance": found.get(name, {}).get("calibration_p"),
             "predicted over observed": totals.get(name),
         }
         for name in names
     ]
-    kinds = {"task": pl.String} | dict.fromkeys(("calibration error", "p", "predicted over observed"), pl.Float64)
+    kinds = {"task": pl.String} | dict.fromkeys(
+        ("calibration error", "by chance", "predicted over observed"), pl.Float64
+    )
     return pl.DataFrame(rows, schema=kinds) if rows else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -117,7 +118,8 @@ def calibrated(task: str, error: float, p: float) -> Evaluation:
 def test_calibration(found: Evaluation, blocked: list[str]) -> None:
     judgement = judge(evidence(AHEAD, evaluation=found), LIMITS)
     assert refused(judgement) == blocked
-    assert "calibration of" in str(judgement.table(blocks=True)) + str(judgement.table(blocks=False))
+    [finding] = [finding for finding in judgement.findings if finding.about.startswith("calibration of")]
+    assert re.search(r"\(limit 0\.1\); chance alone would give as much in (1|50)% of cases$", finding.words)
 
 
 @pytest.mark.parametrize(

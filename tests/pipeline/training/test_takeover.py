@@ -163,6 +163,19 @@ def test_a_judgement_becomes_alias_tags_and_card(server: Tracking) -> None:
     assert sections["Beside the champion and boosted trees"]["table"]
 
 
+def test_no_tag_is_empty(server: Tracking) -> None:
+    settle(server, "1")
+    settle(server, "2")
+    takeover.roll_back(server, "by mistake")
+    takeover.promote(server, "2", "")
+    for number in ("1", "2"):
+        version = server.client.get_model_version("ple", number)
+        tags = [version.tags, server.client.get_run(version.run_id).data.tags]
+        assert [key for found in tags for key, value in found.items() if not value] == []
+        assert ["replaced" in found for found in tags] == [number == "2"] * 2
+        assert ["promotion.because" in found for found in tags] == [False] * 2, "nobody said why this time"
+
+
 def test_saying_it_again_changes_nothing(server: Tracking) -> None:
     settle(server, "1")
     for _ in range(2):
