@@ -16,17 +16,17 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
+from feature_assets.data.local_time import today
 from feature_assets.data.quarantine import Validated
 from feature_assets.data.records import QUARANTINE_SCHEMA, ReasonCount
 from feature_assets.sources import Delivery, Ingested, read_delivery, reader_of, reading_code
@@ -371,7 +371,7 @@ def last_day(dataset: DatasetConfig, folder: Path | None) -> date:
     if dataset.delivery == "full":
         return dataset.covers_until
     if dataset.databases:
-        return min(datetime.now(ZoneInfo(dataset.zone)).date(), dataset.covers_until)
+        return min(today(dataset.zone, datetime.now(UTC)), dataset.covers_until)
     inbox = inbox_of(dataset, folder)
     stated = _stated(inbox)
     if not stated:

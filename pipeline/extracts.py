@@ -19,7 +19,6 @@ from datetime import date, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -29,6 +28,7 @@ from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.database import DatabaseTable
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.local_time import today
 from feature_assets.data.mapping import TableMapping
 from feature_assets.sources.arrivals import ARRIVED
 from feature_assets.sources.own.mapped import read_column
@@ -213,7 +213,7 @@ def _table(
     log(words)
     if database.since is not None and after is None and (without := source.without(database, at)):
         log(f"table {name}: {without:,} rows of {what} have no {database.since} and are never read")
-    over = min(as_of, source.now.astimezone(ZoneInfo(dataset.zone)).date())
+    over = min(as_of, today(dataset.zone, source.now))
     return {"rows": rows, "after": str(after) if after else None, "before": str(as_of), "over": str(over)}
 
 

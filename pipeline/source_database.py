@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from feature_assets.closed import nearest
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.database import PASSWORD, DatabaseTable
-from feature_assets.data.local_time import day_start
+from feature_assets.data.local_time import day_start, wall_time
 from pipeline.postgres import CONNECT_SECONDS
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ class Source:
             if dtype == DATE:
                 return day
             instant = day_start(day, zones[0])
-            return instant if dtype == INSTANT else instant.astimezone(ZoneInfo(zones[1])).replace(tzinfo=None)
+            return instant if dtype == INSTANT else wall_time(instant, zones[1])
 
         return None if after is None else end(after), end(before)
 

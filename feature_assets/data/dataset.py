@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +29,13 @@ DEFAULT_QUARANTINE_LIMIT = 0.02  # share of a delivered table's rows that may be
 OWN_FILES = "own_files"
 """The reader of files that `tables` maps."""
 NEVER_PROTECTED = ("customer_id", "joined_on")
+
+
+@dataclass(frozen=True)
+class ReadFrom:
+    """The file of a description; no part of what it says, so that two that say the same are equal."""
+
+    file: Path | None = field(default=None, compare=False)
 
 
 class DatasetConfig(Closed):
@@ -85,7 +93,7 @@ class DatasetConfig(Closed):
     tasks_off: dict[str, str] = Field(default_factory=dict)
     click_kinds_off: dict[str, str] = Field(default_factory=dict)
     quarantine_limits: dict[str, float] = Field(default_factory=dict)
-    _file: Path | None = PrivateAttr(default=None)
+    _read: ReadFrom = PrivateAttr(default=ReadFrom())
 
     @model_validator(mode="before")
     @classmethod
@@ -159,7 +167,7 @@ class DatasetConfig(Closed):
     def at(self, *keys: str) -> str:
         """Where something stands in the description: file, line and keys, for messages."""
         place = ".".join(keys)
-        return _placed(self._file, keys, place) if self._file else f"{self.name}.yaml: {place}"
+        return _placed(self._read.file, keys, place) if self._read.file else f"{self.name}.yaml: {place}"
 
     def mapped(self, table: str) -> tuple[str, ...]:
         """Columns that `tables` maps of a contract table."""
@@ -200,7 +208,7 @@ def load_dataset(name: str, data_root: Path) -> DatasetConfig:
     if dataset.name != path.stem:
         words = f"describes {dataset.name!r}: the name must equal the file's stem {path.stem!r}"
         raise ValueError(_placed(path, ("name",), words))
-    dataset._file = path
+    dataset._read = ReadFrom(path)
     folder = dataset.folder if dataset.folder is not None or not dataset.tables else Path()
     if folder is not None:
         dataset = dataset.model_copy(update={"folder": (path.parent / folder.expanduser()).resolve()})

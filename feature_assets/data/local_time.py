@@ -87,6 +87,16 @@ def today(zone: str, now: datetime) -> date:
     return now.astimezone(ZoneInfo(zone)).date()
 
 
+def wall_time(at: datetime, zone: str) -> datetime:
+    """What a clock of the zone shows at an instant, without the zone."""
+    return at.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+
+
+def wall_times(at: pl.Expr, zone: str) -> pl.Expr:
+    """What a clock of the zone shows at instants in UTC, as Datetime."""
+    return at.dt.convert_time_zone(zone).dt.replace_time_zone(None)
+
+
 def local_clock(at: pl.Series, zone: str) -> tuple[np.ndarray, np.ndarray]:
     """Local day as days since 1970-01-01, and whole seconds of wall-clock time since its midnight, int32 [N] each.
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.known import DIMENSIONS, KNOWN
+from feature_assets.data.local_time import wall_times
 from feature_assets.events.barrier import rows_before
 from pipeline.reports.pages.page import Section
 
@@ -70,6 +71,6 @@ def _for_people(rows: pl.DataFrame, when: str, zone: str) -> pl.DataFrame:
     order = [when, *(name for name in rows.columns if name != when and name not in LEFT_OUT)]
     kept = [name for name in order if rows[name].count()]
     return rows.select(kept).with_columns(
-        pl.col(pl.Datetime).dt.convert_time_zone(zone).dt.strftime("%Y-%m-%d %H:%M"),
+        wall_times(pl.col(pl.Datetime), zone).dt.strftime("%Y-%m-%d %H:%M"),
         pl.col(pl.Boolean).replace_strict({True: "yes", False: "no"}, return_dtype=pl.String),
     )

@@ -10,6 +10,7 @@ from feature_assets.closed import nearest
 from pipeline.browser.asked import ListAsked, NotAllowed
 from pipeline.browser.night import Night
 from pipeline.scores import order_of, tasks_in
+from ple_model.tasks import kind_of
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def _columns(schema: pl.Schema, task: Mapping[str, Any]) -> list[Column]:
     name, unit = task["name"], task.get("unit") or ""
     natural = task.get("natural_unit") or ""
     of_unit, of_natural = f" ({unit})" if unit else "", f" ({natural})" if natural else ""
-    probable = "probability" if task.get("kind") == "binary" else f"prediction{of_unit}"
+    likely = "kind" in task and kind_of(task["kind"]).is_probability  # of a version that is gone nothing is known
+    probable = "probability" if likely else f"prediction{of_unit}"
     in_natural = f"{name}__value_low" in schema
     headings = {
         "customer_id": "customer",

@@ -8,6 +8,7 @@ import polars as pl
 
 from pipeline.reports.pages.meanings import group_of, meaning_of
 from pipeline.reports.pages.page import Page, Section, cell
+from ple_model.tasks import kind_of
 
 LIKELIEST = 3
 """Classes of a list of probabilities that are shown."""
@@ -88,7 +89,8 @@ def _expected(scores: Mapping[str, Any], task: Mapping[str, Any]) -> str:
     """The expected value in natural units with the ends of its interval, as far as the scores have them; of a yes or
     no its probability as a percentage."""
     value, low, high = (scores.get(f"{task['name']}__{suffix}") for suffix in ("value", "value_low", "value_high"))
-    if value is None and task.get("kind") == "binary" and scores[task["name"]] is not None:
+    likely = "kind" in task and kind_of(task["kind"]).is_probability
+    if value is None and likely and scores[task["name"]] is not None:
         return f"{scores[task['name']]:.1%} likely"
     if value is None:
         return ""
