@@ -198,8 +198,10 @@ def take(browser: Browser, picture: Picture, address: str, folder: Path, seconds
     """Take a picture and write it as a PNG of at most `MOST_BYTES`.
 
     Raises:
-        playwright.sync_api.TimeoutError: the page does not show what it must; `<name>.failed.png` is what it showed.
+        playwright.sync_api.Error: the page does not show what it must; `<name>.failed.png` is what it showed.
     """
+    from playwright.sync_api import Error
+
     width, height = picture.size
     page = browser.new_page(
         viewport={"width": width, "height": height}, device_scale_factor=2 if picture.size == PHONE else 1
@@ -215,7 +217,7 @@ def take(browser: Browser, picture: Picture, address: str, folder: Path, seconds
         if picture.then is not None:
             picture.then(page)
         raw = page.screenshot(clip={"x": picture.left, "y": 0, "width": width - picture.left, "height": height})
-    except Exception:
+    except Error:
         page.screenshot(path=folder / f"{picture.name}.failed.png")
         raise
     finally:

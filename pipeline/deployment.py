@@ -1,4 +1,4 @@
-"""One deployment as `ple doctor` and `ple status` look at it."""
+"""One deployment: what a command that makes nights, or looks at them, has to do with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What is looked at, and when (`now`, an instant in UTC)."""
+    """Its settings, home, Dagster and MLflow, and the instant in UTC at which they are looked at."""
 
     settings: Settings
     home: Home

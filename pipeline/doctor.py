@@ -8,16 +8,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pipeline.deployment import Deployment
 from pipeline.forgotten import Forgotten
 from pipeline.lost_registry import lost_registry
 from pipeline.resources.publication import PublicationError, Published
 from pipeline.runs import NIGHTLY
-
-if TYPE_CHECKING:
-    pass
 
 FREE_BYTES = 2 * 2**30
 """Free disk under which a night may not end."""

@@ -33,15 +33,20 @@ class OneCustomer:
     untold: str = ""
 
 
-def known_tasks(tracking: "Tracking", version: str) -> Sequence[Mapping[str, Any]]:
+def known_tasks(tracking: "Tracking", number: str) -> Sequence[Mapping[str, Any]]:
     """The tasks.json of a version; empty where MLflow does not know it any more."""
+    return _known(tracking, number)[1]
+
+
+def _known(tracking: "Tracking", number: str) -> "tuple[RegisteredVersion | None, Sequence[Mapping[str, Any]]]":
+    """A version with its tasks.json; None and nothing where MLflow does not know it any more."""
     from mlflow.exceptions import MlflowException
 
     try:
-        tasks: Sequence[Mapping[str, Any]] = tracking.read_json(tracking.version(version), "tasks.json")
+        version = tracking.version(number)
+        return version, tracking.read_json(version, "tasks.json")
     except (MlflowException, FileNotFoundError):
-        return ()
-    return tasks
+        return None, ()
 
 
 def one_customer(tracking: "Tracking", lake: "Lake", customer: str, day: str, explained: bool = True) -> OneCustomer:
@@ -55,13 +60,12 @@ def one_customer(tracking: "Tracking", lake: "Lake", customer: str, day: str, ex
     from pipeline.scores import of_customer, tasks_in
 
     row = of_customer(lake.published("scores").scan(day), customer)
-    tasks = known_tasks(tracking, row["model_version"])
-    if not tasks:
+    version, tasks = _known(tracking, row["model_version"])
+    if version is None:
         untold = f"version {row['model_version']} of the model is no longer in MLflow"
         return OneCustomer(row, [{"name": name} for name in tasks_in(row)], (), {}, untold)
     if not explained:
         return OneCustomer(row, tasks, (), {})
-    version = tracking.version(row["model_version"])
     matrix, untold = _matrix(lake, day, version)
     if matrix is None:
         return OneCustomer(row, tasks, (), {}, untold)
@@ -98,7 +102,8 @@ def _natural_values(lake: "Lake", day: str, customer: str, columns: set[str]) ->
     for group in sorted({group_of(column) for column in columns} - {""}):
         table = lake.published(f"features/{group}")
         if day in table.dates():
-            frame = table.read(day)
-            own = frame.filter(pl.col("customer_id") == customer).select(pl.col(sorted(columns & set(frame.columns))))
+            frame = table.scan(day)
+            named = sorted(columns & {*frame.collect_schema().names()})
+            own = frame.filter(pl.col("customer_id") == customer).select(named).collect()
             found |= own.row(0, named=True) if own.height else {}
     return found

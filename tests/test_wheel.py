@@ -28,7 +28,6 @@ REACHING = {
     "pipeline/servers.py": "the working folder of servers: where the packages are imported from",
     "pipeline/arrivals.py": "a path inside the lake",
     "pipeline/upgrade.py": "a path inside the lake",
-    "pipeline/erasure/erase.py": "a path inside the lake",
 }
 
 

@@ -28,11 +28,12 @@ from pipeline.browser import csv_file
 from pipeline.browser.asked import MOST_ROWS, ListAsked, NotAllowed, Nothing, OneAsked, asked
 from pipeline.browser.history import history
 from pipeline.browser.listing import Listing, listing
-from pipeline.browser.night import SEGMENTS, Night, Nights
+from pipeline.browser.night import Night, Nights
 from pipeline.one_customer import known_tasks, one_customer
 from pipeline.reports.pages.page import Section, templates
 from pipeline.resources.publication import AS_OF, PublicationError
 from pipeline.scores import UnknownCustomer, score_meanings, tasks_in
+from pipeline.training.row_groups import SEGMENTS
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, ValidationError
 
 from feature_assets.closed import Closed, in_words
+from pipeline.training.row_groups import Segment
 
 MOST_ROWS = 500
 """Rows of a page of a list."""
@@ -37,7 +38,7 @@ class ListAsked(Nothing):
     who: Literal["eligible", "all"] = "eligible"
     order: str | None = None
     direction: Literal["highest", "lowest"] = "highest"
-    segment: Literal["anonymous", "cold start", "warm"] | None = None
+    segment: Segment | None = None
     cluster: Annotated[int, Field(ge=0, lt=1_000)] | None = None
     uncertainty: Annotated[float, Field(ge=0, le=1)] | None = None
     fallback: Choice = None

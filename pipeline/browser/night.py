@@ -14,10 +14,9 @@ import polars as pl
 from pipeline.resources.lake import Lake
 from pipeline.resources.publication import PublicationError
 from pipeline.scores import STATE_VERSION
+from pipeline.training.row_groups import SEGMENTS
 
 MATRIX = "features/matrix"
-SEGMENTS = ("anonymous", "cold start", "warm")
-"""Segments by the numbers of the group `segment`."""
 OF_ALL_ROWS = ("model_version", "hindsight", "missing_sources", STATE_VERSION)
 """Columns that are the same in every row."""
 KEPT = 8

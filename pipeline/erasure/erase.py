@@ -14,7 +14,7 @@ import polars as pl
 from sqlalchemy.exc import SQLAlchemyError
 
 from feature_assets.data.coercion import DeliveryError
-from feature_assets.data.dataset import DatasetConfig, load_dataset
+from feature_assets.data.dataset import DESCRIPTIONS, DatasetConfig, load_dataset
 from pipeline.arrivals import DELIVERED
 from pipeline.erasure import places
 from pipeline.erasure.databases import clean_sqlite
@@ -28,7 +28,6 @@ from pipeline.resources.files import discard, is_sqlite, publish_folder, strays
 from pipeline.resources.lake import Lake
 from pipeline.resources.publication import PUBLISHED, PublicationError, tables
 from pipeline.resources.tracking import Tracking
-from pipeline.settings import REPOSITORY
 from pipeline.training.workspace import Workspace
 
 _OWN = (LIST, "settings.yaml", "format.json")
@@ -112,11 +111,11 @@ def _described(home: Home, dataset: DatasetConfig) -> dict[str, DatasetConfig]:
     """Data set of which the home keeps deliveries → its description."""
     found = {}
     for folder in sorted(home.lake.glob("arrivals/[!.]*")):
-        name, ours = folder.name, REPOSITORY / "data"
+        name = folder.name
         if name == dataset.name:
             found[name] = dataset
-        elif (ours / f"{name}.yaml").is_file():
-            found[name] = load_dataset(name, ours)
+        elif (DESCRIPTIONS / f"{name}.yaml").is_file():
+            found[name] = load_dataset(name, DESCRIPTIONS)
         else:
             raise ErasureError(
                 f"the home keeps deliveries of the data set {name}, and only its description says which column of them "

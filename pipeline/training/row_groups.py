@@ -1,7 +1,7 @@
 """Groups of test rows by which an evaluation breaks its headline metric down: segment, tenure, cluster, and the columns
 that a data set protects, which nothing else reads."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,9 @@ from feature_assets.data.tables import Tables
 if TYPE_CHECKING:
     from ple_model.training.data import TensorTable
 
-SEGMENTS = ("anonymous", "cold start", "warm")
+Segment = Literal["anonymous", "cold start", "warm"]
+SEGMENTS: tuple[str, ...] = get_args(Segment)
+"""By the numbers of the group `segment`."""
 TENURES = {90: "up to 90 days", 180: "91 to 180 days", 365: "181 to 365 days"}
 LONGER = "more than 365 days"
 MOST_GROUPS = 8

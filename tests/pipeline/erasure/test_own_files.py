@@ -163,6 +163,14 @@ def deliver(inbox: Path, days: dict[date, dict[str, bytes]]) -> None:
             (folder / name).write_bytes(content)
 
 
+def arrived(folder: Path, form: Form) -> tuple[DatasetConfig, Path]:
+    """The description of a data set whose deliveries of `DAYS` lie in its folder, and where its home is made."""
+    dataset = described(folder, form)
+    assert dataset.folder is not None
+    deliver(dataset.folder, dict(zip(DAYS, delivered(form, form.spelled), strict=True)))
+    return dataset, folder / "home"
+
+
 def forget(home: Path, dataset: DatasetConfig, *ids: str, dry: bool = False) -> Outcome:
     no_model = cast("Any", SimpleNamespace(numbers=list))
     return erase(Home(home), dataset, no_model, ids, dry, lambda _: None)
@@ -179,10 +187,7 @@ def test_a_customer_goes_from_kept_files_of_any_form_and_every_other_row_is_read
     name: str, tmp_path: Path
 ) -> None:
     form = FORMS[name]
-    dataset = described(tmp_path, form)
-    assert dataset.folder is not None
-    deliver(dataset.folder, dict(zip(DAYS, delivered(form, form.spelled), strict=True)))
-    home = tmp_path / "home"
+    dataset, home = arrived(tmp_path, form)
     night = Night(home, dataset)
     night(DAYS[1])
     was = night.ledger.merged(DAYS[1]).tables.frames
@@ -212,11 +217,7 @@ def test_a_customer_goes_from_kept_files_of_any_form_and_every_other_row_is_read
 
 
 def test_what_a_backup_brings_back_is_found_by_the_description(tmp_path: Path) -> None:
-    form = FORMS["UTF-16"]
-    dataset = described(tmp_path, form)
-    assert dataset.folder is not None
-    deliver(dataset.folder, dict(zip(DAYS, delivered(form, form.spelled), strict=True)))
-    home = tmp_path / "home"
+    dataset, home = arrived(tmp_path, FORMS["UTF-16"])
     Night(home, dataset)(DAYS[1])
     shutil.rmtree(home / "lake" / "versions")
     Forgotten().with_more([WHO]).save(home)
@@ -226,11 +227,7 @@ def test_what_a_backup_brings_back_is_found_by_the_description(tmp_path: Path) -
 
 
 def test_an_unknown_description_is_said_before_anything_is_changed(tmp_path: Path) -> None:
-    form = FORMS["no quotes"]
-    dataset = described(tmp_path, form)
-    assert dataset.folder is not None
-    deliver(dataset.folder, dict(zip(DAYS, delivered(form, form.spelled), strict=True)))
-    home = tmp_path / "home"
+    dataset, home = arrived(tmp_path, FORMS["no quotes"])
     Night(home, dataset)(DAYS[0])
     before = kept(home)
     with pytest.raises(ErasureError, match=r"--dataset-file own\.yaml"):
@@ -240,11 +237,7 @@ def test_an_unknown_description_is_said_before_anything_is_changed(tmp_path: Pat
 
 
 def test_a_file_without_the_column_that_names_its_customers_is_named_and_the_rest_is_done(tmp_path: Path) -> None:
-    form = FORMS["no quotes"]
-    dataset = described(tmp_path, form)
-    assert dataset.folder is not None
-    deliver(dataset.folder, dict(zip(DAYS, delivered(form, form.spelled), strict=True)))
-    home = tmp_path / "home"
+    dataset, home = arrived(tmp_path, FORMS["no quotes"])
     Night(home, dataset)(DAYS[0])
     text = (tmp_path / "own.yaml").read_text().replace("column: Kunde", "column: Kundin")
     (tmp_path / "own.yaml").write_text(text)
