@@ -14,17 +14,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import dagster as dg
-from packaging.version import Version
 
 from pipeline.resources.digests import SEAL, broken, file_digest, seal
 from pipeline.resources.files import discard
+from pipeline.resources.logged_model import requirements, signature_of
 from pipeline.servers import addresses
 from ple_model.serving.format import FORMAT, is_newer, refusal
 
@@ -61,7 +60,6 @@ CLASSIC = "workflowType=machine_learning"
 """Query of a link into MLflow 3, which otherwise takes its reader for one of generative models."""
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """Kinds of address (its scheme) behind which is no server of MLflow."""
-_REQUIREMENTS = ("lightgbm", "numpy", "pandas", "polars", "pyarrow", "pydantic", "safetensors", "scipy", "torch")
 
 
 @dataclass(frozen=True)
@@ -243,7 +241,7 @@ class Tracking(dg.ConfigurableResource):
                 loader_module="ple_model.serving.scorer",
                 data_path=str(bundle),
                 code_paths=[str(Path(ple_model.__file__).parent)],
-                signature=_signature(example, outputs),
+                signature=signature_of(example, outputs),
                 input_example=example.to_pandas(),
                 pip_requirements=requirements(),
             )
@@ -502,38 +500,3 @@ def _format_of(bundle: Path) -> Any:
     """The format that the manifest of a bundle states; that of today where there is no manifest to ask."""
     file = bundle / "model.json"
     return json.loads(file.read_text()).get("format") if file.is_file() else FORMAT
-
-
-def requirements() -> list[str]:
-    """What a registered version needs, in public versions: a build of torch such as 2.9.0+cpu is in no public index."""
-    return [f"{name}=={Version(installed(name)).public}" for name in _REQUIREMENTS]
-
-
-def _signature(example: "pl.DataFrame", outputs: "pl.DataFrame") -> Any:
-    """Every column of the feature matrix by name. Only two are required: a number may be missing, and columns that
-    are carried along or not read (MLflow warns of each that the signature does not name) may be absent."""
-    from mlflow.models import ModelSignature
-    from mlflow.types.schema import Schema
-
-    return ModelSignature(
-        inputs=Schema(_columns(example, required=("customer_id", "cluster_probs"))),
-        outputs=Schema(_columns(outputs, outputs.columns)),
-    )
-
-
-def _columns(frame: "pl.DataFrame", required: Sequence[str]) -> list[Any]:
-    import polars as pl
-    from mlflow.types.schema import Array, ColSpec, DataType
-
-    def kind(dtype: "pl.DataType") -> Any:
-        if isinstance(dtype, pl.List):
-            return Array(kind(dtype.inner))  # type: ignore[arg-type]
-        if dtype == pl.String:
-            return DataType.string
-        if dtype == pl.Boolean:
-            return DataType.boolean
-        if dtype == pl.Date:
-            return DataType.datetime
-        return DataType.double if dtype.is_float() else DataType.long
-
-    return [ColSpec(kind(dtype), name, required=name in required) for name, dtype in frame.schema.items()]

@@ -30,8 +30,9 @@ def test_every_command_that_finds_something_prints_it_as_json() -> None:
         options = [each for each in command_of(words).params if "--json" in each.opts]
         assert len(options) == (0 if words in SERVES else 1), words
         for option in options:
+            assert isinstance(option, click.Option)
             assert option.name == "as_json", words
-            by_help.setdefault(option.help, []).append(words)  # type: ignore[attr-defined]
+            by_help.setdefault(option.help, []).append(words)
     assert len(by_help) == 1, by_help
 
 

@@ -17,7 +17,7 @@ from feature_assets.events.view import View
 from pipeline.home import Home
 from pipeline.monitoring import reference
 from pipeline.monitoring.bins import count
-from pipeline.resources import tracking
+from pipeline.resources import logged_model
 from pipeline.resources.tracking import CHALLENGER, PROMOTED, RegisteredVersion, Tracking
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.registration import register
@@ -123,7 +123,7 @@ def test_the_registered_model_reads_a_feature_matrix_without_a_warning(
     home = Home(tmp_path / "home")
     shutil.copytree(prepared, home.root)
     home.prepare()
-    monkeypatch.setattr(tracking, "installed", lambda name: "2.13.0+cpu" if name == "torch" else "1.0")
+    monkeypatch.setattr(logged_model, "installed", lambda name: "2.13.0+cpu" if name == "torch" else "1.0")
     server = Tracking(uri=home.tracking_uri, artifacts=str(home.mlflow / "artifacts"), dataset=dataset.name)
     some_evaluation(churn="ahead").save(trained.workspace.evaluation)
     run = server.start_run("training", {})
