@@ -54,7 +54,8 @@ class Picture:
 
     Attributes:
         name: of the file, without its ending.
-        address: of the page; {dagster} and {mlflow} are servers, {run} and {version} are MLflow's, {report} is a file.
+        address: of the page; {dagster}, {mlflow} and {scores} are servers, {run} and {version} are MLflow's, {report} is
+            a file.
         drawn_by: files and folders whose texts it shows.
         shows: texts that must be there before the picture is taken.
         gone: texts that must have gone before.
@@ -113,7 +114,23 @@ def to_headlines(page: Page) -> None:
     page.wait_for_timeout(2_000)
 
 
+def to_a_list(page: Page) -> None:
+    """The list of churn, from the start of the browser of scores."""
+    page.get_by_role("link", name="churn", exact=True).click()
+    page.wait_for_load_state()
+
+
+def to_a_customer(page: Page) -> None:
+    """The first customer of that list, with the reasons."""
+    to_a_list(page)
+    page.locator("table a[href^='/customer']").first.click()
+    page.wait_for_load_state()
+    page.locator("a[href*='reasons=yes']").first.click()
+    page.wait_for_load_state()
+
+
 REPORT = ("pipeline/reports/pages", "pipeline/monitoring/night_report.py", "pipeline/monitoring/attention.py")
+BROWSER = ("pipeline/browser", "pipeline/reports/pages/customer.py")
 PICTURES = (
     Picture("timeline", "{dagster}/overview/activity/timeline", ("pipeline/runs.py",), ("nightly",)),
     Picture(
@@ -162,6 +179,9 @@ PICTURES = (
     ),
     Picture("report-desktop", "{report}", REPORT),
     Picture("report-phone", "{report}", REPORT, size=PHONE),
+    Picture("browser-start", "{scores}", BROWSER, ("Customers",)),
+    Picture("browser-list", "{scores}", BROWSER, ("Customers",), then=to_a_list),
+    Picture("browser-customer", "{scores}", BROWSER, ("Customers",), size=(1440, 1500), then=to_a_customer),
 )
 
 
@@ -188,6 +208,7 @@ def places(addresses: Mapping[str, str], home: Path) -> dict[str, str]:
     return {
         "dagster": addresses["Dagster"],
         "mlflow": ml,
+        "scores": addresses["Scores"],
         "run": f"experiments/{run['experiment_id']}/runs/{run['run_id']}",
         "version": version["version"],
         "report": max(home.glob("reports/as_of=*/report.html")).as_uri(),

@@ -11,7 +11,7 @@ from docs.screenshots import DIGESTS, IMAGES, MOST_BYTES, PICTURES, Picture, tex
 
 ROOT = Path(__file__).parents[1]
 NAMES = [picture.name for picture in PICTURES]
-NAMED = {"dagster": "d", "mlflow": "m", "run": "r", "version": "1", "report": "file:///report.html"}
+NAMED = {"dagster": "d", "mlflow": "m", "scores": "s", "run": "r", "version": "1", "report": "file:///report.html"}
 
 
 def test_list_files_and_references_agree() -> None:
