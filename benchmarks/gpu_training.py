@@ -11,8 +11,8 @@ import torch
 
 from feature_assets.kernels.compiled import use_cache
 from feature_assets.sources import load_tables
-from pipeline.deliveries import data_folder
-from pipeline.home import Home
+from pipeline.home.folder import Home
+from pipeline.intake.deliveries import data_folder
 from pipeline.settings import Settings, load_settings
 from pipeline.training import columns, fitting, material, model, training_set
 from pipeline.training.workspace import Workspace

@@ -21,7 +21,7 @@ import yaml
 
 from feature_assets.kernels.compiled import use_cache
 from feature_assets.sources import load_tables
-from pipeline.deliveries import data_folder
+from pipeline.intake.deliveries import data_folder
 from pipeline.resources.files import publish_bytes
 from pipeline.settings import Settings, load_settings
 from pipeline.training import columns, fitting, material, training_set

@@ -54,8 +54,8 @@ class Picture:
 
     Attributes:
         name: of the file, without its ending.
-        address: of the page; {dagster}, {mlflow} and {scores} are servers, {run} and {version} are MLflow's, {report} is
-            a file.
+        address: of the page; {dagster}, {mlflow} and {scores} are servers, {run} and {version} are MLflow's, {report}
+            is a file.
         drawn_by: files and folders whose texts it shows.
         shows: texts that must be there before the picture is taken.
         gone: texts that must have gone before.
@@ -132,7 +132,7 @@ def to_a_customer(page: Page) -> None:
 REPORT = ("pipeline/reports/pages", "pipeline/monitoring/night_report.py", "pipeline/monitoring/attention.py")
 BROWSER = ("pipeline/browser", "pipeline/reports/pages/customer.py")
 PICTURES = (
-    Picture("timeline", "{dagster}/overview/activity/timeline", ("pipeline/runs.py",), ("nightly",)),
+    Picture("timeline", "{dagster}/overview/activity/timeline", ("pipeline/runs/in_process.py",), ("nightly",)),
     Picture(
         "lineage",
         f"{{dagster}}/asset-groups~{quote(SHOWN, safe='')}/?expanded={quote(OPEN, safe='')}",

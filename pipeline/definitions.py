@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from feature_assets.kernels.compiled import use_cache
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ def build_definitions(
     from pipeline.assets.skill import skill_assets
     from pipeline.assets.training import training_assets
     from pipeline.console import step_lines
-    from pipeline.executor import one_at_a_time_executor
+    from pipeline.nights.schedules import schedules, sensors
+    from pipeline.nights.telling import telling_sensors
     from pipeline.partitions import as_of_partitions
     from pipeline.plugins import load_plugins
-    from pipeline.runs import NIGHTLY
-    from pipeline.schedules import schedules, sensors
+    from pipeline.runs.executor import one_at_a_time_executor
+    from pipeline.runs.in_process import NIGHTLY
     from pipeline.steps import guard
-    from pipeline.telling import telling_sensors
 
     if plugins is not None:
         settings = settings.model_copy(update={"plugins": tuple(plugins)})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:

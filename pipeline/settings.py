@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from feature_assets.closed import in_words
 from feature_assets.data.dataset import DATASET_NAME, DESCRIPTIONS, DatasetConfig, load_dataset
 from feature_assets.yaml_file import YamlFileError, read_mapping, truths_for_numbers
-from pipeline import postgres
+from pipeline.home import postgres
 from pipeline.presets import PRESETS, merged
 from ple_model.boosting.budget import BoostingBudget
 from ple_model.boosting.choice import ColumnBudget
@@ -75,7 +75,7 @@ class VolumeLimits(ClosedModel):
 
 
 class Retention(ClosedModel):
-    """What a home keeps; the rest is removed at the end of each night (`pipeline.retention`).
+    """What a home keeps; the rest is removed at the end of each night (`pipeline.upkeep.retention`).
 
     keep_nights: as-of dates whose scores, quarantine, summary and runs stay: so many of the newest, and so many that
     were made last. keep_features: the same for feature tables, which a night makes again. keep_replaced_hours: how long

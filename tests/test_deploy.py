@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.cli import main
-from pipeline.servers import SERVERS, Ports
+from pipeline.servers.interfaces import SERVERS, Ports
 from pipeline.settings import load_settings
 
 ROOT = Path(__file__).parents[1]

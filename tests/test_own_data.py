@@ -12,7 +12,7 @@ from feature_assets.data.database import DatabaseTable
 from feature_assets.data.dataset import load_dataset
 from feature_assets.data.mapping import ColumnMapping, TableMapping, TextFormat
 from feature_assets.sources import Ingested, ingest, read_delivery
-from pipeline import deliveries
+from pipeline.intake import deliveries
 from pipeline.monitoring import volume
 from pipeline.resources.lake import Lake
 from pipeline.settings import VolumeLimits

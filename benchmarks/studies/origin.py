@@ -23,7 +23,7 @@ from feature_assets.events.view import View
 from feature_assets.labels import compute_labels, get_task
 from feature_assets.snapshots import STEP, SnapshotPlan
 from feature_assets.sources import load_tables
-from pipeline import deliveries
+from pipeline.intake import deliveries
 from pipeline.settings import Settings
 from pipeline.training import baselines, fitting, material, training_set
 from pipeline.training.workspace import Workspace

@@ -18,7 +18,7 @@ import yaml
 from benchmarks.thirty_nights import calendar
 from benchmarks.thirty_nights.calendar import BAD, BAD_SHARE, BETTER, NIGHTS, TASK, day_of
 from feature_assets.simulation import simulate
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.monitoring.summary import read_summary
 from pipeline.resources.publication import Published
 from pipeline.settings import REPOSITORY, load_settings

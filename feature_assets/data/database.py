@@ -1,6 +1,6 @@
 """Where a table of a database lies, and by which column it is read day by day: what may be written, typed and closed.
 
-No connection is made here: reading belongs to `pipeline/extracts.py`. Source: DATA §1.
+No connection is made here: reading belongs to `pipeline/intake/extracts.py`. Source: DATA §1.
 """
 
 from __future__ import annotations

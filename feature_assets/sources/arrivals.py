@@ -1,6 +1,6 @@
 """Deliveries that add up: the rows of one arrival against what was known before, and all arrivals as one delivery.
 
-Frames to frames: where arrivals lie, and which of them a night reads, belongs to `pipeline/arrivals.py`.
+Frames to frames: where arrivals lie, and which of them a night reads, belongs to `pipeline/intake/arrivals.py`.
 Source: docs/decisions/0015.
 """
 

@@ -20,10 +20,10 @@ from feature_assets.data.parts import table_of
 from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup
 from feature_assets.state import FeatureState
-from pipeline import lost_sources
 from pipeline.assets.common import FEATURES, GivenSettings, asset_options, checked, in_this_data_set
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
-from pipeline.lost_sources import Lost
+from pipeline.intake import lost_sources
+from pipeline.intake.lost_sources import Lost
 from pipeline.monitoring.inputs import uninformative, unsound
 from pipeline.reports.columns import group_columns, matrix_columns
 from pipeline.reports.describe import frame_metadata, markdown
@@ -31,7 +31,7 @@ from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.reports.feature_plots import PICTURES
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
-from pipeline.scores import STATE_VERSION
+from pipeline.scores.table import STATE_VERSION
 from pipeline.settings import Settings
 
 STATE_IN_USE = dg.AssetKey(["training", "champion"])

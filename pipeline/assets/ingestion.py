@@ -16,8 +16,8 @@ from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.tables import Tables
 from feature_assets.events.barrier import count_before
 from feature_assets.sources.arrivals import ARRIVED, COUNTED
-from pipeline import deliveries
 from pipeline.assets.common import INGESTION, asset_options, checked, compared, in_this_data_set
+from pipeline.intake import deliveries
 from pipeline.monitoring import volume
 from pipeline.reports.columns import table_columns
 from pipeline.reports.describe import frame_metadata, markdown

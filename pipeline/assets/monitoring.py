@@ -9,7 +9,6 @@ import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.state import FeatureState
-from pipeline import retention
 from pipeline.assets.common import MONITORING, GivenSettings, asset_options
 from pipeline.assets.features import MATRIX
 from pipeline.assets.scoring import SCORES
@@ -23,9 +22,10 @@ from pipeline.reports.drift_plots import drift_lines
 from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import Tracking
-from pipeline.runs import training_failure
+from pipeline.runs.in_process import training_failure
 from pipeline.training.decision import waiting
 from pipeline.training.evaluation import Evaluation
+from pipeline.upkeep import retention
 
 DRIFT = dg.AssetKey(drifting.TABLE)
 NO_DRIFT = "no_drift"

@@ -11,7 +11,7 @@ from pydantic import Field
 from pipeline.assets.training import key
 from pipeline.assets.training_metadata import decision_metadata
 from pipeline.resources.tracking import Tracking
-from pipeline.runs import PROMOTE, ROLLBACK
+from pipeline.runs.in_process import PROMOTE, ROLLBACK
 from pipeline.training import takeover
 from pipeline.training.takeover import Decided, PromotionError
 

@@ -9,15 +9,15 @@ import polars as pl
 from feature_assets import registry
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.labels import eligible
-from pipeline import lost_sources
 from pipeline.assets.common import SCORING, GivenSettings, asset_options, checked
 from pipeline.assets.features import MATRIX, STATE_IN_USE, champion_dep, champion_state, tonights_losses
+from pipeline.intake import lost_sources
 from pipeline.reports.describe import frame_metadata
 from pipeline.reports.drawing import Drawing
 from pipeline.resources.lake import Lake
 from pipeline.resources.publication import PublicationError, Published
 from pipeline.resources.tracking import RegisteredVersion, Tracking
-from pipeline.scores import (
+from pipeline.scores.table import (
     STATE_VERSION,
     distribution,
     find_problems,

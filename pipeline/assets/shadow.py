@@ -13,13 +13,13 @@ import polars as pl
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.labels import eligible
 from feature_assets.state import FeatureState
-from pipeline import lost_sources
 from pipeline.assets.common import SCORING, asset_options
 from pipeline.assets.scoring import SCORES
+from pipeline.intake import lost_sources
 from pipeline.reports.describe import frame_metadata
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
-from pipeline.scores import find_problems, score_matrix, score_meanings, stamped, with_eligibility
+from pipeline.scores.table import find_problems, score_matrix, score_meanings, stamped, with_eligibility
 
 SHADOW = dg.AssetKey(["shadow", "scores"])
 """Lies in the lake under this name."""

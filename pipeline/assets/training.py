@@ -16,7 +16,6 @@ from feature_assets.data.dataset import DatasetConfig
 from feature_assets.events.view import View
 from feature_assets.snapshots import require_customers
 from feature_assets.state import FeatureState
-from pipeline import lost_sources
 from pipeline.assets.common import TRAINING, GivenSettings, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.assets.training_metadata import (
@@ -27,6 +26,7 @@ from pipeline.assets.training_metadata import (
     refit_metadata,
     training_metadata,
 )
+from pipeline.intake import lost_sources
 from pipeline.monitoring.reference import add_reference
 from pipeline.plugins import load_plugins
 from pipeline.reports.describe import markdown

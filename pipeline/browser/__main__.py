@@ -5,7 +5,7 @@ python -m pipeline.browser --port N [--listen ADDRESS]
 
 import click
 
-from pipeline.webserver import HOST
+from pipeline.servers.webserver import HOST
 
 
 @click.command()
@@ -18,9 +18,9 @@ def main(port: int, listen: str) -> None:
     from feature_assets.kernels.compiled import use_cache
     from pipeline.browser.app import application
     from pipeline.definitions import build_resources
-    from pipeline.home import Home
+    from pipeline.home.folder import Home
+    from pipeline.servers.webserver import own_pages_only
     from pipeline.settings import load_settings
-    from pipeline.webserver import own_pages_only
 
     settings = load_settings()
     use_cache(Home(settings.home).kernels)

@@ -29,10 +29,10 @@ from pipeline.browser.asked import MOST_ROWS, ListAsked, NotAllowed, Nothing, On
 from pipeline.browser.history import history
 from pipeline.browser.listing import Listing, listing
 from pipeline.browser.night import Night, Nights
-from pipeline.one_customer import known_tasks, one_customer
 from pipeline.reports.pages.page import Section, templates
 from pipeline.resources.publication import AS_OF, PublicationError
-from pipeline.scores import UnknownCustomer, score_meanings, tasks_in
+from pipeline.scores.one_customer import known_tasks, one_customer
+from pipeline.scores.table import UnknownCustomer, score_meanings, tasks_in
 from pipeline.training.row_groups import SEGMENTS
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ class Browser:
 
     def customer(self, request: Request) -> Response:
         """One customer."""
-        from pipeline.reasons import BACKGROUND
         from pipeline.reports.pages.customer import customer_page
+        from pipeline.scores.reasons import BACKGROUND
 
         wanted = asked(OneAsked, request.query_params.multi_items())
         night, explained = self._night(wanted), wanted.reasons == "yes"

@@ -9,7 +9,7 @@ import polars as pl
 from feature_assets.closed import nearest
 from pipeline.browser.asked import ListAsked, NotAllowed
 from pipeline.browser.night import Night
-from pipeline.scores import order_of, tasks_in
+from pipeline.scores.table import order_of, tasks_in
 from ple_model.tasks import kind_of
 
 

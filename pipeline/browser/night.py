@@ -13,7 +13,7 @@ import polars as pl
 
 from pipeline.resources.lake import Lake
 from pipeline.resources.publication import PublicationError
-from pipeline.scores import STATE_VERSION
+from pipeline.scores.table import STATE_VERSION
 from pipeline.training.row_groups import SEGMENTS
 
 MATRIX = "features/matrix"

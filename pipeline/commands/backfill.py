@@ -10,7 +10,7 @@ from pipeline.commands.common import covered_day, customers_option, data_options
 from pipeline.commands.errors import message
 from pipeline.commands.printing import json_option, print_json
 from pipeline.commands.running import cleared_instance, red, say
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.settings import Settings
 
 GOES_ON = "The same command goes on there."
@@ -42,9 +42,9 @@ def backfill(first: str, last: str, again: bool, as_json: bool, **data: Any) -> 
 
 def _backfill(settings: Settings, home: Home, first: date, last: date, again: bool) -> dict[str, Any]:
     """The dates that were to be made, those of the range that have no scores now, and why it stopped."""
-    from pipeline.backfill import Backfill, days_to_make
     from pipeline.definitions import build_definitions, build_resources
     from pipeline.deployment import Deployment
+    from pipeline.nights.backfill import Backfill, days_to_make
     from pipeline.partitions import as_of_partitions
 
     partitions = as_of_partitions(settings.load_dataset())

@@ -18,7 +18,7 @@ def backup(folder: Path, as_json: bool) -> None:
     Waits for no night: a home in use says by whom. The backup is whole or not there, and has a digest of every file.
     `ple restore FOLDER` makes a home of it.
     """
-    from pipeline.backup import back_up, lies_elsewhere
+    from pipeline.upkeep.backup import back_up, lies_elsewhere
 
     settings, home = deployment()
     with held_home(home, "ple backup"):
@@ -41,7 +41,7 @@ def restore(folder: Path, as_json: bool) -> None:
 
     Every file is verified by its digest. Look at it with `ple doctor` afterwards.
     """
-    from pipeline.backup import restore as restored
+    from pipeline.upkeep.backup import restore as restored
 
     home = home_without_settings()
     made = restored(folder, home)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from feature_assets.kernels.compiled import use_cache
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.settings import Settings, SettingsError, load_settings, read_environment
 
 if TYPE_CHECKING:
     from feature_assets.data.tables import Tables
-    from pipeline.one_customer import OneCustomer
     from pipeline.resources.lake import Lake
     from pipeline.resources.publication import Published
     from pipeline.resources.tracking import Tracking
+    from pipeline.scores.one_customer import OneCustomer
 
 as_of_option = click.option(
     "--as-of", help="As-of date, YYYY-MM-DD; also $AS_OF. Default: the day after the last day of data."
@@ -69,7 +69,7 @@ def deployment(**options: Any) -> tuple[Settings, Home]:
     Raises:
         DatabaseError: a database of PostgreSQL is not.
     """
-    from pipeline.upgrade import upgrade
+    from pipeline.upkeep.upgrade import upgrade
 
     settings = settings_of(**options)
     home = Home(settings.home)
@@ -96,7 +96,7 @@ def parse_day(value: str | None) -> date | None:
 
 def covered_day(settings: Settings, value: str | None) -> date:
     """The as-of date of a run: the given one if the data set covers it, else the day after its last day of data."""
-    from pipeline.arrivals import last_day
+    from pipeline.intake.arrivals import last_day
     from pipeline.partitions import as_of_partitions
 
     dataset = settings.load_dataset()
@@ -112,7 +112,7 @@ def covered_day(settings: Settings, value: str | None) -> date:
 
 def delivered_tables(settings: Settings) -> "Tables":
     """The validated tables of the delivery, for a verb that runs no job."""
-    from pipeline.deliveries import known_tables
+    from pipeline.intake.deliveries import known_tables
 
     try:
         return known_tables(settings, lambda text: click.echo(f"  {text}", err=True))
@@ -132,8 +132,8 @@ def scored_day(published: "Published", as_of: str | None) -> str:
 
 def scored_customer(tracking: "Tracking", lake: "Lake", customer: str, as_of: str | None) -> "OneCustomer":
     """What is known of a customer at the given date, or the newest one, that has scores."""
-    from pipeline.one_customer import one_customer
-    from pipeline.scores import UnknownCustomer
+    from pipeline.scores.one_customer import one_customer
+    from pipeline.scores.table import UnknownCustomer
 
     day = scored_day(lake.published("scores"), as_of)
     try:

@@ -55,7 +55,7 @@ def _fed(file: Path) -> dict[str, Any]:
     from feature_assets.data.coercion import DeliveryError
     from feature_assets.data.dataset import load_dataset
     from feature_assets.sources import ingest, read_delivery
-    from pipeline.data_check import groups, tasks
+    from pipeline.intake.data_check import groups, tasks
 
     try:
         tables = ingest(read_delivery(load_dataset(str(file), file.parent))).tables
@@ -92,8 +92,8 @@ def check(file: Path, data_dir: Path | None, as_json: bool) -> None:
     """
     from feature_assets.data.coercion import DeliveryError
     from feature_assets.data.dataset import load_dataset
-    from pipeline.data_check import examine
-    from pipeline.extracts import whole
+    from pipeline.intake.data_check import examine
+    from pipeline.intake.extracts import whole
 
     def say(text: str) -> None:
         click.echo(f"  {datetime.now(UTC):%H:%M:%S} {text}", err=True)

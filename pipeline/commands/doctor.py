@@ -15,7 +15,7 @@ from pipeline.settings import Settings, read_environment
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-    from pipeline.doctor import Finding
+    from pipeline.upkeep.doctor import Finding
 
 
 @click.command()
@@ -33,7 +33,7 @@ def doctor(tell: bool, as_json: bool) -> None:
 
     from pipeline.definitions import build_resources
     from pipeline.deployment import Deployment
-    from pipeline.doctor import examine
+    from pipeline.upkeep.doctor import examine
 
     settings, home = deployment()
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:

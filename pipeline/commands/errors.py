@@ -13,9 +13,9 @@ from typing import Any
 import click
 
 from pipeline import faults
-from pipeline.home import Home, HomeError
+from pipeline.home.folder import Home, HomeError
+from pipeline.home.postgres import DatabaseError
 from pipeline.plugins import PluginError
-from pipeline.postgres import DatabaseError
 from pipeline.settings import SettingsError, read_environment
 from pipeline.stopping import CTRL_C, GOES_ON, STATUS, Stopped, noticed, signalled
 
@@ -63,8 +63,8 @@ def message(error: Exception) -> str:
     from feature_assets.data.coercion import DeliveryError
     from feature_assets.group import StateError
     from feature_assets.snapshots import NotEnoughHistory
-    from pipeline.backup import BackupError
     from pipeline.resources.publication import PublicationError
+    from pipeline.upkeep.backup import BackupError
     from ple_model.serving.format import BundleError
 
     of_inputs = SettingsError | HomeError | DatabaseError | PluginError | DeliveryError | StateError | NotEnoughHistory

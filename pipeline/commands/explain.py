@@ -59,9 +59,9 @@ def explain_task(name: str, form: str, output: Path | None, as_json: bool) -> No
 def explain_customer(customer: str, as_of: str | None, form: str, output: Path | None, as_json: bool) -> None:
     """Every prediction about one CUSTOMER, and the columns and inputs that moved each most from an average one."""
     settings, _ = deployment()
-    from pipeline.reasons import BACKGROUND
     from pipeline.reports.pages.customer import customer_page
-    from pipeline.scores import score_meanings
+    from pipeline.scores.reasons import BACKGROUND
+    from pipeline.scores.table import score_meanings
 
     found = scored_customer(*_resources(settings), customer, as_of)
     if found.untold:

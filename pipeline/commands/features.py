@@ -64,8 +64,8 @@ def _explained(name: str, settings: Settings) -> dict[str, Any]:
         KeyError: nothing bears it; says the nearest.
     """
     from feature_assets import catalogue, labels
-    from pipeline.deliveries import as_read
-    from pipeline.scores import score_meanings
+    from pipeline.intake.deliveries import as_read
+    from pipeline.scores.table import score_meanings
 
     dataset, _ = as_read(settings)
     tasks = {task.name: task for task in labels.every_task()}

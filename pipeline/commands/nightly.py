@@ -12,7 +12,7 @@ from pipeline.commands.common import covered_day, deployment
 from pipeline.commands.errors import message
 from pipeline.commands.printing import json_option, print_json, show, show_facts
 from pipeline.commands.running import locked_instance, red, run_options, say
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.settings import Settings
 
 
@@ -38,7 +38,7 @@ def nightly(as_of: str | None, as_json: bool, **data: Any) -> None:
 def _print(summary: Mapping[str, Any], day: date) -> None:
     """The table that a person reads when the night is over."""
     from pipeline.monitoring.summary import ALARMING
-    from pipeline.servers import addresses
+    from pipeline.servers.interfaces import addresses
 
     tasks = summary["tasks"]
     click.echo(f"\nScores as of {day} · {summary['dataset']}\n")
@@ -58,8 +58,8 @@ def _nightly(settings: Settings, home: Home, day: date, quiet: bool) -> dict[str
     from pipeline.deployment import Deployment
     from pipeline.monitoring.night_report import REPORT
     from pipeline.monitoring.summary import read_summary
+    from pipeline.nights.told_night import told_night
     from pipeline.resources.publication import published_words
-    from pipeline.told_night import told_night
 
     click.echo(f"nightly · {settings.dataset_name} · as of {day} · home {home.root}", err=True)
     tracking = build_resources(settings)["tracking"]

@@ -21,6 +21,6 @@ def promote(version: str | None, because: str, as_json: bool) -> None:
     """
     settings, home = deployment()
     from pipeline.assets.promotion import promote_config
-    from pipeline.runs import PROMOTE
+    from pipeline.runs.in_process import PROMOTE
 
     sys.exit(decide_by_hand(settings, home, PROMOTE, promote_config(version or "", because), as_json))

@@ -20,6 +20,6 @@ def rollback(because: str, as_json: bool) -> None:
     """
     settings, home = deployment()
     from pipeline.assets.promotion import rollback_config
-    from pipeline.runs import ROLLBACK
+    from pipeline.runs.in_process import ROLLBACK
 
     sys.exit(decide_by_hand(settings, home, ROLLBACK, rollback_config(because), as_json))

@@ -8,13 +8,13 @@ import click
 
 from pipeline.commands.common import as_of_option, customers_option, data_options
 from pipeline.commands.printing import print_json
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-    from pipeline.runs import HeldHome
+    from pipeline.runs.in_process import HeldHome
 
 
 def run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -32,7 +32,7 @@ def locked_instance(home: Home, what: str) -> "Iterator[tuple[HeldHome, DagsterI
 @contextmanager
 def held_home(home: Home, what: str) -> "Iterator[HeldHome]":
     """The home, locked for this process: nothing writes in it meanwhile."""
-    from pipeline.runs import HomeIsBusy, one_at_a_time
+    from pipeline.runs.in_process import HomeIsBusy, one_at_a_time
 
     try:
         with one_at_a_time(home, what) as held:
@@ -46,7 +46,7 @@ def cleared_instance(home: Home) -> "Iterator[DagsterInstance]":
     """The home's Dagster instance, after the runs whose process is gone were failed and their places freed."""
     import dagster as dg
 
-    from pipeline.signs import clear_dead_runs
+    from pipeline.runs.signs import clear_dead_runs
 
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
         for run_id in clear_dead_runs(instance, home):
@@ -58,7 +58,7 @@ def decide_by_hand(settings: Settings, home: Home, job: str, config: Mapping[str
     """Run one of the jobs by which a person decides about the champion; the exit status."""
     from pipeline.definitions import build_definitions, build_resources
     from pipeline.resources.tracking import CHAMPION
-    from pipeline.runs import failure_message, run_job
+    from pipeline.runs.in_process import failure_message, run_job
 
     tracking = build_resources(settings)["tracking"]
     tracking.numbered(CHAMPION)  # a server that does not answer is named before anything is tried

@@ -7,8 +7,8 @@ import click
 
 from pipeline.commands.common import deployment, scored_customer, scored_day, settings_of
 from pipeline.commands.printing import json_option, print_json, show, show_facts, show_records
-from pipeline.home import Home
-from pipeline.one_customer import OneCustomer, known_tasks
+from pipeline.home.folder import Home
+from pipeline.scores.one_customer import OneCustomer, known_tasks
 
 if TYPE_CHECKING:
     from pipeline.resources.tracking import Tracking
@@ -58,7 +58,7 @@ def scores(
 
     settings, _ = deployment()
     from pipeline.definitions import build_resources
-    from pipeline.scores import highest
+    from pipeline.scores.table import highest
 
     resources = build_resources(settings)
     tracking, lake = resources["tracking"], resources["lake"]

@@ -20,7 +20,7 @@ def status(as_json: bool) -> None:
 
     from pipeline.definitions import build_resources
     from pipeline.deployment import Deployment
-    from pipeline.status import status_of
+    from pipeline.upkeep.status import status_of
 
     settings, home = deployment()
     with dg.DagsterInstance.from_config(str(home.dagster)) as instance:

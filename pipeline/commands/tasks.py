@@ -24,7 +24,7 @@ def tasks(name: str | None, as_json: bool, **data: Any) -> None:
     """
     settings = settings_of(**data)
     from feature_assets import labels
-    from pipeline.deliveries import as_read
+    from pipeline.intake.deliveries import as_read
 
     described, read_on = as_read(settings)
     if name is not None:

@@ -9,7 +9,7 @@ import click
 from pipeline.commands.common import covered_day, deployment
 from pipeline.commands.printing import json_option, print_json
 from pipeline.commands.running import locked_instance, red, run_options
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.settings import Settings
 
 
@@ -33,7 +33,7 @@ def train(as_of: str | None, as_json: bool, **data: Any) -> None:
 def _train(settings: Settings, home: Home, day: date) -> str:
     """Why it failed; empty where it did not."""
     from pipeline.definitions import build_definitions
-    from pipeline.runs import TRAINING, failure_message, run_job
+    from pipeline.runs.in_process import TRAINING, failure_message, run_job
 
     click.echo(f"training · {settings.dataset_name} · as of {day} · home {home.root}", err=True)
     with locked_instance(home, f"ple train of {day}") as (held, instance):

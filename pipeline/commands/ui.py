@@ -18,8 +18,8 @@ from pipeline.commands.running import cleared_instance
 @click.option("--listen", metavar="ADDRESS", help="With --only, inside a container: listen there, not on 127.0.0.1.")
 def ui(writable: bool, only: str | None, listen: str | None) -> None:
     """Serve Dagster, MLflow and the scores on loopback until Ctrl-C. Without --writable, Dagster's pages only show."""
-    from pipeline.servers import SERVERS, become, serve
-    from pipeline.webserver import HOST
+    from pipeline.servers.interfaces import SERVERS, become, serve
+    from pipeline.servers.webserver import HOST
 
     if only is not None and only not in SERVERS:
         raise click.UsageError(f"--only {only}: name {', '.join(SERVERS)}")

@@ -15,14 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DESCRIPTIONS, DatasetConfig, load_dataset
-from pipeline.arrivals import DELIVERED
 from pipeline.erasure import places
 from pipeline.erasure.databases import clean_sqlite
 from pipeline.erasure.places import ErasureError
 from pipeline.erasure.words import DISTINCT, Who
-from pipeline.forgotten import CUSTOMER_COLUMNS, Forgotten, clean_delivered, named_in
-from pipeline.forgotten import FILE as LIST
-from pipeline.home import Home
+from pipeline.home.folder import Home
+from pipeline.intake.arrivals import DELIVERED
+from pipeline.intake.forgotten import CUSTOMER_COLUMNS, Forgotten, clean_delivered, named_in
+from pipeline.intake.forgotten import FILE as LIST
 from pipeline.resources.digests import SEAL, file_digest
 from pipeline.resources.files import discard, is_sqlite, publish_folder, strays
 from pipeline.resources.lake import Lake

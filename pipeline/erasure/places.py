@@ -14,7 +14,7 @@ import polars as pl
 
 from feature_assets.data.coercion import DeliveryError
 from pipeline.erasure.words import Who
-from pipeline.forgotten import CUSTOMER_COLUMNS, canonical, clean_file, rows_without
+from pipeline.intake.forgotten import CUSTOMER_COLUMNS, canonical, clean_file, rows_without
 from pipeline.resources.digests import SEAL, broken, seal
 from pipeline.resources.files import discard, empty_beside, publish_bytes, publish_folder, publish_frame
 from pipeline.resources.publication import PUBLISHED, Published, tables

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.forgotten import CUSTOMER_COLUMNS, canonical
+from pipeline.intake.forgotten import CUSTOMER_COLUMNS, canonical
 
 DISTINCT = 6
 GONE = "(forgotten)"

@@ -5,7 +5,7 @@ import polars as pl
 from feature_assets import registry
 from feature_assets.build import groups_of
 from feature_assets.state import FeatureState
-from pipeline.lost_sources import Lost
+from pipeline.intake.lost_sources import Lost
 
 _NOTHING = Lost()
 

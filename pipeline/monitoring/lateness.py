@@ -13,11 +13,11 @@ from dagster._core.definitions.run_request import InstigatorType  # no public wa
 from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._utils.schedules import cron_string_iterator, reverse_cron_string_iterator  # nor to the times of a cron
 
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.monitoring.alerts import NIGHT_LATE, Alert
-from pipeline.queue import queue_of
 from pipeline.resources.publication import Published
-from pipeline.runs import NIGHTLY
+from pipeline.runs.in_process import NIGHTLY
+from pipeline.runs.queue import queue_of
 from pipeline.settings import Settings
 
 DAEMONS = {"SCHEDULER": "schedules", "SENSOR": "sensors", "QUEUED_RUN_COORDINATOR": "the queue"}

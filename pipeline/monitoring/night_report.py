@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 from dagster import DagsterInstance
 
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.monitoring import attention, drift, matured, record
 from pipeline.monitoring.record import Record
 from pipeline.monitoring.summary import SUMMARY
@@ -24,8 +24,8 @@ from pipeline.reports.pages.page import Item
 from pipeline.resources.files import publish_bytes, publish_json
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
-from pipeline.runs import NIGHTLY, TRAINING
-from pipeline.servers import addresses
+from pipeline.runs.in_process import NIGHTLY, TRAINING
+from pipeline.servers.interfaces import addresses
 from pipeline.settings import Settings
 from pipeline.training.decision import waiting
 from pipeline.training.evaluation import Evaluation

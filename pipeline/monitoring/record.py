@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, EventLogEntry, RunRecord, RunsFilter
 
-from pipeline.runs import PARTITION_TAG, failure_message
+from pipeline.runs.in_process import PARTITION_TAG, failure_message
 
 EVENTS = {
     DagsterEventType.STEP_START,

@@ -16,7 +16,7 @@ from pipeline.monitoring.bins import reference_of
 from pipeline.resources.files import publish_frame
 from pipeline.resources.lake import DRIFT_REFERENCES, Lake
 from pipeline.resources.tracking import RegisteredVersion
-from pipeline.scores import score_matrix, with_eligibility
+from pipeline.scores.table import score_matrix, with_eligibility
 from pipeline.training.workspace import Workspace
 
 FILE = "reference.parquet"

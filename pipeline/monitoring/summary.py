@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion
 from pipeline.training.evaluation import Evaluation

@@ -21,7 +21,7 @@ from feature_assets.data.declaration import Table
 from feature_assets.data.local_time import local_day
 from feature_assets.data.tables import Tables
 from feature_assets.sources import Ingested
-from pipeline.arrivals import Judge, Verdict
+from pipeline.intake.arrivals import Judge, Verdict
 from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
 from pipeline.settings import VolumeLimits

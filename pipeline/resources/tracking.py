@@ -24,7 +24,7 @@ import dagster as dg
 from pipeline.resources.digests import SEAL, broken, file_digest, seal
 from pipeline.resources.files import discard
 from pipeline.resources.logged_model import requirements, signature_of
-from pipeline.servers import addresses
+from pipeline.servers.interfaces import addresses
 from ple_model.serving.format import FORMAT, is_newer, refusal
 
 if TYPE_CHECKING:

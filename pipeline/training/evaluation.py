@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from feature_assets.data.tables import Tables
 from feature_assets.labels import LabelState, get_task
-from pipeline.reasons import SAMPLE_ROWS, sample_reasons
 from pipeline.reports import plots
 from pipeline.resources.files import publish_json
+from pipeline.scores.reasons import SAMPLE_ROWS, sample_reasons
 from pipeline.settings import Settings
 from pipeline.training import baselines
 from pipeline.training.model import natural_inverses, tensors

@@ -9,7 +9,7 @@ import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.resources.tracking import CHALLENGER, RegisteredVersion, Tracking
-from pipeline.scores import STATE_VERSION, score_matrix
+from pipeline.scores.table import STATE_VERSION, score_matrix
 from pipeline.training import fits, log
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.takeover import write_card

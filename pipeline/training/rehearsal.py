@@ -18,7 +18,7 @@ from feature_assets import registry
 from feature_assets.events.view import View
 from feature_assets.labels import eligible
 from pipeline.resources.files import publish_json
-from pipeline.scores import find_problems, with_eligibility
+from pipeline.scores.table import find_problems, with_eligibility
 from pipeline.training.workspace import Workspace
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from feature_assets.data.tables import Tables
-from pipeline.arrivals import Ledger
+from pipeline.intake.arrivals import Ledger
 from pipeline.monitoring import volume
 from pipeline.resources.lake import Lake
 from pipeline.settings import VolumeLimits

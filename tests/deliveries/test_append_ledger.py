@@ -18,9 +18,9 @@ from click.testing import CliRunner
 
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
-from pipeline import arrivals, deliveries
 from pipeline.assets.ingestion import ingestion_assets
 from pipeline.cli import main
+from pipeline.intake import arrivals, deliveries
 from pipeline.monitoring import volume
 from pipeline.partitions import as_of_partitions
 from pipeline.resources.lake import Lake
@@ -96,7 +96,7 @@ def test_killed_anywhere_an_arrival_is_in_the_ledger_whole_or_not_at_all(
     arrive(inbox, DAYS[1], products=frames["products"].head(3))
     night = Night(tmp_path / "home", own)
     with monkeypatch.context() as patch:
-        patch.setattr(f"pipeline.arrivals.{place}", killing(_found(place), call))
+        patch.setattr(f"pipeline.intake.arrivals.{place}", killing(_found(place), call))
         patch.setattr("shutil.rmtree", lambda *_, **__: None)  # what is killed tidies nothing up
         with pytest.raises(Killed):
             night(DAYS[2])
@@ -140,7 +140,7 @@ def test_a_file_that_changes_while_it_is_copied_is_not_taken_in(
     def other(source: Path, target: Path) -> None:
         pl.read_parquet(source).reverse().write_parquet(target)
 
-    monkeypatch.setattr("pipeline.arrivals.shutil.copyfile", other)
+    monkeypatch.setattr("pipeline.intake.arrivals.shutil.copyfile", other)
     with pytest.raises(DeliveryError, match="changed while it was read"):
         night(DAYS[0])
     assert night.ledger.entries() == []

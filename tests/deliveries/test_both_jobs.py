@@ -17,8 +17,8 @@ from feature_assets.data.coercion import DeliveryError
 from feature_assets.sources import ingest, read_delivery
 from pipeline.assets.ingestion import CONTRACT_TABLES, QUARANTINE, table_key
 from pipeline.definitions import build_definitions
-from pipeline.home import Home
-from pipeline.runs import NIGHTLY, TRAINING
+from pipeline.home.folder import Home
+from pipeline.runs.in_process import NIGHTLY, TRAINING
 from pipeline.settings import Settings
 from tests.deliveries import places
 from tests.deliveries.makers import Change, altered, columns, copied, emptied, first_rows, write

@@ -19,9 +19,10 @@ from click.testing import CliRunner
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from feature_assets.sources import ingest, read_delivery
-from pipeline import deliveries, extracts, faults, source_database
-from pipeline.arrivals import READ, Ledger
+from pipeline import faults
 from pipeline.cli import main
+from pipeline.intake import deliveries, extracts, source_database
+from pipeline.intake.arrivals import READ, Ledger
 from pipeline.monitoring import volume
 from pipeline.resources.lake import Lake
 from pipeline.settings import VolumeLimits
@@ -227,9 +228,9 @@ class Killed(BaseException):
 @pytest.mark.parametrize(
     ("place", "reads"),
     [
-        ("pipeline.extracts.publish_folder", True),
-        ("pipeline.arrivals.publish_folder", False),
-        ("pipeline.extracts.discard", False),
+        ("pipeline.intake.extracts.publish_folder", True),
+        ("pipeline.intake.arrivals.publish_folder", False),
+        ("pipeline.intake.extracts.discard", False),
     ],
 )
 def test_a_night_that_was_killed_goes_on(
@@ -273,7 +274,7 @@ def test_an_extract_of_another_description_or_day_is_not_used(till: Till, monkey
 
     for day in (date(2023, 9, 30), FIRST):
         with monkeypatch.context() as patch:
-            patch.setattr("pipeline.arrivals.publish_folder", kill)
+            patch.setattr("pipeline.intake.arrivals.publish_folder", kill)
             with pytest.raises(Killed):
                 till.night(dataset, day)
     assert [folder.name for folder in till.lake.path("extracts", "till").iterdir()] == [f"arrived_on={FIRST}"]
@@ -430,8 +431,8 @@ def test_a_wrong_password_and_missing_rights_say_what_to_set(till: Till, monkeyp
 
 def test_a_server_that_is_lost_is_tried_again(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before and in the middle; the second attempt reads everything."""
-    monkeypatch.setattr("pipeline.source_database.BATCH", 100)
-    monkeypatch.setattr("pipeline.extracts._write", lost_after_the_first(extracts._write, till))
+    monkeypatch.setattr("pipeline.intake.source_database.BATCH", 100)
+    monkeypatch.setattr("pipeline.intake.extracts._write", lost_after_the_first(extracts._write, till))
     with pytest.raises(DeliveryError) as raised:
         till.night(till.describe(), FIRST)
     assert faults.passes(raised.value)

@@ -29,7 +29,7 @@ from feature_assets.data.declaration import Table
 from feature_assets.data.quarantine import Validated, validate
 from feature_assets.sources import Ingested, ingest, read_delivery, reader
 from feature_assets.sources.completejourney_tables import DECLARED
-from pipeline.deliveries import VERDICT, keep_validated
+from pipeline.intake.deliveries import VERDICT, keep_validated
 from tests.conftest import DATA_ROOT
 from tests.deliveries import bank, drawn
 from tests.deliveries.damage import BY_NAME, LEVELS, Damaged, damaged

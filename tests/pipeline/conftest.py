@@ -12,8 +12,8 @@ import pytest
 from dagster import DagsterInstance
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 
-from pipeline.home import DAGSTER_YAML, storage_section
-from pipeline.postgres import normal
+from pipeline.home.folder import DAGSTER_YAML, storage_section
+from pipeline.home.postgres import normal
 from tests.pipeline import stores
 from tests.pipeline.postgres_server import Server
 

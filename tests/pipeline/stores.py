@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.settings import load_settings
 from tests.pipeline import postgres_server
 

@@ -16,17 +16,17 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from feature_assets.data.dataset import DatasetConfig
 from pipeline import clock
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.monitoring.volume import FOLDER, last_good
+from pipeline.nights.schedules import schedules
 from pipeline.partitions import as_of_partitions
 from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
 from pipeline.resources.publication import Published
-from pipeline.schedules import schedules
+from pipeline.runs.signs import clear_dead_runs
 from pipeline.settings import Settings, VolumeLimits
-from pipeline.signs import clear_dead_runs
-from tests.pipeline.test_runs import asked_before, launched
-from tests.pipeline.test_schedules import Champion
+from tests.pipeline.nights.test_schedules import Champion
+from tests.pipeline.runs.test_runs import asked_before, launched
 from tests.pipeline.toy_nights import ran
 
 CHANGES = {
@@ -136,7 +136,7 @@ def test_a_night_that_ended_in_the_future_does_not_stand_for_one_that_is_asked_f
     tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = launched(tmp_path, instance)
-    set_clock(monkeypatch, -DAY, "pipeline.executor")
+    set_clock(monkeypatch, -DAY, "pipeline.runs.executor")
     assert asked_before(instance, first, monkeypatch, tmp_path).success
     assert len(ran(tmp_path)) == 4
 

@@ -14,8 +14,8 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from pipeline.home import Home
-from pipeline.queue import queue_of
+from pipeline.home.folder import Home
+from pipeline.runs.queue import queue_of
 from tests.pipeline import toy_nights
 from tests.pipeline.daemon import Daemon
 

@@ -16,7 +16,7 @@ from feature_assets import registry
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.parts import table_of
 from pipeline.definitions import build_definitions
-from pipeline.scores import STATE_VERSION
+from pipeline.scores.table import STATE_VERSION
 from pipeline.settings import Settings
 
 GROUPS = {"ingestion", "features", "training", "scoring", "monitoring"}

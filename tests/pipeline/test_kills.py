@@ -18,11 +18,11 @@ import pytest
 import yaml
 from polars.testing import assert_frame_equal
 
-from pipeline.home import Home
-from pipeline.queue import queue_of
+from pipeline.home.folder import Home
+from pipeline.nights.schedules import IN_PROGRESS
 from pipeline.resources.publication import Published
 from pipeline.resources.publication import tables as published_tables
-from pipeline.schedules import IN_PROGRESS
+from pipeline.runs.queue import queue_of
 from tests.pipeline.conftest import write_settings
 from tests.pipeline.daemon import ROOT, Daemon
 from tests.pipeline.running import EARLIER, LAST, MakeHome, night, start

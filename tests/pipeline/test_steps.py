@@ -11,10 +11,10 @@ import pytest
 from pipeline import faults, steps
 from pipeline.commands.errors import message
 from pipeline.definitions import build_definitions
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.resources.lake import ParquetIOManager
 from pipeline.resources.publication import Published
-from pipeline.runs import failure_message, one_at_a_time, run_job
+from pipeline.runs.in_process import failure_message, one_at_a_time, run_job
 from pipeline.settings import load_settings
 
 

@@ -16,10 +16,10 @@ from click.testing import CliRunner
 from dagster import DagsterRunStatus
 
 from pipeline.commands.errors import Verbs
-from pipeline.home import Home
-from pipeline.locks import is_held
+from pipeline.home.folder import Home
+from pipeline.home.locks import is_held
 from pipeline.resources.publication import Published
-from pipeline.runs import night_lock, one_at_a_time, run_job
+from pipeline.runs.in_process import night_lock, one_at_a_time, run_job
 from pipeline.stopping import BY_SIGTERM, CTRL_C, IN_THE_UI, STATUS, Stopped
 from tests.pipeline import toy_nights
 

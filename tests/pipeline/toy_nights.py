@@ -16,14 +16,14 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipeline.executor import one_at_a_time_executor
-from pipeline.home import Home
-from pipeline.night import run_night
+from pipeline.home.folder import Home
+from pipeline.nights.night import run_night
+from pipeline.nights.schedules import schedules, sensors
 from pipeline.resources.tracking import RegisteredVersion, Tracking
-from pipeline.runs import HomeIsBusy, one_at_a_time
-from pipeline.schedules import schedules, sensors
+from pipeline.runs.executor import one_at_a_time_executor
+from pipeline.runs.in_process import HomeIsBusy, one_at_a_time
+from pipeline.runs.signs import clear_dead_runs
 from pipeline.settings import Settings
-from pipeline.signs import clear_dead_runs
 
 CATCH_UP = 3
 FIRST = datetime.now(UTC).date() - timedelta(days=10)

@@ -1,7 +1,7 @@
 """Where a table of the user's own lies. One class a kind of place: files, and what was read from a database.
 
-No database is asked here: a delivery holds what was read from it as Parquet (`pipeline/extracts.py`). How values are
-read belongs to `values.py`. Source: DATA §1.
+No database is asked here: a delivery holds what was read from it as Parquet (`pipeline/intake/extracts.py`). How values
+are read belongs to `values.py`. Source: DATA §1.
 """
 
 from __future__ import annotations

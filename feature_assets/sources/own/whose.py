@@ -1,6 +1,7 @@
 """Whose the rows of the user's own files are: by which columns of which file of a delivery, as a description maps them.
 
-Reads and says; who goes, and that a file is written, belongs to `pipeline/forgotten.py`. Source: docs/decisions/0017.
+Reads and says; who goes, and that a file is written, belongs to `pipeline/intake/forgotten.py`.
+Source: docs/decisions/0017.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ def customer_page(
     Args:
         scores: the customer's row of the scores.
         tasks: the bundle's tasks.json.
-        reasons: one a task, as `pipeline.reasons.customer_reasons` gives them.
+        reasons: one a task, as `pipeline.scores.reasons.customer_reasons` gives them.
         values: column → the customer's value in its natural unit.
-        meanings: column of the scores → meaning (`pipeline.scores.score_meanings`).
+        meanings: column of the scores → meaning (`pipeline.scores.table.score_meanings`).
         compared: customers of the same night that the network's part is compared with.
         history: sections about what is known of the customer before the as-of date.
     """

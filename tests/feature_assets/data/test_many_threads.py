@@ -13,7 +13,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from feature_assets.sources import load_tables
-from pipeline.deliveries import data_folder
+from pipeline.intake.deliveries import data_folder
 from pipeline.settings import load_settings
 settings = load_settings(home=Path(sys.argv[1]), dataset="bank_simulation", customers=1_000)
 load_tables(settings.load_dataset(), data_folder(settings, lambda line: None)).save(Path(sys.argv[2]))

@@ -8,11 +8,11 @@ import dagster as dg
 import pytest
 
 from feature_assets.data.dataset import DatasetConfig
-from pipeline import retention
 from pipeline.assets.monitoring import monitoring_assets
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import Tracking
 from pipeline.settings import Settings
+from pipeline.upkeep import retention
 
 DAY = "2018-01-01"
 

@@ -18,7 +18,7 @@ from feature_assets.data.contract import CONTRACT
 from feature_assets.data.parts import PARTS
 from feature_assets.sources import reader_of
 from pipeline.assets.ingestion import READABLE, ingestion_assets, rows_to_read
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.partitions import as_of_partitions
 from pipeline.resources.lake import Lake
 from pipeline.resources.publication import Published
@@ -163,7 +163,7 @@ def test_a_second_delivery_of_the_same_files_is_not_read_again(
     def refuse(_: object) -> None:
         raise AssertionError("the delivery was validated again")
 
-    monkeypatch.setattr("pipeline.deliveries.ingest", refuse)
+    monkeypatch.setattr("pipeline.intake.deliveries.ingest", refuse)
     assert ingest(home, small_delivery).success
     assert len(list((Home(home).lake / "deliveries").iterdir())) == 1
 

@@ -19,7 +19,7 @@ from feature_assets.events.view import View
 from feature_assets.labels import eligible
 from pipeline.assets import scoring
 from pipeline.resources.publication import Published
-from pipeline.scores import (
+from pipeline.scores.table import (
     STATE_VERSION,
     distribution,
     find_problems,

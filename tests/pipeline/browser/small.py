@@ -14,7 +14,7 @@ import polars as pl
 
 from pipeline.browser.app import application
 from pipeline.resources.lake import Lake
-from pipeline.webserver import own_pages_only
+from pipeline.servers.webserver import own_pages_only
 
 DAYS = ("2018-01-01", "2018-01-02")
 SCRIPT = "<script>alert(1)</script>"

@@ -12,9 +12,9 @@ from urllib.parse import quote
 import polars as pl
 import pytest
 
-from pipeline import reasons
 from pipeline.browser import csv_file
 from pipeline.resources.lake import Lake
+from pipeline.scores import reasons
 from tests.pipeline.browser.small import DAYS, IDS, NOTICE, SCRIPT, TASKS, addresses_in, ask, browser, lake, scores
 
 

@@ -61,7 +61,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS", "AS_OF"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PLE_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("pipeline.servers.serve", lambda *_: 0)
+    monkeypatch.setattr("pipeline.servers.interfaces.serve", lambda *_: 0)
     return tmp_path / "home"
 
 
@@ -119,7 +119,7 @@ def a_home_below_a_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_home_read_only(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.home.os.access", lambda *_: False)
+    monkeypatch.setattr("pipeline.home.folder.os.access", lambda *_: False)
 
 
 def a_plugin_that_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +271,9 @@ def test_bad_deliveries(
 def test_a_server_that_is_not_there_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings("mlflow_uri: http://127.0.0.1:9\n")(home, monkeypatch)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr("pipeline.home.Home.prepare", lambda self, *_: self.dagster.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr(
+        "pipeline.home.folder.Home.prepare", lambda self, *_: self.dagster.mkdir(parents=True, exist_ok=True)
+    )
     for command in ("nightly", "explain task churn", "promote", "promote 3", "rollback"):
         refused(CliRunner().invoke(main, command.split()), "MLflow")
 

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from feature_assets import registry
-from pipeline import reasons
 from pipeline.commands import explain
 from pipeline.resources.lake import Lake
+from pipeline.scores import reasons
 
 DAY = "2018-01-01"
 COLUMN = registry.names()[0]

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from pipeline import faults
 from pipeline.cli import main
-from pipeline.home import Home
-from pipeline.night import Outcome
+from pipeline.home.folder import Home
+from pipeline.nights.night import Outcome
 from pipeline.resources.publication import Published
 
 SUMMARY = {
@@ -55,7 +55,7 @@ def run(monkeypatch: pytest.MonkeyPatch, outcome: Outcome, *arguments: str) -> t
         days.append(as_of)
         return outcome
 
-    monkeypatch.setattr("pipeline.told_night.run_night", run_night)
+    monkeypatch.setattr("pipeline.nights.told_night.run_night", run_night)
     monkeypatch.setattr("pipeline.monitoring.night_report.Reporter.try_to_write", reported)
     return CliRunner().invoke(main, ["nightly", *arguments], color=True), days
 
@@ -138,7 +138,7 @@ def test_a_night_outside_whose_steps_something_fails_ends_in_words(
     def fails(*_: object) -> Outcome:
         raise error
 
-    monkeypatch.setattr("pipeline.told_night.run_night", fails)
+    monkeypatch.setattr("pipeline.nights.told_night.run_night", fails)
     result = CliRunner().invoke(main, ["nightly"])
     assert result.exit_code == 1
     assert "The night failed; no scores of 2018-01-01 are published." in result.stderr
@@ -192,8 +192,10 @@ def test_a_training_on_demand_fails_loudly(home: Path, monkeypatch: pytest.Monke
         jobs.append((job, as_of))
         return SimpleNamespace(success=False, run_id="r")
 
-    monkeypatch.setattr("pipeline.runs.run_job", run_job)
-    monkeypatch.setattr("pipeline.runs.failure_message", lambda *_: "training/champion: version 3 is not promoted")
+    monkeypatch.setattr("pipeline.runs.in_process.run_job", run_job)
+    monkeypatch.setattr(
+        "pipeline.runs.in_process.failure_message", lambda *_: "training/champion: version 3 is not promoted"
+    )
     result = CliRunner().invoke(main, ["train", "--as-of", "2017-12-01"])
     assert result.exit_code == 1
     assert jobs == [("training", date(2017, 12, 1))]

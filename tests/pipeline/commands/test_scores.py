@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline import definitions, reasons
+from pipeline import definitions
 from pipeline.cli import main
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.resources.lake import Lake
 from pipeline.resources.publication import Published
-from pipeline.scores import nearest_ids
+from pipeline.scores import reasons
+from pipeline.scores.table import nearest_ids
 
 DAYS = ("2018-01-01", "2018-01-02")
 

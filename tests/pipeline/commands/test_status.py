@@ -11,15 +11,16 @@ import pytest
 from click.testing import CliRunner
 from dagster import DagsterInstance, DagsterRunStatus
 
-from pipeline import definitions, status
+from pipeline import definitions
 from pipeline.cli import main
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.monitoring.night_report import HEADLINE, REPORT, Reporter
 from pipeline.resources.lake import Lake
 from pipeline.resources.publication import Published
-from pipeline.runs import PARTITION_TAG
+from pipeline.runs.in_process import PARTITION_TAG
+from pipeline.upkeep import status
 from tests.pipeline.monitoring.test_night_report import Registry
-from tests.pipeline.test_telling import JOBS
+from tests.pipeline.nights.test_telling import JOBS
 
 DAY = "2018-01-01"
 

@@ -19,19 +19,19 @@ import pytest
 from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 
-from pipeline import doctor
 from pipeline.cli import main
-from pipeline.deliveries import COUNTS_SCHEMA
 from pipeline.deployment import Deployment
 from pipeline.erasure import erase as erasing
 from pipeline.erasure.erase import Outcome, erase
-from pipeline.forgotten import Forgotten
-from pipeline.home import Home
+from pipeline.home.folder import Home
+from pipeline.intake.deliveries import COUNTS_SCHEMA
+from pipeline.intake.forgotten import Forgotten
 from pipeline.resources.digests import SEAL, broken, file_digest, seal
 from pipeline.resources.files import publish_frame, publish_json
 from pipeline.resources.publication import Published
 from pipeline.resources.tracking import CHAMPION, MODEL, SEALED, Tracking
 from pipeline.training.workspace import Workspace
+from pipeline.upkeep import doctor
 from tests.deliveries import shop
 from tests.deliveries.arriving import DAYS, Night, arrive, before, between, describe
 from tests.pipeline.erasure import traces as looking

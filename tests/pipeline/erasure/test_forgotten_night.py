@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.resources.publication import Published
 from tests.pipeline.erasure.traces import traces
 from tests.pipeline.running import LAST, PLE, MakeHome, night

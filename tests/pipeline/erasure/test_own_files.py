@@ -22,12 +22,12 @@ from polars.testing import assert_frame_equal
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from feature_assets.sources.arrivals import ARRIVED
 from feature_assets.sources.own.places import extract_file
-from pipeline.arrivals import DELIVERED
 from pipeline.erasure.erase import Outcome, erase
 from pipeline.erasure.places import ErasureError
-from pipeline.extracts import _write
-from pipeline.forgotten import Forgotten
-from pipeline.home import Home
+from pipeline.home.folder import Home
+from pipeline.intake.arrivals import DELIVERED
+from pipeline.intake.extracts import _write
+from pipeline.intake.forgotten import Forgotten
 from pipeline.resources.digests import broken
 from tests.deliveries.arriving import Night
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline.home import Home
+from pipeline.home.folder import Home
 
 
 def traces(home: Home, who: str) -> list[str]:

@@ -18,10 +18,10 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
 from dagster._daemon.types import DaemonHeartbeat
 
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.monitoring.lateness import DAEMONS, Late, daemons_alive, late_night, next_tick, on_since, switched
 from pipeline.resources.publication import Published
-from pipeline.runs import one_at_a_time
+from pipeline.runs.in_process import one_at_a_time
 from pipeline.settings import AlertSettings, Settings
 
 PARTITIONS = dg.DailyPartitionsDefinition("2018-01-01", timezone="Europe/Zurich", end_date="2018-02-01")

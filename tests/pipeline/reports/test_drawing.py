@@ -17,7 +17,7 @@ from feature_assets.group import GroupState
 from feature_assets.normalise import fit
 from feature_assets.state import FeatureState
 from pipeline.assets import features
-from pipeline.lost_sources import Lost
+from pipeline.intake.lost_sources import Lost
 from pipeline.reports import feature_plots, plots
 from pipeline.reports.drawing import DRAWN, Drawing
 from pipeline.reports.feature_plots import PICTURES

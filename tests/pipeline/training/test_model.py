@@ -76,7 +76,7 @@ def test_tensors_hold_the_rows_of_a_role(made: Material) -> None:
 def test_a_training_writes_a_bundle_that_scores_and_carries_its_state(
     trained: Material, dataset: DatasetConfig
 ) -> None:
-    from pipeline.scores import score_matrix
+    from pipeline.scores.table import score_matrix
 
     bundle = trained.workspace.bundle
     assert FeatureState.load(bundle / "state").version == trained.state.version

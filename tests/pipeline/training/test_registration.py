@@ -14,7 +14,7 @@ import pytest
 
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.events.view import View
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.monitoring import reference
 from pipeline.monitoring.bins import count
 from pipeline.resources import logged_model

@@ -16,7 +16,7 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from feature_assets.data.dataset import DatasetConfig
 from pipeline.cli import main
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.resources.tracking import (
     CHALLENGER,
     HELD,
