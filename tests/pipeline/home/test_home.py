@@ -191,7 +191,7 @@ def test_a_kill_while_the_database_is_made_leaves_a_home_that_starts(
     """The half-made file never bears the database's name, and the lock goes with the killed process."""
     home = Home(tmp_path / "home")
     start = f"home.CREATE_DATABASE = {CREATE_AND_DIE!r}; home.Home(home.Path({str(home.root)!r})).prepare()"
-    code = f"from pipeline import home; {start}"
+    code = f"from pipeline.home import folder as home; {start}"
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert not home.database.exists()
