@@ -96,7 +96,7 @@ def parse_day(value: str | None) -> date | None:
 
 def covered_day(settings: Settings, value: str | None) -> date:
     """The as-of date of a run: the given one if the data set covers it, else the day after its last day of data."""
-    from pipeline.intake.arrivals import last_day
+    from pipeline.intake.inbox import last_day
     from pipeline.partitions import as_of_partitions
 
     dataset = settings.load_dataset()

@@ -5,8 +5,9 @@
     lake/arrivals/<data set>/closed.json                      the newest as-of date that was made from them
     lake/versions/<data set>/<code and description>/<same>/   rows/<table>.parquet: the new and corrected rows; counts
 
-An arrival is written once, by one rename, and never changed; its versions are made from it again where the code that
-reads or the description changed. Which rows are new belongs to `feature_assets.sources.arrivals`.
+An arrival is written once, by one rename, and never changed; its versions (`versions.py`) are made from it again where
+the code that reads or the description changed. Which rows are new belongs to `feature_assets.sources.arrivals`, what has
+arrived to `inbox.py`.
 Source: docs/decisions/0015.
 """
 
@@ -16,7 +17,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,22 +27,18 @@ import polars as pl
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
-from feature_assets.data.local_time import today
-from feature_assets.data.quarantine import Validated
-from feature_assets.data.records import QUARANTINE_SCHEMA, ReasonCount
 from feature_assets.sources import Delivery, Ingested, read_delivery, reader_of, reading_code
 from feature_assets.sources.arrivals import ARRIVED, Arrival, Checked, check, meet, merge, resolved, stack
+from pipeline.intake import versions
 from pipeline.intake.forgotten import Forgotten, clean_delivered
+from pipeline.intake.inbox import arrived
 from pipeline.resources.digests import broken, code_digest, file_digest, seal
-from pipeline.resources.files import empty_beside, publish_folder, publish_frame, publish_json
+from pipeline.resources.files import empty_beside, publish_folder, publish_json
 from pipeline.resources.lake import Lake
 
 Log = Callable[[str], None]
 
 ARRIVAL, DELIVERED, CLOSED, VOLUME, READ = "arrival.json", "delivered", "closed.json", "volume.json", "read.json"
-REASONS_SCHEMA = {
-    "table": pl.String, "reason": pl.String, "action": pl.String, "rows": pl.Int64, "first": pl.String
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ class Ledger:
         if as_of < closed:
             log(f"made from what had arrived by {as_of}: the night of {closed} was made already, nothing is taken in")
             return
-        for day, folder in _deliveries(inbox, as_of, log):
+        for day, folder in arrived(inbox, as_of, log):
             delivery = read_delivery(self._dataset, folder)
             if not delivery.files:
                 raise DeliveryError(f"{folder} holds none of the tables {', '.join(self._reader.tables)}")
@@ -202,7 +199,7 @@ class Ledger:
                 clean_delivered(self._dataset, beside / DELIVERED, self._forgotten.among)
             copied = self._open(beside)
             arrival, verdict = self._judge(entry, copied, earlier, judge)
-            _save(arrival, self._versions / entry.name)
+            versions.save(arrival, self._versions / entry.name)
             if verdict:
                 publish_json(asdict(verdict), beside / VOLUME)
             seal(beside)
@@ -280,8 +277,8 @@ class Ledger:
             if why := broken(folder):
                 if folder.exists():
                     logging.getLogger(__name__).warning("%s; it is made again from the arrival", why)
-                _save(self._met_again(entry), folder)
-            self._met.append(_load(folder))
+                versions.save(self._met_again(entry), folder)
+            self._met.append(versions.load(folder))
         return self._met[: len(entries)]
 
     def _met_again(self, entry: Entry) -> Arrival:
@@ -347,110 +344,9 @@ class Ledger:
                 shutil.rmtree(folder)
 
 
-def inbox_of(dataset: DatasetConfig, folder: Path | None) -> Path:
-    """The folder of the deliveries: the given one, or that of the data set.
-
-    Raises:
-        DeliveryError: there is none.
-    """
-    inbox = folder or dataset.folder
-    if inbox is None:
-        raise DeliveryError(f"{dataset.name} names no folder of its own: give that of its deliveries as DATA_DIR")
-    if not inbox.is_dir():
-        raise DeliveryError(f"{inbox} is not a folder: give the folder that holds the deliveries")
-    return inbox
-
-
-def last_day(dataset: DatasetConfig, folder: Path | None) -> date:
-    """The default as-of date: the day after the last day of data, the last day of arrival that a folder states, or
-    where a database is read today: yesterday is over.
-
-    Raises:
-        DeliveryError: deliveries add up, and none states when it arrived.
-    """
-    if dataset.delivery == "full":
-        return dataset.covers_until
-    if dataset.databases:
-        return min(today(dataset.zone, datetime.now(UTC)), dataset.covers_until)
-    inbox = inbox_of(dataset, folder)
-    stated = _stated(inbox)
-    if not stated:
-        raise DeliveryError(f"no folder {ARRIVED}=YYYY-MM-DD in {inbox}: say on which as-of date its delivery arrives")
-    return min(max(stated), dataset.covers_until)
-
-
-def _stated(inbox: Path) -> dict[date, Path]:
-    """Day of arrival → folder."""
-    found = {}
-    for folder in sorted(inbox.glob(f"{ARRIVED}=*")):
-        day = folder.name.removeprefix(f"{ARRIVED}=")
-        try:
-            found[date.fromisoformat(day)] = folder
-        except ValueError:
-            raise DeliveryError(f"{folder}: {day!r} is no date; name the folder {ARRIVED}=YYYY-MM-DD") from None
-    return found
-
-
-def _deliveries(inbox: Path, as_of: date, log: Log) -> Iterator[tuple[date, Path]]:
-    """The deliveries in the inbox that have arrived by the as-of date, with their days, in order."""
-    stated = _stated(inbox)
-    beside = sorted(path.name for path in inbox.iterdir() if path not in stated.values() and path.name[0] not in "._")
-    if not stated:
-        if beside:
-            yield as_of, inbox
-        return
-    if beside:
-        raise DeliveryError(
-            f"{inbox} holds {', '.join(beside[:5])} beside the folders {ARRIVED}=…: put each delivery into one of them"
-        )
-    later = [day for day in stated if day > as_of]
-    if later:
-        log(f"deliveries that arrive after {as_of} wait: {', '.join(str(day) for day in sorted(later)[:5])}")
-    yield from sorted((day, folder) for day, folder in stated.items() if day <= as_of)
-
-
 def _files_digest(delivery: Delivery) -> str:
     """16 hex digits of the delivered files: their tables and bytes."""
     sha = hashlib.sha256()
     for name in sorted(delivery.files):
         sha.update(f"{name} {file_digest(delivery.files[name])} ".encode())
     return sha.hexdigest()[:16]
-
-
-def _save(arrival: Arrival, folder: Path) -> None:
-    """Write an arrival; the folder appears whole or not at all."""
-    beside = empty_beside(folder)
-    for name, frame in arrival.versions.items():
-        publish_frame(frame, beside / "rows" / f"{name}.parquet")
-    publish_frame(arrival.counts, beside / "counts.parquet")
-    aside = arrival.aside.values()
-    schema = {**QUARANTINE_SCHEMA, ARRIVED: pl.Date}
-    rows = [result.quarantine for result in aside if result.quarantine.height]
-    publish_frame(pl.concat(rows) if rows else pl.DataFrame(schema=schema), beside / "quarantine.parquet")
-    reasons = [(result.table, c.reason, c.action, c.rows, c.first) for result in aside for c in result.counts]
-    publish_frame(pl.DataFrame(reasons, schema=REASONS_SCHEMA, orient="row"), beside / "reasons.parquet")
-    repeats = str(arrival.repeats) if arrival.repeats else None
-    note = {ARRIVED: str(arrival.arrived_on), "digest": arrival.digest, "repeats": repeats}
-    publish_json(note, beside / ARRIVAL)
-    seal(beside)
-    publish_folder(beside, folder)
-
-
-def _load(folder: Path) -> Arrival:
-    """Read what `_save` wrote."""
-    note: dict[str, Any] = json.loads((folder / ARRIVAL).read_text())
-    counts, rows, reasons = (pl.read_parquet(folder / f"{n}.parquet") for n in ("counts", "quarantine", "reasons"))
-    repeats = date.fromisoformat(note["repeats"]) if note["repeats"] else None
-    aside = {} if repeats else {row["table"]: _aside(row, rows, reasons) for row in counts.iter_rows(named=True)}
-    versions = {file.stem: pl.read_parquet(file) for file in sorted((folder / "rows").glob("*.parquet"))}
-    return Arrival(date.fromisoformat(note[ARRIVED]), note["digest"], repeats, versions, counts, aside)
-
-
-def _aside(row: Mapping[str, Any], rows: pl.DataFrame, reasons: pl.DataFrame) -> Validated:
-    table = row["table"]
-    counts = tuple(
-        ReasonCount(r["reason"], r["action"], r["rows"], r["first"])
-        for r in reasons.filter(pl.col("table") == table).iter_rows(named=True)
-    )
-    mine = rows.filter(pl.col("table") == table)
-    return Validated(table, pl.DataFrame(), mine, counts, row["delivered"], row["set aside"], 1.0)

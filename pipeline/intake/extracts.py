@@ -34,8 +34,9 @@ from feature_assets.sources.arrivals import ARRIVED
 from feature_assets.sources.own.mapped import read_column
 from feature_assets.sources.own.places import Files, extract_file
 from feature_assets.sources.own.values import Values
-from pipeline.intake.arrivals import READ, Ledger, inbox_of, last_day
+from pipeline.intake.arrivals import READ, Ledger
 from pipeline.intake.forgotten import CUSTOMER_COLUMNS
+from pipeline.intake.inbox import inbox_of, last_day
 from pipeline.intake.source_database import Source, reading
 from pipeline.resources.digests import broken, seal
 from pipeline.resources.files import discard, empty_beside, make_folder, publish_folder, publish_json

@@ -16,7 +16,7 @@ from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from feature_assets.sources import load_tables
 from feature_assets.sources.arrivals import identity
-from pipeline.intake.arrivals import inbox_of
+from pipeline.intake.inbox import inbox_of
 from tests.conftest import DATA_ROOT
 from tests.deliveries import bank, completejourney, shop
 from tests.deliveries.arriving import DAYS, Night, arrive, before, between, daily

@@ -21,6 +21,7 @@ from feature_assets.data.dataset import DatasetConfig
 from pipeline.assets.ingestion import ingestion_assets
 from pipeline.cli import main
 from pipeline.intake import arrivals, deliveries
+from pipeline.intake.inbox import last_day
 from pipeline.monitoring import volume
 from pipeline.partitions import as_of_partitions
 from pipeline.resources.lake import Lake
@@ -310,8 +311,8 @@ def test_the_commands_read_what_has_arrived(
     tables = night(DAYS[-1])
     assert same(deliveries.known_tables(settings, print), tables)
     assert tables.dataset.covers_until == DAYS[-1]
-    assert arrivals.last_day(own, None) == DAYS[-1]
-    assert arrivals.last_day(own.model_copy(update={"delivery": "full"}), None) == own.covers_until
+    assert last_day(own, None) == DAYS[-1]
+    assert last_day(own.model_copy(update={"delivery": "full"}), None) == own.covers_until
     alone = tmp_path / "alone"
     alone.mkdir()
     monkeypatch.setenv("PLE_HOME", str(tmp_path / "home"))
