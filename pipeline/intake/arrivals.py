@@ -6,8 +6,8 @@
     lake/versions/<data set>/<code and description>/<same>/   rows/<table>.parquet: the new and corrected rows; counts
 
 An arrival is written once, by one rename, and never changed; its versions (`versions.py`) are made from it again where
-the code that reads or the description changed. Which rows are new belongs to `feature_assets.sources.arrivals`, what has
-arrived to `inbox.py`.
+the code that reads or the description changed. Which rows are new belongs to `feature_assets.sources.arrivals`, what
+has arrived to `inbox.py`.
 Source: docs/decisions/0015.
 """
 

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
+from pipeline import intake
 from pipeline.assets.ingestion import ingestion_assets
 from pipeline.cli import main
 from pipeline.intake import arrivals, deliveries
@@ -85,7 +86,11 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches the end of a process."""
 
 
-PLACES = ["shutil.copyfile", "check", "resolved", "meet", "publish_frame", "seal", "publish_folder", "_save"]
+PLACES = [
+    *("arrivals.shutil.copyfile", "arrivals.check", "arrivals.resolved", "arrivals.meet"),
+    *("arrivals.seal", "arrivals.publish_folder"),
+    *("versions.publish_frame", "versions.seal", "versions.publish_folder", "versions.save"),
+]
 
 
 @pytest.mark.parametrize("call", [1, 3])
@@ -97,7 +102,7 @@ def test_killed_anywhere_an_arrival_is_in_the_ledger_whole_or_not_at_all(
     arrive(inbox, DAYS[1], products=frames["products"].head(3))
     night = Night(tmp_path / "home", own)
     with monkeypatch.context() as patch:
-        patch.setattr(f"pipeline.intake.arrivals.{place}", killing(_found(place), call))
+        patch.setattr(f"pipeline.intake.{place}", killing(_found(place), call))
         patch.setattr("shutil.rmtree", lambda *_, **__: None)  # what is killed tidies nothing up
         with pytest.raises(Killed):
             night(DAYS[2])
@@ -113,7 +118,7 @@ def test_killed_anywhere_an_arrival_is_in_the_ledger_whole_or_not_at_all(
 
 
 def _found(place: str) -> Callable[..., Any]:
-    found: Any = arrivals
+    found: Any = intake
     for name in place.split("."):
         found = getattr(found, name)
     return found
