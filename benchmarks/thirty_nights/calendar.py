@@ -71,6 +71,7 @@ SETTINGS: dict[str, Any] = {
     "preset": "trunk",
     "retrain_after_days": 49,
     "bootstrap_resamples": 100,
+    "importance_rows": 100,
     "tuned_trees": False,
     "training": {"phase1_epochs": 3},
     "boosting": {
