@@ -62,7 +62,7 @@ def build_definitions(
     extensions = load_plugins(settings.plugins)
     dataset = settings.load_dataset()
     partitions = as_of_partitions(dataset)
-    executor = one_at_a_time_executor(Home(settings.home))
+    executor = one_at_a_time_executor(Home(settings.home), settings.mlflow_uri)
 
     def job(name: str, selection: dg.AssetSelection, description: str) -> "UnresolvedAssetJobDefinition":
         return dg.define_asset_job(

@@ -203,18 +203,29 @@ class Home:
             )
 
     def _prepare_mlflow(self, uri: str | None) -> None:
-        artifacts = self.mlflow / "artifacts"
         if uri is not None and not postgres.is_postgres(uri):
             return  # a server or a database that others prepare
         if uri is not None:
-            make = (CREATE_DATABASE, uri, artifacts.as_uri())
+            make = (CREATE_DATABASE, uri, (self.mlflow / "artifacts").as_uri())
             postgres.prepare(uri, "MLflow", self.root, lambda: self._create("MLflow", *make))
-            engine = postgres.engine(uri)
-        else:
-            if not self.database.exists():
-                self._create_database()
+        elif not self.database.exists():
+            self._create_database()
+        self.follow(uri)
+
+    def follow(self, mlflow_uri: str | None) -> None:
+        """Let MLflow's locations follow a home that was copied or moved, where MLflow has a database of this home. Each
+        run does so, too: a daemon of Dagster's own prepares nothing.
+
+        Args:
+            mlflow_uri: as `prepare`.
+        """
+        if mlflow_uri is None and self.database.exists():
             engine = artifact_locations.sqlite(self.database)
-        if artifact_locations.follow(engine, artifacts):
+        elif mlflow_uri is not None and postgres.is_postgres(mlflow_uri):
+            engine = postgres.engine(mlflow_uri)
+        else:
+            return
+        if artifact_locations.follow(engine, self.mlflow / "artifacts"):
             logging.getLogger(__name__).warning("%s lay elsewhere before; MLflow's locations follow it", self.root)
 
     def _create_database(self) -> None:

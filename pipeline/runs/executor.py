@@ -33,12 +33,16 @@ LOOKS_EVERY = 1.0
 """Seconds between two attempts to take the home's lock."""
 
 
-def one_at_a_time_executor(home: Home) -> dg.ExecutorDefinition:
-    """The executor of every job, whoever starts it."""
+def one_at_a_time_executor(home: Home, mlflow_uri: str | None) -> dg.ExecutorDefinition:
+    """The executor of every job, whoever starts it.
+
+    Args:
+        mlflow_uri: of the settings.
+    """
 
     @dg.executor(name="one_at_a_time")
     def one_at_a_time(_: dg.InitExecutorContext) -> OneAtATime:
-        return OneAtATime(home)
+        return OneAtATime(home, mlflow_uri)
 
     return one_at_a_time
 
@@ -46,9 +50,9 @@ def one_at_a_time_executor(home: Home) -> dg.ExecutorDefinition:
 class OneAtATime(InProcessExecutor):
     """Executes the steps in this process, which holds the home's lock meanwhile."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, mlflow_uri: str | None) -> None:
         super().__init__(RetryMode.ENABLED)
-        self._home = home
+        self._home, self._mlflow_uri = home, mlflow_uri
 
     def execute(
         self, plan_context: "PlanOrchestrationContext", execution_plan: "ExecutionPlan"
@@ -90,6 +94,7 @@ class OneAtATime(InProcessExecutor):
                     plan_context, f"nothing is left to do: run {other[:8]} made the {what} while this one waited"
                 )
                 return
+            self._home.follow(self._mlflow_uri)
             yield from super().execute(plan_context, execution_plan)
 
 

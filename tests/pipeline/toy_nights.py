@@ -45,7 +45,7 @@ class Registry(Tracking):
 def build(home: Path) -> dg.Definitions:
     """The toys of one home, with ticks every minute."""
     partitions = dg.DailyPartitionsDefinition(start_date=FIRST.isoformat(), timezone="UTC", end_offset=1)
-    executor = one_at_a_time_executor(Home(home))
+    executor = one_at_a_time_executor(Home(home), None)
 
     def work(context: dg.AssetExecutionContext) -> None:
         def note(word: str) -> None:

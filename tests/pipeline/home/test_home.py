@@ -22,6 +22,7 @@ from pipeline.home.artifact_locations import COLUMNS
 from pipeline.home.folder import BESIDE, Home, HomeError
 from pipeline.resources.tracking import CHAMPION, MODEL, Tracking
 from tests.pipeline.home.test_locks import held_elsewhere
+from tests.pipeline.runs.test_runs import launched
 from tests.pipeline.stores import tracking_uri
 
 
@@ -94,6 +95,18 @@ def test_a_copied_home_works_without_the_original(lived_in: Home, tmp_path: Path
     before = copy.database.read_bytes()
     copy.prepare()
     assert copy.database.read_bytes() == before, "opening it once more changes nothing"
+
+
+def test_a_run_that_no_command_started_finds_the_model_of_a_copied_home(lived_in: Home, tmp_path: Path) -> None:
+    """A daemon of Dagster's own prepares nothing: the run does it."""
+    copy = Home(tmp_path / "home")
+    shutil.copytree(lived_in.root, copy.root)
+    assert not all(value.startswith((copy.mlflow / "artifacts").as_uri()) for value in locations(copy))
+    with dg.DagsterInstance.from_config(str(copy.dagster)) as instance:
+        assert launched(copy.root, instance).success
+    champion = tracking(copy).champion()
+    assert champion is not None
+    assert champion.folder.is_relative_to(copy.root)
 
 
 def test_a_moved_home_whose_old_path_is_the_beginning_of_the_new_one(lived_in: Home, tmp_path: Path) -> None:
