@@ -10,8 +10,8 @@ Source: DATA §2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import polars as pl
@@ -66,6 +66,10 @@ class SnapshotPlan:
     def refit_dates(self) -> tuple[date, ...]:
         """Snapshots on which some label has matured by the training date, oldest first."""
         return self.train + self.gap + self.holdout
+
+    def without(self, tasks: Collection[str]) -> SnapshotPlan:
+        """The same dates without these tasks."""
+        return replace(self, windows={task: days for task, days in self.windows.items() if task not in tasks})
 
     def matured(self, task: str, t: date) -> bool:
         """Whether the window of `task` at snapshot t has ended by the training date: a refit may use its label."""

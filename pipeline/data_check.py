@@ -3,9 +3,10 @@
 Reads and validates the delivery and computes labels; no feature, no model. Printing belongs to `commands/data.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -70,7 +71,10 @@ def examine(dataset: DatasetConfig, folder: Path | None, log: Log) -> dict[str, 
     made = _planned(tables, found["problems"])
     if made is not None:
         log("computing labels")
-        found["base_rates"] = base_rates(tables, made)
+        state = _label_state(tables, made, found["problems"])
+        if state is not None:
+            found["tasks"] = tasks(tables, state.off)
+            found["base_rates"] = base_rates(tables, made, state)
         found["cost"] = cost(tables, made, sum(path.stat().st_size for path in set(delivery.files.values())))
     return found
 
@@ -118,9 +122,9 @@ def coverage(tables: Tables) -> dict[str, Any]:
     }
 
 
-def tasks(tables: Tables) -> list[dict[str, str]]:
-    """Each task, whether it is on, and why not."""
-    off = labels.why_off(tables.dataset)
+def tasks(tables: Tables, too_few: Mapping[str, str] = MappingProxyType({})) -> list[dict[str, str]]:
+    """Each task, whether it is on, and why not; `too_few`: why a training has not enough labels of a task."""
+    off = labels.why_off(tables.dataset.switching_off(too_few))
     return [{"task": name, "state": "off" if why else "on", "why not": why} for name, why in off.items()]
 
 
@@ -159,15 +163,24 @@ def _planned(tables: Tables, problems: list[str]) -> SnapshotPlan | None:
     return made
 
 
-def base_rates(tables: Tables, made: SnapshotPlan) -> list[dict[str, Any]]:
-    """Base rates of every label on some dates, from the first training date to the last one that has matured."""
+def _label_state(tables: Tables, made: SnapshotPlan, problems: list[str]) -> labels.LabelState | None:
+    """Of the training that a first night would run."""
+    try:
+        return labels.with_enough(tables, made, labels.fit_labels(tables, made))
+    except labels.NotEnoughLabels as error:
+        problems.append(str(error))
+        return None
+
+
+def base_rates(tables: Tables, made: SnapshotPlan, state: labels.LabelState) -> list[dict[str, Any]]:
+    """Base rates of every label that there is enough of, on some dates, from the first training date to the last one
+    that has matured."""
     dataset = tables.dataset
-    state = labels.fit_labels(tables, made)
     until = dataset.covers_until
     rows: list[dict[str, Any]] = []
     for day in _spread(dataset.covers_from, until, max(made.windows.values())):
         computed = labels.compute_labels(tables, day, state, known_until=until)
-        for rate in labels.base_rates(computed, state).iter_rows(named=True):
+        for rate in labels.base_rates(computed.drop(state.off), state).iter_rows(named=True):
             value = rate["positive_rate"] if rate["positive_rate"] is not None else rate["mean"]
             rows.append(
                 {

@@ -165,8 +165,7 @@ def as_read(settings: Settings) -> tuple[DatasetConfig, str | None]:
         if kept.exists():
             found = DatasetConfig.model_validate_json(kept.read_text(encoding="utf-8"))
             if found.name == dataset.name:
-                off = {**found.tasks_off, **dataset.tasks_off}
-                return dataset.model_copy(update={"tasks_off": off}), file.parent.name.partition("=")[2]
+                return dataset.switching_off(found.tasks_off), file.parent.name.partition("=")[2]
     return dataset, None
 
 

@@ -6,7 +6,7 @@ The tables of a delivery belong to `sources/`, the contract tables to `contract.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from importlib.resources import files
@@ -168,6 +168,10 @@ class DatasetConfig(Closed):
         """Where something stands in the description: file, line and keys, for messages."""
         place = ".".join(keys)
         return _placed(self._read.file, keys, place) if self._read.file else f"{self.name}.yaml: {place}"
+
+    def switching_off(self, tasks: Mapping[str, str]) -> DatasetConfig:
+        """The same with these tasks off, too, each with its reason; one that is off already keeps its own."""
+        return self.model_copy(update={"tasks_off": {**tasks, **self.tasks_off}})
 
     def mapped(self, table: str) -> tuple[str, ...]:
         """Columns that `tables` maps of a contract table."""

@@ -24,6 +24,7 @@ class LabelState(Closed):
         spend_levels: the training quantile in [0, 1] of each knot (mid-rank where spends tie).
         stage_edges: ratio of spend in the window to spend expected from the past, below which a customer declines and
             from which on they grow: the terciles of the training rows.
+        off: task → why its training labels are too few to learn from, of those that are.
     """
 
     fitted_until: date
@@ -34,6 +35,7 @@ class LabelState(Closed):
     spend_knots: list[float] = Field(default_factory=list)
     spend_levels: list[float] = Field(default_factory=list)
     stage_edges: tuple[float, float] = (1.0, 1.0)
+    off: dict[str, str] = Field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The state as JSON can hold it."""

@@ -142,7 +142,7 @@ class Reader(ABC):
         first = _first_day(contract["transactions"], dataset)
         if first >= dataset.covers_from + QUIET_START:
             notes.append(f"the first transaction is of {first}: the data begin there, not on {dataset.covers_from}")
-        dataset = dataset.model_copy(update={"tasks_off": {**off, **dataset.tasks_off}, "covers_from": first})
+        dataset = dataset.switching_off(off).model_copy(update={"covers_from": first})
         return Ingested(Tables(dataset, contract), validated, tuple(notes))
 
 

@@ -12,7 +12,7 @@ from pipeline.commands.common import (
     settings_of,
 )
 from pipeline.commands.printing import json_option, print_json, show_facts, show_records
-from pipeline.commands.tasks import entry, facts
+from pipeline.commands.tasks import as_known, entry, facts
 from pipeline.settings import Settings
 
 CHECK_CUSTOMERS = 3_000
@@ -64,10 +64,9 @@ def _explained(name: str, settings: Settings) -> dict[str, Any]:
         KeyError: nothing bears it; says the nearest.
     """
     from feature_assets import catalogue, labels
-    from pipeline.deliveries import as_read
     from pipeline.scores import score_meanings
 
-    dataset, _ = as_read(settings)
+    dataset, _ = as_known(settings)
     tasks = {task.name: task for task in labels.every_task()}
     if name in tasks:
         of_scores = score_meanings([tasks[name].describe(dataset)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -85,9 +86,10 @@ def test_check_says_what_a_night_would_find(sold: Path) -> None:
     }
     off = {row["task"]: row["why not"] for row in found["tasks"] if row["state"] == "off"}
     assert off["merchant_affinity"] == "all purchases are at one merchant"
+    assert off["churn"] == "5 of 60 customers have a positive training label, 20 are needed"
     rates = {row["task"] for row in found["base_rates"]}
     assert rates.isdisjoint(off)
-    assert {"churn", "ltv", "spending_category"} <= rates
+    assert {"timing", "ltv", "spending_category"} <= rates
     assert len({row["date"] for row in found["base_rates"]}) == 3
     assert any(group["group"] == "campaign" and group["state"] == "off" for group in found["groups"])
     assert found["cost"]["training rows"] > 0
@@ -123,6 +125,44 @@ def test_real_files_are_described_and_read_without_an_edit(
     assert open_words in result.output
     assert "the files do not fit it yet" not in result.output
     assert load_dataset(str(tmp_path / "real.yaml"), tmp_path).mapped("transactions")[:2] == ("customer_id", "at")
+
+
+def test_few_customers_with_months_of_data_have_the_tasks_that_they_can_teach(tmp_path: Path) -> None:
+    """60 customers, of whom 25 stay away for some months: they can churn."""
+    lines = []
+    for c in range(60):
+        away = range(100, 220) if c < 25 else range(0)
+        lines += [f"{c},{date(2023, 1, 1) + timedelta(days=d)},2.5" for d in range(c % 7, 400, 10) if d not in away]
+    (tmp_path / "few.csv").write_text("\n".join(["customer,date,price", *lines]), encoding="utf-8")
+    assert ple("init", tmp_path, "--output", tmp_path / "few.yaml").exit_code == 0
+    result = ple("check", tmp_path / "few.yaml", "--json")
+    found = json.loads(result.output[result.output.index("{") :])
+    assert result.exit_code == 0, found["problems"]
+    assert {row["task"] for row in found["tasks"] if row["state"] == "on"} >= {
+        "churn",
+        "retention",
+        "ltv",
+        "life_stage",
+    }
+    one_less = [line for line in lines if line.partition(",")[0] not in map(str, range(6))]
+    (tmp_path / "few.csv").write_text("\n".join(["customer,date,price", *one_less]), encoding="utf-8")
+    result = ple("check", tmp_path / "few.yaml", "--json")
+    found = json.loads(result.output[result.output.index("{") :])
+    off = {row["task"]: row["why not"] for row in found["tasks"] if row["state"] == "off"}
+    assert off["churn"] == "19 of 54 customers have a positive training label, 20 are needed"
+
+
+def test_nothing_to_learn_is_one_sentence(tmp_path: Path) -> None:
+    """Forty customers of long ago, and one who goes on."""
+    lines = [
+        f"{c},{date(2023, 1, 1) + timedelta(days=d)},2.5" for c in range(41) for d in range(0, 400 if c == 7 else 20, 8)
+    ]
+    (tmp_path / "gone.csv").write_text("\n".join(["customer,date,price", *lines]), encoding="utf-8")
+    assert ple("init", tmp_path, "--output", tmp_path / "gone.yaml").exit_code == 0
+    result = ple("check", tmp_path / "gone.yaml")
+    assert result.exit_code == 1
+    assert "no task has enough training labels as of 2024-01-29" in result.output
+    assert "ltv: 1 of 41 customers have a training label other than 0, 10 are needed" in result.output
 
 
 def test_few_customers_and_days_end_in_one_sentence(tmp_path: Path) -> None:
