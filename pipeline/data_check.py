@@ -18,7 +18,6 @@ from feature_assets.data.local_time import local_clock, local_day
 from feature_assets.data.quarantine import Validated
 from feature_assets.data.tables import Tables
 from feature_assets.snapshots import (
-    MIN_HISTORY,
     NotEnoughCustomers,
     NotEnoughHistory,
     SnapshotPlan,
@@ -155,7 +154,7 @@ def _planned(tables: Tables, problems: list[str]) -> SnapshotPlan | None:
         problems.append("no task is on: there is nothing to predict")
         return None
     try:
-        made = plan(dataset.covers_until, dataset.covers_from, windows)
+        made = plan(dataset.covers_until, dataset.covers_from, windows, min_history=dataset.active_days)
         require_customers(made, tables)
     except (NotEnoughHistory, NotEnoughCustomers) as error:
         problems.append(str(error))
@@ -178,7 +177,7 @@ def base_rates(tables: Tables, made: SnapshotPlan, state: labels.LabelState) -> 
     dataset = tables.dataset
     until = dataset.covers_until
     rows: list[dict[str, Any]] = []
-    for day in _spread(dataset.covers_from, until, max(made.windows.values())):
+    for day in _spread(dataset.covers_from + timedelta(days=dataset.active_days), until, max(made.windows.values())):
         computed = labels.compute_labels(tables, day, state, known_until=until)
         for rate in labels.base_rates(computed.drop(state.off), state).iter_rows(named=True):
             value = rate["positive_rate"] if rate["positive_rate"] is not None else rate["mean"]
@@ -197,8 +196,8 @@ def base_rates(tables: Tables, made: SnapshotPlan, state: labels.LabelState) -> 
     return sorted(rows, key=lambda row: (order.index(row["task"]), row["date"]))
 
 
-def _spread(begin: date, until: date, longest: int) -> Sequence[date]:
-    first, last = begin + timedelta(days=MIN_HISTORY), until - timedelta(days=longest)
+def _spread(first: date, until: date, longest: int) -> Sequence[date]:
+    last = until - timedelta(days=longest)
     steps = DATES - 1
     return sorted({first + (last - first) * i // steps for i in range(DATES)})
 

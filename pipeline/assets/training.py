@@ -23,6 +23,7 @@ from pipeline.assets.training_metadata import (
     CHALLENGE_LEGEND,
     decision_metadata,
     evaluation_metadata,
+    horizon_metadata,
     parts_check,
     refit_metadata,
     training_metadata,
@@ -98,6 +99,7 @@ def decision(context: Context, lake: Lake, tracking: Tracking, settings: GivenSe
             "training snapshots": [d.isoformat() for d in plan.train],
             "evaluation snapshots": [d.isoformat() for d in plan.holdout],
             "purge": f"labels whose window ends after {plan.holdout_start} train nothing",
+            **horizon_metadata(tables.dataset, settings.load_dataset()),
         }
     )
 

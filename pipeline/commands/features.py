@@ -107,7 +107,8 @@ def _check(settings: Settings, as_of: str | None, as_json: bool) -> int:
 
     day = covered_day(settings, as_of)
     tables, dataset = delivered_tables(settings), settings.load_dataset()
-    made = plan(day, tables.dataset.covers_from, windows(tables.dataset))
+    known = tables.dataset
+    made = plan(day, known.covers_from, windows(known), min_history=known.active_days)
     require_customers(made, tables)
     state = fit_state(tables, made.train, settings.seed, progress=lambda group: say(f"fitting {group}"))
     report = check(View(tables, day), state, say)

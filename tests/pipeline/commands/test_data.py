@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 from datetime import date, timedelta
 from pathlib import Path
@@ -165,14 +166,33 @@ def test_nothing_to_learn_is_one_sentence(tmp_path: Path) -> None:
     assert "ltv: 1 of 41 customers have a training label other than 0, 10 are needed" in result.output
 
 
-def test_few_customers_and_days_end_in_one_sentence(tmp_path: Path) -> None:
-    lines = [f"{c},2023-0{1 + d // 28}-{1 + d % 28:02d},2.5" for c in range(50) for d in range(c % 7, 60, 20)]
+@pytest.mark.parametrize("days", [60, 30])
+def test_few_customers_and_days_end_in_a_short_horizon_or_in_one_sentence(days: int, tmp_path: Path) -> None:
+    """Fifty customers who buy every 6 to 20 days, for two months and for one."""
+    lines = [
+        f"{c},{date(2023, 1, 1) + timedelta(days=d)},{1 + c % 9}.5"
+        for c in range(50)
+        for d in range(c % 7, days, 6 + c % 15)
+    ]
     (tmp_path / "thin.csv").write_text("\n".join(["customer,date,price", *lines]), encoding="utf-8")
     assert ple("init", tmp_path, "--output", tmp_path / "thin.yaml").exit_code == 0
-    result = ple("check", tmp_path / "thin.yaml")
-    assert result.exit_code == 1
-    assert "A night would stop" in result.output
-    assert "The earliest possible as-of date is" in result.output
+    text = (tmp_path / "thin.yaml").read_text(encoding="utf-8")
+    result = ple("check", tmp_path / "thin.yaml", "--json")
+    found = json.loads(result.output[result.output.index("{") :])
+    if days == 30:
+        assert result.exit_code == 1
+        assert re.search(r"which are (29|30) of the 35 days that are needed", found["problems"][0])
+        return
+    assert result.exit_code == 0, found["problems"]
+    assert any("labels look 7 days ahead, and customers count as active for 14 days" in note for note in found["notes"])
+    off = {row["task"]: row["why not"] for row in found["tasks"] if row["state"] == "off"}
+    assert off["ltv"].startswith("its label looks 21 days ahead: ")
+    assert {"churn", "spending_bucket"}.isdisjoint(off)
+    assert found["base_rates"]
+    (tmp_path / "thin.yaml").write_text(f"{text}\nhorizon_days: 28\n", encoding="utf-8")
+    stated = ple("check", tmp_path / "thin.yaml", "--json")
+    problems = json.loads(stated.output[stated.output.index("{") :])["problems"]
+    assert "of the 231 days that are needed" in problems[0], "what is stated stays"
 
 
 @pytest.mark.parametrize(("content", "words"), [

@@ -13,6 +13,7 @@ from feature_assets.labels import every_task
 from pipeline.cli import main
 from pipeline.monitoring.summary import OFF, SUMMARY
 from pipeline.settings import load_settings
+from tests.deliveries import shop
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +66,19 @@ def test_what_a_night_found_missing_is_off_with_its_reason(home: Path) -> None:
     assert found["read_on"] == "2018-01-01"
     assert {task["name"] for task in found["tasks"] if not task["on"]} >= {"channel", "balance_util"}
     assert json.loads(ple("--json", "--dataset", "bank_simulation").stdout)["read_on"] is None
+
+
+@pytest.mark.parametrize("stated", ["", "horizon_days: 28"])
+def test_how_far_labels_look_is_what_the_night_found_unless_the_file_states_it(home: Path, stated: str) -> None:
+    file = shop.describe(home, f"{shop.DESCRIPTION}{stated}\n")
+    read = load_settings(dataset_file=file).load_dataset().model_copy(update={"horizon_days": 7, "active_days": 14})
+    for name, path in (("delivery.json", "lake/tables/as_of=2023-10-28"), (DESCRIPTION, "lake/deliveries/abc")):
+        (home / path).mkdir(parents=True)
+        text = json.dumps({"digest": "abc"}) if name == "delivery.json" else read.model_dump_json()
+        (home / path / name).write_text(text, encoding="utf-8")
+    found = json.loads(ple("churn", "--json", "--dataset-file", str(file)).stdout)
+    assert found["window_days"] == (28 if stated else 7)
+    assert found["eligibility"] == "customers with a purchase in the last 14 days"
 
 
 def test_what_the_newest_version_has_too_few_labels_of_is_off_with_its_reason(home: Path) -> None:
