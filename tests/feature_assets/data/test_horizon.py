@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_assets.data.dataset import DatasetConfig, load_dataset
@@ -49,6 +49,7 @@ def plannable(dataset: DatasetConfig, days: int) -> bool:
     return True
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.booleans())
 def test_the_horizon_is_the_largest_that_can_be_planned(days: int, campaigns: bool) -> None:
     dataset = described(tasks_off={} if campaigns else NO_CAMPAIGNS)
