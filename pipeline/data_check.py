@@ -61,8 +61,6 @@ def examine(dataset: DatasetConfig, folder: Path | None, log: Log) -> dict[str, 
         "groups": groups(tables),
         "problems": [],
     }
-    if found["coverage"]["purchases at midnight"] == "100%":
-        found["notes"].append("no purchase has a time of day: the task timing is about weekdays only")
     try:
         ingested.check_limits()
     except DeliveryError as error:
@@ -73,6 +71,7 @@ def examine(dataset: DatasetConfig, folder: Path | None, log: Log) -> dict[str, 
         state = _label_state(tables, made, found["problems"])
         if state is not None:
             found["tasks"] = tasks(tables, state.off)
+            found["notes"] += state.merged_in_words()
             found["base_rates"] = base_rates(tables, made, state)
         found["cost"] = cost(tables, made, sum(path.stat().st_size for path in set(delivery.files.values())))
     return found

@@ -13,6 +13,7 @@ from feature_assets.labels.constants import CATEGORY_CLASSES, CYCLE_EDGES, NBA_C
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import CONTRASTIVE, MULTICLASS, REGRESSION, UPLIFT_BY_CLASS
 from feature_assets.labels.lifts import highest_lift, index_of
+from feature_assets.labels.merging import BY_DAYS
 from feature_assets.labels.natural import Natural
 from feature_assets.labels.quantiles import ecdf
 from feature_assets.labels.state import LabelState
@@ -135,6 +136,7 @@ TASKS = (
         group=GROUP,
         label=_consumption_cycle,
         classes=ByDescription(lambda dataset: cycles(dataset.horizon_days)),
+        merging=BY_DAYS,
         model=ModelSettings("nll", HMM, 0.8, ("temporal",), out=len(CYCLE_EDGES) + 1),
     ),
     Task(

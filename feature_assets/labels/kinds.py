@@ -81,6 +81,11 @@ class LabelKind(ABC):
             return f"{customers} customers have a training label, {LEAST_CUSTOMERS} are needed"
         return self._scarce(label, customer, classes)
 
+    def rare(self, label: pl.Series, customer: pl.Series, classes: Sequence[str]) -> list[str]:
+        """Classes that should merge with others, by their names: too few customers have a training label of them.
+        Arguments as `scarce`."""
+        return []
+
     def _scarce(self, label: pl.Series, customer: pl.Series, classes: Sequence[str]) -> str:
         """`scarce`, where there are customers enough: some of them need another label than the commonest."""
         values = pl.DataFrame({"label": self.comparable(label), "customer": customer})
@@ -159,6 +164,11 @@ class Multiclass(LabelKind):
         pairs = pl.DataFrame({"label": label, "customer": customer}).unique()
         return np.bincount(pairs["label"].to_numpy(), minlength=classes)
 
+    def rare(self, label: pl.Series, customer: pl.Series, classes: Sequence[str]) -> list[str]:
+        """Classes with too few customers."""
+        having = self.customers_of(label, customer, len(classes)).tolist()
+        return [name for name, customers in zip(classes, having, strict=True) if customers < LEAST_OF_CLASS]
+
 
 class Regression(LabelKind):
     """A number in the task's unit."""
@@ -204,6 +214,10 @@ class Contrastive(Multiclass):
         """Customers in whose labels each candidate stands [classes]."""
         each = pl.DataFrame({"label": label, "customer": customer}).explode("label")
         return super().customers_of(each["label"], each["customer"], classes)
+
+    def rare(self, label: pl.Series, customer: pl.Series, classes: Sequence[str]) -> list[str]:
+        """None: what few buy is found by who they are."""
+        return []
 
 
 class Uplift(Regression):

@@ -18,8 +18,10 @@ from feature_assets.data.horizon import LONG_WINDOWS
 from feature_assets.labels.constants import EFFECT_DAYS
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import LabelKind
+from feature_assets.labels.merging import BY_NAME, Merging, relabelled
 from feature_assets.labels.natural import Natural
 from feature_assets.labels.past import Past
+from feature_assets.labels.state import LabelState
 
 Window = Callable[[DatasetConfig], int]
 """Length of a label window in days, from the description of the data set."""
@@ -124,6 +126,7 @@ class Task:
         model: the model's settings.
         classes: names of the classes, fixed, by the description, or fitted on training windows; None without classes.
         none_class: the class that says that nothing happens; the scores name the likeliest of the others, too.
+        merging: how its classes merge where too few customers are in some.
         natural: the natural unit of a label on another scale, in which the scores state the expected value, too.
         fit: fields of `LabelState` that the label needs, fitted on training windows.
         needs: contract tables without which every label is null.
@@ -142,6 +145,7 @@ class Task:
     labelled: str = ""
     classes: Sequence[str] | ByDescription | Callable[[Training], list[str]] | None = None
     none_class: str | None = None
+    merging: Merging = BY_NAME
     natural: Natural | None = None
     fit: Callable[[Training], dict[str, Any]] | None = None
     needs: tuple[str, ...] = ()
@@ -174,7 +178,11 @@ class Task:
         if not self.labelled:
             eligible = self.eligible(snapshot.past).alias("eligible")
             label = pl.select(pl.when(eligible).then(label).alias(self.name)).to_series()
-        return label.cast(self.kind.dtype)
+        return self._merged(label.cast(self.kind.dtype), snapshot.state)
+
+    def _merged(self, label: pl.Series, state: LabelState) -> pl.Series:
+        """Indices of classes before any are merged → those of `LabelState.classes`."""
+        return relabelled(label, state.merged[self.name]) if self.name in state.merged else label
 
     def eligible(self, past: Past) -> pl.Series:
         """Whether the task is defined at t for each customer of the past's view: Boolean [N], by what is known before

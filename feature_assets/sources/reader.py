@@ -21,7 +21,7 @@ from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
 from feature_assets.data.horizon import adapted
-from feature_assets.data.local_time import local_day
+from feature_assets.data.local_time import local_clock, local_day
 from feature_assets.data.quarantine import Validated, validate
 from feature_assets.data.tables import Tables
 from feature_assets.sources.delivery import Delivery, Ingested
@@ -31,6 +31,11 @@ Frames = Mapping[str, pl.DataFrame]
 
 QUIET_START = timedelta(days=7)
 """From so many days without a transaction at the beginning on, a note says so."""
+
+NO_HOURS = (
+    "no purchase has a time of day: the task timing is about weekdays only, and columns of the hours are left out, "
+    "since they are the same for everybody"
+)
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,8 @@ class Reader(ABC):
         _require_protected(dataset, contract["customers"])
         off = self.unanswerable(good, contract, dataset)
         notes += [f"task {task} is off: {reason}" for task, reason in off.items() if task not in dataset.tasks_off]
+        if not _has_hours(contract["transactions"], dataset.zone):
+            notes.append(NO_HOURS)
         first, last = _days(contract["transactions"], dataset)
         if first >= dataset.covers_from + QUIET_START:
             notes.append(f"the first transaction is of {first}: the data begin there, not on {dataset.covers_from}")
@@ -155,6 +162,12 @@ def _days(transactions: pl.DataFrame, dataset: DatasetConfig) -> tuple[date, dat
     ends = pl.concat([transactions.select(pl.col("at").min()), transactions.select(pl.col("at").max())])
     first, last = ends.select(local_day(pl.col("at"), dataset.zone)).to_series().to_list()
     return first, last
+
+
+def _has_hours(transactions: pl.DataFrame, zone: str) -> bool:
+    """Whether some purchase is at another time than local midnight."""
+    _, clock = local_clock(transactions.filter(pl.col("kind") == "purchase")["at"], zone)
+    return bool((clock != 0).any())
 
 
 def _released(result: Validated) -> Validated:

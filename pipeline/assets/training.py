@@ -114,16 +114,17 @@ def fitted_state(context: Context, lake: Lake, settings: GivenSettings) -> dg.Ma
         for name in work.forget_altered():
             context.log.warning(f"{name} of the interrupted training was altered: it is made again")
     plan = material.training_plan(settings, tables.dataset, day_of(context))
-    off = training_set.fit_label_state(work, tables, plan).off
-    for task, why in off.items():
-        context.log.warning(f"task {task} is off: {why}")
+    labels = training_set.fit_label_state(work, tables, plan)
+    few = [*(f"task {task} is off: {why}" for task, why in labels.off.items()), *labels.merged_in_words()]
+    for line in few:
+        context.log.warning(line)
     state = fitting.fit(work, tables, plan, settings.seed, context.log.info)
     return dg.MaterializeResult(
         metadata={
             "state version": state.version,
             "present columns": len(state.present),
             "groups": markdown(fitting.state_table(state)),
-            **({"tasks off for want of labels": [f"{task}: {why}" for task, why in off.items()]} if off else {}),
+            **({"for want of labels": few} if few else {}),
         }
     )
 

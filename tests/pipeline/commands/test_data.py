@@ -185,6 +185,11 @@ def test_few_customers_and_days_end_in_a_short_horizon_or_in_one_sentence(days: 
         return
     assert result.exit_code == 0, found["problems"]
     assert any("labels look 7 days ahead, and customers count as active for 14 days" in note for note in found["notes"])
+    assert any(note.startswith("no purchase has a time of day") for note in found["notes"])
+    timing = next(note for note in found["notes"] if note.startswith("task timing: 28 classes are merged into "))
+    shown = {each["class"] for row in found["base_rates"] if row["task"] == "timing" for each in row["shares"]}
+    assert shown
+    assert all(name in timing and "–" not in name for name in shown)
     off = {row["task"]: row["why not"] for row in found["tasks"] if row["state"] == "off"}
     assert off["ltv"].startswith("its label looks 21 days ahead: ")
     assert {"churn", "spending_bucket"}.isdisjoint(off)

@@ -95,12 +95,14 @@ def test_a_task_that_is_off_is_no_part_of_the_bundle_and_of_the_scores(made: Mat
     from pipeline.scores import score_matrix
 
     off, work = {"channel": "one class"}, made.workspace
-    work.save_label_state(made.label_state.model_copy(update={"off": off}))
+    brands = {"brand_prediction": {"a": "a", "b": "b", "c": "c"}}
+    work.save_label_state(made.label_state.model_copy(update={"off": off, "merged": brands}))
     work.save_labels(work.labels().drop("channel"))
     model.train(work, made.plan.without(off), dataset, made.settings, lambda _: None, lambda _: None)
-    assert [task["name"] for task in json.loads((work.bundle / "tasks.json").read_text())] == [
-        name for name in WINDOWS if name != "channel"
-    ]
+    told = {task["name"]: task for task in json.loads((work.bundle / "tasks.json").read_text())}
+    assert list(told) == [name for name in WINDOWS if name != "channel"]
+    merged = [name for name, task in told.items() if task["meaning"].endswith("are merged.")]
+    assert merged == ["brand_prediction"], "what the label state says of its classes is part of the meaning"
     assert json.loads((work.bundle / "labels.json").read_text())["off"] == off
     scores = score_matrix(pl.read_parquet(work.snapshot(made.plan.holdout[0])), work.bundle)
     assert "churn" in scores.columns
