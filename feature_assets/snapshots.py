@@ -10,21 +10,18 @@ Source: DATA §2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import polars as pl
 
+from feature_assets.data.horizon import HOLDOUT_WEEKS, STEP, days_needed
 from feature_assets.data.shards import stable_shard
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 
-STEP = 7  # days between snapshots: weekly
 MIN_HISTORY = 56  # days of data before the first snapshot: what churn and retention look back on
-HOLDOUT_WEEKS = 2  # holdout snapshots of the task with the longest window
-
-
 MIN_CUSTOMERS = 20  # with a purchase before the last training snapshot: as many as the mixture model has clusters
 
 
@@ -66,6 +63,10 @@ class SnapshotPlan:
     def refit_dates(self) -> tuple[date, ...]:
         """Snapshots on which some label has matured by the training date, oldest first."""
         return self.train + self.gap + self.holdout
+
+    def without(self, tasks: Collection[str]) -> SnapshotPlan:
+        """The same dates without these tasks."""
+        return replace(self, windows={task: days for task, days in self.windows.items() if task not in tasks})
 
     def matured(self, task: str, t: date) -> bool:
         """Whether the window of `task` at snapshot t has ended by the training date: a refit may use its label."""
@@ -116,14 +117,17 @@ def plan(
         NotEnoughHistory: some task would have no training snapshot.
     """
     longest, shortest = max(windows.values()), min(windows.values())
-    steps = -(-longest // step)  # the longest window in whole steps, so that s lies on the grid
-    earliest = covers_from + timedelta(days=min_history + step * (2 * steps + holdout_weeks - 1))
+    needed = days_needed(longest, min_history, step, holdout_weeks)
+    earliest = covers_from + timedelta(days=needed)
     if as_of < earliest:
+        days = max((as_of - covers_from).days, 0)
         raise NotEnoughHistory(
-            f"as-of date {as_of} is too early to train: data begin on {covers_from}, a snapshot needs {min_history} "
-            f"days before it and a label of up to {longest} days after it, once for training and once for the "
-            f"holdout. The earliest possible as-of date is {earliest}."
+            f"as-of date {as_of} is too early to train: data begin on {covers_from}, which are {days} of the "
+            f"{needed} days that are needed: a snapshot needs {min_history} days before it and a label of up to "
+            f"{longest} days after it, once for training and once for the holdout. The earliest possible as-of date is "
+            f"{earliest}."
         )
+    steps = -(-longest // step)  # so that s lies on the grid
     start = as_of - timedelta(days=step * (steps + holdout_weeks - 1))
     first = covers_from + timedelta(days=min_history)
     grid = [as_of - timedelta(days=step * k) for k in range((as_of - first).days // step, 0, -1)]

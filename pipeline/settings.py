@@ -205,8 +205,9 @@ class Settings(ClosedModel):
     row_spacing_days: int = Field(default=14, ge=1)
     """Days at least between two rows of a customer that the network learns from, where enough rows are left
     (docs/decisions/0018); trees learn from every row."""
-    min_history_days: int = Field(default=56, ge=1)
-    """History a customer base must have before its first training snapshot."""
+    min_history_days: int | None = Field(default=None, ge=1)
+    """History a customer base must have before its first training snapshot. By default the days for which a customer
+    counts as active: 56, or less where the data are too short (docs/own_data.md)."""
     max_training_rows: int = Field(default=100_000, ge=1_000)
     """Rows (customer × snapshot) of a training set, about: above it each snapshot takes another shard of customers."""
     holdout_weeks: int = Field(default=2, ge=1)

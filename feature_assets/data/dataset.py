@@ -6,7 +6,7 @@ The tables of a delivery belong to `sources/`, the contract tables to `contract.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from importlib.resources import files
@@ -28,6 +28,8 @@ DATASET_NAME = r"\w[\w-]*"  # it becomes the name of a file in data/ and of fold
 DEFAULT_QUARANTINE_LIMIT = 0.02  # share of a delivered table's rows that may be dropped before the night stops
 OWN_FILES = "own_files"
 """The reader of files that `tables` maps."""
+SPANS = ("horizon_days", "campaign_horizon_days", "active_days")
+"""What depends on the horizon (`horizon.py`); a version keeps those that it was trained with."""
 NEVER_PROTECTED = ("customer_id", "joined_on")
 
 
@@ -61,8 +63,9 @@ class DatasetConfig(Closed):
         channel_label: the commonest channel of the window, or the one with the highest lift over the population.
         categories_from: the table whose categories are those of a purchase.
         nba_from: what can be newly taken up: categories of purchases, or kinds of products held.
-        horizon_days: H, the label window in days.
+        horizon_days: H, the label window in days. Where it is not stated, short data take a smaller one (`horizon.py`).
         campaign_horizon_days: the label window of ctr and cvr in days.
+        active_days: days for which a customer with a purchase counts as active.
         control_share: share of a campaign's targets that is withheld at random; None without control groups.
         tasks_on: tasks that are off by default and on for this data set.
         tasks_off: task → the reason why this data set has no honest label for it.
@@ -88,6 +91,7 @@ class DatasetConfig(Closed):
     nba_from: Literal["categories", "holdings"] = "categories"
     horizon_days: int = Field(default=28, ge=1)
     campaign_horizon_days: int = Field(default=56, ge=1)
+    active_days: int = Field(default=56, ge=1)
     control_share: float | None = Field(default=None, gt=0.0, lt=1.0)
     tasks_on: tuple[str, ...] = ()
     tasks_off: dict[str, str] = Field(default_factory=dict)
@@ -168,6 +172,16 @@ class DatasetConfig(Closed):
         """Where something stands in the description: file, line and keys, for messages."""
         place = ".".join(keys)
         return _placed(self._read.file, keys, place) if self._read.file else f"{self.name}.yaml: {place}"
+
+    def in_full(self, exclude: Collection[str] = ()) -> str:
+        """All that decides what is made of a delivery, as one text: every key but those left out, and which spans are
+        stated, since short data change the others."""
+        stated = sorted(self.model_fields_set & {*SPANS})
+        return f"{self.model_dump_json(exclude={*exclude})} {stated}"
+
+    def switching_off(self, tasks: Mapping[str, str]) -> DatasetConfig:
+        """The same with these tasks off, too, each with its reason; one that is off already keeps its own."""
+        return self.model_copy(update={"tasks_off": {**tasks, **self.tasks_off}})
 
     def mapped(self, table: str) -> tuple[str, ...]:
         """Columns that `tables` maps of a contract table."""

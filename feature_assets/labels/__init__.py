@@ -8,6 +8,7 @@ Source: DATA §3.
 
 from feature_assets.labels.compute import compute_labels
 from feature_assets.labels.eligibility import eligible
+from feature_assets.labels.enough import NotEnoughLabels, with_enough
 from feature_assets.labels.fit import fit_labels
 from feature_assets.labels.leaks import leak_check
 from feature_assets.labels.rates import base_rates, exposure_rates
@@ -27,6 +28,7 @@ from feature_assets.labels.task import Task
 
 __all__ = [
     "LabelState",
+    "NotEnoughLabels",
     "Task",
     "base_rates",
     "compute_labels",
@@ -43,4 +45,5 @@ __all__ = [
     "tasks",
     "why_off",
     "windows",
+    "with_enough",
 ]

@@ -9,14 +9,15 @@ import numpy as np
 import polars as pl
 
 from feature_assets.labels import effects, facts
-from feature_assets.labels.constants import CATEGORY_CLASSES, CYCLE_EDGES, CYCLES, NBA_CLASSES, NONE
+from feature_assets.labels.constants import CATEGORY_CLASSES, CYCLE_EDGES, NBA_CLASSES, NONE, cycle_edges, cycles
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import CONTRASTIVE, MULTICLASS, REGRESSION, UPLIFT_BY_CLASS
 from feature_assets.labels.lifts import highest_lift, index_of
+from feature_assets.labels.merging import BY_DAYS
 from feature_assets.labels.natural import Natural
 from feature_assets.labels.quantiles import ecdf
 from feature_assets.labels.state import LabelState
-from feature_assets.labels.task import ACTIVE, ModelSettings, Reads, Task
+from feature_assets.labels.task import ACTIVE, ByDescription, ModelSettings, Reads, Task
 
 GROUP, HMM = "consumption", "behavior"
 
@@ -57,8 +58,9 @@ def _category_shares(training: Training) -> dict[str, Any]:
 
 
 def _consumption_cycle(s: Snapshot) -> pl.Series:
-    wait = pl.col("wait").fill_null(CYCLE_EDGES[-1])
-    return s.purchases.select(pl.sum_horizontal(wait >= edge for edge in CYCLE_EDGES)).to_series()
+    edges = cycle_edges(s.horizon)
+    wait = pl.col("wait").fill_null(edges[-1])
+    return s.purchases.select(pl.sum_horizontal(wait >= edge for edge in edges)).to_series()
 
 
 def _spending_bucket(s: Snapshot) -> pl.Series:
@@ -129,12 +131,13 @@ TASKS = (
     ),
     Task(
         name="consumption_cycle",
-        meaning="Days until the next purchase, in seven classes.",
+        meaning="Days until the next purchase, in {classes}.",
         kind=MULTICLASS,
         group=GROUP,
         label=_consumption_cycle,
-        classes=CYCLES,
-        model=ModelSettings("nll", HMM, 0.8, ("temporal",), out=len(CYCLES)),
+        classes=ByDescription(lambda dataset: cycles(dataset.horizon_days)),
+        merging=BY_DAYS,
+        model=ModelSettings("nll", HMM, 0.8, ("temporal",), out=len(CYCLE_EDGES) + 1),
     ),
     Task(
         name="spending_bucket",

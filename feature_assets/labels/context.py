@@ -80,8 +80,9 @@ class Snapshot:
         return facts.exposures(self.tables, self.as_of)
 
     def classes(self, task: str) -> list[str]:
-        """Names of a task's classes, in the order of their indices."""
-        return self.state.classes[task]
+        """Names of a task's classes before any are merged, in the order of their indices."""
+        merged = self.state.merged.get(task)
+        return self.state.classes[task] if merged is None else list(merged)
 
     def per_customer(self, frame: pl.DataFrame, column: str) -> pl.Series:
         """A column of a frame with one row a `customer` (or customer_id), in the order of `known`; null without

@@ -19,7 +19,7 @@ import polars as pl
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.events.numbers import sum_at
 from feature_assets.labels.assignments import assignments, spend_before, spend_from
-from feature_assets.labels.constants import ACTIVE_DAYS, EFFECT_DAYS
+from feature_assets.labels.constants import EFFECT_DAYS
 from feature_assets.labels.context import Snapshot
 
 ASSIGNED = "targets, or members of the control group, of a campaign that starts in the next {horizon} days"
@@ -60,8 +60,9 @@ def _weights(s: Snapshot, assigned: pl.DataFrame) -> np.ndarray:
 def _beyond_baseline(s: Snapshot, assigned: pl.DataFrame, classes: list[str] | None) -> np.ndarray:
     """y − b of each assigned customer [n, K]: by class, or in total (K = 1)."""
     customer, starts = assigned["customer"].to_numpy(), assigned["starts_on"]
-    past = _sums(spend_before(s.tables, s.as_of, ACTIVE_DAYS), classes, s.tables.customers)
-    outcome = past[customer] * -(EFFECT_DAYS / ACTIVE_DAYS)
+    days = s.dataset.active_days
+    past = _sums(spend_before(s.tables, s.as_of, days), classes, s.tables.customers)
+    outcome = past[customer] * -(EFFECT_DAYS / days)
     for start in starts.unique():
         rows = (starts == start).to_numpy()
         spend = _sums(spend_from(s.tables, start, EFFECT_DAYS), classes, s.tables.customers)

@@ -11,15 +11,16 @@ from feature_assets.labels.past import Past
 from feature_assets.labels.registry import get_task
 
 
-def eligible(view: View, names: Iterable[str]) -> pl.DataFrame:
+def eligible(view: View, names: Iterable[str], active_days: int | None = None) -> pl.DataFrame:
     """Whether each task is defined at t for each customer of a view.
 
     Args:
         view: of t. Nothing that happens at t or later is read: a label may look ahead, this may not.
         names: of the tasks.
+        active_days: for which whoever bought counts as active; None for those of the view's data set.
 
     Returns:
         customer_id and one Boolean column a task, sorted by customer_id; never null.
     """
-    past = Past(view)
+    past = Past(view, active_days)
     return view.customers.select("customer_id", *(get_task(name).eligible(past) for name in names))

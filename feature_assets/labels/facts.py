@@ -12,11 +12,12 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from feature_assets.data.horizon import LONG_WINDOWS
 from feature_assets.data.tables import Tables
 from feature_assets.events.numbers import sum_at
 from feature_assets.events.view import View
 from feature_assets.events.window import Window
-from feature_assets.labels.constants import ACTIVE_DAYS, FAVOURITE_DAYS, LONG_WINDOWS, TIMES
+from feature_assets.labels.constants import FAVOURITE_DAYS, TIMES
 from feature_assets.labels.past import Past
 
 DECIMALS = 6  # of sums of money: without the last bits, which depend on how the rows of others lie in memory
@@ -34,7 +35,7 @@ def known_customers(tables: Tables, t: date) -> pl.DataFrame:
 def purchases(tables: Tables, t: date, known: pl.DataFrame) -> pl.DataFrame:
     """One row a known customer, in the order of `known`: purchases around t by windows of H days.
 
-    joined_on; `active` (`Past.bought`); `spend_past` (over these 56 days); `spend`, `spend_long`
+    joined_on; `active` (`Past.bought`); `spend_past` (over the days in which one is active); `spend`, `spend_long`
     (purchases and refunds in [t, t + H) and [t, t + 3H)); `bought_0`, `bought_1`, `bought_2` (a purchase in each of the
     three windows); `wait` (days to the next purchase, null when none in [t, t + H)); `timing` (weekday × 6-hour part of
     that purchase, 0–27).
@@ -43,7 +44,7 @@ def purchases(tables: Tables, t: date, known: pl.DataFrame) -> pl.DataFrame:
     view = View(tables, t)
     active, spend_past = np.zeros(n, dtype=np.bool_), np.zeros(n)
     active[view.population.customer_of] = Past(view).bought.to_numpy()
-    spend_past[view.population.customer_of] = view.net_spend(ACTIVE_DAYS)
+    spend_past[view.population.customer_of] = view.net_spend(tables.dataset.active_days)
     long = Window(tables, t, LONG_WINDOWS * h)
     buyer, since, hour = long.times()
     bought = [_any(buyer[(since >= k * h) & (since < (k + 1) * h)], n) for k in range(LONG_WINDOWS)]

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from feature_assets.labels.constants import LEAST_CUSTOMERS, LEAST_OF_CLASS
 
 Counted = Literal["out", "candidates"] | None
 DEPTH = 4  # of the leak check's tree
@@ -62,6 +65,39 @@ class LabelKind(ABC):
         """The label as one number or class a row; null where the leak check leaves the row out."""
         return label
 
+    def scarce(self, label: pl.Series, customer: pl.Series, classes: Sequence[str]) -> str:
+        """Why training labels are too few to learn from, in words; empty where they are enough. More rows never make
+        them too few.
+
+        They are counted in customers: neighbouring rows of a customer say nearly the same.
+
+        Args:
+            label: [n] without nulls.
+            customer: [n] whose label it is.
+            classes: names by index.
+        """
+        customers = customer.n_unique()
+        if customers < LEAST_CUSTOMERS:
+            return f"{customers} customers have a training label, {LEAST_CUSTOMERS} are needed"
+        return self._scarce(label, customer, classes)
+
+    def rare(self, label: pl.Series, customer: pl.Series, classes: Sequence[str]) -> list[str]:
+        """Classes that should merge with others, by their names: too few customers have a training label of them.
+        Arguments as `scarce`."""
+        return []
+
+    def _scarce(self, label: pl.Series, customer: pl.Series, classes: Sequence[str]) -> str:
+        """`scarce`, where there are customers enough: some of them need another label than the commonest."""
+        values = pl.DataFrame({"label": self.comparable(label), "customer": customer})
+        ever = values.group_by("customer").agg(pl.col("label").first(), one=pl.col("label").n_unique() == 1)
+        alike = ever.filter("one")["label"].value_counts().sort("count", "label").tail(1)
+        for value, having in alike.iter_rows():
+            others = ever.height - having
+            if others < LEAST_OF_CLASS:
+                of = f"{others} of {ever.height:,} customers"
+                return f"{of} have a training label other than {value:.3g}, {LEAST_OF_CLASS} are needed"
+        return ""
+
 
 class Binary(LabelKind):
     """0 or 1."""
@@ -76,6 +112,15 @@ class Binary(LabelKind):
     def leak_target(self, label: pl.Series) -> LeakTarget:
         """The label itself."""
         return LeakTarget(label.to_numpy(), False, "AUC", {"max_depth": DEPTH})
+
+    def _scarce(self, label: pl.Series, customer: pl.Series, classes: Sequence[str]) -> str:
+        """Either outcome needs its customers."""
+        for outcome, name in ((1, "positive"), (0, "negative")):
+            having = customer.filter(label == outcome).n_unique()
+            if having < LEAST_CUSTOMERS:
+                of = f"{having} of {customer.n_unique():,} customers"
+                return f"{of} have a {name} training label, {LEAST_CUSTOMERS} are needed"
+        return ""
 
 
 def _shares(found: pl.Series, rows: int, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -104,6 +149,25 @@ class Multiclass(LabelKind):
         """The class. Leaves limit the tree: a copy of 28 ordered classes is a long chain of splits."""
         leaves = LEAVES_A_CLASS * max(label.n_unique(), 2)
         return LeakTarget(label.to_numpy(), False, "macro AUC", {"max_leaf_nodes": leaves})
+
+    def _scarce(self, label: pl.Series, customer: pl.Series, classes: Sequence[str]) -> str:
+        """Two classes need their customers."""
+        having = self.customers_of(label, customer, len(classes))
+        common = [name for name, customers in zip(classes, having, strict=True) if customers >= LEAST_OF_CLASS]
+        if len(common) < 2:
+            one = f"{common[0]!r} is the only class" if common else "there is no class"
+            return f"{one} with a training label of {LEAST_OF_CLASS} customers, two are needed"
+        return ""
+
+    def customers_of(self, label: pl.Series, customer: pl.Series, classes: int) -> NDArray[np.int64]:
+        """Customers who have a label of each class [classes]. Arguments as `scarce`."""
+        pairs = pl.DataFrame({"label": label, "customer": customer}).unique()
+        return np.bincount(pairs["label"].to_numpy(), minlength=classes)
+
+    def rare(self, label: pl.Series, customer: pl.Series, classes: Sequence[str]) -> list[str]:
+        """Classes with too few customers."""
+        having = self.customers_of(label, customer, len(classes)).tolist()
+        return [name for name, customers in zip(classes, having, strict=True) if customers < LEAST_OF_CLASS]
 
 
 class Regression(LabelKind):
@@ -145,6 +209,15 @@ class Contrastive(Multiclass):
         common = first.drop_nulls().value_counts(sort=True).sort("count", name, descending=[True, False])[name]
         kept = pl.when(pl.col(name).is_in(common.head(COMMON_BRANDS).implode())).then(name)
         return first.to_frame().select(kept)[name]
+
+    def customers_of(self, label: pl.Series, customer: pl.Series, classes: int) -> NDArray[np.int64]:
+        """Customers in whose labels each candidate stands [classes]."""
+        each = pl.DataFrame({"label": label, "customer": customer}).explode("label")
+        return super().customers_of(each["label"], each["customer"], classes)
+
+    def rare(self, label: pl.Series, customer: pl.Series, classes: Sequence[str]) -> list[str]:
+        """None: what few buy is found by who they are."""
+        return []
 
 
 class Uplift(Regression):

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from feature_assets.labels.constants import ACTIVE_DAYS, CENSORED_DAYS, LONG_WINDOWS, STAGES
+from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.horizon import LONG_WINDOWS
+from feature_assets.labels.constants import CENSORED_DAYS, STAGES
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import BINARY, MULTICLASS, REGRESSION
 from feature_assets.labels.lifts import index_of
@@ -30,17 +32,18 @@ def _ltv(s: Snapshot) -> pl.Series:
     return s.purchases.select(pl.col("spend_long").clip(0.0).log1p()).to_series()
 
 
-def _spend_ratio(horizon: int) -> pl.Expr:
-    """Spend in the window over the spend that the 56 days before t let expect for H days."""
-    return pl.col("spend") / (pl.col("spend_past") * (horizon / ACTIVE_DAYS))
+def _spend_ratio(dataset: DatasetConfig) -> pl.Expr:
+    """Spend in the window over the spend that the active days before t let expect for H days."""
+    return pl.col("spend") / (pl.col("spend_past") * (dataset.horizon_days / dataset.active_days))
 
 
 def _life_stage(s: Snapshot) -> pl.Series:
     """The stage of every customer, the first that applies:
 
     - dormant: no purchase in [t, t + H);
-    - new: joined in the 56 days before t, and not within the first 28 days of the data, when joining is not observed;
-    - returning: no purchase in the 56 days before t;
+    - new: joined in the 56 days (`active_days`) before t, and not within the first 28 days of the data, when joining
+      is not observed;
+    - returning: no purchase in these 56 days;
     - growing, declining: spend in the window over the spend expected from these 56 days is at least the upper, below
       the lower edge (nothing spent in them: growing);
     - steady: between the edges.
@@ -48,11 +51,11 @@ def _life_stage(s: Snapshot) -> pl.Series:
     low, high = s.state.stage_edges
     observed = s.dataset.covers_from + timedelta(days=CENSORED_DAYS)
     joined = pl.col("joined_on")
-    ratio = _spend_ratio(s.horizon)
+    ratio = _spend_ratio(s.dataset)
     stage = (
         pl.when(~pl.col("bought_0"))
         .then(pl.lit("dormant"))
-        .when((joined >= s.as_of - timedelta(days=ACTIVE_DAYS)) & (joined >= observed))
+        .when((joined >= s.as_of - timedelta(days=s.dataset.active_days)) & (joined >= observed))
         .then(pl.lit("new"))
         .when(~pl.col("active"))
         .then(pl.lit("returning"))
@@ -70,7 +73,7 @@ def _stage_edges(training: Training) -> dict[str, Any]:
     compared = around.filter(pl.col("active") & pl.col("bought_0") & (pl.col("spend_past") > 0))
     if compared.is_empty():
         return {}
-    ratio = compared.select(_spend_ratio(training.horizon)).to_series().to_numpy()
+    ratio = compared.select(_spend_ratio(training.dataset)).to_series().to_numpy()
     low, high = np.quantile(ratio, [1 / 3, 2 / 3])
     return {"stage_edges": (float(low), float(high))}
 

@@ -14,14 +14,24 @@ import polars as pl
 
 from feature_assets.events.ragged import Events
 from feature_assets.events.view import View
-from feature_assets.labels.constants import ACTIVE_DAYS
 
 
 @dataclass(frozen=True)
 class Past:
-    """Facts of the N customers of a view, each a Boolean series [N] in the order of `View.customers`."""
+    """Facts of the N customers of a view, each a Boolean series [N] in the order of `View.customers`.
+
+    Attributes:
+        view: of t.
+        days: for which whoever bought counts as active; None for those of the data set.
+    """
 
     view: View
+    days: int | None = None
+
+    @property
+    def active_days(self) -> int:
+        """Days for which whoever bought counts as active."""
+        return self.view.dataset.active_days if self.days is None else self.days
 
     def everyone(self) -> pl.Series:
         """True for each customer."""
@@ -29,22 +39,22 @@ class Past:
 
     @cached_property
     def bought(self) -> pl.Series:
-        """A purchase in the last 56 days."""
-        return self._any(self.view.recent_purchases(ACTIVE_DAYS))
+        """A purchase in the last `active_days` days."""
+        return self._any(self.view.recent_purchases(self.active_days))
 
     @cached_property
     def active(self) -> pl.Series:
-        """A purchase or a session in the last 56 days."""
+        """A purchase or a session in the last `active_days` days."""
         if not self.view.has("sessions"):
             return self.bought
-        return self.bought | self._any(self.view.events("sessions", (), longest=ACTIVE_DAYS))
+        return self.bought | self._any(self.view.events("sessions", (), longest=self.active_days))
 
     @cached_property
     def has_limit(self) -> pl.Series:
-        """A statement of the last 56 days that states a limit."""
+        """A statement of the last `active_days` days that states a limit."""
         if not self.view.has("balances"):
             return ~self.everyone()
-        statements = self.view.events("balances", ("limit",), longest=ACTIVE_DAYS)
+        statements = self.view.events("balances", ("limit",), longest=self.active_days)
         return self._any(statements.where(statements.values("limit") > 0))
 
     def in_campaign(self, without: Collection[str] = ()) -> pl.Series:

@@ -5,7 +5,7 @@ A plug-in adds its own with `register`. Source: MODEL §2 (order), §7 (relation
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from feature_assets.closed import nearest
@@ -13,6 +13,7 @@ from feature_assets.data.dataset import DatasetConfig
 from feature_assets.labels import consumption, engagement, lifecycle, value
 from feature_assets.labels.task import Task
 
+MERGED = "Classes that too few customers are in are merged."
 _TASKS: dict[str, Task] = {
     task.name: task for module in (engagement, lifecycle, value, consumption) for task in module.TASKS
 }
@@ -78,9 +79,10 @@ def relations(names: Iterable[str]) -> list[dict[str, str]]:
     return sorted(found, key=lambda relation: order.index(relation["source"]))
 
 
-def describe(dataset: DatasetConfig) -> list[dict[str, Any]]:
-    """The entries of `tasks.json`: one a task that is on."""
-    return [t.describe(dataset) for t in tasks(dataset)]
+def describe(dataset: DatasetConfig, merged: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The entries of `tasks.json`: one a task that is on; `merged`: tasks whose classes are (`LabelState.merged`)."""
+    entries = [t.describe(dataset) for t in tasks(dataset)]
+    return [e | {"meaning": f"{e['meaning']} {MERGED}"} if e["name"] in merged else e for e in entries]
 
 
 def markdown(dataset: DatasetConfig) -> str:

@@ -24,6 +24,9 @@ class LabelState(Closed):
         spend_levels: the training quantile in [0, 1] of each knot (mid-rank where spends tie).
         stage_edges: ratio of spend in the window to spend expected from the past, below which a customer declines and
             from which on they grow: the terciles of the training rows.
+        merged: task → name of each class as declared or fitted → name of the class in `classes` that it is part of, of
+            tasks in some of whose classes too few customers are (`merging.py`).
+        off: task → why its training labels are too few to learn from, of those that are.
     """
 
     fitted_until: date
@@ -34,6 +37,16 @@ class LabelState(Closed):
     spend_knots: list[float] = Field(default_factory=list)
     spend_levels: list[float] = Field(default_factory=list)
     stage_edges: tuple[float, float] = (1.0, 1.0)
+    merged: dict[str, dict[str, str]] = Field(default_factory=dict)
+    off: dict[str, str] = Field(default_factory=dict)
+
+    def merged_in_words(self) -> list[str]:
+        """A line a task whose classes are merged."""
+        return [
+            f"task {task}: {len(parts)} classes are merged into {len(self.classes[task])}, since too few customers are "
+            f"in some: {', '.join(self.classes[task])}"
+            for task, parts in self.merged.items()
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """The state as JSON can hold it."""

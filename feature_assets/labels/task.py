@@ -14,11 +14,14 @@ from typing import Any, Literal
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.labels.constants import ACTIVE_DAYS, EFFECT_DAYS, LONG_WINDOWS
+from feature_assets.data.horizon import LONG_WINDOWS
+from feature_assets.labels.constants import EFFECT_DAYS
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import LabelKind
+from feature_assets.labels.merging import BY_NAME, Merging, relabelled
 from feature_assets.labels.natural import Natural
 from feature_assets.labels.past import Past
+from feature_assets.labels.state import LabelState
 
 Window = Callable[[DatasetConfig], int]
 """Length of a label window in days, from the description of the data set."""
@@ -55,8 +58,20 @@ class Eligibility:
     withheld: bool = False
 
 
+@dataclass(frozen=True)
+class ByDescription:
+    """Classes that the description of the data set decides.
+
+    Attributes:
+        names: of the classes.
+    """
+
+    names: Callable[[DatasetConfig], list[str]]
+
+
 EVERYONE = Eligibility("every customer known before the as-of date", Past.everyone)
 ACTIVE = Eligibility("customers with a purchase in the last {active} days", lambda past: past.bought)
+IN_WORDS = {5: "five", 6: "six", 7: "seven"}
 BUYERS = "customers with a purchase in the next {days} days"
 """Which rows of a task about purchases have a label."""
 
@@ -98,8 +113,8 @@ class Task:
 
     Attributes:
         name: unique; the name of the label column and of the score column.
-        meaning: what is predicted, in plain language; may name {days} (the window), {horizon} (H), {active} (56) and
-            {effect} (28 days). `sentence` adds for whom.
+        meaning: what is predicted, in plain language; may name {days} (the window), {horizon} (H), {active} (56),
+            {effect} (28 days) and {classes} (seven classes). `sentence` adds for whom.
         unit: of the label, where the kind does not say it.
         kind: kind of the label.
         group: task group of the model.
@@ -109,8 +124,9 @@ class Task:
             ahead; the label itself is null for all others.
         label: the label of each known customer [N], in `Snapshot.known`'s order; null = no label.
         model: the model's settings.
-        classes: names of the classes, fixed or fitted on training windows; None without classes.
+        classes: names of the classes, fixed, by the description, or fitted on training windows; None without classes.
         none_class: the class that says that nothing happens; the scores name the likeliest of the others, too.
+        merging: how its classes merge where too few customers are in some.
         natural: the natural unit of a label on another scale, in which the scores state the expected value, too.
         fit: fields of `LabelState` that the label needs, fitted on training windows.
         needs: contract tables without which every label is null.
@@ -127,8 +143,9 @@ class Task:
     window: Window = one_horizon
     eligibility: Eligibility = EVERYONE
     labelled: str = ""
-    classes: Sequence[str] | Callable[[Training], list[str]] | None = None
+    classes: Sequence[str] | ByDescription | Callable[[Training], list[str]] | None = None
     none_class: str | None = None
+    merging: Merging = BY_NAME
     natural: Natural | None = None
     fit: Callable[[Training], dict[str, Any]] | None = None
     needs: tuple[str, ...] = ()
@@ -143,9 +160,13 @@ class Task:
 
     def fitted_classes(self, training: Training) -> list[str] | None:
         """Names of the classes, None without classes."""
-        if self.classes is None:
+        return self.classes(training) if callable(self.classes) else self.fixed_classes(training.dataset)
+
+    def fixed_classes(self, dataset: DatasetConfig) -> list[str] | None:
+        """Names of the classes as far as no training decides them."""
+        if self.classes is None or callable(self.classes):
             return None
-        return self.classes(training) if callable(self.classes) else list(self.classes)
+        return self.classes.names(dataset) if isinstance(self.classes, ByDescription) else list(self.classes)
 
     def column(self, snapshot: Snapshot) -> pl.Series:
         """The label column [N] in the kind's type, null without a label: unless `labelled` says otherwise, for all who
@@ -157,7 +178,11 @@ class Task:
         if not self.labelled:
             eligible = self.eligible(snapshot.past).alias("eligible")
             label = pl.select(pl.when(eligible).then(label).alias(self.name)).to_series()
-        return label.cast(self.kind.dtype)
+        return self._merged(label.cast(self.kind.dtype), snapshot.state)
+
+    def _merged(self, label: pl.Series, state: LabelState) -> pl.Series:
+        """Indices of classes before any are merged → those of `LabelState.classes`."""
+        return relabelled(label, state.merged[self.name]) if self.name in state.merged else label
 
     def eligible(self, past: Past) -> pl.Series:
         """Whether the task is defined at t for each customer of the past's view: Boolean [N], by what is known before
@@ -195,8 +220,16 @@ class Task:
         """The entry of `tasks.json`: name, meaning (`sentence`), unit, natural_unit (empty where the unit is natural or
         the kind says it), kind, group, window_days, eligibility, withheld, labelled, and fixed classes."""
         window = self.window(dataset)
-        values = {"days": window, "horizon": dataset.horizon_days, "active": ACTIVE_DAYS, "effect": EFFECT_DAYS}
+        values: dict[str, Any] = {
+            "days": window,
+            "horizon": dataset.horizon_days,
+            "active": dataset.active_days,
+            "effect": EFFECT_DAYS,
+        }
         eligible = self.eligibility.words.format(**values)
+        classes = self.fixed_classes(dataset)
+        if classes is not None:
+            values["classes"] = f"{IN_WORDS.get(len(classes), len(classes))} classes"
         described: dict[str, Any] = {
             "name": self.name,
             "meaning": self.sentence.format(**values),
@@ -209,6 +242,6 @@ class Task:
             "withheld": self.eligibility.withheld,
             "labelled": self.labelled.format(**values) or eligible,
         }
-        if self.classes is not None and not callable(self.classes):
-            described["classes"] = list(self.classes)
+        if classes is not None:
+            described["classes"] = classes
         return described

@@ -11,6 +11,7 @@ from feature_assets.labels.constants import TIMES
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import MULTICLASS, REGRESSION
 from feature_assets.labels.lifts import highest_lift
+from feature_assets.labels.merging import BY_TIME
 from feature_assets.labels.task import ACTIVE, BUYERS, Eligibility, ModelSettings, Task
 
 GROUP, HMM = "value", "behavior"
@@ -87,6 +88,7 @@ TASKS = (
         labelled=BUYERS,
         label=_timing,
         classes=TIMES,
+        merging=BY_TIME,
         model=ModelSettings("nll", HMM, 0.8, ("temporal",), out=len(TIMES)),
     ),
 )

@@ -20,7 +20,8 @@ from feature_assets.data.coercion import DeliveryError, Wrong, require_columns
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
-from feature_assets.data.local_time import local_day
+from feature_assets.data.horizon import adapted
+from feature_assets.data.local_time import local_clock, local_day
 from feature_assets.data.quarantine import Validated, validate
 from feature_assets.data.tables import Tables
 from feature_assets.sources.delivery import Delivery, Ingested
@@ -30,6 +31,11 @@ Frames = Mapping[str, pl.DataFrame]
 
 QUIET_START = timedelta(days=7)
 """From so many days without a transaction at the beginning on, a note says so."""
+
+NO_HOURS = (
+    "no purchase has a time of day: the task timing is about weekdays only, and columns of the hours are left out, "
+    "since they are the same for everybody"
+)
 
 
 @dataclass(frozen=True)
@@ -139,17 +145,29 @@ class Reader(ABC):
         _require_protected(dataset, contract["customers"])
         off = self.unanswerable(good, contract, dataset)
         notes += [f"task {task} is off: {reason}" for task, reason in off.items() if task not in dataset.tasks_off]
-        first = _first_day(contract["transactions"], dataset)
+        if not _has_hours(contract["transactions"], dataset.zone):
+            notes.append(NO_HOURS)
+        first, last = _days(contract["transactions"], dataset)
         if first >= dataset.covers_from + QUIET_START:
             notes.append(f"the first transaction is of {first}: the data begin there, not on {dataset.covers_from}")
-        dataset = dataset.model_copy(update={"tasks_off": {**off, **dataset.tasks_off}, "covers_from": first})
+        dataset = dataset.switching_off(off).model_copy(update={"covers_from": first})
+        dataset, told = adapted(dataset, first, min(last + timedelta(days=1), dataset.covers_until))
+        notes += told
         return Ingested(Tables(dataset, contract), validated, tuple(notes))
 
 
-def _first_day(transactions: pl.DataFrame, dataset: DatasetConfig) -> date:
-    """Local day of the first transaction. What the description promises before it is not known: counted as days
-    without an event, it would fill windows with zeros and training dates with nothing."""
-    return transactions.select(local_day(pl.col("at").min(), dataset.zone)).item()
+def _days(transactions: pl.DataFrame, dataset: DatasetConfig) -> tuple[date, date]:
+    """Local days of the first and the last transaction. What the description promises before and behind them is not
+    known: counted as days without an event, it would fill windows with zeros and training dates with nothing."""
+    ends = pl.concat([transactions.select(pl.col("at").min()), transactions.select(pl.col("at").max())])
+    first, last = ends.select(local_day(pl.col("at"), dataset.zone)).to_series().to_list()
+    return first, last
+
+
+def _has_hours(transactions: pl.DataFrame, zone: str) -> bool:
+    """Whether some purchase is at another time than local midnight."""
+    _, clock = local_clock(transactions.filter(pl.col("kind") == "purchase")["at"], zone)
+    return bool((clock != 0).any())
 
 
 def _released(result: Validated) -> Validated:

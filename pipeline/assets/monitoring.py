@@ -55,7 +55,10 @@ def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinitio
         beside = waiting(challenger) if challenger is not None else ""
         card = tracking.version_url(champion.version)
         drifted = drift.filter("alarms").sort("index", descending=True)["column"].to_list()
-        summary = summarise(as_of, scores, champion, evaluation, lake, dataset, failed, unusual, beside, card, drifted)
+        off = tracking.read_json(champion, "labels.json").get("off", {})
+        summary = summarise(
+            as_of, scores, champion, evaluation, lake, dataset, failed, unusual, beside, card, drifted, off
+        )
         publish_json(summary, Path(lake.root).parent / "reports" / f"as_of={as_of}" / SUMMARY)
         facts = pl.DataFrame({"": list(summary["facts"]), "value": [str(v) for v in summary["facts"].values()]})
         return dg.MaterializeResult(

@@ -77,7 +77,8 @@ def scoring_assets(
         tasks = lost_sources.withheld(tracking.read_json(champion, "tasks.json"), lost)
         names = [task["name"] for task in tasks]
         scored = score_matrix(matrix, champion.folder)
-        frame = with_eligibility(scored, eligible(view, names), tasks)
+        active = tracking.read_json(champion, "dataset.json").get("active_days")
+        frame = with_eligibility(scored, eligible(view, names, active), tasks)
         frame = stamped(frame, lost.sources, hindsight, champion.version, champion.state_version, context.run_id)
         problems = find_problems(frame, view.customers["customer_id"], tasks)
         if problems:

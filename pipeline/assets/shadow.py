@@ -74,7 +74,8 @@ def shadow(
     lost = lost_sources.find(view.has, state, [task["name"] for task in described])
     tasks = lost_sources.withheld(described, lost)
     scored = score_matrix(lost_sources.matrix_of(view, state, lost), version.folder)
-    frame = with_eligibility(scored, eligible(view, [task["name"] for task in tasks]), tasks)
+    active = tracking.read_json(version, "dataset.json").get("active_days")
+    frame = with_eligibility(scored, eligible(view, [task["name"] for task in tasks], active), tasks)
     frame = stamped(frame, lost.sources, False, version.version, version.state_version, run_id)
     problems = find_problems(frame, view.customers["customer_id"], tasks)
     if problems:

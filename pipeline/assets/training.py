@@ -14,7 +14,7 @@ import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.events.view import View
-from feature_assets.snapshots import require_customers
+from feature_assets.snapshots import SnapshotPlan, require_customers
 from feature_assets.state import FeatureState
 from pipeline.assets.common import TRAINING, GivenSettings, asset_options, checked
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
@@ -22,6 +22,7 @@ from pipeline.assets.training_metadata import (
     CHALLENGE_LEGEND,
     decision_metadata,
     evaluation_metadata,
+    horizon_metadata,
     parts_check,
     refit_metadata,
     training_metadata,
@@ -33,6 +34,7 @@ from pipeline.reports.describe import markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import HELD, ROLLED_BACK, Tracking
+from pipeline.settings import Settings
 from pipeline.training import challenge as challenges
 from pipeline.training import (
     columns,
@@ -73,6 +75,12 @@ def workspace(context: Context, lake: Lake) -> Workspace:
     return Workspace(lake.training(context.partition_key))
 
 
+def learnt_plan(context: Context, lake: Lake, settings: Settings) -> SnapshotPlan:
+    """Training and evaluation dates, for the tasks that have enough labels."""
+    plan = material.training_plan(settings, lake.tables(context.partition_key).dataset, day_of(context))
+    return plan.without(workspace(context, lake).label_state().off)
+
+
 def decision(context: Context, lake: Lake, tracking: Tracking, settings: GivenSettings) -> dg.MaterializeResult:
     """Note why this training runs; refuse a date whose future the champion knows."""
     made = decide(tracking.champion(), day_of(context), settings.retrain_after_days)
@@ -91,6 +99,7 @@ def decision(context: Context, lake: Lake, tracking: Tracking, settings: GivenSe
             "training snapshots": [d.isoformat() for d in plan.train],
             "evaluation snapshots": [d.isoformat() for d in plan.holdout],
             "purge": f"labels whose window ends after {plan.holdout_start} train nothing",
+            **horizon_metadata(tables.dataset, settings.load_dataset()),
         }
     )
 
@@ -105,12 +114,17 @@ def fitted_state(context: Context, lake: Lake, settings: GivenSettings) -> dg.Ma
         for name in work.forget_altered():
             context.log.warning(f"{name} of the interrupted training was altered: it is made again")
     plan = material.training_plan(settings, tables.dataset, day_of(context))
+    labels = training_set.fit_label_state(work, tables, plan)
+    few = [*(f"task {task} is off: {why}" for task, why in labels.off.items()), *labels.merged_in_words()]
+    for line in few:
+        context.log.warning(line)
     state = fitting.fit(work, tables, plan, settings.seed, context.log.info)
     return dg.MaterializeResult(
         metadata={
             "state version": state.version,
             "present columns": len(state.present),
             "groups": markdown(fitting.state_table(state)),
+            **({"for want of labels": few} if few else {}),
         }
     )
 
@@ -126,7 +140,7 @@ def build_training_set(context: Context, lake: Lake, settings: GivenSettings) ->
         metadata={
             "dagster/row_count": labels.height,
             "rows by role": markdown(training_set.role_table(labels)),
-            "labels by task": markdown(training_set.label_table(labels, plan)),
+            "labels by task": markdown(training_set.label_table(labels, learnt_plan(context, lake, settings))),
             "base rates of the training rows": markdown(training_set.training_base_rates(labels, work.label_state())),
         },
         check_results=[
@@ -142,8 +156,7 @@ def build_training_set(context: Context, lake: Lake, settings: GivenSettings) ->
 def choose_columns(context: Context, lake: Lake, settings: GivenSettings) -> dg.MaterializeResult:
     """Choose the columns that network and trees read, on training rows only."""
     work = workspace(context, lake)
-    plan = material.training_plan(settings, lake.tables(context.partition_key).dataset, day_of(context))
-    choice = columns.choose(work, plan, settings, context.log.info)
+    choice = columns.choose(work, learnt_plan(context, lake, settings), settings, context.log.info)
     return dg.MaterializeResult(
         metadata={
             "choice": settings.columns,
@@ -158,7 +171,7 @@ def train_model(
 ) -> Iterator[dg.MaterializeResult]:
     """Fit, calibrate and write the bundle; every epoch goes to MLflow."""
     work, dataset = workspace(context, lake), lake.tables(context.partition_key).dataset
-    plan = material.training_plan(settings, dataset, day_of(context))
+    plan = learnt_plan(context, lake, settings)
     tags = {"dagster_run_id": context.run_id, "dataset": dataset.name}
     run_id = log.open_run(work, tracking, day_of(context), tags)
     phase1, drawing = settings.training.phase1_epochs, Drawing(context.log.warning)
@@ -207,7 +220,7 @@ def fit_again(context: Context, lake: Lake, tracking: Tracking, settings: GivenS
             metadata={"refit": "off", "fitted": "nothing: the evaluation fit is passed on as it is"}
         )
     tables = lake.tables(context.partition_key)
-    plan = material.training_plan(settings, tables.dataset, day_of(context))
+    plan = learnt_plan(context, lake, settings)
     result = refit.refit(work, tables, plan, settings, context.log.info)
     labels = work.refit_labels()
     run_id = log.open_run(work, tracking, day_of(context), {})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
+from feature_assets.data.dataset import DatasetConfig
 from pipeline.reports import plots
 from pipeline.reports.describe import markdown
 from pipeline.reports.drawing import Drawing
@@ -49,6 +50,13 @@ def decision_metadata(decided: Decided, tracking: Tracking) -> dict[str, Any]:
         "facts": markdown(decision_table(decided)),
         "model card": dg.MetadataValue.url(tracking.version_url(decided.version)),
     }
+
+
+def horizon_metadata(read: DatasetConfig, described: DatasetConfig) -> dict[str, Any]:
+    """How far labels look ahead, where that is not as the description of the data set has it."""
+    if read.horizon_days == described.horizon_days:
+        return {}
+    return {"labels look ahead": f"{read.horizon_days} days: the data are too short for {described.horizon_days}"}
 
 
 def training_metadata(result: "FitResult", rows: int, drawing: Drawing) -> dict[str, Any]:

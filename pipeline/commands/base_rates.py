@@ -26,7 +26,8 @@ def base_rates(as_of: str | None, as_json: bool, **data: Any) -> None:
     dataset = settings.load_dataset()
     tables = delivered_tables(settings)
     known, until = tables.dataset, tables.dataset.covers_until
-    fitted = labels.fit_labels(tables, plan(until, known.covers_from, labels.windows(known)))
+    made = plan(until, known.covers_from, labels.windows(known), min_history=known.active_days)
+    fitted = labels.fit_labels(tables, made)
     rows = labels.compute_labels(tables, day, fitted, known_until=until)
     rates = labels.base_rates(rows, fitted).to_dicts()
     exposures = labels.exposure_rates(tables, day).to_dicts()

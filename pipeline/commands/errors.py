@@ -62,13 +62,15 @@ def message(error: Exception) -> str:
     """What is wrong and what to do, in a line or two."""
     from feature_assets.data.coercion import DeliveryError
     from feature_assets.group import StateError
-    from feature_assets.snapshots import NotEnoughHistory
+    from feature_assets.labels import NotEnoughLabels
+    from feature_assets.snapshots import NotEnoughCustomers, NotEnoughHistory
     from pipeline.resources.publication import PublicationError
     from pipeline.upkeep.backup import BackupError
     from ple_model.serving.format import BundleError
 
-    of_inputs = SettingsError | HomeError | DatabaseError | PluginError | DeliveryError | StateError | NotEnoughHistory
-    if isinstance(error, of_inputs | PublicationError | BundleError | BackupError):
+    of_inputs = SettingsError | HomeError | DatabaseError | PluginError | DeliveryError | StateError
+    too_little = NotEnoughHistory | NotEnoughCustomers | NotEnoughLabels
+    if isinstance(error, of_inputs | too_little | PublicationError | BundleError | BackupError):
         return str(error)
     tool = next(filter(None, (TOOLS.get(base.__module__.partition(".")[0]) for base in type(error).__mro__)), "")
     if words := faults.in_words(error):

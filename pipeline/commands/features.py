@@ -12,7 +12,7 @@ from pipeline.commands.common import (
     settings_of,
 )
 from pipeline.commands.printing import json_option, print_json, show_facts, show_records
-from pipeline.commands.tasks import entry, facts
+from pipeline.commands.tasks import as_known, entry, facts
 from pipeline.settings import Settings
 
 CHECK_CUSTOMERS = 3_000
@@ -64,10 +64,9 @@ def _explained(name: str, settings: Settings) -> dict[str, Any]:
         KeyError: nothing bears it; says the nearest.
     """
     from feature_assets import catalogue, labels
-    from pipeline.intake.deliveries import as_read
     from pipeline.scores.table import score_meanings
 
-    dataset, _ = as_read(settings)
+    dataset, _ = as_known(settings)
     tasks = {task.name: task for task in labels.every_task()}
     if name in tasks:
         of_scores = score_meanings([tasks[name].describe(dataset)])
@@ -108,7 +107,8 @@ def _check(settings: Settings, as_of: str | None, as_json: bool) -> int:
 
     day = covered_day(settings, as_of)
     tables, dataset = delivered_tables(settings), settings.load_dataset()
-    made = plan(day, tables.dataset.covers_from, windows(tables.dataset))
+    known = tables.dataset
+    made = plan(day, known.covers_from, windows(known), min_history=known.active_days)
     require_customers(made, tables)
     state = fit_state(tables, made.train, settings.seed, progress=lambda group: say(f"fitting {group}"))
     report = check(View(tables, day), state, say)

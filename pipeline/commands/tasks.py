@@ -10,6 +10,7 @@ from pipeline.commands.printing import json_option, print_json, show_facts, show
 
 if TYPE_CHECKING:
     from feature_assets.data.dataset import DatasetConfig
+    from pipeline.settings import Settings
 
 
 @click.command()
@@ -24,9 +25,8 @@ def tasks(name: str | None, as_json: bool, **data: Any) -> None:
     """
     settings = settings_of(**data)
     from feature_assets import labels
-    from pipeline.intake.deliveries import as_read
 
-    described, read_on = as_read(settings)
+    described, read_on = as_known(settings)
     if name is not None:
         try:
             found = entry(labels.get_task(name).name, described)
@@ -44,6 +44,17 @@ def tasks(name: str | None, as_json: bool, **data: Any) -> None:
     show_records([_row(each) for each in every], keep=("task", "kind"), right=("days",))
     known = f"as the night of {read_on} found it" if read_on else "by its description; no night has read it yet"
     click.echo(f"\n{described.name}, {known}. One task in full: ple tasks NAME")
+
+
+def as_known(settings: "Settings") -> "tuple[DatasetConfig, str | None]":
+    """The data set as the newest night found it (`deliveries.as_read`); tasks that the version of the newest scores has
+    too few labels of are off as well."""
+    from pipeline.deliveries import as_read
+    from pipeline.home import Home
+    from pipeline.monitoring.summary import tasks_off
+
+    described, read_on = as_read(settings)
+    return described.switching_off(tasks_off(Home(settings.home), described)), read_on
 
 
 def entry(name: str, dataset: "DatasetConfig") -> dict[str, Any]:

@@ -295,7 +295,7 @@ class Ledger:
     @cached_property
     def _key(self) -> str:
         """16 hex digits of the code that reads and of the description, apart from how far it reaches."""
-        sha = hashlib.sha256(self._dataset.model_dump_json(exclude={"covers_until", "folder"}).encode())
+        sha = hashlib.sha256(self._dataset.in_full(exclude=("covers_until", "folder")).encode())
         sha.update(code_digest(reading_code()).encode())
         sha.update(self._forgotten.digest.encode())
         return sha.hexdigest()[:16]

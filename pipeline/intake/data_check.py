@@ -3,9 +3,10 @@
 Reads and validates the delivery and computes labels; no feature, no model. Printing belongs to `commands/data.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -17,7 +18,6 @@ from feature_assets.data.local_time import local_clock, local_day
 from feature_assets.data.quarantine import Validated
 from feature_assets.data.tables import Tables
 from feature_assets.snapshots import (
-    MIN_HISTORY,
     NotEnoughCustomers,
     NotEnoughHistory,
     SnapshotPlan,
@@ -61,8 +61,6 @@ def examine(dataset: DatasetConfig, folder: Path | None, log: Log) -> dict[str, 
         "groups": groups(tables),
         "problems": [],
     }
-    if found["coverage"]["purchases at midnight"] == "100%":
-        found["notes"].append("no purchase has a time of day: the task timing is about weekdays only")
     try:
         ingested.check_limits()
     except DeliveryError as error:
@@ -70,7 +68,11 @@ def examine(dataset: DatasetConfig, folder: Path | None, log: Log) -> dict[str, 
     made = _planned(tables, found["problems"])
     if made is not None:
         log("computing labels")
-        found["base_rates"] = base_rates(tables, made)
+        state = _label_state(tables, made, found["problems"])
+        if state is not None:
+            found["tasks"] = tasks(tables, state.off)
+            found["notes"] += state.merged_in_words()
+            found["base_rates"] = base_rates(tables, made, state)
         found["cost"] = cost(tables, made, sum(path.stat().st_size for path in set(delivery.files.values())))
     return found
 
@@ -118,9 +120,9 @@ def coverage(tables: Tables) -> dict[str, Any]:
     }
 
 
-def tasks(tables: Tables) -> list[dict[str, str]]:
-    """Each task, whether it is on, and why not."""
-    off = labels.why_off(tables.dataset)
+def tasks(tables: Tables, too_few: Mapping[str, str] = MappingProxyType({})) -> list[dict[str, str]]:
+    """Each task, whether it is on, and why not; `too_few`: why a training has not enough labels of a task."""
+    off = labels.why_off(tables.dataset.switching_off(too_few))
     return [{"task": name, "state": "off" if why else "on", "why not": why} for name, why in off.items()]
 
 
@@ -151,7 +153,7 @@ def _planned(tables: Tables, problems: list[str]) -> SnapshotPlan | None:
         problems.append("no task is on: there is nothing to predict")
         return None
     try:
-        made = plan(dataset.covers_until, dataset.covers_from, windows)
+        made = plan(dataset.covers_until, dataset.covers_from, windows, min_history=dataset.active_days)
         require_customers(made, tables)
     except (NotEnoughHistory, NotEnoughCustomers) as error:
         problems.append(str(error))
@@ -159,15 +161,24 @@ def _planned(tables: Tables, problems: list[str]) -> SnapshotPlan | None:
     return made
 
 
-def base_rates(tables: Tables, made: SnapshotPlan) -> list[dict[str, Any]]:
-    """Base rates of every label on some dates, from the first training date to the last one that has matured."""
+def _label_state(tables: Tables, made: SnapshotPlan, problems: list[str]) -> labels.LabelState | None:
+    """Of the training that a first night would run."""
+    try:
+        return labels.with_enough(tables, made, labels.fit_labels(tables, made))
+    except labels.NotEnoughLabels as error:
+        problems.append(str(error))
+        return None
+
+
+def base_rates(tables: Tables, made: SnapshotPlan, state: labels.LabelState) -> list[dict[str, Any]]:
+    """Base rates of every label that there is enough of, on some dates, from the first training date to the last one
+    that has matured."""
     dataset = tables.dataset
-    state = labels.fit_labels(tables, made)
     until = dataset.covers_until
     rows: list[dict[str, Any]] = []
-    for day in _spread(dataset.covers_from, until, max(made.windows.values())):
+    for day in _spread(dataset.covers_from + timedelta(days=dataset.active_days), until, max(made.windows.values())):
         computed = labels.compute_labels(tables, day, state, known_until=until)
-        for rate in labels.base_rates(computed, state).iter_rows(named=True):
+        for rate in labels.base_rates(computed.drop(state.off), state).iter_rows(named=True):
             value = rate["positive_rate"] if rate["positive_rate"] is not None else rate["mean"]
             rows.append(
                 {
@@ -184,8 +195,8 @@ def base_rates(tables: Tables, made: SnapshotPlan) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (order.index(row["task"]), row["date"]))
 
 
-def _spread(begin: date, until: date, longest: int) -> Sequence[date]:
-    first, last = begin + timedelta(days=MIN_HISTORY), until - timedelta(days=longest)
+def _spread(first: date, until: date, longest: int) -> Sequence[date]:
+    last = until - timedelta(days=longest)
     steps = DATES - 1
     return sorted({first + (last - first) * i // steps for i in range(DATES)})
 

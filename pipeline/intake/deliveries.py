@@ -16,7 +16,7 @@ import polars as pl
 
 from feature_assets.closed import nearest
 from feature_assets.data.coercion import DeliveryError
-from feature_assets.data.dataset import DatasetConfig
+from feature_assets.data.dataset import SPANS, DatasetConfig
 from feature_assets.data.records import QUARANTINE_SCHEMA
 from feature_assets.data.tables import DESCRIPTION, Tables
 from feature_assets.sources import Delivery, Ingested, ingest, read_delivery, reading_code
@@ -71,7 +71,7 @@ def delivery_digest(delivery: Delivery, forgotten: Forgotten | None = None) -> s
 
     Kernels, feature groups and labels read validated tables only, so they are not part of it.
     """
-    sha = hashlib.sha256(delivery.dataset.model_dump_json().encode())
+    sha = hashlib.sha256(delivery.dataset.in_full().encode())
     sha.update(code_digest(reading_code()).encode())
     for name in sorted(delivery.files):
         sha.update(f"{name} {file_digest(delivery.files[name])} ".encode())
@@ -158,15 +158,17 @@ def known_tables(settings: Settings, log: Log) -> Tables:
 
 def as_read(settings: Settings) -> tuple[DatasetConfig, str | None]:
     """The description of a deployment's data set as the newest night that read it found it, with the tasks that its
-    tables cannot answer, and the as-of date of that night; as the file states it, and None, where no night has."""
+    tables cannot answer and how far its labels look ahead, and the as-of date of that night; as the file states it, and
+    None, where no night has."""
     dataset, lake = settings.load_dataset(), Lake(root=str(Home(settings.home).lake))
     for file in sorted(lake.path("tables").glob("as_of=*/delivery.json"), reverse=True):
         kept = lake.delivery(json.loads(file.read_text(encoding="utf-8"))["digest"]) / DESCRIPTION
         if kept.exists():
             found = DatasetConfig.model_validate_json(kept.read_text(encoding="utf-8"))
             if found.name == dataset.name:
-                off = {**found.tasks_off, **dataset.tasks_off}
-                return dataset.model_copy(update={"tasks_off": off}), file.parent.name.partition("=")[2]
+                spans = {name: getattr(found, name) for name in SPANS if name not in dataset.model_fields_set}
+                read = dataset.switching_off(found.tasks_off).model_copy(update=spans)
+                return read, file.parent.name.partition("=")[2]
     return dataset, None
 
 

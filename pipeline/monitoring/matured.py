@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
 
+from feature_assets.data.dataset import SPANS
 from feature_assets.data.tables import Tables
 from feature_assets.labels import LabelState, compute_labels
 from pipeline.monitoring import skill
@@ -61,9 +63,18 @@ def judge(
     version = version_of(scores["model_version"][0])
     tasks = [task for task in json.loads((version.folder / "tasks.json").read_text()) if task["name"] in names]
     state = LabelState.from_dict(json.loads((version.folder / "labels.json").read_text()))
-    labels = compute_labels(tables, day, state, known_until=as_of)
+    labels = compute_labels(as_trained(tables, version), day, state, known_until=as_of)
     found = skill.realised(scores, labels, tasks, Evaluation.load(version.folder / "evaluation.json"))
     return found.select(pl.lit(day).alias("scored"), pl.lit(version.version).alias("version"), pl.all())
+
+
+def as_trained(tables: Tables, version: RegisteredVersion) -> Tables:
+    """The tables with labels that look as far ahead as those that a version was trained with."""
+    kept = json.loads((version.folder / "dataset.json").read_text())
+    spans = {name: kept[name] for name in SPANS if name in kept}
+    if all(getattr(tables.dataset, name) == days for name, days in spans.items()):
+        return tables
+    return replace(tables, dataset=tables.dataset.model_copy(update=spans), presorted=True)
 
 
 def judged_until(lake: Lake, as_of: date) -> date | None:

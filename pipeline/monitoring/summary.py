@@ -1,8 +1,9 @@
 """The summary of a night as plain values: each task's metric beside its baselines, and facts about the run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -23,6 +24,8 @@ LEGEND = (
 SUMMARY = "summary.json"
 TRAINING_FAILED, MISSING_SOURCES, VOLUME, DRIFT = "training failed", "missing sources", "delivery", "drift"
 """Facts that a person must not overlook."""
+OFF = "tasks off"
+"""The fact, and the key of the summary, that says which tasks have too few labels."""
 ALARMING = (TRAINING_FAILED, MISSING_SOURCES, VOLUME, DRIFT)
 NAMED = 5
 """Columns that drift and are named in the fact; the table of the asset `drift` has all."""
@@ -31,6 +34,15 @@ NAMED = 5
 def read_summary(home: Home, as_of: date) -> dict[str, Any]:
     """The summary that the monitoring asset of an as-of date wrote."""
     return json.loads((home.reports / f"as_of={as_of}" / SUMMARY).read_text())
+
+
+def tasks_off(home: Home, dataset: DatasetConfig) -> dict[str, str]:
+    """Task → why the version of the newest night of a data set has too few labels of it; empty where no night ran."""
+    for file in sorted(home.reports.glob(f"as_of=*/{SUMMARY}"), reverse=True):
+        summary = json.loads(file.read_text())
+        if summary["dataset"] == dataset.title:
+            return dict(summary.get(OFF, {}))
+    return {}
 
 
 def summarise(
@@ -45,6 +57,7 @@ def summarise(
     challenger: str = "",
     card: str = "",
     drifted: Sequence[str] = (),
+    off: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The summary as JSON: tasks (rows of the table), facts, legend, notice.
 
@@ -56,6 +69,7 @@ def summarise(
         challenger: the version that was trained last and is not the champion, in words.
         card: address of the champion's model card.
         drifted: columns and scores whose drift alarms, worst first.
+        off: task → why the champion lacks it, for want of labels.
     """
     tasks = []
     for row in evaluation.table:
@@ -77,6 +91,8 @@ def summarise(
         facts["model card"] = card
     if challenger:
         facts["challenger"] = challenger
+    if off:
+        facts[OFF] = "; ".join(f"{task}: {why}" for task, why in off.items())
     if lost := scores["missing_sources"][0].to_list() if scores.height else []:
         facts[MISSING_SOURCES] = f"{', '.join(lost)}: what depends on it is masked, its tasks are withheld"
     if volume:
@@ -91,6 +107,7 @@ def summarise(
         "as_of": as_of,
         "tasks": tasks,
         "facts": facts,
+        OFF: dict(off),
         "legend": LEGEND,
         "notice": dataset.notice,
     }

@@ -194,7 +194,8 @@ def challenge(
         unseen = mask & (days >= np.datetime64(counted_from))
         left_out = mask.sum() - unseen.sum()
         note = f"{left_out:,} rows before {counted_from}, which the champion has learnt from" if left_out else ""
-        against[CHAMPION].append(standing.beside(judge, own, labels, unseen, names, note))
+        ahead = scorer.bundle.described.get(task.name, {}).get("window_days")
+        against[CHAMPION].append(standing.beside(judge, own, labels, unseen, names, note, ahead))
     made = Challenge(
         champion.version if champion else "",
         champion.as_of.isoformat() if champion else "",
@@ -294,12 +295,16 @@ class Standing:
         mask: NDArray,
         names: "tuple[str, ...] | list[str]",
         note: str,
+        days: int | None = None,
     ) -> Beside:
-        """The challenger beside it on one task, by the classes that both know."""
+        """The challenger, whose label looks so many `days` ahead, beside it on one task, by the classes that both
+        know."""
         if judge.task not in self.predictions:
             return judge.nothing("the champion does not have this task")
         if self.bundle.model.config.task(judge.task).kind != judge.kind.name:
             return judge.nothing("the champion has this task as another kind")
+        if self.bundle.described.get(judge.task, {}).get("window_days", days) != days:
+            return judge.nothing("the champion looks another number of days ahead")
         if get_task(judge.task).fit is not None:
             return judge.nothing(
                 "its classes or its unit are fitted anew by each training: two versions do not compare"

@@ -41,7 +41,7 @@ def training_plan(settings: Settings, dataset: DatasetConfig, as_of: date) -> Sn
         dataset.covers_from,
         windows(dataset),
         step=settings.snapshot_step_days,
-        min_history=settings.min_history_days,
+        min_history=settings.min_history_days or dataset.active_days,
         holdout_weeks=settings.holdout_weeks,
     )
 

@@ -203,7 +203,7 @@ def train(
     }
 
     def write(folder: Path) -> None:
-        described = {task["name"]: task for task in describe(dataset)}
+        described = {task["name"]: task for task in describe(dataset, label_state.merged)}
         for name, words in fits.trained_on(workspace.labels(), "train").items():
             described[name] = {**described.get(name, {}), "trained_on": words}
         network = at_epochs(model, result.epochs, result.weights)

@@ -247,6 +247,7 @@ def card_facts(
         tasks=tracking.read_json(version, "tasks.json"),
         evaluation=tracking.read_json(version, "evaluation.json"),
         notes=notes,
+        off=tracking.read_json(version, "labels.json").get("off", {}),
         replaced=tags.get(REPLACED, ""),
         champion=challenge.champion if challenge else "",
         beside=challenge.table() if challenge else None,

@@ -11,7 +11,7 @@ from feature_assets.build import assemble, compute_all
 from feature_assets.data.shards import stable_shard
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
-from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check
+from feature_assets.labels import LabelState, base_rates, compute_labels, fit_labels, leak_check, with_enough
 from feature_assets.snapshots import SnapshotPlan
 from pipeline.training.workspace import Workspace
 
@@ -24,19 +24,31 @@ LEAK_SNAPSHOTS = 8
 """About so many training snapshots are looked at for leaks, evenly spread."""
 
 
+def fit_label_state(workspace: Workspace, tables: Tables, plan: SnapshotPlan) -> LabelState:
+    """Fit vocabularies and edges of the labels on training windows, and switch off tasks that have too few of them; or
+    take up those of an interrupted training.
+
+    Raises:
+        NotEnoughLabels: no task is left.
+    """
+    if not workspace.has_label_state():
+        workspace.save_label_state(with_enough(tables, plan, fit_labels(tables, plan)))
+    return workspace.label_state()
+
+
 def build(
     workspace: Workspace, tables: Tables, plan: SnapshotPlan, max_rows: int, log: Callable[[str], None]
 ) -> pl.DataFrame:
-    """Compute features and labels of every snapshot; a label that may not be used in its role is null.
+    """Compute features and labels of every snapshot; a label that may not be used in its role is null. Tasks without
+    enough labels have no column.
 
     Snapshots that an interrupted training left are not computed again.
 
     Returns:
         The labels (`Workspace.labels`).
     """
-    if not workspace.has_label_state():
-        workspace.save_label_state(fit_labels(tables, plan))
-    label_state, state = workspace.label_state(), workspace.state()
+    label_state, state = fit_label_state(workspace, tables, plan), workspace.state()
+    learnt = plan.without(label_state.off)
     frames = []
     for number, day in enumerate(plan.dates, start=1):
         view = view_of(day, tables, plan, max_rows)
@@ -44,7 +56,7 @@ def build(
             workspace.save_snapshot(day, assemble(view, compute_all(view, state), state))
         labels = compute_labels(tables, day, label_state, known_until=plan.as_of)
         labels = labels.join(view.customers, on="customer_id", how="semi", maintain_order="left")
-        usable = [pl.when(plan.usable(task, day)).then(pl.col(task)).alias(task) for task in plan.windows]
+        usable = [pl.when(plan.usable(task, day)).then(pl.col(task)).alias(task) for task in learnt.windows]
         role = plan.role(labels["customer_id"], day).alias("role")
         frames.append(labels.with_columns(role).select("customer_id", "as_of", "role", *usable))
         if number % 10 == 0 or number == len(plan.dates):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feature_assets.labels.constants import ACTIVE_DAYS, LONG_WINDOWS
+from feature_assets.data.horizon import LONG_WINDOWS
+from feature_assets.labels.constants import ACTIVE_DAYS
 from feature_assets.simulation.block import Block
 from feature_assets.simulation.intensity import known_purchase_rate, path_purchase_factor, subscription_chance
 from feature_assets.simulation.oracle.constants import H, OracleConstants

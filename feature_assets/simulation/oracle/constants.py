@@ -11,7 +11,8 @@ from datetime import timedelta
 import numpy as np
 
 from feature_assets.closed import Closed
-from feature_assets.labels.constants import ACTIVE_DAYS, LONG_WINDOWS
+from feature_assets.data.horizon import LONG_WINDOWS
+from feature_assets.labels.constants import ACTIVE_DAYS
 from feature_assets.labels.quantiles import ecdf
 from feature_assets.simulation.block import Block
 from feature_assets.simulation.config import CATEGORIES

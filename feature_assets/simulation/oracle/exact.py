@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from feature_assets.labels.constants import CYCLE_EDGES, LONG_WINDOWS
+from feature_assets.data.horizon import LONG_WINDOWS
+from feature_assets.labels.constants import CYCLE_EDGES
 from feature_assets.simulation.campaigns import click_chance
 from feature_assets.simulation.chances import logistic
 from feature_assets.simulation.config import OPENABLE

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from feature_assets.labels.constants import CYCLES, NONE, STAGES, TIMES
+from feature_assets.labels.constants import NONE, STAGES, TIMES, cycles
 from feature_assets.simulation.config import CATEGORIES, CHANNELS, OPENABLE
 from feature_assets.simulation.oracle.constants import H, OracleConstants
 from feature_assets.simulation.world import World
@@ -19,7 +19,7 @@ CLASSES: dict[str, list[str]] = {
     "timing": TIMES,
     "nba": [*OPENABLE, NONE],
     "spending_category": list(CATEGORIES),
-    "consumption_cycle": CYCLES,
+    "consumption_cycle": cycles(H),
 }
 """Task → classes, in the order of the oracle's probabilities."""
 

@@ -1,7 +1,7 @@
 """The card of a registered version: what it is, how good, beside whom, on what data, and what it is not for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -18,7 +18,7 @@ class CardFacts:
 
     decision: what promotion said, in words. blocking, informing: its findings. beside: the challenger beside the
     champion and trees. fits: which fit scores and which one the figures are of. tasks: the bundle's tasks.json.
-    evaluation: the bundle's evaluation.json. notes: of the bundle's model.json.
+    evaluation: the bundle's evaluation.json. notes: of the bundle's model.json. off: task → why it has too few labels.
     """
 
     version: str
@@ -29,6 +29,7 @@ class CardFacts:
     tasks: Rows
     evaluation: Mapping[str, Any]
     notes: Mapping[str, Any]
+    off: Mapping[str, str] = field(default_factory=dict)
     replaced: str = ""
     champion: str = ""
     beside: pl.DataFrame | None = None
@@ -129,6 +130,9 @@ def _limits(facts: CardFacts) -> str:
     )
     if without:
         lines.append(f"Without an uncertainty that ranks errors: {', '.join(without)}.")
+    if facts.off:
+        told = "; ".join(f"{task} ({why})" for task, why in facts.off.items())
+        lines.append(f"Off for want of labels: {told}.")
     lines += [
         "Predictions mean something for eligible customers only (`<task>__eligible`). They say what is likely, not "
         "what would change a customer.",

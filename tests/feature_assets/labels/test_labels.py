@@ -28,7 +28,7 @@ from feature_assets.labels import (
     leak_check,
     windows,
 )
-from feature_assets.labels.constants import CYCLES, STAGES, TIMES
+from feature_assets.labels.constants import STAGES, TIMES, cycles
 from feature_assets.labels.quantiles import ecdf
 from feature_assets.snapshots import SnapshotPlan, plan
 from tests.feature_assets import plain_view
@@ -271,7 +271,7 @@ def test_vocabularies_are_ordered_by_frequency_then_name(state: LabelState, embe
         assert fitted.classes["nba"][-1] == "none"
         assert len(fitted.classes["nba"]) == len(fitted.classes["spending_category"]) == 12
         assert fitted.classes["timing"] == TIMES
-        assert fitted.classes["consumption_cycle"] == CYCLES
+        assert fitted.classes["consumption_cycle"] == cycles(28)
         assert sum(fitted.channel_shares) == pytest.approx(1)
         assert fitted.stage_edges[0] < fitted.stage_edges[1]
     assert len(embedded_state.classes["brand_prediction"]) == 500

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -85,9 +87,10 @@ def test_check_says_what_a_night_would_find(sold: Path) -> None:
     }
     off = {row["task"]: row["why not"] for row in found["tasks"] if row["state"] == "off"}
     assert off["merchant_affinity"] == "all purchases are at one merchant"
+    assert off["churn"] == "5 of 60 customers have a positive training label, 20 are needed"
     rates = {row["task"] for row in found["base_rates"]}
     assert rates.isdisjoint(off)
-    assert {"churn", "ltv", "spending_category"} <= rates
+    assert {"timing", "ltv", "spending_category"} <= rates
     assert len({row["date"] for row in found["base_rates"]}) == 3
     assert any(group["group"] == "campaign" and group["state"] == "off" for group in found["groups"])
     assert found["cost"]["training rows"] > 0
@@ -125,14 +128,76 @@ def test_real_files_are_described_and_read_without_an_edit(
     assert load_dataset(str(tmp_path / "real.yaml"), tmp_path).mapped("transactions")[:2] == ("customer_id", "at")
 
 
-def test_few_customers_and_days_end_in_one_sentence(tmp_path: Path) -> None:
-    lines = [f"{c},2023-0{1 + d // 28}-{1 + d % 28:02d},2.5" for c in range(50) for d in range(c % 7, 60, 20)]
+def test_few_customers_with_months_of_data_have_the_tasks_that_they_can_teach(tmp_path: Path) -> None:
+    """60 customers, of whom 25 stay away for some months: they can churn."""
+    lines = []
+    for c in range(60):
+        away = range(100, 220) if c < 25 else range(0)
+        lines += [f"{c},{date(2023, 1, 1) + timedelta(days=d)},2.5" for d in range(c % 7, 400, 10) if d not in away]
+    (tmp_path / "few.csv").write_text("\n".join(["customer,date,price", *lines]), encoding="utf-8")
+    assert ple("init", tmp_path, "--output", tmp_path / "few.yaml").exit_code == 0
+    result = ple("check", tmp_path / "few.yaml", "--json")
+    found = json.loads(result.output[result.output.index("{") :])
+    assert result.exit_code == 0, found["problems"]
+    assert {row["task"] for row in found["tasks"] if row["state"] == "on"} >= {
+        "churn",
+        "retention",
+        "ltv",
+        "life_stage",
+    }
+    one_less = [line for line in lines if line.partition(",")[0] not in map(str, range(6))]
+    (tmp_path / "few.csv").write_text("\n".join(["customer,date,price", *one_less]), encoding="utf-8")
+    result = ple("check", tmp_path / "few.yaml", "--json")
+    found = json.loads(result.output[result.output.index("{") :])
+    off = {row["task"]: row["why not"] for row in found["tasks"] if row["state"] == "off"}
+    assert off["churn"] == "19 of 54 customers have a positive training label, 20 are needed"
+
+
+def test_nothing_to_learn_is_one_sentence(tmp_path: Path) -> None:
+    """Forty customers of long ago, and one who goes on."""
+    lines = [
+        f"{c},{date(2023, 1, 1) + timedelta(days=d)},2.5" for c in range(41) for d in range(0, 400 if c == 7 else 20, 8)
+    ]
+    (tmp_path / "gone.csv").write_text("\n".join(["customer,date,price", *lines]), encoding="utf-8")
+    assert ple("init", tmp_path, "--output", tmp_path / "gone.yaml").exit_code == 0
+    result = ple("check", tmp_path / "gone.yaml")
+    assert result.exit_code == 1
+    assert "no task has enough training labels as of 2024-01-29" in result.output
+    assert "ltv: 1 of 41 customers have a training label other than 0, 10 are needed" in result.output
+
+
+@pytest.mark.parametrize("days", [60, 30])
+def test_few_customers_and_days_end_in_a_short_horizon_or_in_one_sentence(days: int, tmp_path: Path) -> None:
+    """Fifty customers who buy every 6 to 20 days, for two months and for one."""
+    lines = [
+        f"{c},{date(2023, 1, 1) + timedelta(days=d)},{1 + c % 9}.5"
+        for c in range(50)
+        for d in range(c % 7, days, 6 + c % 15)
+    ]
     (tmp_path / "thin.csv").write_text("\n".join(["customer,date,price", *lines]), encoding="utf-8")
     assert ple("init", tmp_path, "--output", tmp_path / "thin.yaml").exit_code == 0
-    result = ple("check", tmp_path / "thin.yaml")
-    assert result.exit_code == 1
-    assert "A night would stop" in result.output
-    assert "The earliest possible as-of date is" in result.output
+    text = (tmp_path / "thin.yaml").read_text(encoding="utf-8")
+    result = ple("check", tmp_path / "thin.yaml", "--json")
+    found = json.loads(result.output[result.output.index("{") :])
+    if days == 30:
+        assert result.exit_code == 1
+        assert re.search(r"which are (29|30) of the 35 days that are needed", found["problems"][0])
+        return
+    assert result.exit_code == 0, found["problems"]
+    assert any("labels look 7 days ahead, and customers count as active for 14 days" in note for note in found["notes"])
+    assert any(note.startswith("no purchase has a time of day") for note in found["notes"])
+    timing = next(note for note in found["notes"] if note.startswith("task timing: 28 classes are merged into "))
+    shown = {each["class"] for row in found["base_rates"] if row["task"] == "timing" for each in row["shares"]}
+    assert shown
+    assert all(name in timing and "–" not in name for name in shown)
+    off = {row["task"]: row["why not"] for row in found["tasks"] if row["state"] == "off"}
+    assert off["ltv"].startswith("its label looks 21 days ahead: ")
+    assert {"churn", "spending_bucket"}.isdisjoint(off)
+    assert found["base_rates"]
+    (tmp_path / "thin.yaml").write_text(f"{text}\nhorizon_days: 28\n", encoding="utf-8")
+    stated = ple("check", tmp_path / "thin.yaml", "--json")
+    problems = json.loads(stated.output[stated.output.index("{") :])["problems"]
+    assert "of the 231 days that are needed" in problems[0], "what is stated stays"
 
 
 @pytest.mark.parametrize(("content", "words"), [

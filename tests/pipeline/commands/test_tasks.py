@@ -11,7 +11,9 @@ from click.testing import CliRunner, Result
 from feature_assets.data.tables import DESCRIPTION
 from feature_assets.labels import every_task
 from pipeline.cli import main
+from pipeline.monitoring.summary import OFF, SUMMARY
 from pipeline.settings import load_settings
+from tests.deliveries import shop
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +66,30 @@ def test_what_a_night_found_missing_is_off_with_its_reason(home: Path) -> None:
     assert found["read_on"] == "2018-01-01"
     assert {task["name"] for task in found["tasks"] if not task["on"]} >= {"channel", "balance_util"}
     assert json.loads(ple("--json", "--dataset", "bank_simulation").stdout)["read_on"] is None
+
+
+@pytest.mark.parametrize("stated", ["", "horizon_days: 28"])
+def test_how_far_labels_look_is_what_the_night_found_unless_the_file_states_it(home: Path, stated: str) -> None:
+    file = shop.describe(home, f"{shop.DESCRIPTION}{stated}\n")
+    read = load_settings(dataset_file=file).load_dataset().model_copy(update={"horizon_days": 7, "active_days": 14})
+    for name, path in (("delivery.json", "lake/tables/as_of=2023-10-28"), (DESCRIPTION, "lake/deliveries/abc")):
+        (home / path).mkdir(parents=True)
+        text = json.dumps({"digest": "abc"}) if name == "delivery.json" else read.model_dump_json()
+        (home / path / name).write_text(text, encoding="utf-8")
+    found = json.loads(ple("churn", "--json", "--dataset-file", str(file)).stdout)
+    assert found["window_days"] == (28 if stated else 7)
+    assert found["eligibility"] == "customers with a purchase in the last 14 days"
+
+
+def test_what_the_newest_version_has_too_few_labels_of_is_off_with_its_reason(home: Path) -> None:
+    dataset = load_settings().load_dataset()
+    folder = home / "reports" / "as_of=2018-01-01"
+    folder.mkdir(parents=True)
+    off = {"ltv": "12 customers have a training label, 20 are needed", "balance_util": "none"}
+    (folder / SUMMARY).write_text(json.dumps({"dataset": dataset.title, OFF: off}), encoding="utf-8")
+    assert "off: 12 customers have a training label, 20 are needed" in ple("ltv").stdout
+    assert "the data set has no balance and no limit" in ple("balance_util").stdout, "the data set's reason comes first"
+    assert json.loads(ple("ltv", "--json", "--dataset", "bank_simulation").stdout)["on"]
 
 
 def test_an_unknown_task_says_the_nearest() -> None:

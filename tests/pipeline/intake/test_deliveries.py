@@ -30,6 +30,9 @@ def delivery(tmp_path: Path, dataset: DatasetConfig) -> Delivery:
 def test_content_and_description_change_the_digest(delivery: Delivery) -> None:
     first = deliveries.delivery_digest(delivery)
     assert deliveries.delivery_digest(delivery) == first
+    unstated = DatasetConfig(**delivery.dataset.model_dump(exclude={"horizon_days"}))
+    assert unstated == delivery.dataset, "it says the same, but short data may change it"
+    assert deliveries.delivery_digest(Delivery(unstated, delivery.files, {})) != first
     described = delivery.dataset.model_copy(update={"horizon_days": 14})
     assert deliveries.delivery_digest(Delivery(described, delivery.files, {})) != first
     delivery.files["customers"].write_text("others")

@@ -15,6 +15,7 @@ from pipeline.monitoring import matured
 from pipeline.resources.files import publish_frame
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion
+from tests.deliveries import synthetic
 from tests.pipeline.monitoring.test_skill import night
 from tests.pipeline.small_training import fill, some_evaluation
 
@@ -47,8 +48,24 @@ def version(folder: Path) -> RegisteredVersion:
     fill(folder / "training").workspace.label_state()
     some_evaluation(churn="ahead").save(folder / "evaluation.json")
     (folder / "tasks.json").write_text(json.dumps([{"name": "churn", "kind": "binary"}]))
+    (folder / "dataset.json").write_text("{}")
     (folder / "labels.json").write_text((folder / "training" / "label_state.json").read_text())
     return RegisteredVersion("4", "r", DAY, "s", "any", folder)
+
+
+def test_labels_look_as_far_ahead_as_those_that_the_version_learnt(tmp_path: Path) -> None:
+    made, tables = version(tmp_path), synthetic.tables(20)
+    for kept, days in (
+        ({}, 28),
+        ({"horizon_days": 28, "active_days": 56}, 28),
+        ({"horizon_days": 7, "active_days": 14}, 7),
+    ):
+        (tmp_path / "dataset.json").write_text(json.dumps(kept))
+        found = matured.as_trained(tables, made)
+        assert found.dataset.horizon_days == days
+        assert found.dataset.active_days == 2 * days
+        assert (found is tables) is (days == 28)
+        assert found.frames["transactions"].equals(tables.frames["transactions"])
 
 
 @pytest.mark.parametrize(("hindsight", "lost", "rows"), [(False, [], 2), (True, [], 0), (False, ["promotions"], 0)])

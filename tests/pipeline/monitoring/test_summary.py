@@ -9,7 +9,19 @@ import polars as pl
 import pytest
 
 from feature_assets.data.dataset import DatasetConfig
-from pipeline.monitoring.summary import ALARMING, DRIFT, MISSING_SOURCES, TRAINING_FAILED, VOLUME, summarise
+from pipeline.home import Home
+from pipeline.monitoring.summary import (
+    ALARMING,
+    DRIFT,
+    MISSING_SOURCES,
+    OFF,
+    SUMMARY,
+    TRAINING_FAILED,
+    VOLUME,
+    summarise,
+    tasks_off,
+)
+from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion
 from tests.pipeline.small_training import some_evaluation
@@ -50,6 +62,25 @@ def test_an_unusual_delivery_is_a_fact(tmp_path: Path, dataset: DatasetConfig) -
     facts = summarise("2018-01-01", marked, *rest, volume=["products: rows fell to 1, before at least 9"])["facts"]
     assert facts[MISSING_SOURCES].startswith("promotions: what depends on it is masked")
     assert facts[VOLUME] == "products: rows fell to 1, before at least 9"
+
+
+def test_tasks_with_too_few_labels_are_a_fact_and_known_until_the_next_night(
+    tmp_path: Path, dataset: DatasetConfig
+) -> None:
+    home = Home(tmp_path)
+    champion = RegisteredVersion("2", "r", date(2017, 12, 1), "s1", dataset.name, tmp_path)
+    rest = (SCORES, champion, some_evaluation(churn="ahead"), Lake(root=str(tmp_path)), dataset)
+    assert tasks_off(home, dataset) == {}
+    for day, off in (
+        ("2018-01-01", {"ltv": "12 customers have a label", "cvr": "none"}),
+        ("2018-01-02", {"cvr": "none"}),
+    ):
+        summary = summarise(day, *rest, off=off)
+        publish_json(summary, home.reports / f"as_of={day}" / SUMMARY)
+        assert summary["facts"][OFF] == "; ".join(f"{task}: {why}" for task, why in off.items())
+    assert tasks_off(home, dataset) == {"cvr": "none"}
+    assert tasks_off(home, dataset.model_copy(update={"title": "another"})) == {}
+    assert OFF not in summarise("2018-01-03", *rest)["facts"]
 
 
 def test_columns_that_drift_are_a_fact(tmp_path: Path, dataset: DatasetConfig) -> None:

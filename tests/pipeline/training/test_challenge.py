@@ -163,6 +163,9 @@ def test_a_challenger_of_shuffled_labels_is_refused_and_the_real_one_takes_over(
 # --- synthetic predictions ----------------------------------------------------------------------------------------
 
 
+LOOKING = {"churn": {"window_days": 28}}
+
+
 def signal(seed: int, noise: float) -> tuple[NDArray, NDArray]:
     """Labels, and probabilities that know them through so much noise."""
     truth = np.random.default_rng(1).normal(size=len(CUSTOMERS))
@@ -183,8 +186,8 @@ def test_a_champion_that_memorises_wins_only_by_the_fit_that_learnt_the_rows(mad
 
     def beside(champion: NDArray) -> Beside:
         config = SimpleNamespace(task=lambda _: SimpleNamespace(kind="binary"))
-        bundle: Any = SimpleNamespace(model=SimpleNamespace(config=config), classes={})
-        return Standing(bundle, {"churn": champion}).beside(judge_of(made), challenger, labels, everyone, (), "")
+        bundle: Any = SimpleNamespace(model=SimpleNamespace(config=config), classes={}, described=LOOKING)
+        return Standing(bundle, {"churn": champion}).beside(judge_of(made), challenger, labels, everyone, (), "", 28)
 
     fair, unfair = beside(evaluated), beside(memory)
     assert fair.verdict == "ahead"
@@ -230,17 +233,20 @@ def test_tasks_that_are_not_the_same_question_do_not_compare(made: Material) -> 
     labels, predicted = signal(2, 1.0)
     everyone = np.ones(len(labels), dtype=bool)
 
-    def beside(task: str, kind: str = "binary", known: tuple[str, ...] = ("churn", "life_stage")) -> Beside:
+    def beside(
+        task: str, kind: str = "binary", known: tuple[str, ...] = ("churn", "life_stage"), days: int = 28
+    ) -> Beside:
         config = SimpleNamespace(task=lambda _: SimpleNamespace(kind=kind))
-        bundle: Any = SimpleNamespace(model=SimpleNamespace(config=config), classes={})
+        bundle: Any = SimpleNamespace(model=SimpleNamespace(config=config), classes={}, described=LOOKING)
         judge = replace(judge_of(made), task=task)
         standing = Standing(bundle, dict.fromkeys(known, predicted))
-        return standing.beside(judge, predicted, labels, everyone, (), "")
+        return standing.beside(judge, predicted, labels, everyone, (), "", days)
 
     assert beside("churn").comparable
     assert "does not have this task" in beside("cvr").note
     assert "another kind" in beside("churn", kind="regression").note
     assert "fitted anew" in beside("life_stage").note
+    assert "another number of days" in beside("churn", days=7).note
     assert not any(found.comparable for found in (beside("cvr"), beside("life_stage")))
 
 

@@ -91,6 +91,24 @@ def test_a_training_writes_a_bundle_that_scores_and_carries_its_state(
     assert set(scores["channel"]) <= set(CLASSES["channel"])
 
 
+def test_a_task_that_is_off_is_no_part_of_the_bundle_and_of_the_scores(made: Material, dataset: DatasetConfig) -> None:
+    from pipeline.scores import score_matrix
+
+    off, work = {"channel": "one class"}, made.workspace
+    brands = {"brand_prediction": {"a": "a", "b": "b", "c": "c"}}
+    work.save_label_state(made.label_state.model_copy(update={"off": off, "merged": brands}))
+    work.save_labels(work.labels().drop("channel"))
+    model.train(work, made.plan.without(off), dataset, made.settings, lambda _: None, lambda _: None)
+    told = {task["name"]: task for task in json.loads((work.bundle / "tasks.json").read_text())}
+    assert list(told) == [name for name in WINDOWS if name != "channel"]
+    merged = [name for name, task in told.items() if task["meaning"].endswith("are merged.")]
+    assert merged == ["brand_prediction"], "what the label state says of its classes is part of the meaning"
+    assert json.loads((work.bundle / "labels.json").read_text())["off"] == off
+    scores = score_matrix(pl.read_parquet(work.snapshot(made.plan.holdout[0])), work.bundle)
+    assert "churn" in scores.columns
+    assert not [name for name in scores.columns if name.startswith("channel")]
+
+
 def test_a_training_that_was_interrupted_ends_with_the_same_bundle(made: Material, dataset: DatasetConfig) -> None:
     """The checkpoints of a finished fit are taken up: a second call repeats no epoch."""
 

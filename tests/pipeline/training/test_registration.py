@@ -83,6 +83,8 @@ def test_a_candidate_is_registered_once(trained: Material, dataset: DatasetConfi
     registry = Registry()
     evaluation = some_evaluation(churn="ahead")
     evaluation.save(trained.workspace.evaluation)
+    labels = trained.label_state.model_copy(update={"off": {"ltv": "12 customers have a training label"}})
+    (trained.workspace.bundle / "labels.json").write_text(json.dumps(labels.to_dict()))
     for _ in range(2):  # killed behind the registration, before the run was finished
         registry.artifacts.clear()
         registry.finished.clear()
@@ -99,6 +101,7 @@ def test_a_candidate_is_registered_once(trained: Material, dataset: DatasetConfi
     assert dataset.notice in registry.about
     same = "the evaluation fit, which saw no test row"
     assert f"Scores by {same}. Figures of {same}." in registry.artifacts["card.md"]
+    assert "Off for want of labels: ltv (12 customers have a training label)." in registry.artifacts["card.md"]
     assert "not judged yet" in registry.description
     assert "| churn | AUC ↑ |" in registry.description
     assert registry.artifacts["card.json"]["sections"][0]["heading"] == "Promotion"

@@ -74,6 +74,22 @@ def test_labels_are_masked_by_their_purge_line_and_snapshots_taken_up(
     assert said == ["4 of 4 snapshots ready"]
 
 
+@pytest.mark.usefixtures("computed")
+def test_a_task_with_too_few_labels_has_no_column(
+    made: Material, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = training_set.build(made.workspace, TABLES, made.plan, 10_000, said.append)
+    made.workspace.save_label_state(made.label_state.model_copy(update={"off": {"channel": "one class"}}))
+    compute = training_set.compute_labels
+    monkeypatch.setattr(
+        training_set, "compute_labels", lambda *args, **of: compute(args[0], args[1], made.label_state, **of)
+    )
+    assert training_set.build(made.workspace, TABLES, made.plan, 10_000, said.append).equals(whole.drop("channel"))
+    learnt = made.plan.without({"channel": "one class"})
+    assert learnt.dates == made.plan.dates
+    assert training_set.label_table(whole.drop("channel"), learnt)["task"].to_list() == list(learnt.windows)
+
+
 def test_a_refit_has_every_date_and_no_label_that_had_not_matured(
     made: Material, computed: list[date], said: list[str]
 ) -> None:

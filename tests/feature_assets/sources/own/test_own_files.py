@@ -59,7 +59,8 @@ def test_customer_date_and_price_are_enough(tmp_path: Path) -> None:
     off = found.tables.dataset.tasks_off
     assert off["channel"] == "no transaction states its channel"
     assert off["merchant_affinity"] == "all purchases are at one merchant"
-    assert {"churn", "ltv", "consumption_cycle"}.isdisjoint(off)
+    assert {"churn", "spending_bucket", "consumption_cycle"}.isdisjoint(off)
+    assert off["ltv"] == "its label looks 21 days ahead: 4 days of data are too few, 63 are needed"
 
 
 @pytest.mark.parametrize(
