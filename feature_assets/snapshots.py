@@ -25,7 +25,7 @@ MIN_HISTORY = 56  # days of data before the first snapshot: what churn and reten
 HOLDOUT_WEEKS = 2  # holdout snapshots of the task with the longest window
 
 
-MIN_CUSTOMERS = 20  # with a purchase before the last training snapshot: as many as the mixture model has clusters
+MIN_CUSTOMERS = 20  # with a purchase before the last training snapshot: two clusters of ten (`groups/components.py`)
 
 
 class NotEnoughHistory(ValueError):
