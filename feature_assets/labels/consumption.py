@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from feature_assets.labels import effects, facts
+from feature_assets.labels.buying import Buying
 from feature_assets.labels.constants import CATEGORY_CLASSES, CYCLE_EDGES, CYCLES, NBA_CLASSES, NONE
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import CONTRASTIVE, MULTICLASS, REGRESSION, UPLIFT_BY_CLASS
@@ -59,6 +60,12 @@ def _category_shares(training: Training) -> dict[str, Any]:
 def _consumption_cycle(s: Snapshot) -> pl.Series:
     wait = pl.col("wait").fill_null(CYCLE_EDGES[-1])
     return s.purchases.select(pl.sum_horizontal(wait >= edge for edge in CYCLE_EDGES)).to_series()
+
+
+def _chance_of_each_cycle(model: Buying, days: int) -> np.ndarray:  # noqa: ARG001 — the classes end with the window
+    """The chance that the wait ends in each class [N, 7]."""
+    ended = np.stack([model.chance(edge) for edge in CYCLE_EDGES], axis=1)
+    return np.diff(ended, axis=1, prepend=0.0, append=1.0)
 
 
 def _spending_bucket(s: Snapshot) -> pl.Series:
@@ -133,6 +140,7 @@ TASKS = (
         kind=MULTICLASS,
         group=GROUP,
         label=_consumption_cycle,
+        buying=_chance_of_each_cycle,
         classes=CYCLES,
         model=ModelSettings("nll", HMM, 0.8, ("temporal",), out=len(CYCLES)),
     ),

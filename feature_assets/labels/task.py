@@ -14,6 +14,7 @@ from typing import Any, Literal
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.labels.buying import Answer
 from feature_assets.labels.constants import ACTIVE_DAYS, EFFECT_DAYS, LONG_WINDOWS
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import LabelKind
@@ -112,6 +113,7 @@ class Task:
         classes: names of the classes, fixed or fitted on training windows; None without classes.
         none_class: the class that says that nothing happens; the scores name the likeliest of the others, too.
         natural: the natural unit of a label on another scale, in which the scores state the expected value, too.
+        buying: what a model of repeat buying answers, a baseline of the evaluation; None where it has no answer.
         fit: fields of `LabelState` that the label needs, fitted on training windows.
         needs: contract tables without which every label is null.
         default: whether the task is on unless a data set switches it off.
@@ -130,6 +132,7 @@ class Task:
     classes: Sequence[str] | Callable[[Training], list[str]] | None = None
     none_class: str | None = None
     natural: Natural | None = None
+    buying: Answer | None = None
     fit: Callable[[Training], dict[str, Any]] | None = None
     needs: tuple[str, ...] = ()
     default: bool = True
