@@ -195,6 +195,10 @@ class FeatureGroup(ABC):
         """Contract tables beyond `sources` that a state was fitted with: without them `compute` refuses it."""
         return ()
 
+    def facts(self, state: GroupState) -> dict[str, str]:  # noqa: ARG002 — by default nothing
+        """What a person should know of a fit, by name: it stands beside the group in the UI."""
+        return {}
+
     @abstractmethod
     def _values(self, inputs: Inputs) -> Values:
         """Compute the values of the columns and side inputs."""

@@ -22,7 +22,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 
 MIN_HISTORY = 56  # days of data before the first snapshot: what churn and retention look back on
-MIN_CUSTOMERS = 20  # with a purchase before the last training snapshot: as many as the mixture model has clusters
+MIN_CUSTOMERS = 20  # with a purchase before the last training snapshot: two clusters of ten (`groups/components.py`)
 
 
 class NotEnoughHistory(ValueError):

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from feature_assets.labels import effects, facts
+from feature_assets.labels.buying import Buying
 from feature_assets.labels.constants import CATEGORY_CLASSES, CYCLE_EDGES, NBA_CLASSES, NONE, cycle_edges, cycles
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import CONTRASTIVE, MULTICLASS, REGRESSION, UPLIFT_BY_CLASS
@@ -61,6 +62,12 @@ def _consumption_cycle(s: Snapshot) -> pl.Series:
     edges = cycle_edges(s.horizon)
     wait = pl.col("wait").fill_null(edges[-1])
     return s.purchases.select(pl.sum_horizontal(wait >= edge for edge in edges)).to_series()
+
+
+def _chance_of_each_cycle(model: Buying, days: int) -> np.ndarray:
+    """The chance that the wait ends in each class [N, K]."""
+    ended = np.stack([model.chance(edge) for edge in cycle_edges(days)], axis=1)
+    return np.diff(ended, axis=1, prepend=0.0, append=1.0)
 
 
 def _spending_bucket(s: Snapshot) -> pl.Series:
@@ -135,6 +142,7 @@ TASKS = (
         kind=MULTICLASS,
         group=GROUP,
         label=_consumption_cycle,
+        buying=_chance_of_each_cycle,
         classes=ByDescription(lambda dataset: cycles(dataset.horizon_days)),
         merging=BY_DAYS,
         model=ModelSettings("nll", HMM, 0.8, ("temporal",), out=len(CYCLE_EDGES) + 1),

@@ -86,6 +86,7 @@ TASKS = (
         group=GROUP,
         eligibility=ACTIVE,
         label=_churn,
+        buying=lambda model, days: 1.0 - model.chance(days),
         model=ModelSettings("focal", HMM, 1.2, ("perslay", "temporal"), more={"focal_alpha": 0.60}),
     ),
     Task(
@@ -96,6 +97,7 @@ TASKS = (
         window=three_horizons,
         eligibility=ACTIVE,
         label=_retention,
+        buying=lambda model, days: model.chance(days // LONG_WINDOWS, LONG_WINDOWS),
         model=ModelSettings(
             "focal",
             HMM,
@@ -125,6 +127,7 @@ TASKS = (
         group=GROUP,
         window=three_horizons,
         label=_ltv,
+        buying=lambda model, days: np.log1p(model.spend(days)),
         model=ModelSettings("huber", HMM, 1.5, ("temporal", "deepfm"), reads=(Reads("cvr"),)),
     ),
 )

@@ -67,6 +67,13 @@ def relabelled(label: pl.Series, merged: Mapping[str, str]) -> pl.Series:
     return label.replace_strict(list(range(len(new))), new, return_dtype=label.dtype)
 
 
+def pooled(shares: NDArray[np.float64], merged: Mapping[str, str]) -> NDArray[np.float64]:
+    """Probabilities of classes [N, K] → those of the classes that they are part of, in the order of `relabelled`."""
+    names = list(dict.fromkeys(merged.values()))
+    part_of = np.array([[name == whole for whole in names] for name in merged.values()], dtype=np.float64)
+    return shares @ part_of
+
+
 def customers_with(has: NDArray[np.bool_], group: Sequence[int]) -> int:
     """Customers with a label of one of these classes."""
     return int(has[:, list(group)].any(axis=1).sum())

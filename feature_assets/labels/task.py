@@ -15,6 +15,7 @@ import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.horizon import LONG_WINDOWS
+from feature_assets.labels.buying import Answer
 from feature_assets.labels.constants import EFFECT_DAYS
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import LabelKind
@@ -128,6 +129,7 @@ class Task:
         none_class: the class that says that nothing happens; the scores name the likeliest of the others, too.
         merging: how its classes merge where too few customers are in some.
         natural: the natural unit of a label on another scale, in which the scores state the expected value, too.
+        buying: what a model of repeat buying answers, a baseline of the evaluation; None where it has no answer.
         fit: fields of `LabelState` that the label needs, fitted on training windows.
         needs: contract tables without which every label is null.
         default: whether the task is on unless a data set switches it off.
@@ -147,6 +149,7 @@ class Task:
     none_class: str | None = None
     merging: Merging = BY_NAME
     natural: Natural | None = None
+    buying: Answer | None = None
     fit: Callable[[Training], dict[str, Any]] | None = None
     needs: tuple[str, ...] = ()
     default: bool = True

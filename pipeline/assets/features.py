@@ -161,6 +161,7 @@ def _group_asset(
             metadata={
                 **frame_metadata(frame),
                 **picture,
+                **group.facts(state.groups[group.name]),
                 "state version": state.version,
                 "fitted with model version": champion.version,
                 **drawing.table("missing share by column", lambda: _missing(frame), rows=20),

@@ -31,7 +31,8 @@ EVALUATION_LEGEND = (
     "“model” is what is registered. A sign says how it compares with the column's baseline, by the 95 % interval of "
     "the difference by customer: ▲ it is ahead, ▼ behind, = level within the task's margin, ○ open (too few rows to "
     "say), ? not comparable. constant: the same prediction for everybody. network, LightGBM: the two halves of the "
-    "registered blend alone. own past: the customer's own earlier purchases."
+    "registered blend alone. BG/NBD: a model of repeat buying, which knows purchase days and amounts alone. own past: "
+    "the customer's own earlier purchases. An empty cell: the task has no such baseline."
 )
 TOGETHER = "\N{NO-BREAK SPACE}"
 """Between a value and its sign, which narrow columns would set on two lines."""
@@ -193,7 +194,9 @@ def leaderboard(evaluation: Evaluation) -> str:
 
 
 def _short(cell: str) -> str:
-    """A value of three decimals and its sign, without its interval."""
+    """A value of three decimals and its sign, without its interval; nothing where the task has no such baseline."""
+    if cell == "–":
+        return ""
     value, *rest = cell.split(" ")
     sign = "" if not rest or rest[0].startswith(("[", "(")) else f"{TOGETHER}{rest[0]}"
     try:

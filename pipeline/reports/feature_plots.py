@@ -84,6 +84,7 @@ def cluster_profile(
     if frame.is_empty():
         return nothing("there is no customer yet")
     posterior = frame["cluster_probs"].explode().to_numpy().reshape(frame.height, -1).astype(np.float64)
+    posterior = posterior[:, : len(state.groups["gmm"].arrays["weights"])]  # of fewer where customers are few
     scaled = [normalise.apply(state.groups["normalise"], f).drop("customer_id") for f in needs.values()]
     columns = pl.concat(scaled, how="horizontal")
     names = [name for name in _PROFILE if name in columns.columns]
@@ -162,7 +163,8 @@ def state_paths(view: View, state: FeatureState, frame: pl.DataFrame, needs: Map
         axis.xaxis.set_major_formatter(ConciseDateFormatter(axis.xaxis.get_major_locator()))
         axis.set_ylabel("probability of each state", fontsize=8)
         axis.set_xlabel("date", fontsize=8)
-        axis.set_title(f"customer {customer}: {mode.name} (0 is the least active state)", fontsize=9)
+        states = f"0 is the least active of {len(posterior)} states"
+        axis.set_title(f"customer {customer}: {mode.name} ({states})", fontsize=9)
     return figure
 
 

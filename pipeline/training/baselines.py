@@ -1,7 +1,7 @@
 """The baselines of an evaluation: predictions for the test rows by models that a candidate has to beat.
 
-The constant of the training rows, the network and the boosted trees of the candidate each alone, and for brands the
-customer's own past purchases.
+The constant of the training rows, the network and the boosted trees of the candidate each alone, a model of repeat
+buying (`repeat_buying.py`), and for brands the customer's own past purchases.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 
 CONSTANT, NETWORK, BOOSTING, OWN_PAST = "constant", "network", "LightGBM", "own past"
+REPEAT_BUYING = "BG/NBD"
 PAST_DAYS = 180
 """Days in which the customer's own purchases of a brand count."""
 

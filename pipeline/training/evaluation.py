@@ -21,7 +21,7 @@ from pipeline.reports import plots
 from pipeline.resources.files import publish_json
 from pipeline.scores.reasons import SAMPLE_ROWS, sample_reasons
 from pipeline.settings import Settings
-from pipeline.training import baselines
+from pipeline.training import baselines, repeat_buying
 from pipeline.training.model import natural_inverses, tensors
 from pipeline.training.row_groups import Groups, row_groups
 from pipeline.training.training_set import rows_of
@@ -77,12 +77,13 @@ class Evaluation:
     table: a row a task for people. metrics: task, model, metric, value. verdicts: baseline → task → `verdict` of the
     model: what is registered, and for a blend its network alone and its trees alone are among the baselines. gates:
     task → expert → mean weight. reliability: task → bins of (predicted, observed, rows). notes: task → a remark of
-    LightGBM. inputs: the loss that shuffling an input adds to a task (`permutation_importance`). groups: the model's
-    headline metric by segment, tenure and cluster. totals: task, unit and the `Totals` of the model's values in natural
-    units. uncertainty: task → what its u and its region are worth (`trust_of`). experts: the shares of the experts in
-    each task's gate by segment and cluster (`expert_shares`). reasons, examples: what moves the predictions of each
-    task over a sample of rows (`sample_reasons`). concepts: latents of the autoencoder, most selective first, as text;
-    concept_statistics: `Decomposition`; both empty without one.
+    LightGBM. absent: task → why it has no baseline BG/NBD though it asks for one. inputs: the loss that shuffling an
+    input adds to a task (`permutation_importance`). groups: the model's headline metric by segment, tenure and cluster.
+    totals: task, unit and the `Totals` of the model's values in natural units. uncertainty: task → what its u and its
+    region are worth (`trust_of`). experts: the shares of the experts in each task's gate by segment and cluster
+    (`expert_shares`). reasons, examples: what moves the predictions of each task over a sample of rows
+    (`sample_reasons`). concepts: latents of the autoencoder, most selective first, as text; concept_statistics:
+    `Decomposition`; both empty without one.
     """
 
     table: list[dict[str, str]]
@@ -91,6 +92,7 @@ class Evaluation:
     gates: dict[str, dict[str, float]]
     reliability: dict[str, list[tuple[float, float, int]]]
     notes: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
     inputs: list[dict[str, Any]] = field(default_factory=list)
     concepts: list[dict[str, Any]] = field(default_factory=list)
     concept_statistics: dict[str, float] = field(default_factory=dict)
@@ -115,6 +117,7 @@ class Evaluation:
         totals: Sequence[dict[str, Any]] = (),
         classes: Mapping[str, Sequence[str]] | None = None,
         explained: Mapping[str, list[dict[str, Any]]] | None = None,
+        absent: Mapping[str, str] | None = None,
     ) -> Self:
         """From the comparisons by task; `classes`: task → names of its classes, brands or outputs; `explained`:
         experts, reasons and examples."""
@@ -143,6 +146,7 @@ class Evaluation:
             gates={task: dict(weights) for task, weights in gates.items()},
             reliability={task: plots.reliability_bins(*curve) for task, curve in curves.items()},
             notes={task: note for task, note in notes.items() if note},
+            absent=dict(absent or {}),
             inputs=list(inputs),
             concepts=concepts[0],
             concept_statistics=concepts[1],
@@ -182,7 +186,9 @@ class Evaluation:
                 f"- against {baseline}: ahead on {len(count['ahead'])}, level on {len(count['level'])}, "
                 f"behind on {len(count['behind'])}, open on {len(count['open'])} of {len(by_task)} tasks{lost}"
             )
-        return "\n".join([*lines, *(f"- LightGBM, {task}: {note}" for task, note in self.notes.items())])
+        lines += [f"- LightGBM, {task}: {note}" for task, note in self.notes.items()]
+        lines += [f"- no {baselines.REPEAT_BUYING} for {task}: {why}" for task, why in self.absent.items()]
+        return "\n".join(lines)
 
 
 def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Callable[[str], None]) -> Evaluation:
@@ -199,6 +205,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     trees = workspace.trees()
     predicted, models = side_by_side(scorer, trees, test.inputs)
     past = baselines.past_brands(tables, rows, workspace.label_state().classes.get("brand_prediction", []))
+    buying, absent = repeat_buying.answers(workspace, tables, rows, scorer.config.tasks)
     grouped = row_groups(tables, rows, test)
     comparisons = []
     curves = {}
@@ -207,6 +214,9 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
     for task in scorer.config.tasks:
         labels, mask = test.targets.values[task.name].numpy(), test.targets.mask[task.name].numpy()
         kind, predictions = kind_of(task), models[task.name]
+        if task.name in buying:
+            answer, constant = buying[task.name], predictions[baselines.CONSTANT]
+            predictions[baselines.REPEAT_BUYING] = kind.in_range(np.where(np.isfinite(answer), answer, constant))
         own_past = kind.own_past(past, predictions[baselines.CONSTANT][0])
         if own_past is not None:
             predictions[baselines.OWN_PAST] = own_past
@@ -259,6 +269,7 @@ def evaluate(workspace: Workspace, tables: Tables, settings: Settings, log: Call
         totals=totals,
         classes=classes,
         explained=explained,
+        absent=absent,
     )
     result.save(workspace.evaluation)
     return result

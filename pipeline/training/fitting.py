@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import polars as pl
 
+from feature_assets import registry
 from feature_assets.build import fit_state
 from feature_assets.data.tables import Tables
+from feature_assets.group import GroupState
 from feature_assets.snapshots import SnapshotPlan
 from feature_assets.state import FeatureState
 from pipeline.training.workspace import Workspace
@@ -23,10 +25,20 @@ def fit(
 
 
 def state_table(state: FeatureState) -> pl.DataFrame:
-    """Fitted groups and how many arrays and values each holds."""
+    """Fitted groups, how many arrays and values each holds, and what a person should know of the fit."""
     return pl.DataFrame(
         [
-            {"group": name, "arrays": len(g.arrays), "values": sum(a.size for a in g.arrays.values())}
+            {
+                "group": name,
+                "arrays": len(g.arrays),
+                "values": sum(a.size for a in g.arrays.values()),
+                "fitted": ", ".join(f"{what} {found}" for what, found in _facts(name, g).items()),
+            }
             for name, g in state.groups.items()
         ]
     )
+
+
+def _facts(name: str, state: GroupState) -> dict[str, str]:
+    group = registry.registry().get(name)  # none is called "normalise"
+    return {} if group is None else group.facts(state)

@@ -1,4 +1,4 @@
-"""BG/NBD model of repeat purchases: purchase rate while active, and probability of being still active.
+"""BG/NBD model of repeat purchases: purchase rate while active, probability of being still active and of purchases.
 
 Purchases follow a Poisson process of rate λ ~ Gamma(r, α); after each, the customer leaves with probability p ~ Beta(a,
 b). Parameters are `[r, alpha, a, b]`; x, t_x, T are repeat purchases, time of the last and age, in days.
@@ -6,6 +6,8 @@ Source: Fader, Hardie & Lee (2005), "Counting your customers" the easy way, Mark
 """
 
 from __future__ import annotations
+
+from math import comb
 
 import numpy as np
 from scipy.optimize import minimize
@@ -63,3 +65,37 @@ def expected_purchases(
     c = a + b + x - 1.0
     lived = c / (a - 1.0) * (1.0 - (1.0 - z) ** (a - 1.0) * hyp2f1(a + b - 1.0 - r, a - 1.0, c, z))
     return np.maximum(lived, 0.0) * p_alive(np.array([r, alpha, a, b]), x, t_x, age)
+
+
+def chance_of_purchases(
+    parameters: np.ndarray, days: float, periods: int, x: np.ndarray, t_x: np.ndarray, age: np.ndarray
+) -> np.ndarray:
+    """P(a purchase in each of `periods` periods of `days` from T on | x, t_x, T), shape of `x`.
+
+    Whoever is alive at T has λ ~ Gamma(r + x, α + T) and p ~ Beta(a, b + x), independent of each other, and buys in a
+    period without leaving in it with probability u − v, u = exp(−λ p days), v = exp(−λ days); in the last one with
+    1 − v. The mean of (u − v)^(periods − 1) (1 − v) is a sum of `_mean_power`s; of one period it is
+    1 − ((α + T) / (α + T + days))^(r + x).
+    """
+    total = np.zeros(np.shape(x))
+    for k in range(periods):
+        u, weight = periods - 1 - k, comb(periods - 1, k) * (-1.0) ** k
+        total += weight * (
+            _mean_power(parameters, days, u, k, x, age) - _mean_power(parameters, days, u, k + 1, x, age)
+        )
+    return np.clip(total, 0.0, 1.0) * p_alive(parameters, x, t_x, age)
+
+
+def _mean_power(parameters: np.ndarray, days: float, u: int, v: int, x: np.ndarray, age: np.ndarray) -> np.ndarray:
+    """E[exp(−λ days (u p + v)) | alive at T, x, T], shape of `x`.
+
+    Over λ it is (A / (B + u days p))^(r + x) with A = α + T, B = A + v days; over p that is a ₂F₁ at −u days / B, which
+    Pfaff's transformation brings to w = u days / (B + u days), where all terms are positive.
+    """
+    r, alpha, a, b = parameters
+    known = alpha + age
+    reached = known + days * (u + v)
+    power = (known / reached) ** (r + x)
+    if u == 0:
+        return power
+    return power * hyp2f1(r + x, b + x, a + b + x, days * u / reached)

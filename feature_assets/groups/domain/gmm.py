@@ -4,8 +4,9 @@ Fitted on the normalised RFM and category-mix columns of base and the campaign c
 training rows have; missing = 0, the middle): principal components that hold 90 % of the variance, at most 16, whitened;
 then a Gaussian mixture of 20 components with k-means++ start, 3 restarts, diagonal or full covariances by BIC, on at
 most 12,000 training rows. Components are ordered by the mean log spend of their members, so that a number keeps its
-meaning after a refit on similar data. Source: FEATURES §3.4; Pedregosa et al. 2011 (scikit-learn); the posteriors equal
-scikit-learn's within 1e-9.
+meaning after a refit on similar data. Few customers carry fewer components (`components.py`): one for every 10 of them;
+the clusters beyond have no columns and probability 0. Source: FEATURES §3.4; Pedregosa et al. 2011 (scikit-learn); the
+posteriors equal scikit-learn's within 1e-9.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from feature_assets.events.numbers import sum_at
 from feature_assets.events.view import View
 from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
 from feature_assets.groups.base import category_mix, rfm
+from feature_assets.groups.components import fitted_components, training_customers, words
 from feature_assets.groups.multi_source import campaign
 
 CLUSTERS = 20
+CUSTOMERS_EACH = 10  # training customers for each cluster: from 200 on all are fitted
 COMPONENTS = 16
 VARIANCE = 0.9
 KNOWN = 0.7  # share of training rows that a column must have to be used
@@ -37,7 +40,10 @@ _CHUNK = 4096  # rows at a time
 def _columns() -> tuple[Column, ...]:
     posteriors = [
         Column(
-            f"gmm__posterior_{k:02d}", f"probability of cluster {k} (0 spends least, 19 most)", "share", "all history"
+            f"gmm__posterior_{k:02d}",
+            f"probability of cluster {k} (0 spends least, the last one most)",
+            "share",
+            "all history",
         )
         for k in range(CLUSTERS)
     ]
@@ -54,15 +60,17 @@ class Gmm(FeatureGroup):
     """Soft clusters of customers. Fitted: principal components and the mixture."""
 
     name = "gmm"
-    description = "20 soft clusters of the normalised columns: posteriors, entropy, distance to the nearest centre"
+    description = (
+        "Up to 20 soft clusters of the normalised columns: posteriors, entropy, distance to the nearest centre"
+    )
     columns = _columns()
     side_inputs = (SideInput("cluster_probs", "probability of each cluster", (CLUSTERS,), pl.Float32),)
     sources = ("transactions",)
     needs = ("base", "campaign")
 
     def _learn(self, training: TrainingInputs) -> GroupState:
-        """Arrays: projection [C, D], centre [D], weights [20], means [20, D], precisions [20, D, D] (Cholesky factors,
-        upper triangular as in scikit-learn)."""
+        """Arrays: projection [C, D], centre [D], weights [K], means [K, D], precisions [K, D, D] (Cholesky factors,
+        upper triangular as in scikit-learn) of the K ≤ 20 clusters that the customers carry."""
         frames = [_joined(frames) for frames in training.upstream]
         shared = [name for name in frames[0].columns if all(name in frame.columns for frame in frames)]
         chosen = [name for name in shared if name in _subset()]
@@ -73,20 +81,32 @@ class Gmm(FeatureGroup):
         rows = np.arange(len(matrix))
         if len(rows) > MAX_ROWS:
             rows = np.sort(np.random.default_rng(training.seed).choice(rows, MAX_ROWS, replace=False))
-        return fit_mixture(np.nan_to_num(matrix[rows][:, keep]), spend[rows], chosen, training.seed)
+        customers = training_customers(training.views)
+        clusters = fitted_components(customers, CLUSTERS, CUSTOMERS_EACH)
+        fitted = fit_mixture(np.nan_to_num(matrix[rows][:, keep]), spend[rows], chosen, training.seed, clusters)
+        return GroupState(fitted.arrays, {**fitted.meta, "clusters": clusters, "customers": customers})
+
+    def facts(self, state: GroupState) -> dict[str, str]:
+        clusters = len(state.arrays["weights"])
+        return {"clusters": words(clusters, CLUSTERS, state.meta.get("customers", 0))}
 
     def _values(self, inputs: Inputs) -> Values:
-        """22 columns and the side input cluster_probs [20]; every customer has values."""
+        """22 columns and the side input cluster_probs [20]; every customer has values, of the clusters that were
+        fitted."""
         state = inputs.state
         matrix = np.nan_to_num(_matrix(_joined(inputs.upstream), state.meta["columns"]))
         posteriors, distance = evaluate(state, matrix)
         logs = np.log(posteriors, out=np.zeros_like(posteriors), where=posteriors > 0)
-        entropy = -_row_sums(posteriors * logs) / np.log(CLUSTERS)
-        values = np.column_stack([posteriors, np.clip(entropy, 0.0, 1.0), distance])
-        return Values(values, {"cluster_probs": posteriors})
+        customers, clusters = posteriors.shape
+        entropy = -_row_sums(posteriors * logs) / np.log(clusters)
+        absent = np.full((customers, CLUSTERS - clusters), np.nan)
+        values = np.column_stack([posteriors, absent, np.clip(entropy, 0.0, 1.0), distance])
+        return Values(values, {"cluster_probs": np.column_stack([posteriors, np.zeros_like(absent)])})
 
 
-def fit_mixture(matrix: np.ndarray, spend: np.ndarray, names: Sequence[str], seed: int) -> GroupState:
+def fit_mixture(
+    matrix: np.ndarray, spend: np.ndarray, names: Sequence[str], seed: int, clusters: int = CLUSTERS
+) -> GroupState:
     """PCA and the better of the diagonal and the full mixture on `matrix` [n, C] (complete), float64.
 
     `spend` [n] orders the components. BLAS is held to one thread, so that the fit does not depend on their number.
@@ -95,15 +115,15 @@ def fit_mixture(matrix: np.ndarray, spend: np.ndarray, names: Sequence[str], see
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
-    if len(matrix) < 5 * CLUSTERS or not names:
-        raise ValueError(f"{CLUSTERS} clusters need at least {5 * CLUSTERS} training rows and a column: {matrix.shape}")
+    if len(matrix) < 5 * clusters or not names:
+        raise ValueError(f"{clusters} clusters need at least {5 * clusters} training rows and a column: {matrix.shape}")
     with threadpool_limits(limits=1), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         mean, projection, explained = _principal(matrix)
         points = _product(matrix - mean, projection)
         fits = {
             kind: GaussianMixture(
-                CLUSTERS,
+                clusters,
                 covariance_type=kind,
                 init_params="k-means++",
                 n_init=RESTARTS,
@@ -161,11 +181,11 @@ def _principal(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def evaluate(state: GroupState, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Posteriors [n, 20] and the Mahalanobis distance to the nearest centre [n] of complete rows [n, C], float64.
+    """Posteriors [n, K] and the Mahalanobis distance to the nearest centre [n] of complete rows [n, C], float64.
 
     log N = −½(D log 2π + ‖(x − μ)P‖²) + log det P for the Cholesky factor P of the precision.
     """
-    posteriors, distance = np.zeros((len(matrix), CLUSTERS)), np.zeros(len(matrix))
+    posteriors, distance = np.zeros((len(matrix), len(state.arrays["weights"]))), np.zeros(len(matrix))
     for first in range(0, len(matrix), _CHUNK):
         rows = slice(first, first + _CHUNK)
         posteriors[rows], distance[rows] = _evaluate(state, matrix[rows])
@@ -176,8 +196,8 @@ def _evaluate(state: GroupState, matrix: np.ndarray) -> tuple[np.ndarray, np.nda
     arrays = state.arrays
     means, factors = arrays["means"], arrays["precisions"]
     points = _product(matrix - arrays["mean"], arrays["projection"])
-    squared = np.zeros((len(points), CLUSTERS))
-    for k in range(CLUSTERS):
+    squared = np.zeros((len(points), len(means)))
+    for k in range(len(means)):
         squared[:, k] = _row_sums(_product(points - means[k], factors[k]) ** 2)
     log_det = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
     log_joint = -0.5 * (means.shape[1] * np.log(2 * np.pi) + squared) + log_det + np.log(arrays["weights"])

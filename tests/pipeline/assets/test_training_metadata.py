@@ -16,11 +16,14 @@ FOLDED_FROM = 1_000
 def test_the_comparison_of_sixteen_tasks_is_shown_open() -> None:
     row = {"task": "churn", "metric": "log loss ↓", "rows": "10,212", "customers": "2,100"}
     models = {"model": "1.9854 [1.9527, 2.0157]", "constant": "2.4484 ▲", "network": "2.0328 ▲", "LightGBM": "1.9917 ▲"}
-    rows = [row | {"task": task.name} | models | {"own past": "–"} for task in every_task()[:16]]
+    rows = [
+        row | {"task": task.name} | models | {"BG/NBD": "1.7138 ▲" if task.buying else "–", "own past": "–"}
+        for task in every_task()[:16]
+    ]
     assert len(rows) == 16
     evaluation = replace(some_evaluation(), table=rows)
     text = leaderboard(evaluation)
-    assert "|spending_category, log loss ↓|1.985|2.448 ▲|2.033 ▲|1.992 ▲|–|" in text.replace(TOGETHER, " ")
+    assert "|spending_category, log loss ↓|1.985|2.448 ▲|2.033 ▲|1.992 ▲|||" in text.replace(TOGETHER, " ")
     assert all(f"{TOGETHER}{sign}|" in text for sign in "↓▲"), "a sign on a line of its own"
     assert len(text) < FOLDED_FROM, len(text)
     assert (

@@ -77,6 +77,18 @@ def test_pictures_of_nobody() -> None:
         assert "data:image/png" in plots.as_markdown(figure).value, name
 
 
+@pytest.mark.parametrize("fitted", [6, 20])
+def test_clusters_that_were_not_fitted_are_not_drawn(fitted: int) -> None:
+    probs = np.zeros((9, 20))
+    probs[:, :fitted] = 1 / fitted
+    frame = pl.DataFrame({"cluster_probs": probs.tolist()}, schema={"cluster_probs": pl.List(pl.Float32)})
+    spend = pl.DataFrame({"customer_id": [str(i) for i in range(9)], "base__recency": np.arange(9.0)})
+    mixture = GroupState({"weights": np.full(fitted, 1 / fitted)})
+    state = FeatureState({"gmm": mixture, "normalise": fit(["base__recency"], np.arange(9.0)[:, None])}, [])
+    rows = PICTURES["gmm"](cast("View", None), state, frame, {"base": spend}).axes[0].get_yticklabels()
+    assert [row.get_text() for row in rows] == [f"{k}  ({1 / fitted:.1%})" for k in range(fitted)]
+
+
 @pytest.mark.parametrize(
     "draw",
     [

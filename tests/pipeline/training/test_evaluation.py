@@ -42,6 +42,7 @@ def test_the_model_stands_beside_each_baseline(trained: Material, tables: Tables
     assert {row["task"] for row in result.table} == set(WINDOWS)
     assert set(result.verdicts) == {baselines.CONSTANT, baselines.NETWORK, baselines.BOOSTING, baselines.OWN_PAST}
     assert set(result.verdicts[baselines.OWN_PAST]) == {"brand_prediction"}
+    assert result.absent == {"churn": "the feature state has no group base"}
     assert set(result.reliability) == {"churn", "channel"}
     assert set(result.gates["churn"]) == {"deepfm"}
     assert {row["task"] for row in result.inputs} == set(WINDOWS)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from feature_assets.data.tables import Tables
+from feature_assets.group import GroupState
 from feature_assets.state import FeatureState
 from pipeline.training import fitting
 from tests.pipeline.small_training import Material
@@ -33,4 +35,11 @@ def test_a_fitted_state_is_saved_and_not_fitted_again(
 
 
 def test_the_table_counts_arrays_and_values(made: Material) -> None:
-    assert fitting.state_table(made.state).rows() == [("normalise", 0, 0)]
+    assert fitting.state_table(made.state).rows() == [("normalise", 0, 0, "")]
+
+
+def test_the_table_says_how_many_clusters_were_fitted(made: Material) -> None:
+    for weights, told in ((6, "clusters 6 of 20: 60 training customers carry no more"), (20, "clusters 20 of 20")):
+        mixture = GroupState({"weights": np.ones(weights)}, {"customers": 60})
+        state = FeatureState({**made.state.groups, "gmm": mixture}, made.state.present)
+        assert fitting.state_table(state)["fitted"].to_list() == ["", told]

@@ -32,6 +32,21 @@ def test_a_side_input_comes_with_the_channels_that_the_data_set_has(made: Materi
     assert side.masked
 
 
+def test_the_network_reads_the_states_that_were_fitted(made: Material) -> None:
+    """Of all states the same as without any list: nothing changes where customers are many."""
+    from feature_assets.groups.model_derived.hmm.bridge import MEASURES
+
+    def channels(meta: dict[str, list[str]]) -> dict[str, tuple[int, ...] | None]:
+        state = FeatureState({**made.state.groups, "hmm_summary": GroupState(meta=meta)}, made.state.present)
+        return {side.name: side.channels for side in model.side_inputs_of(state)}
+
+    rest = tuple(range(6, 16))
+    five = {"hmm_journey": (*range(5), *rest), "hmm_lifecycle": (*range(5), *rest)}
+    assert channels({"channels_present": list(MEASURES)}) == channels({}) == {**five, "hmm_behavior": None}
+    two = channels({"channels_present": [*MEASURES[:2], *MEASURES[6:]]})
+    assert two == dict.fromkeys(("hmm_journey", "hmm_lifecycle", "hmm_behavior"), (0, 1, *rest))
+
+
 def test_tasks_are_those_of_the_plan_with_the_classes_of_the_data_set(made: Material) -> None:
     config = model.model_config(made.settings, made.state, made.label_state, made.plan, made.columns)
     tasks = {task.name: task for task in config.tasks}

@@ -76,6 +76,22 @@ def test_hard_routing_takes_the_likeliest_cluster() -> None:
     torch.testing.assert_close(soft(*others, certain).vectors, hard(*others, probs).vectors)
 
 
+@pytest.mark.parametrize("routing", ["soft", "hard"])
+def test_clusters_that_were_not_fitted_are_neither_read_nor_learnt(routing: str) -> None:
+    """Few customers carry fewer clusters: those beyond have probability 0 in every row."""
+    basket, (blocks, weights, modes, probs) = _basket(routing=routing), _batch()
+    probs = torch.cat([probs[:, :2].softmax(-1), torch.zeros(ROWS, 2)], dim=1)
+    before = basket(blocks, weights, modes, probs).vectors
+    before.sum().backward()
+    gradient = basket.cluster_embedding.grad
+    assert gradient is not None
+    assert gradient[:2].any()
+    assert not gradient[2:].any()
+    with torch.no_grad():
+        basket.cluster_embedding[2:] += 5.0
+    torch.testing.assert_close(basket(blocks, weights, modes, probs).vectors, before, rtol=0, atol=0)
+
+
 def test_a_task_reads_the_mode_of_its_own_only() -> None:
     basket, (blocks, weights, modes, probs) = _basket(), _batch()
     assert modes is not None

@@ -10,7 +10,8 @@ One sequence a customer. Each side input has base 10 (posterior at the last step
 remaining dwell; probability that the next state is less active; log-likelihood a step) and dynamics 6 (`bridge.py`).
 Probabilities, entropy and distance to π stay as they are; measures with a unit are divided by their root mean square
 over the training rows and clipped, without centring except for the log-likelihood. The summary is of the lifecycle
-mode, whose states last for months; a journey hardly ever changes within its 90 days.
+mode, whose states last for months; a journey hardly ever changes within its 90 days. Few customers carry fewer states
+(`components.py`): one for every 15 of them, at least 2; the posteriors of the states beyond are absent.
 
 `observations.py` defines the observations, `fit.py` fits the parameters with hmmlearn, `model.py` runs a model,
 `picture.py` prepares one customer for a plot. Source: FEATURES §3.5; Rabiner 1989.
@@ -19,17 +20,20 @@ mode, whose states last for months; a journey hardly ever changes within its 90 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from feature_assets.group import PADDING, Column, FeatureGroup, GroupState, Inputs, SideInput, TrainingInputs, Values
+from feature_assets.groups.components import fitted_components, training_customers, words
 from feature_assets.groups.model_derived.hmm.bridge import MEASURES, WIDTH, Bridge, measures
 from feature_assets.groups.model_derived.hmm.model import Implementation, Model, Steps, decode, smooth, uncertainty
 from feature_assets.groups.model_derived.hmm.observations import MODES, MONTH, Mode, Observed, steps, tables_of
 
 SUMMARISED = MODES[1]
+CUSTOMERS_EACH = 15  # training customers for each state: from 90 on all of every mode are fitted
 SCALED = (
     "remaining_dwell",
     "log_likelihood",
@@ -51,10 +55,12 @@ def _column(measure: str, meaning: str, unit: str) -> Column:
 
 
 _COLUMNS = (
-    _column("dominant_state", "state of most months on the most probable path, 0 (least active) to 4", "number"),
+    _column(
+        "dominant_state", "state of most months on the most probable path, 0 (least active) to 4 at most", "number"
+    ),
     _column("dominant_duration", "longest stay in the dominant state", "days"),
     _column("stability", "share of the months in the dominant state", "share"),
-    _column("path_entropy", "entropy of the whole path given what was observed, a month, over log 5", "share"),
+    _column("path_entropy", "entropy of the whole path given what was observed, a month, over its maximum", "share"),
     _column("change_rate", "changes of state on the most probable path, of the months that follow another", "share"),
 )
 
@@ -94,10 +100,17 @@ class Hmm(FeatureGroup):
         from feature_assets.groups.model_derived.hmm.fit import Fitted, fit_mode
 
         arrays: dict[str, np.ndarray] = {}
-        meta: dict[str, Any] = {}
+        customers = training_customers(training.views)
+        carried = {mode.name: fitted_components(customers, mode.states, CUSTOMERS_EACH) for mode in MODES}
+        posteriors = MEASURES[:WIDTH][: max(carried.values())]
+        meta: dict[str, Any] = {
+            "customers": customers,
+            "channels_present": [*posteriors, *MEASURES[WIDTH:]],  # fewer of a mode with fewer states: `_channels`
+        }
         with threadpool_limits(limits=1):
             for mode in MODES:
-                fitted: Fitted = fit_mode(training.views, mode, training.seed, self._implementation)
+                reduced = replace(mode, states=carried[mode.name])
+                fitted: Fitted = fit_mode(training.views, reduced, training.seed, self._implementation)
                 bridge = Bridge.of(fitted.model.transmat, fitted.activity)
                 natural = _measured(fitted.model, bridge, fitted.sample, self._implementation)
                 own = {
@@ -109,6 +122,7 @@ class Hmm(FeatureGroup):
                 arrays |= {f"{mode.name}_{name}": array for name, array in own.items()}
                 meta[mode.name] = {
                     **fitted.observed.meta(),
+                    "states": fitted.model.states,
                     "sequences": len(fitted.sample.start) - 1,
                     "log_likelihood": fitted.log_likelihood,
                     "iterations": fitted.iterations,
@@ -118,6 +132,13 @@ class Hmm(FeatureGroup):
 
     def uses(self, state: GroupState) -> tuple[str, ...]:
         return tables_of(channel for mode in MODES for channel in state.meta.get(mode.name, {}).get("channels", ()))
+
+    def facts(self, state: GroupState) -> dict[str, str]:
+        customers = state.meta.get("customers", 0)
+        return {
+            f"{mode.name} states": words(len(state.arrays[f"{mode.name}_startprob"]), mode.states, customers)
+            for mode in MODES
+        }
 
     def _values(self, inputs: Inputs) -> Values:
         """5 columns and three side inputs [16]; every customer has values."""

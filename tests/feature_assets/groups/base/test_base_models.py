@@ -52,6 +52,65 @@ def test_bgnbd_equals_quadrature(parameters: tuple[float, ...], x: int, t_x: flo
     assert bgnbd.expected_purchases(*given_horizon)[0] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("periods", [1, 2, 3])
+@pytest.mark.parametrize("parameters", PARAMETERS)
+@pytest.mark.parametrize(("x", "t_x", "age"), CUSTOMERS)
+def test_chances_of_purchases_equal_quadrature(
+    parameters: tuple[float, ...], x: int, t_x: float, age: float, periods: int
+) -> None:
+    """Of each λ and p by counting: n purchases in a period, none of which is the last but in the last period."""
+    _, alpha, _, _ = parameters
+    days = 28.0
+
+    def moment(rates: np.ndarray, leaving: np.ndarray) -> np.ndarray:
+        stays = np.zeros(np.broadcast_shapes(rates.shape, leaving.shape))
+        term = np.exp(-rates * days) * np.ones_like(stays)
+        for n in range(1, 400):
+            term = term * rates * days * (1 - leaving) / n
+            stays += term
+        return stays ** (periods - 1) * -np.expm1(-rates * days)
+
+    alive = integrate(parameters, x, alpha + age, False, one)
+    left = integrate(parameters, x, alpha + t_x, True, one) if x > 0 else 0.0
+    expected = integrate(parameters, x, alpha + age, False, moment) / (alive + left)
+    found = bgnbd.chance_of_purchases(
+        np.array(parameters), days, periods, np.array([x]), np.array([t_x]), np.array([age])
+    )[0]
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+def test_chances_come_true_for_simulated_customers() -> None:
+    """20,000 customers of one process go on for three periods: mean chances equal shares, by quarter of the chance."""
+    rng = np.random.default_rng(3)
+    truth, age, days = np.array([0.8, 8.0, 1.2, 4.0]), 60.0, 20.0
+    customers = 20_000
+    rate, leaving = rng.gamma(truth[0], 1 / truth[1], customers), rng.beta(truth[2], truth[3], customers)
+    x, t_x, bought = np.zeros(customers), np.zeros(customers), np.zeros((customers, 3), dtype=bool)
+    now, active = np.zeros(customers), np.ones(customers, dtype=bool)
+    while active.any():
+        now = now + rng.exponential(1 / rate)
+        active &= now < age + 3 * days
+        early, late = active & (now <= age), active & (now > age)
+        x[early] += 1
+        t_x[early] = now[early]
+        bought[np.flatnonzero(late), ((now[late] - age) // days).astype(int)] = True
+        active &= rng.random(customers) >= leaving
+    for periods in (1, 2, 3):
+        chance = bgnbd.chance_of_purchases(truth, days, periods, x, t_x, np.full(customers, age))
+        happened = bought[:, :periods].all(axis=1)
+        for part in np.array_split(np.argsort(chance), 4):
+            error = np.sqrt(max(chance[part].mean() * (1 - chance[part].mean()), 1e-4) / len(part))
+            assert happened[part].mean() == pytest.approx(chance[part].mean(), abs=4 * error)
+
+
+def test_chances_of_nobody_and_of_everybody() -> None:
+    parameters, known = np.array(PARAMETERS[0]), (np.array([4.0]), np.array([30.0]), np.array([38.0]))
+    assert bgnbd.chance_of_purchases(parameters, 0.0, 1, *known)[0] == 0.0
+    soon, later = (bgnbd.chance_of_purchases(parameters, days, 1, *known)[0] for days in (7.0, 7e9))
+    assert soon < later <= bgnbd.p_alive(parameters, *known)[0]
+    assert np.isnan(bgnbd.chance_of_purchases(parameters, 7.0, 3, np.full(1, np.nan), known[1], known[2])).all()
+
+
 def test_bgnbd_is_smooth_where_its_formula_has_a_hole() -> None:
     x, t_x, age = np.array([3.0]), np.array([20.0]), np.array([40.0])
     at = [bgnbd.expected_purchases(np.array([1.0, 8.0, a, 3.0]), 28.0, x, t_x, age)[0] for a in (0.999, 1.0, 1.001)]
@@ -67,11 +126,27 @@ def test_bgnbd_more_recent_is_more_alive_and_unknown_stays_unknown() -> None:
 
 
 def test_bgnbd_reproduces_the_published_cdnow_estimates() -> None:
-    """Fader, Hardie & Lee 2005, table 1: r .243, α 4.414, a .793, b 2.426 on the 2,357 customers of the sample."""
-    data = Path(str(distribution("lifetimes").locate_file("lifetimes/datasets/cdnow_customers_summary.csv")))
-    _, x, t_x, age = np.loadtxt(data.read_text(encoding="utf-8").splitlines(), delimiter=",", skiprows=1, unpack=True)
+    """Fader, Hardie & Lee 2005, table 1: r .243, α 4.414, a .793, b 2.426 on the 2,357 customers of the sample, with a
+    log-likelihood of −9582.4."""
+    _, x, t_x, age = cdnow("cdnow_customers_summary.csv")
     assert x.size == 2357
-    np.testing.assert_allclose(bgnbd.fit(x, t_x, age), PARAMETERS[0], rtol=2e-3)
+    fitted = bgnbd.fit(x, t_x, age)
+    np.testing.assert_allclose(fitted, PARAMETERS[0], rtol=2e-3)
+    assert bgnbd.log_likelihood(fitted, x, t_x, age).sum() == pytest.approx(-9582.4, abs=0.05)
+
+
+def test_gamma_gamma_reproduces_the_published_cdnow_estimates() -> None:
+    """Fader & Hardie 2013: p 6.25, q 3.74, γ 15.44 on the 946 customers who bought again."""
+    _, x, _, _, mean = cdnow("cdnow_customers_summary_with_transactions.csv")
+    again = x > 0
+    assert again.sum() == 946
+    np.testing.assert_allclose(gamma_gamma.fit(x[again], mean[again]), (6.25, 3.74, 15.44), rtol=2e-3)
+
+
+def cdnow(name: str) -> np.ndarray:
+    """Columns of the CDNOW sample of Fader & Hardie, as the package lifetimes carries it."""
+    data = Path(str(distribution("lifetimes").locate_file(f"lifetimes/datasets/{name}")))
+    return np.loadtxt(data.read_text(encoding="utf-8").splitlines(), delimiter=",", skiprows=1, unpack=True)
 
 
 def simulate(rng: np.random.Generator, customers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
