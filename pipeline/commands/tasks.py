@@ -49,8 +49,8 @@ def tasks(name: str | None, as_json: bool, **data: Any) -> None:
 def as_known(settings: "Settings") -> "tuple[DatasetConfig, str | None]":
     """The data set as the newest night found it (`deliveries.as_read`); tasks that the version of the newest scores has
     too few labels of are off as well."""
-    from pipeline.deliveries import as_read
-    from pipeline.home import Home
+    from pipeline.home.folder import Home
+    from pipeline.intake.deliveries import as_read
     from pipeline.monitoring.summary import tasks_off
 
     described, read_on = as_read(settings)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from feature_assets.data.dataset import DatasetConfig
-from pipeline.home import Home
+from pipeline.home.folder import Home
 from pipeline.monitoring.summary import (
     ALARMING,
     DRIFT,

@@ -107,7 +107,7 @@ def test_a_training_writes_a_bundle_that_scores_and_carries_its_state(
 
 
 def test_a_task_that_is_off_is_no_part_of_the_bundle_and_of_the_scores(made: Material, dataset: DatasetConfig) -> None:
-    from pipeline.scores import score_matrix
+    from pipeline.scores.table import score_matrix
 
     off, work = {"channel": "one class"}, made.workspace
     brands = {"brand_prediction": {"a": "a", "b": "b", "c": "c"}}
