@@ -63,7 +63,8 @@ def _alarm(notes: Nights) -> list[Claim]:
 
 def _bad(notes: Nights) -> Claim:
     bad = notes["bad delivery"]
-    says = "table transactions:" in bad["printed"] and "no scores were published" in bad["printed"]
+    nothing = f"no scores of {day_of(BAD)} are published"
+    says = "table transactions:" in bad["printed"] and nothing in bad["printed"]
     return Claim(
         "the bad delivery is set aside, the night says so and publishes nothing; the repaired one is scored",
         says
@@ -131,7 +132,10 @@ def _disk(notes: Nights) -> list[Claim]:
     last = notes[f"night {NIGHTS}"]
     limits = {name: (2 if name in HELD_TWICE else 1) * RETENTION[name] for name in last["kept"]}
     limits["keep_versions"] += len({notes[f"night {night}"]["version"] for night in FULL}) + 2
-    highest, now = (max(notes[f"night {night}"]["MiB"]["home"] for night in nights) for nights in (FULL, [NIGHTS]))
+    highest, now = (
+        max(notes[f"night {night}"]["MiB"]["home"] - notes[f"night {night}"]["MiB"]["mlflow"] for night in nights)
+        for nights in (FULL, [NIGHTS])
+    )
     return [
         Claim(
             "at the end no more is kept than stated",
@@ -139,7 +143,7 @@ def _disk(notes: Nights) -> list[Claim]:
             ", ".join(f"{name} {count} (at most {limits[name]})" for name, count in last["kept"].items()),
         ),
         Claim(
-            "the home has stopped growing",
+            "the home has stopped growing but for versions of the model, which are counted above",
             now <= GROWTH * highest,
             f"{now:.0f} MiB, at most {highest:.0f} in nights {FULL[0]} to {FULL[-1]}",
         ),

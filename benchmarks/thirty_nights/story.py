@@ -100,13 +100,14 @@ class Story:
     def _rollback(self) -> Notes:
         """Back to the champion before, two nights of it, and forward again."""
         back = self._ple("rollback", "--because", "thirty nights")
-        self._deliver(BETTER)
         for night in KEPT[::-1]:
+            self._deliver(night)  # a later one has other faulty rows before that date, too
             self._ple("nightly", "--as-of", str(day_of(night)))
         replaced = self.scores(BETTER)
         replaced.select("customer_id", "model_version", TASK, f"{TASK}__eligible").write_parquet(self.replaced)
         as_before = self.scores(BETTER - 1).equals(pl.read_parquet(self.whole(BETTER - 1)))
         forward = self._ple("promote", "--because", "thirty nights")
+        self._deliver(BETTER)
         self._ple("nightly", "--as-of", str(day_of(BETTER)))
         return {
             "printed": back + forward,
@@ -183,7 +184,11 @@ class Story:
             "challenge": self._challenge(day),
             "MiB": {
                 name: _size(folder) / 2**20
-                for name, folder in (("home", self.home), *((f.name, f) for f in sorted(lake.iterdir()) if f.is_dir()))
+                for name, folder in (
+                    ("home", self.home),
+                    ("mlflow", self.home / "mlflow"),
+                    *((f.name, f) for f in sorted(lake.iterdir()) if f.is_dir()),
+                )
             },
             "kept": {
                 "keep_nights": len(self._published("scores").dates()),

@@ -202,7 +202,9 @@ def _scored_by(lake: Lake, nights: set[str]) -> set[str]:
 def _runs(home: Home, instance: DagsterInstance, kept: Retention, nights: set[str]) -> Iterator[Removal]:
     """Finished runs of dates that are not kept; of a kept date all but the newest of each job and its last success."""
     by_night: dict[tuple[str, str], list[DagsterRun]] = {}
+    known = set()
     for run in instance.get_runs():  # newest first
+        known.add(run.run_id)
         if day := run.tags.get(PARTITION_TAG):
             by_night.setdefault((run.job_name, day), []).append(run)
     for (job, day), runs in by_night.items():
@@ -216,14 +218,30 @@ def _runs(home: Home, instance: DagsterInstance, kept: Retention, nights: set[st
                     if day in nights
                     else "of a night that is not kept"
                 )
-                size = _size(logs) + _size(home.dagster / "history" / "runs" / f"{run.run_id}.db")
+                events = _events(home, run.run_id)
+                size = sum(_size(path) for path in (logs, *events))
                 yield Removal("run", f"{job} {day} {run.run_id[:8]}", why, size,
-                              partial(_remove_run, instance, run.run_id, logs))  # fmt: skip
+                              partial(_remove_run, instance, run.run_id, [logs, *events]))  # fmt: skip
+    for file in sorted((home.dagster / "history" / "runs").glob("*-*.db")):  # beside index.db
+        if file.stem not in known and age(file.stat().st_mtime) > STRAY_HOURS * 3600:
+            events = _events(home, file.stem)
+            yield Removal("events of a run", file.stem[:8], "the run is gone", sum(map(_size, events)),
+                          partial(_discard_all, events))  # fmt: skip
 
 
-def _remove_run(instance: DagsterInstance, run_id: str, logs: Path) -> None:
-    discard(logs)
+def _events(home: Home, run_id: str) -> list[Path]:
+    """The sqlite file of a run's events, with its journals. Dagster deletes their rows and leaves the file as it is."""
+    return sorted((home.dagster / "history" / "runs").glob(f"{run_id}.db*"))
+
+
+def _remove_run(instance: DagsterInstance, run_id: str, files: Sequence[Path]) -> None:
     instance.delete_run(run_id)
+    _discard_all(files)
+
+
+def _discard_all(files: Sequence[Path]) -> None:
+    for file in files:
+        discard(file)
 
 
 def _tracebacks(home: Home) -> Iterator[Removal]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -197,6 +198,33 @@ def test_of_a_kept_night_the_newest_run_and_the_last_success_stay(made: SimpleNa
         assert {found.run_id for found in instance.get_runs()} == set(kept)
         assert {path.name for path in (made.home.dagster / "storage").iterdir()} >= set(kept)
         assert not any((made.home.dagster / "storage" / run_id).exists() for run_id in removed)
+
+
+def test_a_removed_run_leaves_no_file_of_its_events(made: SimpleNamespace, instance: dg.DagsterInstance) -> None:
+    """Dagster deletes their rows and leaves the file as large as it was: 4 MiB a night, found after thirty nights."""
+
+    @dg.op
+    def works() -> None:
+        """Nothing."""
+
+    @dg.job(name="nightly")
+    def nightly() -> None:
+        works()
+
+    events = made.home.dagster / "history" / "runs"
+    removed, kept = (
+        nightly.execute_in_process(instance=instance, tags={retention.PARTITION_TAG: day}).run_id
+        for day in (DAYS[2], DAYS[5])
+    )
+    orphan, new = events / f"{'1' * 8}-1.db", events / f"{'2' * 8}-2.db"
+    for file in (orphan, new):
+        shutil.copyfile(events / f"{kept}.db", file)
+    os.utime(orphan, (LONG_AGO, LONG_AGO))
+    assert retention.apply([removal for removal in plan(made, instance) if "run" in removal.kind]) == []
+    assert {file.name for file in events.glob("*-*.db")} == {f"{kept}.db", new.name}
+    assert [found.run_id for found in instance.get_runs()] == [kept]
+    assert len(instance.all_logs(kept)) > 1
+    assert removed not in {record.dagster_run.run_id for record in instance.get_run_records()}
 
 
 def test_nights_are_kept_as_long_as_they_are_looked_for() -> None:
