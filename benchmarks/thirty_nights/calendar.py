@@ -10,8 +10,8 @@ from feature_assets.simulation.config import DriftConfig, SimulationConfig
 
 FIRST, NIGHTS = date(2024, 6, 7), 30
 CUSTOMERS, SEED = 800, 11
-TASK, WINDOW_WEEKS = "engagement", 4
-"""The task whose skill is followed, and its label window."""
+TASK, WINDOW_WEEKS = "timing", 4
+"""The task whose skill is followed, one of classes, and its label window."""
 
 BAD = 6
 """The delivery of this night is bad at first: a tenth of its transactions names an unknown customer."""
@@ -31,9 +31,10 @@ def day_of(night: int) -> date:
 BANK = SimulationConfig(
     days=366,
     drift_on=day_of(DRIFT - 1),
-    drift=DriftConfig(hours=0.0, channels=(1.0, 1.0, 1.0), prices={}, sessions=0.5, bursts=5.0),
+    drift=DriftConfig(hours=1.0, channels=(1.0, 1.0, 1.0), prices={}, sessions=0.5, bursts=5.0),
 )
-"""Customers come half as often again, and each session is followed by five more on the same day."""
+"""Customers come half as often again, each session is followed by five more on the same day, and every purchase moves
+to the next part of the day: what is known of a customer's hours foretells the wrong ones."""
 
 DATASET: dict[str, Any] = {
     "name": "small_bank",

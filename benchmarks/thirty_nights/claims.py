@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from benchmarks.thirty_nights import skill
 from benchmarks.thirty_nights.calendar import BAD, BETTER, DRIFT, NIGHTS, RETENTION, SABOTAGED, TASK, day_of
-from benchmarks.thirty_nights.skill import BEFORE_DRIFT, FALLEN, RESTORED, SAME_NIGHT, shown
+from benchmarks.thirty_nights.skill import BEFORE_DRIFT, FALLEN, RESTORED, SAME_NIGHT, SKILL, shown
 from benchmarks.thirty_nights.story import Notes, Story
 from ple_model.evaluation.bootstrap import Interval
 
@@ -81,16 +81,16 @@ def _skill(measured: skill.Skill) -> list[Claim]:
     rose = measured.differences[f"{RESTORED} less {FALLEN}"]
     same = measured.differences[SAME_NIGHT]
     return [
-        Claim(f"realised skill of {TASK} falls with the drift", (fell.high or 0.0) < 0, f"R² {shown(fell)}"),
+        Claim(f"realised skill of {TASK} falls with the drift", (fell.high or 0.0) < 0, f"{SKILL} {shown(fell)}"),
         Claim(
             "the retraining restores it, on labels that matured afterwards",
             (rose.low or 0.0) > 0 and (rose.estimate or 0.0) > -0.5 * (fell.estimate or 0.0),
-            f"R² {shown(rose)}",
+            f"{SKILL} {shown(rose)}",
         ),
         Claim(
             "on one night the new version is better than the one that it replaced",
             (same.low or 0.0) > 0,
-            f"R² {shown(same)}",
+            f"{SKILL} {shown(same)}",
         ),
     ]
 
@@ -107,7 +107,7 @@ def _promotion(notes: Nights) -> list[Claim]:
     rows = (notes[f"night {BETTER}"]["challenge"] or {"against": {}})["against"].get("champion", [])
     beside = next((row for row in rows if row["task"] == TASK), None)
     interval = beside["difference"] if beside else {}
-    figure = f"R² {shown(Interval(**interval))}" if interval else "not compared"
+    figure = shown(Interval(**interval)) if interval else "not compared"
     back = notes["rollback"]
     return [
         Claim(

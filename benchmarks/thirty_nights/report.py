@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.thirty_nights import calendar, claims, skill
 from benchmarks.thirty_nights.calendar import BAD, BETTER, DRIFT, NIGHTS, SABOTAGED, TASK, TRAININGS, day_of
 from benchmarks.thirty_nights.claims import Claim
-from benchmarks.thirty_nights.skill import shown
+from benchmarks.thirty_nights.skill import SKILL, shown
 from benchmarks.thirty_nights.story import Notes, Story
 from pipeline.settings import REPOSITORY
 
@@ -37,8 +37,9 @@ def _head(notes: dict[str, Notes]) -> list[str]:
         f"simulation with {calendar.CUSTOMERS} customers, one delivery a night, one thread. {minutes:.0f} minutes of "
         "wall time on a shared machine. Figures of a simulation, no evidence about people.",
         f"The drift, from {calendar.BANK.drift_on} on: sessions × {1 + drift.sessions:g} (covariates and labels), and "
-        f"{drift.bursts:g} further sessions on the day of each (covariates alone: what follows from a number of "
-        f"sessions changes). A training is due every {calendar.SETTINGS['retrain_after_days']} days (nights "
+        f"{drift.bursts:g} further sessions on the day of each (covariates alone), and {drift.hours:.0%} of the "
+        "purchases in the next part of the day (labels: what is known of a customer's hours foretells the wrong ones). "
+        f"A training is due every {calendar.SETTINGS['retrain_after_days']} days (nights "
         f"{', '.join(map(str, TRAININGS))}). Intervals: 95 %, customers resampled.",
     ]
 
@@ -55,7 +56,8 @@ def _skill(story: Story, notes: dict[str, Notes]) -> list[str]:
         for name, interval in measured.spans.items()
     ]
     rows += [f"| {name} | | {shown(interval)} |" for name, interval in measured.differences.items()]
-    return [f"## R² of {TASK} on matured labels", "\n".join(["| | nights | R² |", "|---|---|---|", *rows])]
+    head = [f"| | nights | {SKILL} |", "|---|---|---|"]
+    return [f"## Mean {SKILL} of {TASK} on matured labels", "\n".join([*head, *rows])]
 
 
 def _nights(story: Story, notes: dict[str, Notes]) -> str:
@@ -63,7 +65,7 @@ def _nights(story: Story, notes: dict[str, Notes]) -> str:
     lines = [
         "## Night by night",
         "",
-        f"| night | as of | version | R² of {TASK} | farthest column (index) | alarms | home, MiB | s | |",
+        f"| night | as of | version | {SKILL} of {TASK} | farthest column (index) | alarms | home, MiB | s | |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for night in range(1, NIGHTS + 1):

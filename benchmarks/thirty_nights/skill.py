@@ -12,19 +12,22 @@ from numpy.typing import NDArray
 
 from benchmarks.thirty_nights.calendar import BETTER, DRIFT, NIGHTS, TASK, WINDOW_WEEKS, day_of
 from benchmarks.thirty_nights.story import Notes, Story
-from ple_model.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, draw_counts, interval_of, r2_statistic
+from ple_model.evaluation.bootstrap import LEVEL, RESAMPLES, Interval, draw_counts, interval_of
 
 BEFORE = range(1, DRIFT - WINDOW_WEEKS)
 """Nights whose labels matured before the drift."""
 JUDGED = range(1, NIGHTS - WINDOW_WEEKS + 1)
 """Nights whose labels matured within the story."""
 
+SKILL = "log likelihood"
+"""What is measured: higher is better."""
+
 Draws = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Skill:
-    """R² of the nights and of spans of them.
+    """Mean log likelihood of what came true (minus the log loss) in the nights and in spans of them.
 
     nights: night → interval. spans: name of a span → interval of its mean. differences: what is compared → interval.
     """
@@ -50,7 +53,7 @@ def spans(notes: dict[str, Notes]) -> dict[str, list[int]]:
 
 
 def measure(story: Story, notes: dict[str, Notes]) -> Skill:
-    """R² by night and span. Labels are computed by the product, from the delivery of the last night."""
+    """Skill by night and span. Labels are computed by the product, from the delivery of the last night."""
     labels = labels_of(story)
     rows = {night: story.predictions(night).join(labels[night], on="customer_id") for night in JUDGED}
     replaced = pl.read_parquet(story.replaced).join(labels[BETTER], on="customer_id")
@@ -60,9 +63,10 @@ def measure(story: Story, notes: dict[str, Notes]) -> Skill:
     def draws(frame: pl.DataFrame) -> Draws:
         good = frame.filter(pl.col("label").is_not_null() & pl.col(f"{TASK}__eligible"))
         cluster = known.search_sorted(good["customer_id"]).to_numpy().astype(np.int64)
-        own, label = (good[name].cast(pl.Float64).to_numpy() for name in (TASK, "label"))
-        r2 = r2_statistic(own, label, cluster, len(known))
-        return np.concatenate([r2(np.ones((1, len(known)))), r2(counts)])
+        chance = good.select(pl.col(f"{TASK}__p").list.get(pl.col("label"))).to_series().to_numpy()
+        rows, total = np.bincount(cluster, minlength=len(known)), np.bincount(cluster, np.log(chance), len(known))
+        weights = np.concatenate([np.ones((1, len(known))), counts])
+        return weights @ total / (weights @ rows)
 
     by_night = {night: draws(frame) for night, frame in rows.items()}
     means = {name: np.mean([by_night[night] for night in nights], axis=0) for name, nights in spans(notes).items()}

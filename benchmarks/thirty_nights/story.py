@@ -25,6 +25,8 @@ from pipeline.settings import REPOSITORY, load_settings
 
 Notes = dict[str, Any]
 Log = Callable[[str], None]
+FOLLOWED = ("customer_id", "model_version", f"{TASK}__p", f"{TASK}__eligible")
+"""What is kept of every night's scores."""
 KEPT = (BETTER - 1, BETTER)
 """Nights whose scores are kept whole: what a rollback must give back."""
 
@@ -71,7 +73,7 @@ class Story:
         self._deliver(night)
         printed = self._ple("nightly", "--as-of", str(day_of(night)), plugins=calendar.plugins(night))
         scores = self.scores(night)
-        scores.select("customer_id", "model_version", TASK, f"{TASK}__eligible").write_parquet(self.slim(night))
+        scores.select(FOLLOWED).write_parquet(self.slim(night))
         if night in KEPT:
             scores.write_parquet(self.whole(night))
         return {"printed": printed, **self._state(night)}
@@ -104,7 +106,7 @@ class Story:
             self._deliver(night)  # a later one has other faulty rows before that date, too
             self._ple("nightly", "--as-of", str(day_of(night)))
         replaced = self.scores(BETTER)
-        replaced.select("customer_id", "model_version", TASK, f"{TASK}__eligible").write_parquet(self.replaced)
+        replaced.select(FOLLOWED).write_parquet(self.replaced)
         as_before = self.scores(BETTER - 1).equals(pl.read_parquet(self.whole(BETTER - 1)))
         forward = self._ple("promote", "--because", "thirty nights")
         self._deliver(BETTER)
@@ -158,7 +160,7 @@ class Story:
         return self.kept / f"{TASK}-{BETTER:02}-replaced.parquet"
 
     def predictions(self, night: int) -> pl.DataFrame:
-        """customer_id, model_version, prediction and eligibility of a night."""
+        """`FOLLOWED` of a night."""
         return pl.read_parquet(self.slim(night))
 
     def _state(self, night: int) -> Notes:

@@ -29,7 +29,7 @@ from feature_assets.snapshots import plan
 from pipeline.plugins import Extensions
 from pipeline.training import training_set
 
-CUSTOMERS = 200
+CUSTOMERS, CLASSES = 200, 4
 Notes = dict[str, dict[str, Any]]
 
 
@@ -88,19 +88,20 @@ def story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Story:
     labels = {}
 
     def predicted(night: int, version: int, error: float) -> pl.DataFrame:
-        label = labels[night]["label"].to_numpy()
+        logit = np.eye(CLASSES)[labels[night]["label"].to_numpy()] + error * rng.normal(size=(CUSTOMERS, CLASSES))
+        chance = np.exp(logit) / np.exp(logit).sum(axis=1, keepdims=True)
         return pl.DataFrame(
             {
                 "customer_id": labels[night]["customer_id"],
                 "model_version": [str(version)] * CUSTOMERS,
-                TASK: label + error * rng.normal(size=CUSTOMERS),
+                f"{TASK}__p": chance.tolist(),
                 f"{TASK}__eligible": [True] * CUSTOMERS,
             }
         )
 
     for night in skill.JUDGED:
         ids = [f"c{number:03}" for number in range(CUSTOMERS)]
-        labels[night] = pl.DataFrame({"customer_id": ids, "label": rng.normal(size=CUSTOMERS)})
+        labels[night] = pl.DataFrame({"customer_id": ids, "label": rng.integers(0, CLASSES, CUSTOMERS)})
         worse = DRIFT - skill.WINDOW_WEEKS <= night < BETTER
         predicted(night, version_of(night), 0.9 if worse else 0.6).write_parquet(made.slim(night))
     predicted(BETTER, 2, 0.9).write_parquet(made.replaced)
@@ -113,7 +114,7 @@ def test_every_claim_holds_and_is_written_down(story: Story, notes: Notes) -> No
     assert [claim.line for claim in claims if not claim.holds] == []
     text = report.write(story, notes, claims, story.kept).read_text()
     assert "**no**" not in text
-    for words in ("version 4: better; beside the champion R² 0.100 [0.050, 0.150]", "102 of 1,000 rows", "| 30 | "):
+    for words in ("version 4: better; beside the champion 0.100 [0.050, 0.150]", "102 of 1,000 rows", "| 30 | "):
         assert words in text
 
 
@@ -178,7 +179,7 @@ def test_what_goes_wrong_is_seen(spoil: Callable[[Notes], None], about: str, sto
 def test_skill_that_no_training_restores_is_seen(story: Story, notes: Notes) -> None:
     for night in range(BETTER, skill.JUDGED[-1] + 1):
         frame = story.predictions(night)
-        frame.with_columns(pl.col(TASK).shuffle(seed=night)).write_parquet(story.slim(night))
+        frame.with_columns(pl.col(f"{TASK}__p").shuffle(seed=night)).write_parquet(story.slim(night))
     failed = [claim.what for claim in judge(story, notes) if not claim.holds]
     assert "the retraining restores it, on labels that matured afterwards" in failed
 
