@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from functools import lru_cache
 
 import numpy as np
 import polars as pl
 import pytest
 
-from feature_assets import normalise
+from feature_assets import build, normalise
+from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.group import GroupState
 from feature_assets.groups import base
@@ -26,14 +27,17 @@ CLUSTERS, STATES = 6, 4  # of 60 customers: 60 / 10, 60 / 15
 
 
 @lru_cache(maxsize=1)
+def tables() -> Tables:
+    """60 customers, all of them known from the first day of data on."""
+    made = synthetic.tables(CUSTOMERS)
+    customers = made.frames["customers"].with_columns(joined_on=synthetic.FIRST)
+    return Tables(made.dataset, {**made.frames, "customers": customers})
+
+
+@lru_cache(maxsize=1)
 def views() -> list[View]:
-    """60 customers, of whom no more than the first 56 days are seen."""
-    tables = synthetic.tables(CUSTOMERS)
-    early = {
-        name: frame.with_columns(joined_on=synthetic.FIRST) if name == "customers" else frame
-        for name, frame in tables.frames.items()
-    }
-    return [View(type(tables)(tables.dataset, early), day) for day in DAYS]
+    """No more than the first 56 days are seen."""
+    return [View(tables(), day) for day in DAYS]
 
 
 def without_values(frame: pl.DataFrame) -> set[str]:
@@ -132,3 +136,15 @@ def test_posteriors_of_states_beyond_are_absent() -> None:
         assert np.isfinite(values).all()
     assert frame["hmm_summary__dominant_state"].drop_nulls().is_between(0, STATES - 1).all()
     assert frame["hmm_summary__path_entropy"].is_between(0, 1).all()
+
+
+@pytest.mark.trial
+def test_every_group_is_fitted_and_computed() -> None:
+    state = build.fit_state(tables(), DAYS, seed=0)
+    assert {name for name in state.present if name.startswith("gmm__posterior")} == {
+        f"gmm__posterior_{k:02d}" for k in range(CLUSTERS)
+    }
+    later = View(tables(), DAYS[-1] + timedelta(days=4))  # the 60th day is over
+    matrix = build.assemble(later, build.compute_all(later, state), state)
+    assert matrix.height == CUSTOMERS
+    np.testing.assert_allclose(matrix["cluster_probs"].list.sum().to_numpy(), 1.0, atol=1e-5)
