@@ -1,8 +1,9 @@
 """The columns that a model reads, chosen on training rows only, and the range that each of them is read in.
 
 - `reference` reads the columns that the design lists, as far as the data set has them; `all` reads every one.
-- `chosen` reads those that save boosted trees most loss on any task (`ple_model.boosting.choice`). A column that tells
-  little but the date is left out (`clocks`): on the next nights it has values that training never saw.
+- `chosen` reads those that save boosted trees most loss on any task (`ple_model.boosting.choice`), or those of the
+  design where rows are too few for trees. A column that tells little but the date is left out (`clocks`): on the next
+  nights it has values that training never saw.
 
 Whatever is read is bounded to the range of its training values.
 """
@@ -69,11 +70,12 @@ def choose(workspace: Workspace, plan: SnapshotPlan, settings: Settings, log: Ca
     features, labels = rows_of_role(workspace, "train", present)
     low, high = _range(features)
     days = labels["as_of"].to_numpy()
+    listed = set(reference())
+    not_listed = {name: "not among those of the design" for name in present if name not in listed}
     reasons: dict[str, str] = {}
     gains: dict[str, NDArray[np.float64]] = {}
     if settings.columns == "reference":
-        listed = set(reference())
-        reasons = {name: "not among those of the design" for name in present if name not in listed}
+        reasons = not_listed
     elif settings.columns == "chosen":
         from ple_model.boosting.choice import column_gains
         from ple_model.boosting.matrix import BinnedMatrix
@@ -88,6 +90,9 @@ def choose(workspace: Workspace, plan: SnapshotPlan, settings: Settings, log: Ca
         kept = np.array([name not in reasons for name in present])
         matrix = BinnedMatrix(features[:, kept], np.arange(len(features)), max_bin=settings.column_budget.trees.max_bin)
         found = column_gains(matrix, tasks_of(labels, plan, workspace), settings.column_budget, settings.seed)
+        if not any(share.any() for share in found.values()):
+            log("so few rows give no column a gain for any task: those of the design are read")
+            reasons, found = not_listed | reasons, {}
         for task, share in found.items():
             gains[task] = np.zeros(len(present))
             gains[task][kept] = share

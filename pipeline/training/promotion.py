@@ -136,7 +136,11 @@ def better_than_the_constant(evaluation: Evaluation, settings: PromotionSettings
     words = f"ahead of the constant on {ahead} of {len(verdicts)} tasks, behind on {len(behind)}"
     if behind:
         words += f" ({', '.join(behind)})"
-    return Finding("skill", ahead > len(behind) and not set(behind) & set(settings.critical), words, True)
+    passed = ahead > len(behind) and not set(behind) & set(settings.critical)
+    unknown = sum(verdict == "open" for verdict in verdicts.values())
+    if unknown and not passed:
+        words += f", and on {unknown} the test rows are too few to say"
+    return Finding("skill", passed, words, True)
 
 
 def no_worse_than_the_champion(evidence: Evidence, settings: PromotionSettings) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from feature_assets import registry
 from pipeline.training import columns, model, training_set
 from pipeline.training.columns import ColumnChoice
 from ple_model.boosting.budget import TreeBudget
-from tests.pipeline.small_training import Material
+from tests.pipeline.small_training import WINDOWS, Material
 
 
 def chosen(made: Material, **change: Any) -> ColumnChoice:
@@ -57,6 +57,24 @@ def test_every_setting_gives_other_columns(made: Material, monkeypatch: pytest.M
     assert 2 <= len(chosen(made, columns="chosen", column_budget=budget).read) < 6
     left = [row["left out because"] for row in chosen(made, columns="reference").table if not row["read"]]
     assert left == ["not among those of the design"] * 2
+
+
+def test_rows_too_few_for_trees_leave_the_columns_of_the_design(
+    made: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    present = made.state.present
+    monkeypatch.setattr(columns, "reference", lambda: tuple(present[:4]))
+    labels = made.workspace.labels()
+    for rows, read in ((99, 4), (101, 6)):
+        few = [pl.when(pl.int_range(pl.len()) < rows).then(pl.col(task)).alias(task) for task in WINDOWS]
+        made.workspace.save_labels(labels.with_columns(few))
+        said: list[str] = []
+        (made.workspace.folder / "columns.json").unlink(missing_ok=True)
+        settings = made.settings.model_copy(update={"columns": "chosen"})
+        choice = columns.choose(made.workspace, made.plan, settings, said.append)
+        assert len(choice.read) <= read
+        assert any("those of the design are read" in line for line in said) is (rows == 99)
+        assert (choice.read == tuple(present[:4])) is (rows == 99)
 
 
 def test_a_choice_is_taken_up_and_repeats(made: Material) -> None:
@@ -120,7 +138,8 @@ def test_a_column_without_a_value_is_bounded_to_nothing_else(made: Material) -> 
     assert name not in chosen(made).read
 
 
-def test_no_column_at_all_is_an_error(made: Material) -> None:
+def test_no_column_at_all_is_an_error(made: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "reference", tuple)
     none = TreeBudget(rounds=1, min_leaf_rows=10_000)
     trees = made.settings.column_budget.trees.model_copy(update={"single": none, "multiclass": none})
     with pytest.raises(ValueError, match="no column is left"):

@@ -90,6 +90,7 @@ def test_a_champion_that_cannot_be_run_is_no_obstacle() -> None:
         ({"churn": "ahead", "ltv": "level"}, True, "ahead of the constant on 1 of 2 tasks, behind on 0"),
         ({"nba": "ahead", "timing": "behind"}, False, "(timing)"),
         ({"churn": "level"}, False, "on 0 of 1"),
+        ({"churn": "open", "ltv": "open"}, False, "behind on 0, and on 2 the test rows are too few to say"),
         ({"churn": "ahead", "nba": "ahead", "timing": "behind"}, True, "behind on 1 (timing)"),
         ({"nba": "ahead", "timing": "ahead", "ltv": "behind"}, False, "(ltv)"),  # critical
     ],
