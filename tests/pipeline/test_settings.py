@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -184,13 +187,23 @@ def test_a_file_of_ones_own_ends_in_yaml() -> None:
         load_settings(dataset_file=Path("mine"))
 
 
+@pytest.mark.parametrize(("stated", "found"), [(None, "1000"), ("5", "5")])
+def test_waiting_threads_of_torch_soon_sleep_unless_the_user_says_otherwise(stated: str | None, found: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    code = "import pipeline, os, sys; print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
+    own = {} if stated is None else {"GOMP_SPINCOUNT": stated}
+    done = subprocess.run([sys.executable, "-c", code], env=kept | own, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [found, "False"], "OpenMP reads it when torch is imported"
+
+
 def test_no_other_module_reads_a_setting_from_the_environment() -> None:
-    """`os.environ` appears only where a child process gets its environment and where MLflow's own settings are set."""
-    allowed = {"interfaces.py", "tracking.py", "tracking_server.py"}
+    """`os.environ` appears only where a child process gets its environment, and where own settings of MLflow and OpenMP
+    are set."""
+    allowed = {"interfaces.py", "tracking.py", "tracking_server.py", Path(pipeline.__path__[0]) / "__init__.py"}
     for file in Path(pipeline.__path__[0]).rglob("*.py"):
         tree = ast.parse(file.read_text())
         names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        assert not names & {"environ", "getenv", "putenv"} or file.name in allowed, file
+        assert not names & {"environ", "getenv", "putenv"} or {file, file.name} & allowed, file
         assert "envvar" not in {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}, file
 
 
