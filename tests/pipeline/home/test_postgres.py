@@ -92,7 +92,7 @@ def test_runs_the_queue_dead_runs_and_their_removal(home: Home, postgres: Server
         assert done.run_id in str(events)
         assert PASSWORD not in str(events)
         for run_id in (dead, done.run_id):
-            _remove_run(instance, run_id, home.dagster / "storage" / run_id)
+            _remove_run(instance, run_id, [home.dagster / "storage" / run_id])
         assert instance.get_runs() == []
 
 
