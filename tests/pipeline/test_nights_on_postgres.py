@@ -12,7 +12,10 @@ import pytest
 from tests.pipeline import postgres_server
 
 FOLDER = Path(__file__).parent
-FILES = ("test_runs.py", "test_signs.py", "test_schedules.py", "test_backfill.py", "test_night.py", "test_retention.py")
+FILES = (
+    *("runs/test_runs.py", "runs/test_signs.py", "upkeep/test_retention.py"),
+    *("nights/test_schedules.py", "nights/test_backfill.py", "nights/test_night.py"),
+)
 
 
 @pytest.mark.trial
