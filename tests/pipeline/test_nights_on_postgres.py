@@ -22,7 +22,7 @@ FILES = (
 @pytest.mark.skipif(bool(postgres_server.MISSING), reason=postgres_server.MISSING)
 @pytest.mark.parametrize("files", [("test_nights.py",), ("test_daemon.py",), FILES], ids=lambda files: files[0])
 def test_the_same_tests_pass_on_postgres(files: tuple[str, ...], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-n0", "-q", "--store", "postgres", "-m", "trial or not trial"]
+    command = [sys.executable, "-m", "pytest", "-n0", "--store", "postgres", "-m", "trial or not trial"]
     own = {"PYTEST_DEBUG_TEMPROOT": str(tmp_path)}  # it would clear the folders of the run that it is part of
     done = subprocess.run(
         [*command, *(str(FOLDER / file) for file in files)],
