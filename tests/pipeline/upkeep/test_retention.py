@@ -200,8 +200,12 @@ def test_of_a_kept_night_the_newest_run_and_the_last_success_stay(made: SimpleNa
         assert not any((made.home.dagster / "storage" / run_id).exists() for run_id in removed)
 
 
-def test_a_removed_run_leaves_no_file_of_its_events(made: SimpleNamespace, instance: dg.DagsterInstance) -> None:
+def test_a_removed_run_leaves_no_file_of_its_events(
+    made: SimpleNamespace, instance: dg.DagsterInstance, store: object
+) -> None:
     """Dagster deletes their rows and leaves the file as large as it was: 4 MiB a night, found after thirty nights."""
+    if store is not None:
+        return  # a server keeps the events of all runs in one table
 
     @dg.op
     def works() -> None:
