@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ple_model.boosting.growing import grown
 from ple_model.closed import ClosedModel
 from ple_model.evaluation.constant import SMOOTHING, repeat, smoothed_counts
 
@@ -182,14 +181,15 @@ def fit_candidates(
     ]
     first = lightgbm.Dataset(made[0].features, made[0].bought, weight=made[0].weight, params=params)
     second = lightgbm.Dataset(made[1].features, made[1].bought, weight=made[1].weight, reference=first, params=params)
-    booster, rounds, _ = grown(params, first, budget.rounds, second, budget.early_stopping)
-    text = booster.model_to_string(num_iteration=rounds)
+    stop = lightgbm.early_stopping(budget.early_stopping, verbose=False)
+    booster = lightgbm.train(params, first, budget.rounds, valid_sets=[second], callbacks=[stop])
+    text = booster.model_to_string(num_iteration=booster.best_iteration)
     return CandidateTrees(
         kind,
         text,
         tuple(popularity.tolist()),
         tuple(history),
-        rounds,
+        booster.best_iteration,
         min(len(train), budget.max_rows),
         len(made[0].bought),
     )

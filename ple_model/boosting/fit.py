@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from ple_model.boosting.boosted import Boosted
 from ple_model.boosting.budget import BoostingBudget, TreeBudget
-from ple_model.boosting.growing import grown
 from ple_model.boosting.kind import BoostedKind, BoostingPlan
 from ple_model.boosting.matrix import BinnedMatrix
 from ple_model.evaluation.constant import constant_prediction
@@ -132,7 +131,7 @@ def fit_task(
     if like is not None:
         known = dict(zip(like.columns or (0,), like.rounds, strict=True))
         given = [known[column] for column in (fit if plan.models else (0,))]
-    models, rounds, failed = _grow(matrix, rows, list(fit.values()) if plan.models else [labels], plan, seed, given)
+    models, rounds = _grow(matrix, rows, list(fit.values()) if plan.models else [labels], plan, seed, given)
     return Boosted(
         kind.name,
         constant,
@@ -142,7 +141,7 @@ def fit_task(
         matrix.columns,
         len(rows[0]),
         sum(rounds) * plan.trees_a_round,
-        "; ".join(filter(None, (note, failed))),
+        note,
     )
 
 
@@ -170,21 +169,26 @@ def _grow(
     plan: BoostingPlan,
     seed: int,
     given: Sequence[int] | None,
-) -> tuple[list[str], list[int], str]:
-    """Text and rounds of one model for each of `labels` (each [n] over all rows of the matrix), all on the same rows,
-    and where LightGBM failed; `given`: rounds of each, where they are not found by early stopping."""
+) -> tuple[list[str], list[int]]:
+    """Text and rounds of one model for each of `labels` (each [n] over all rows of the matrix), all on the same rows;
+    `given`: rounds of each, where they are not found by early stopping."""
+    import lightgbm
+
     params = parameters(matrix, plan, seed)
     most = plan.budget.rounds_for(plan.trees_a_round)
     train = matrix.training(rows[0])
     validation = matrix.validation(rows[1]) if given is None else None
-    texts, rounds, failures = [], [], []
+    texts, rounds = [], []
     for i, label in enumerate(labels):
         train.set_label(label[matrix.train_rows[rows[0]]])
-        if validation is not None:
+        if validation is None:
+            booster = lightgbm.train(params, train, most if given is None else given[i])
+            found = booster.current_iteration()
+        else:
             validation.set_label(label[matrix.validation_rows[rows[1]]])
-        wanted = most if given is None else given[i]
-        booster, found, failed = grown(params, train, wanted, validation, plan.budget.early_stopping)
+            stop = lightgbm.early_stopping(plan.budget.early_stopping, verbose=False)
+            booster = lightgbm.train(params, train, most, valid_sets=[validation], callbacks=[stop])
+            found = booster.best_iteration
         texts.append(booster.model_to_string(num_iteration=found))
         rounds.append(found)
-        failures += [failed] if failed else []
-    return texts, rounds, "; ".join(dict.fromkeys(failures))
+    return texts, rounds

@@ -1,10 +1,7 @@
 """Boosted trees find planted signal, repeat exactly, and fall back to the constant where they cannot be fitted."""
 
-import re
 from dataclasses import replace
-from typing import Any
 
-import lightgbm
 import numpy as np
 import pytest
 
@@ -122,32 +119,6 @@ def test_a_fit_on_more_rows_takes_over_the_rounds_of_an_earlier_one() -> None:
     same_rows = fit_all(binned(x), tasks, BUDGET, rounds=first)
     for name in tasks:
         assert same_rows[name].predict(x).tobytes() == first[name].predict(x).tobytes()
-
-
-@pytest.mark.parametrize("validated", [True, False])
-def test_where_lightgbm_fails_the_rounds_before_are_kept(validated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, tasks = world()
-    matrix = binned(x) if validated else binned(x, validation=None)
-    four = BUDGET.model_copy(update={"single": BUDGET.single.model_copy(update={"rounds": 4})})
-    expected = fit_task(matrix, tasks["binary"], four)
-    update = lightgbm.Booster.update
-
-    def failing_in_round(number: int, words: str) -> None:
-        def failing(self: lightgbm.Booster, *arguments: Any, **options: Any) -> Any:
-            if self.current_iteration() == number - 1:
-                raise lightgbm.basic.LightGBMError(words)
-            return update(self, *arguments, **options)
-
-        monkeypatch.setattr(lightgbm.Booster, "update", failing)
-
-    failing_in_round(5, "Check failed: (best_split_info.left_count) > (0) at tree_learner.cpp, line 860 .")
-    found = fit_task(matrix, tasks["binary"], BUDGET)
-    assert (found.models, found.rounds) == (expected.models, expected.rounds)
-    assert found.note == "no more than 4 rounds: LightGBM fails in round 5"
-    for number, words in ((1, "Check failed: (best_split_info.left_count) > (0)"), (5, "Out of memory")):
-        failing_in_round(number, words)
-        with pytest.raises(lightgbm.basic.LightGBMError, match=re.escape(words)):
-            fit_task(matrix, tasks["binary"], BUDGET)
 
 
 def test_brands_without_a_model_keep_their_popularity() -> None:
