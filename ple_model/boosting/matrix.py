@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class BinnedMatrix:
     """Training rows, and validation rows where fits are to stop early.
 
-    Bin edges come from training rows only; a task takes its unmasked rows of the binned data.
+    Bin edges come from training rows only; a task takes its unmasked rows, in the same bins. (Not by LightGBM's own
+    `Dataset.subset`: of a small share of many rows it reads beyond its histograms, seen with 4.7.0 on 5,187 of 63,445.)
 
     Args:
         features: [n, c] float32, NaN where missing.
@@ -35,6 +36,7 @@ class BinnedMatrix:
     ) -> None:
         import lightgbm
 
+        self._features = features
         self.rows, self.columns = features.shape
         none = np.zeros(0, dtype=np.int64)
         self.train_rows = _indices(train_rows, self.rows)
@@ -49,18 +51,7 @@ class BinnedMatrix:
             "force_col_wise": True,
             "verbosity": -1,
         }
-        # Subsets refuse a parent without labels; every task sets its own.
-        self._train = lightgbm.Dataset(
-            features[self.train_rows], label=np.zeros(len(self.train_rows)), params=self.params
-        ).construct()
-        self._validation = None
-        if len(self.validation_rows):
-            self._validation = lightgbm.Dataset(
-                features[self.validation_rows],
-                label=np.zeros(len(self.validation_rows)),
-                reference=self._train,
-                params=self.params,
-            ).construct()
+        self._bins = lightgbm.Dataset(features[self.train_rows], params=self.params).construct()
 
     def take(self, kept: NDArray, max_rows: int | None, seed: int) -> tuple[NDArray, NDArray]:
         """Positions, among training and among validation rows, of the rows where `kept` [n] is True.
@@ -74,13 +65,16 @@ class BinnedMatrix:
 
     def training(self, positions: NDArray) -> lightgbm.Dataset:
         """Binned training rows at positions of `take`, without labels."""
-        return self._train.subset(positions.tolist(), params=self.params).construct()
+        return self._binned(self.train_rows[positions])
 
     def validation(self, positions: NDArray) -> lightgbm.Dataset | None:
         """Binned validation rows at positions of `take`, without labels; None for a matrix without any."""
-        if self._validation is None:
-            return None
-        return self._validation.subset(positions.tolist(), params=self.params).construct()
+        return self._binned(self.validation_rows[positions]) if len(self.validation_rows) else None
+
+    def _binned(self, rows: NDArray) -> lightgbm.Dataset:
+        import lightgbm
+
+        return lightgbm.Dataset(self._features[rows], reference=self._bins, params=self.params).construct()
 
 
 def _indices(rows: NDArray, n: int) -> NDArray[np.int64]:
