@@ -52,7 +52,8 @@ def uninformative(matrix: pl.DataFrame, state: FeatureState, lost: Lost = _NOTHI
         ]
         for side in group.side_inputs if name not in lost.groups else ():
             empty = side.name not in matrix.columns or not matrix[side.name].list.len().sum()
-            if empty:
+            had_any = state.groups[name].meta.get("channels_present", True)  # none: the fit had no source for it
+            if empty and had_any:
                 rows.append({"input": side.name, "group": name, "why": "empty side input", "blocks": True})
     kinds = {"input": pl.String, "group": pl.String, "why": pl.String, "blocks": pl.Boolean}
     return pl.DataFrame(rows, schema=kinds)
