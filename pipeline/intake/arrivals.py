@@ -38,7 +38,7 @@ from pipeline.resources.lake import Lake
 
 Log = Callable[[str], None]
 
-ARRIVAL, DELIVERED, CLOSED, VOLUME, READ = "arrival.json", "delivered", "closed.json", "volume.json", "read.json"
+DELIVERED, CLOSED, VOLUME, READ = "delivered", "closed.json", "volume.json", "read.json"
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Ledger:
                 copy = beside / DELIVERED / path.relative_to(folder)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)
-            publish_json({"same files as": same[0] if same else None}, beside / ARRIVAL)
+            publish_json({"same files as": same[0] if same else None}, beside / versions.NOTE)
             if (folder / READ).is_file():
                 shutil.copyfile(folder / READ, beside / READ)
             copied = self._open(beside)
@@ -261,7 +261,7 @@ class Ledger:
 
     def _open(self, folder: Path) -> Delivery:
         """The delivery of an arrival; the same files as those of an earlier one are kept once."""
-        note = json.loads((folder / ARRIVAL).read_text())
+        note = json.loads((folder / versions.NOTE).read_text())
         kept = self._kept / note["same files as"] if note["same files as"] else folder
         return self._forgotten.leave_out(read_delivery(self._dataset, kept / DELIVERED))
 

@@ -15,6 +15,7 @@ from pipeline.resources.digests import seal
 from pipeline.resources.files import empty_beside, publish_folder, publish_frame, publish_json
 
 NOTE = "arrival.json"
+"""What is noted of an arrival, here and beside the files as they came."""
 REASONS_SCHEMA = {
     "table": pl.String, "reason": pl.String, "action": pl.String, "rows": pl.Int64, "first": pl.String
 }  # fmt: skip

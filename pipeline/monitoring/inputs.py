@@ -29,7 +29,8 @@ def uninformative(matrix: pl.DataFrame, state: FeatureState, lost: Lost = _NOTHI
     """Inputs without information tonight: columns that are missing throughout or constant, side inputs that are empty.
     Those that are masked are not among them.
 
-    A single dull column informs; a group or a side input that is dull as a whole blocks (`blocks`).
+    A single dull column informs; a group or a side input that is dull as a whole blocks (`blocks`). A side input that the
+    fit had no source for is not among them: the model was trained without it.
     """
     rows: list[dict[str, object]] = []
     columns = [name for name in state.present if name in matrix.columns]
@@ -52,8 +53,7 @@ def uninformative(matrix: pl.DataFrame, state: FeatureState, lost: Lost = _NOTHI
         ]
         for side in group.side_inputs if name not in lost.groups else ():
             empty = side.name not in matrix.columns or not matrix[side.name].list.len().sum()
-            had_any = state.groups[name].meta.get("channels_present", True)  # none: the fit had no source for it
-            if empty and had_any:
+            if empty and state.groups[name].meta.get("channels_present", True):
                 rows.append({"input": side.name, "group": name, "why": "empty side input", "blocks": True})
     kinds = {"input": pl.String, "group": pl.String, "why": pl.String, "blocks": pl.Boolean}
     return pl.DataFrame(rows, schema=kinds)

@@ -235,6 +235,7 @@ def _events(home: Home, run_id: str) -> list[Path]:
 
 
 def _remove_run(instance: DagsterInstance, run_id: str, files: Sequence[Path]) -> None:
+    """The run and its files. After a kill between the two the next night finds files without a run."""
     instance.delete_run(run_id)
     _discard_all(files)
 
