@@ -29,8 +29,8 @@ def uninformative(matrix: pl.DataFrame, state: FeatureState, lost: Lost = _NOTHI
     """Inputs without information tonight: columns that are missing throughout or constant, side inputs that are empty.
     Those that are masked are not among them.
 
-    A single dull column informs; a group or a side input that is dull as a whole blocks (`blocks`). A side input that the
-    fit had no source for is not among them: the model was trained without it.
+    A single dull column informs; a group or a side input that is dull as a whole blocks (`blocks`). A side input that
+    the fit had no source for is not among them: the model was trained without it.
     """
     rows: list[dict[str, object]] = []
     columns = [name for name in state.present if name in matrix.columns]
