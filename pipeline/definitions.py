@@ -128,7 +128,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     home = Home(settings.home)
     return {
         "io_manager": ParquetIOManager(root=str(home.lake)),
-        "lake": Lake(root=str(home.lake)),
+        "lake": Lake(root=str(home.lake), at_a_time=settings.customers_at_a_time),
         "tracking": Tracking(
             uri=settings.mlflow_uri or home.tracking_uri,
             artifacts=str(home.mlflow / "artifacts"),

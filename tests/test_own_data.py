@@ -11,6 +11,7 @@ import pytest
 from feature_assets.data.database import DatabaseTable
 from feature_assets.data.dataset import load_dataset
 from feature_assets.data.mapping import ColumnMapping, TableMapping, TextFormat
+from feature_assets.data.tables import Tables
 from feature_assets.sources import Ingested, ingest, read_delivery
 from pipeline.intake import deliveries
 from pipeline.monitoring import volume
@@ -69,7 +70,7 @@ def test_the_example_of_a_database_is_read_night_by_night(postgres: Server, tmp_
         postgres.run(filled[name], url.rpartition("/")[2])
         judge = volume.judge_of_arrivals(VolumeLimits())
         night = deliveries.of_night(dataset, None, lake, day, said.append, judge)
-        lines = lake.tables_of(night.digest).frames["transactions"].sort("transaction_id")
+        lines = Tables.load(lake.delivery(night.digest)).frames["transactions"].sort("transaction_id")
         paid[day.day] = lines.select("transaction_id", "amount").rows()
     assert paid[10] == [("1", 9.0), ("2", 1003.9), ("3", 4.5)]
     assert paid[11] == [("1", 9.0), ("2", 1003.9), ("3", 5.5), ("4", 4.5), ("5", 899.0), ("6", 4.5)]

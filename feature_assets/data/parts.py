@@ -21,10 +21,10 @@ def table_of(source: str) -> str:
     return PARTS[source][0] if source in PARTS else source
 
 
-def has_part(part: str, frame: pl.DataFrame) -> bool:
+def has_part(part: str, rows: pl.LazyFrame) -> bool:
     """Whether the table's rows hold the part."""
     _, column, values = PARTS[part]
-    if column not in frame.columns:
+    if column not in rows.collect_schema():
         return False
-    kept = frame[column].is_in(values) if values else frame[column].is_not_null()
-    return bool(kept.any())
+    kept = pl.col(column).is_in(values) if values else pl.col(column).is_not_null()
+    return bool(rows.select(kept.any()).collect(engine="streaming").item())

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from feature_assets.data.blocks import Block
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.encoding import Encoding
@@ -46,6 +47,7 @@ class Tables:
         dataset: the description; its `tasks_off` also names tasks that this delivery cannot answer.
         frames: contract table → frame; a table that was not delivered is not in it, nor is a protected column.
         presorted: whether the frames are known to be in their stable order already.
+        parts: part (`PARTS`) → whether the data set has it, where `frames` are only a block of its rows.
         protected: customer_id and the protected columns, one row a customer, in the order of the customers; without
             columns where the data set protects none. Nothing but an evaluation's breakdown may read it.
     """
@@ -54,6 +56,7 @@ class Tables:
     frames: dict[str, pl.DataFrame] = field(repr=False)
     presorted: InitVar[bool] = False
     protected: pl.DataFrame = field(default_factory=pl.DataFrame, repr=False)
+    parts: Mapping[str, bool] | None = None
 
     def __post_init__(self, presorted: bool) -> None:
         if not presorted:
@@ -75,10 +78,10 @@ class Tables:
         return self._parts[name] if name in PARTS else name in self.frames
 
     @cached_property
-    def _parts(self) -> dict[str, bool]:
-        return {
-            part: table in self.frames and has_part(part, self.frames[table]) for part, (table, *_) in PARTS.items()
-        }
+    def _parts(self) -> Mapping[str, bool]:
+        if self.parts is not None:
+            return self.parts
+        return _parts({name: frame.lazy() for name, frame in self.frames.items()})
 
     def encoding(self, table: str) -> Encoding:
         """The rows of a table of events as arrays, made once.
@@ -147,17 +150,33 @@ class Tables:
         (directory / DESCRIPTION).write_text(self.dataset.model_dump_json(indent=1), encoding="utf-8")
 
     @classmethod
-    def load(cls, directory: Path) -> Tables:
-        """Read what `save` wrote.
+    def load(cls, directory: Path, block: Block | None = None) -> Tables:
+        """Read what `save` wrote, or a block of customers with all that belongs to them.
 
         Raises:
             FileNotFoundError: there is no `dataset.json` in the directory.
         """
+
+        def read(file: Path) -> pl.DataFrame:
+            return pl.read_parquet(file) if block is None else block.of(pl.scan_parquet(file)).collect()
+
         dataset = DatasetConfig(**json.loads((directory / DESCRIPTION).read_text(encoding="utf-8")))
-        frames = {path.stem: pl.read_parquet(path) for path in sorted(directory.glob("*.parquet"))}
+        frames = {path.stem: read(path) for path in sorted(directory.glob("*.parquet"))}
         kept = directory / PROTECTED / "customers.parquet"
-        protected = pl.read_parquet(kept) if kept.exists() else pl.DataFrame()
-        return cls(dataset, frames, presorted=True, protected=protected)
+        protected = read(kept) if kept.exists() else pl.DataFrame()
+        parts = None if block is None else stored_parts(directory)
+        return cls(dataset, frames, presorted=True, protected=protected, parts=parts)
+
+
+@lru_cache(maxsize=8)
+def stored_parts(directory: Path) -> Mapping[str, bool]:
+    """Part (`PARTS`) → whether the tables in a folder have it."""
+    tables = {table for table, *_ in PARTS.values()}
+    return _parts({path.stem: pl.scan_parquet(path) for path in directory.glob("*.parquet") if path.stem in tables})
+
+
+def _parts(tables: Mapping[str, pl.LazyFrame]) -> Mapping[str, bool]:
+    return {part: table in tables and has_part(part, tables[table]) for part, (table, *_) in PARTS.items()}
 
 
 def _empty_catalogue(of: str) -> pl.DataFrame:

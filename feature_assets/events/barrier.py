@@ -7,6 +7,7 @@ table declares about its times stands in `data/known.py`.
 from __future__ import annotations
 
 from datetime import date
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,7 @@ from feature_assets.data.known import KNOWN
 from feature_assets.data.local_time import local_day
 
 _EPOCH = date(1970, 1, 1)
+Rows = TypeVar("Rows", pl.DataFrame, pl.LazyFrame)
 
 
 def day_number(day: date) -> int:
@@ -39,11 +41,6 @@ def rows_between(rows: Encoding, first: int | None, end: int, who: np.ndarray) -
     included = np.zeros(rows.customers, dtype=np.bool_)
     included[who] = True
     return np.flatnonzero((rows.day >= begin) & (rows.day < end) & included[rows.customer])
-
-
-def count_before(rows: Encoding, t: date) -> int:
-    """Number of rows that were known strictly before t, of all customers."""
-    return int((rows.day < day_number(t)).sum())
 
 
 @njit(cache=True)
@@ -85,7 +82,7 @@ def column_before(rows: Encoding, name: str, index: np.ndarray, t: int) -> pl.Se
     return column.set(came.is_null() | (came >= t), None)
 
 
-def frame_before(table: str, frame: pl.DataFrame, t: date) -> pl.DataFrame:
+def frame_before(table: str, frame: Rows, t: date) -> Rows:
     """The rows of a contract table that are known strictly before t, values that came about later replaced by null."""
     known = KNOWN[table]
     if known.row is None:
@@ -97,7 +94,7 @@ def frame_before(table: str, frame: pl.DataFrame, t: date) -> pl.DataFrame:
     return frame.with_columns(later)
 
 
-def rows_before(table: str, frame: pl.DataFrame, t: date, zone: str) -> pl.DataFrame:
+def rows_before(table: str, frame: Rows, t: date, zone: str) -> Rows:
     """`frame_before` of tables with instants too: they are known before t where they lie before its local midnight.
 
     Args:

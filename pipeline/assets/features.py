@@ -29,6 +29,7 @@ from pipeline.reports.columns import group_columns, matrix_columns
 from pipeline.reports.describe import frame_metadata, markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.reports.feature_plots import PICTURES
+from pipeline.resources.blocks import Own, Rows, Views
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
 from pipeline.scores.table import STATE_VERSION
@@ -89,11 +90,11 @@ def _load_state(folder: Path) -> FeatureState:
 
 
 def tonights_losses(
-    view: View, champion: RegisteredVersion, state: FeatureState, tracking: Tracking, settings: Settings
+    views: Views, champion: RegisteredVersion, state: FeatureState, tracking: Tracking, settings: Settings
 ) -> Lost:
     """What tonight's delivery lacks of what the champion was trained with; raises where that stops the night."""
     tasks = [task["name"] for task in tracking.read_json(champion, "tasks.json")]
-    lost = lost_sources.find(view.has, state, tasks)
+    lost = lost_sources.find(views.has, state, tasks)
     if lost.sources and settings.missing_sources == "stop":
         raise dg.Failure(
             f"{lost.words()} depend on it. Deliver it, or set `missing_sources: mask` in settings.yaml to score with "
@@ -117,7 +118,7 @@ def _group_asset(
             group.sources,
         ),
         deps=[state_in_use, *(table_key(table) for table in CONTRACT_TABLES if table in _tables_of(group))],
-        ins={f"needs_{name}": dg.AssetIn(group_key(name)) for name in group.needs},
+        ins={f"needs_{name}": dg.AssetIn(group_key(name), dagster_type=pl.LazyFrame) for name in group.needs},
         check_specs=[
             dg.AssetCheckSpec(
                 SOUND,
@@ -139,37 +140,46 @@ def _group_asset(
         lake: Lake,
         tracking: Tracking,
         settings: GivenSettings,
-        **upstream: pl.DataFrame,
-    ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
+        **upstream: pl.LazyFrame,
+    ) -> Iterator[dg.Output[Rows] | dg.AssetCheckResult]:
         champion, state = champion_state(tracking)
-        view, drawing = lake.view(context.partition_key), Drawing(context.log.warning)
-        lost = tonights_losses(view, champion, state, tracking, settings)
+        views, drawing = lake.views(context.partition_key), Drawing(context.log.warning)
+        lost = tonights_losses(views, champion, state, tracking, settings)
         if group.name not in groups_of(state):
-            why = f"the data set has no {', '.join(s for s in group.sources if not view.has(s)) or 'source'} for it"
-            yield dg.Output(view.customers.select("customer_id"), metadata={"absent": why})
+            why = f"the data set has no {', '.join(s for s in group.sources if not views.has(s)) or 'source'} for it"
+            yield dg.Output(views.customers(), metadata={"absent": why})
             yield _sound([], f"absent: {why}")
             if draw is not None:
                 yield drawing.check()
             return
-        outputs = {name.removeprefix("needs_"): frame for name, frame in upstream.items()}
-        frame = lost_sources.masked(group, view, lost, lambda: compute_group(group.name, view, state, outputs))
         picture = _masked_note(group, lost)
-        if draw is not None and not picture:
-            picture = drawing.figure("picture", lambda: draw(view, state, frame, outputs))
-        yield dg.Output(
-            frame,
-            metadata={
-                **frame_metadata(frame),
-                **picture,
-                **group.facts(state.groups[group.name]),
-                "state version": state.version,
-                "fitted with model version": champion.version,
-                **drawing.table("missing share by column", lambda: _missing(frame), rows=20),
-            },
-        )
+
+        def of_block(view: View, own: Own) -> pl.DataFrame:
+            needs = {name.removeprefix("needs_"): own(frame) for name, frame in upstream.items()}
+            frame = lost_sources.masked(group, view, lost, lambda: compute_group(group.name, view, state, needs))
+            if draw is not None and not picture:
+                picture.update(drawing.figure("picture", lambda: draw(view, state, frame, needs)))
+                if not views.whole:
+                    picture["of the picture"] = f"the first {frame.height:,} customers"
+            return frame
+
+        with lake.spool() as folder:
+            frame = views.computed(of_block, folder)
+            yield dg.Output(
+                frame,
+                metadata={
+                    **frame_metadata(frame),
+                    **picture,
+                    **group.facts(state.groups[group.name]),
+                    "state version": state.version,
+                    "fitted with model version": champion.version,
+                    **drawing.table("missing share by column", lambda: _missing(frame), rows=20),
+                },
+            )
+            found = unsound(frame)
         expected = {*state.present, *(side.name for side in group.side_inputs)} - set(lost.columns)
         expected = set() if group.name in lost.groups else expected
-        yield _sound([words for name, words in unsound(frame).items() if name in expected])
+        yield _sound([words for name, words in found.items() if name in expected])
         if draw is not None:
             yield drawing.check()
 
@@ -199,11 +209,10 @@ def _tables_of(group: FeatureGroup) -> set[str]:
     return {table_of(source) for source in sources}
 
 
-def _missing(frame: pl.DataFrame) -> pl.DataFrame:
+def _missing(frame: Rows) -> pl.DataFrame:
     """Columns by share of customers without a value, most first."""
-    shares = frame.select(pl.exclude("customer_id").is_null().mean()).transpose(
-        include_header=True, header_name="column", column_names=["missing"]
-    )
+    means = frame.lazy().select(pl.exclude("customer_id").is_null().mean()).collect(engine="streaming")
+    shares = means.transpose(include_header=True, header_name="column", column_names=["missing"])
     return shares.filter(pl.col("missing") > 0).sort("missing", descending=True)
 
 
@@ -220,7 +229,7 @@ def _matrix_asset(
             f"Null is missing; columns of groups that this data set cannot feed are absent. {dataset.notice}"
         ),
         deps=[state_in_use],
-        ins={name: dg.AssetIn(group_key(name)) for name in names},
+        ins={name: dg.AssetIn(group_key(name), dagster_type=pl.LazyFrame) for name in names},
         check_specs=[
             dg.AssetCheckSpec(
                 "inputs_are_informative",
@@ -238,24 +247,29 @@ def _matrix_asset(
         lake: Lake,
         tracking: Tracking,
         settings: GivenSettings,
-        **groups: pl.DataFrame,
-    ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
+        **groups: pl.LazyFrame,
+    ) -> Iterator[dg.Output[Rows] | dg.AssetCheckResult]:
         champion, state = champion_state(tracking)
-        view = lake.view(context.partition_key)
-        lost = tonights_losses(view, champion, state, tracking, settings)
-        frame = assemble(view, groups, state)
-        frame = frame.with_columns(pl.lit(state.version).alias(STATE_VERSION))
-        yield dg.Output(
-            frame,
-            metadata={
-                **frame_metadata(frame),
-                "columns of the schema": len(registry.names()),
-                "present columns": len(state.present),
-                "state version": state.version,
-                "fitted with model version": champion.version,
-            },
-        )
-        dull = uninformative(frame, state, lost)
+        views = lake.views(context.partition_key)
+        lost = tonights_losses(views, champion, state, tracking, settings)
+
+        def of_block(view: View, own: Own) -> pl.DataFrame:
+            frame = assemble(view, {name: own(groups[name]) for name in groups_of(state)}, state)
+            return frame.with_columns(pl.lit(state.version).alias(STATE_VERSION))
+
+        with lake.spool() as folder:
+            frame = views.computed(of_block, folder)
+            yield dg.Output(
+                frame,
+                metadata={
+                    **frame_metadata(frame),
+                    "columns of the schema": len(registry.names()),
+                    "present columns": len(state.present),
+                    "state version": state.version,
+                    "fitted with model version": champion.version,
+                },
+            )
+            dull = uninformative(frame, state, lost)
         yield checked(
             "inputs_are_informative",
             passed=not dull.filter(pl.col("blocks")).height,

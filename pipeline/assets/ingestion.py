@@ -3,7 +3,7 @@
 Both jobs materialise these assets; a delivery that is validated already is looked up by its digest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from functools import partial
 from typing import Any
@@ -13,8 +13,8 @@ import polars as pl
 
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.data.tables import Tables
-from feature_assets.events.barrier import count_before
+from feature_assets.data.known import KNOWN
+from feature_assets.events.barrier import rows_before
 from feature_assets.sources.arrivals import ARRIVED, COUNTED
 from pipeline.assets.common import INGESTION, asset_options, checked, compared, in_this_data_set
 from pipeline.intake import deliveries
@@ -124,7 +124,7 @@ def ingestion_assets(
         within = checked("faults_within_limit", True, QUARANTINE, set_aside)
         size = delivery.verdict
         if size is None:
-            measured = volume.measure(lake.tables_of(digest), verdict["delivered"], counts)
+            measured = volume.measure(lake.scans(digest), dataset.zone, verdict["delivered"], counts)
             size = volume.judge_delivery(measured, lake, digest, settings.volume, may_lack)
         as_before = checked("volume_as_before", True, QUARANTINE, {COMPARED: size.compared})
         if size.unusual:
@@ -141,15 +141,15 @@ def ingestion_assets(
         publish_json(size.unusual, lake.partition("tables", as_of) / volume.VOLUME)
         for note in verdict["notes"]:
             context.log.warning(note)
-        drawing, tables = Drawing(context.log.warning), lake.tables(as_of)
+        drawing, tables = Drawing(context.log.warning), lake.scans(digest)
         for name in CONTRACT:
-            facts = drawing.facts(name, partial(_table_facts, tables, name, day)) | _arrived(
+            facts = drawing.facts(name, partial(_table_facts, tables, name, day, dataset.zone)) | _arrived(
                 delivery.arrivals, day, name
             )
             yield dg.MaterializeResult(
                 asset_key=table_key(name),
                 metadata={**facts, "delivery": digest},
-                check_results=[rows_to_read(tables, name, day)],
+                check_results=[rows_to_read(tables, name, day, dataset.zone)],
             )
         yield dg.MaterializeResult(
             asset_key=QUARANTINE,
@@ -160,14 +160,13 @@ def ingestion_assets(
     return [ingest_delivery]
 
 
-def rows_to_read(tables: Tables, name: str, as_of: date) -> dg.AssetCheckResult:
+def rows_to_read(tables: Mapping[str, pl.LazyFrame], name: str, as_of: date, zone: str) -> dg.AssetCheckResult:
     """Whether a table that was delivered has rows before the as-of date, where its rows have a time, or any."""
-    if not tables.has(name):
-        rows, words = None, "not delivered: groups and tasks that need this table are off"
+    if name not in tables:
+        rows, words = -1, "not delivered: groups and tasks that need this table are off"
     else:
-        frame = tables.frames[name]
-        rows = count_before(tables.encoding(name), as_of) if "at" in frame.columns else frame.height
-        words = f"{rows:,} of {frame.height:,} rows"
+        height, rows = _heights(tables[name], name, as_of, zone)
+        words = f"{rows:,} of {height:,} rows"
     return dg.AssetCheckResult(
         check_name=READABLE,
         asset_key=table_key(name),
@@ -177,15 +176,21 @@ def rows_to_read(tables: Tables, name: str, as_of: date) -> dg.AssetCheckResult:
     )
 
 
-def _table_facts(tables: Tables, name: str, as_of: date) -> dict[str, Any]:
-    if not tables.has(name):
+def _table_facts(tables: Mapping[str, pl.LazyFrame], name: str, as_of: date, zone: str) -> dict[str, Any]:
+    if name not in tables:
         return {"dagster/row_count": 0, "not delivered": "groups and tasks that need this table are off"}
-    frame = tables.frames[name]
-    facts = frame_metadata(frame)
-    if "at" in frame.columns:
-        before = count_before(tables.encoding(name), as_of)
-        facts |= {"rows before the as-of instant": before, "rows at or after it (not read)": frame.height - before}
+    facts = frame_metadata(tables[name])
+    if KNOWN[name].is_instant:
+        height, before = _heights(tables[name], name, as_of, zone)
+        facts |= {"rows before the as-of instant": before, "rows at or after it (not read)": height - before}
     return facts
+
+
+def _heights(rows: pl.LazyFrame, name: str, as_of: date, zone: str) -> tuple[int, int]:
+    """Rows of a table, and those of them that are known before the as-of date, where its rows have an instant."""
+    before = rows_before(name, rows, as_of, zone) if KNOWN[name].is_instant else rows
+    counted = pl.collect_all([rows.select(pl.len()), before.select(pl.len())], engine="streaming")
+    return counted[0].item(), counted[1].item()
 
 
 def _arrived(arrivals: pl.DataFrame | None, as_of: date, table: str | None = None) -> dict[str, Any]:

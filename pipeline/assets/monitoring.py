@@ -19,6 +19,7 @@ from pipeline.monitoring.volume import VOLUME
 from pipeline.reports.describe import markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.reports.drift_plots import drift_lines
+from pipeline.resources.blocks import in_slices
 from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import Tracking
@@ -125,7 +126,7 @@ def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinitio
     )
     def drift(
         context: dg.AssetExecutionContext,
-        matrix: pl.DataFrame,
+        matrix: pl.LazyFrame,
         scores: pl.DataFrame,
         lake: Lake,
         tracking: Tracking,
@@ -134,10 +135,14 @@ def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinitio
         champion, day, limits = tracking.champion(), date.fromisoformat(context.partition_key), settings.drift
         assert champion is not None  # the scores asset, upstream, scored with it
         tasks = [task["name"] for task in tracking.read_json(champion, "tasks.json")]
-        tonight = watched(matrix, scores, FeatureState.load(champion.folder / "state").present, tasks)
+        present = FeatureState.load(champion.folder / "state").present
+
+        def tonight() -> Iterator[pl.DataFrame]:
+            return (watched(rows, scores, present, tasks) for rows in in_slices(matrix, lake.at_a_time))
+
         bins, against = reference(champion, lake, tonight)
         lost = scores["missing_sources"].list.len().sum() > 0
-        rows = drifting.rows_of(tonight, bins, against, champion.as_of <= day and not lost, limits)
+        rows = drifting.rows_of(tonight(), bins, against, champion.as_of <= day and not lost, limits)
         found = drifting.judge(day, rows, drifting.earlier_nights(lake, day, limits), limits)
         shown, drawing = drifting.table(found, rows, limits), Drawing(context.log.warning)
         lines = {found.columns[at]: found.index[:, at].tolist() for at in found.worst[:DRAWN_COLUMNS]}

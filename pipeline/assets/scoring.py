@@ -8,12 +8,14 @@ import polars as pl
 
 from feature_assets import registry
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.events.view import View
 from feature_assets.labels import eligible
 from pipeline.assets.common import SCORING, GivenSettings, asset_options, checked
 from pipeline.assets.features import MATRIX, STATE_IN_USE, champion_dep, champion_state, tonights_losses
 from pipeline.intake import lost_sources
 from pipeline.reports.describe import frame_metadata
 from pipeline.reports.drawing import Drawing
+from pipeline.resources.blocks import Own
 from pipeline.resources.lake import Lake
 from pipeline.resources.publication import PublicationError, Published
 from pipeline.resources.tracking import RegisteredVersion, Tracking
@@ -56,7 +58,7 @@ def scoring_assets(
     )
     def scores(
         context: dg.AssetExecutionContext,
-        matrix: pl.DataFrame,
+        matrix: pl.LazyFrame,
         lake: Lake,
         tracking: Tracking,
         settings: GivenSettings,
@@ -70,17 +72,21 @@ def scoring_assets(
                 f"hindsight: version {champion.version} was trained on events up to {champion.as_of}, after {day}; "
                 "these scores are marked and enter neither monitoring nor promotion"
             )
-        view = lake.view(context.partition_key)
-        lost = tonights_losses(view, champion, state, tracking, settings)
+        views = lake.views(context.partition_key)
+        lost = tonights_losses(views, champion, state, tracking, settings)
         if lost.sources:
             context.log.warning(f"{lost.words()} are masked; the scores are marked")
         tasks = lost_sources.withheld(tracking.read_json(champion, "tasks.json"), lost)
         names = [task["name"] for task in tasks]
-        scored = score_matrix(matrix, champion.folder)
         active = tracking.read_json(champion, "dataset.json").get("active_days")
-        frame = with_eligibility(scored, eligible(view, names, active), tasks)
-        frame = stamped(frame, lost.sources, hindsight, champion.version, champion.state_version, context.run_id)
-        problems = find_problems(frame, view.customers["customer_id"], tasks)
+
+        def of_block(view: View, own: Own) -> pl.DataFrame:
+            return with_eligibility(score_matrix(own(matrix), champion.folder), eligible(view, names, active), tasks)
+
+        with lake.spool() as folder:
+            scored = views.computed(of_block, folder).lazy().collect()
+        frame = stamped(scored, lost.sources, hindsight, champion.version, champion.state_version, context.run_id)
+        problems = find_problems(frame, views.customers()["customer_id"], tasks)
         if problems:
             raise dg.Failure("scores are not published: " + "; ".join(problems), allow_retries=False)
         frame = _keep_equal_rows(frame, lake.published(SCORES.to_user_string()), context.partition_key, context.log)
@@ -114,9 +120,9 @@ def scoring_assets(
     return [scores]
 
 
-def _refuse_mismatch(matrix: pl.DataFrame, champion: RegisteredVersion, digest: str, tracking: Tracking) -> None:
+def _refuse_mismatch(matrix: pl.LazyFrame, champion: RegisteredVersion, digest: str, tracking: Tracking) -> None:
     """Refuse a matrix of another state or schema than the champion's: cluster 7 must mean cluster 7."""
-    computed_with = matrix[STATE_VERSION].unique().to_list()
+    computed_with = matrix.select(pl.col(STATE_VERSION).unique()).collect()[STATE_VERSION].to_list()
     if computed_with != [champion.state_version]:
         raise dg.Failure(
             f"The feature matrix was computed with state {computed_with}, but champion {champion.version} was trained "

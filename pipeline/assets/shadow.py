@@ -11,12 +11,14 @@ import dagster as dg
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
+from feature_assets.events.view import View
 from feature_assets.labels import eligible
 from feature_assets.state import FeatureState
 from pipeline.assets.common import SCORING, asset_options
 from pipeline.assets.scoring import SCORES
 from pipeline.intake import lost_sources
 from pipeline.reports.describe import frame_metadata
+from pipeline.resources.blocks import Own
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
 from pipeline.scores.table import find_problems, score_matrix, score_meanings, stamped, with_eligibility
@@ -69,15 +71,20 @@ def shadow(
     Raises:
         ValueError: the scores are not sound.
     """
-    view, state = lake.view(as_of), FeatureState.load(version.folder / "state")
+    views, state = lake.views(as_of), FeatureState.load(version.folder / "state")
     described = tracking.read_json(version, "tasks.json")
-    lost = lost_sources.find(view.has, state, [task["name"] for task in described])
+    lost = lost_sources.find(views.has, state, [task["name"] for task in described])
     tasks = lost_sources.withheld(described, lost)
-    scored = score_matrix(lost_sources.matrix_of(view, state, lost), version.folder)
     active = tracking.read_json(version, "dataset.json").get("active_days")
-    frame = with_eligibility(scored, eligible(view, [task["name"] for task in tasks], active), tasks)
-    frame = stamped(frame, lost.sources, False, version.version, version.state_version, run_id)
-    problems = find_problems(frame, view.customers["customer_id"], tasks)
+
+    def of_block(view: View, _: Own) -> pl.DataFrame:
+        scored = score_matrix(lost_sources.matrix_of(view, state, lost), version.folder)
+        return with_eligibility(scored, eligible(view, [task["name"] for task in tasks], active), tasks)
+
+    with lake.spool() as folder:
+        scored = views.computed(of_block, folder).lazy().collect()
+    frame = stamped(scored, lost.sources, False, version.version, version.state_version, run_id)
+    problems = find_problems(frame, views.customers()["customer_id"], tasks)
     if problems:
         raise ValueError("; ".join(problems))
     return frame, score_meanings(tasks)

@@ -58,10 +58,10 @@ def skill_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) ->
         tasks = tracking.read_json(champion, "tasks.json")
         looking = windows(dataset) | {task["name"]: task["window_days"] for task in tasks if "window_days" in task}
         due = matured.due(scored, looking, matured.judged_until(lake, as_of), as_of)
-        tables, drawing = lake.tables(context.partition_key), Drawing(context.log.warning)
+        views, drawing = lake.views(context.partition_key), Drawing(context.log.warning)
         rows = pl.DataFrame(schema=matured.SCHEMA)
         for day, names in due.items():
-            judge = partial(matured.judge, day, names, as_of, tables, lake, tracking.version)
+            judge = partial(matured.judge, day, names, as_of, views.tables, lake, tracking.version)
             found = drawing.attempt(f"skill of {day}", judge)
             rows = rows if found is None else pl.concat([rows, found])
         yield dg.Output(

@@ -5,6 +5,8 @@ and truth values are their own bins, the rarest together. The last bin counts mi
 kept: no value of a customer leaves this module.
 """
 
+from collections.abc import Iterable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,11 @@ def count(frame: pl.DataFrame, bins: pl.DataFrame) -> list[list[int]]:
     for name, classes in zip(named["column"], named["classes"], strict=True):
         counted[name] = _count_names(frame, name, list(classes))
     return [counted[name] for name in bins["column"]]
+
+
+def add_up(counts: Iterable[list[list[int]]]) -> list[list[int]]:
+    """The counts of several slices of a table."""
+    return reduce(lambda a, b: [[x + y for x, y in zip(*own, strict=True)] for own in zip(a, b, strict=True)], counts)
 
 
 def _count_numbers(frame: pl.DataFrame, names: list[str], edges: list[list[float]]) -> dict[str, list[int]]:

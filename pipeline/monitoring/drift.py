@@ -2,7 +2,7 @@
 had. One row a column and night is kept, counts as a list.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -12,7 +12,7 @@ import polars as pl
 
 from pipeline.monitoring import alarm, distances
 from pipeline.monitoring.alarm import Judged
-from pipeline.monitoring.bins import count
+from pipeline.monitoring.bins import add_up, count
 from pipeline.resources.lake import Lake
 from pipeline.settings import DriftLimits
 
@@ -50,19 +50,19 @@ class Drift:
 
 
 def rows_of(
-    tonight: pl.DataFrame, reference: pl.DataFrame, name: str, counts: bool, limits: DriftLimits
+    tonight: Iterable[pl.DataFrame], reference: pl.DataFrame, name: str, counts: bool, limits: DriftLimits
 ) -> pl.DataFrame:
     """What is kept of a night: column, counts, expected (counts of the reference), index, distance, noise, reference,
     counts_as_usual.
 
     Args:
-        tonight: inputs and scores (`reference.watched`).
+        tonight: inputs and scores (`reference.watched`), a slice of the customers at a time.
         reference: `bins.SCHEMA`.
         name: of the reference.
         counts: whether the night may be compared at all; one scored in hindsight or without a source may not.
         limits: of the settings.
     """
-    counted = count(tonight, reference)
+    counted = add_up(count(rows, reference) for rows in tonight)
     own, other = distances.table_of(counted), distances.table_of(reference["counts"].to_list())
     return reference.select(
         "column",

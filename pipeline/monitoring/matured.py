@@ -1,7 +1,7 @@
 """The nights whose labels have matured: which are judged tonight, and their skill beside the promise."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -44,11 +44,12 @@ def judge(
     day: date,
     names: Collection[str],
     as_of: date,
-    tables: Tables,
+    tables: Callable[[], Iterable[Tables]],
     lake: Lake,
     version_of: Callable[[str], RegisteredVersion],
 ) -> pl.DataFrame:
-    """The skill (`SCHEMA`) of the scores of a day on the named tasks, by labels known on `as_of`. Scores in hindsight
+    """The skill (`SCHEMA`) of the scores of a day on the named tasks, by labels known on `as_of`; `tables` reads the
+    customers' data in blocks. Scores in hindsight
     or with a missing source are not judged, nor those that an older version of this program published without saying
     so, nor those that were altered: no row."""
     scores = next((frame for _, frame in lake.published("scores").sound([day.isoformat()])), None)
@@ -63,7 +64,7 @@ def judge(
     version = version_of(scores["model_version"][0])
     tasks = [task for task in json.loads((version.folder / "tasks.json").read_text()) if task["name"] in names]
     state = LabelState.from_dict(json.loads((version.folder / "labels.json").read_text()))
-    labels = compute_labels(as_trained(tables, version), day, state, known_until=as_of)
+    labels = pl.concat(compute_labels(as_trained(some, version), day, state, known_until=as_of) for some in tables())
     found = skill.realised(scores, labels, tasks, Evaluation.load(version.folder / "evaluation.json"))
     return found.select(pl.lit(day).alias("scored"), pl.lit(version.version).alias("version"), pl.all())
 

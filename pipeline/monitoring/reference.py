@@ -5,7 +5,7 @@ version's own fitted state. A version without one (registered before there were 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 
 import polars as pl
@@ -40,13 +40,16 @@ def add_reference(work: Workspace, view_of: Callable[[date], View]) -> None:
     publish_frame(reference_of(watched(matrix, scores, present, names)), work.candidate / FILE)
 
 
-def reference(champion: RegisteredVersion, lake: Lake, tonight: pl.DataFrame) -> tuple[pl.DataFrame, str]:
-    """The reference of a version (`bins.SCHEMA`) and its name; `tonight` (`watched`) becomes it where there is none."""
+def reference(
+    champion: RegisteredVersion, lake: Lake, tonight: Callable[[], Iterator[pl.DataFrame]]
+) -> tuple[pl.DataFrame, str]:
+    """The reference of a version (`bins.SCHEMA`) and its name. Where there is none, the first slice of `tonight`
+    (`watched`) becomes it."""
     if (champion.folder / FILE).exists():
         return pl.read_parquet(champion.folder / FILE), f"training of version {champion.version}"
     file = lake.path(DRIFT_REFERENCES, f"version-{champion.version}.parquet")
     if not file.exists():
-        publish_frame(reference_of(tonight), file)
+        publish_frame(reference_of(next(tonight())), file)
     return pl.read_parquet(file), f"first night of version {champion.version}"
 
 

@@ -19,7 +19,6 @@ import polars as pl
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.declaration import Table
 from feature_assets.data.local_time import local_day
-from feature_assets.data.tables import Tables
 from feature_assets.sources import Ingested
 from pipeline.intake.arrivals import Judge, Verdict
 from pipeline.resources.files import publish_json
@@ -46,11 +45,14 @@ class Finding:
     stops: bool
 
 
-def measure(tables: Tables, delivered: Mapping[str, int], counts: pl.DataFrame) -> dict[str, Any]:
+def measure(
+    tables: Mapping[str, pl.LazyFrame], zone: str, delivered: Mapping[str, int], counts: pl.DataFrame
+) -> dict[str, Any]:
     """The volume of a delivery.
 
     Args:
-        tables: validated.
+        tables: validated, by name.
+        zone: of local days.
         delivered: delivered table → its rows.
         counts: reasons of the quarantine (table, reason, rows).
 
@@ -58,14 +60,13 @@ def measure(tables: Tables, delivered: Mapping[str, int], counts: pl.DataFrame) 
         measures: table → measure → value; filled: contract table → columns that have a value.
     """
     measures: dict[str, dict[str, float]] = {}
-    for name, frame in tables.frames.items():
-        table = CONTRACT[name]
-        measures[name] = {**_sizes(table, frame), **_days(table, frame, tables.dataset.zone)}
+    for name, rows in tables.items():
+        measures[name] = {**_sizes(CONTRACT[name], rows), **_days(CONTRACT[name], rows, zone)}
     unknown = counts.filter(pl.col("reason").str.contains(_NO_REFERENCE)).group_by("table").agg(pl.col("rows").sum())
     pointless = dict(unknown.select("table", "rows").iter_rows())
-    for name, rows in delivered.items():
-        measures.setdefault(name, {})[UNKNOWN] = pointless.get(name, 0) / max(rows, 1)
-    return {"measures": measures, "filled": {name: _filled(frame) for name, frame in tables.frames.items()}}
+    for name, height in delivered.items():
+        measures.setdefault(name, {})[UNKNOWN] = pointless.get(name, 0) / max(height, 1)
+    return {"measures": measures, "filled": {name: _filled(rows) for name, rows in tables.items()}}
 
 
 def measure_arrival(tables: Mapping[str, Table], arrival: Ingested) -> dict[str, Any]:
@@ -78,29 +79,35 @@ def measure_arrival(tables: Mapping[str, Table], arrival: Ingested) -> dict[str,
     measures, filled = {}, {}
     for name, found in arrival.validated.items():
         pointless = sum(count.rows for count in found.counts if re.search(_NO_REFERENCE, count.reason))
-        measures[name] = {**_sizes(tables[name], found.good), UNKNOWN: pointless / max(found.delivered, 1)}
-        filled[name] = _filled(found.good)
+        measures[name] = {**_sizes(tables[name], found.good.lazy()), UNKNOWN: pointless / max(found.delivered, 1)}
+        filled[name] = _filled(found.good.lazy())
     return {"measures": measures, "filled": filled}
 
 
-def _sizes(table: Table, frame: pl.DataFrame) -> dict[str, float]:
+def _sizes(table: Table, rows: pl.LazyFrame) -> dict[str, float]:
     """Rows, and distinct values of each key that points at another table."""
-    keys = dict.fromkeys(column for reference in table.references for column in reference.columns)
-    distinct = {f"distinct {key}": frame[key].drop_nulls().n_unique() for key in keys if key in frame.columns}
-    return {ROWS: frame.height, **distinct}
+    there = rows.collect_schema()
+    keys = dict.fromkeys(column for reference in table.references for column in reference.columns if column in there)
+    distinct = [pl.col(key).drop_nulls().n_unique().alias(f"distinct {key}") for key in keys]
+    return _only_row(rows.select(pl.len().alias(ROWS), *distinct))
 
 
-def _days(table: Table, frame: pl.DataFrame, zone: str) -> dict[str, float]:
+def _days(table: Table, rows: pl.LazyFrame, zone: str) -> dict[str, float]:
     """Local days with a row, of a table whose rows have a time."""
-    if table.instant not in frame.columns:
+    there, instant = rows.collect_schema(), str(table.instant)
+    if instant not in there:
         return {}
-    at = pl.col(str(table.instant))
-    local = at if frame.schema[str(table.instant)] == pl.Date else local_day(at, zone)
-    return {DAYS: frame.select(local).to_series().n_unique()}
+    local = pl.col(instant) if there[instant] == pl.Date else local_day(pl.col(instant), zone)
+    return _only_row(rows.select(local.n_unique().alias(DAYS)))
 
 
-def _filled(frame: pl.DataFrame) -> list[str]:
-    return [column.name for column in frame.iter_columns() if column.null_count() < frame.height]
+def _filled(rows: pl.LazyFrame) -> list[str]:
+    return [name for name, count in _only_row(rows.select(pl.all().count())).items() if count]
+
+
+def _only_row(rows: pl.LazyFrame) -> dict[str, Any]:
+    """The row of an aggregate by column; the rows behind it are not in memory together."""
+    return rows.collect(engine="streaming").row(0, named=True)
 
 
 def last_good(lake: Lake, digest: str, limits: VolumeLimits) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """The lake: published tables, validated deliveries and the material of trainings, under `$PLE_HOME/lake`."""
 
 import json
+from contextlib import AbstractContextManager
 from datetime import date
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,7 @@ import dagster as dg
 import polars as pl
 
 from feature_assets.data.tables import Tables
-from feature_assets.events.view import View
-from pipeline.resources.digests import broken
+from pipeline.resources.blocks import AT_A_TIME, Rows, Views, load_tables, refuse_altered, spool, views_of
 from pipeline.resources.publication import PublicationError, Published
 from pipeline.steps import tried_again
 
@@ -24,17 +23,19 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
     root: str
 
-    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: Rows) -> None:
         """Publish a frame; its path and size go into the metadata."""
         with tried_again(context.step_context.previous_attempt_count):
             file = self._table(context.asset_key).publish(obj, context.asset_partition_key)
         size = round(file.stat().st_size / 2**20, 2)
         context.add_output_metadata({"path": dg.MetadataValue.path(str(file)), "size (MiB)": size})
 
-    def load_input(self, context: dg.InputContext) -> pl.DataFrame:
-        """Read the frame of a date whole. Raises `dg.Failure` where it is not there or was altered."""
+    def load_input(self, context: dg.InputContext) -> Rows:
+        """The frame of a date: whole, or to be read in parts where the input is a `pl.LazyFrame`. Raises `dg.Failure`
+        where it is not there or was altered."""
+        table, as_of = self._table(context.asset_key), context.asset_partition_key
         try:
-            return self._table(context.asset_key).read(context.asset_partition_key)
+            return table.scan(as_of) if context.dagster_type.typing_type is pl.LazyFrame else table.read(as_of)
         except PublicationError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
 
@@ -43,9 +44,14 @@ class ParquetIOManager(dg.ConfigurableIOManager):
 
 
 class Lake(dg.ConfigurableResource):
-    """Paths of the lake, and the validated tables behind an as-of date."""
+    """Paths of the lake, and the validated tables behind an as-of date.
+
+    Attributes:
+        at_a_time: customers whose data are in memory together, where a step computes in blocks.
+    """
 
     root: str
+    at_a_time: int = AT_A_TIME
 
     def path(self, *parts: str) -> Path:
         """A path inside the lake. Raises `dg.Failure` where a part, such as a digest in an altered file, leads out."""
@@ -83,17 +89,22 @@ class Lake(dg.ConfigurableResource):
         """Digest and files of the delivery behind an as-of date."""
         return self.read_json(self.partition("tables", as_of) / "delivery.json")
 
-    def tables_of(self, digest: str) -> Tables:
-        """The validated tables of one delivery (shared between the steps of a process)."""
-        return _load_tables(self.delivery(digest))
+    def scans(self, digest: str) -> dict[str, pl.LazyFrame]:
+        """The contract tables of one validated delivery, of which only what is asked for is read."""
+        refuse_altered(self.delivery(digest))
+        return {file.stem: pl.scan_parquet(file) for file in sorted(self.delivery(digest).glob("*.parquet"))}
 
     def tables(self, as_of: str) -> Tables:
         """The validated tables behind an as-of date (shared between the steps of a process)."""
-        return _load_tables(self.delivered(as_of))
+        return load_tables(self.delivered(as_of))
 
-    def view(self, as_of: str) -> View:
-        """The view of an as-of date (shared between the steps of a process)."""
-        return _view(self.delivered(as_of), date.fromisoformat(as_of))
+    def views(self, as_of: str) -> Views:
+        """The view of an as-of date, a block of customers at a time."""
+        return views_of(self.delivered(as_of), date.fromisoformat(as_of), self.at_a_time)
+
+    def spool(self) -> AbstractContextManager[Path]:
+        """A folder for the time of a step."""
+        return spool(Path(self.root))
 
     def delivered(self, as_of: str) -> Path:
         """Folder of the validated tables behind an as-of date, not verified. Raises `dg.Failure` where it is gone."""
@@ -104,16 +115,3 @@ class Lake(dg.ConfigurableResource):
                 allow_retries=False,
             )
         return folder
-
-
-@lru_cache(maxsize=1)
-def _load_tables(folder: Path) -> Tables:
-    why = broken(folder)
-    if why:
-        raise dg.Failure(f"{why}: materialise the ingestion assets again", allow_retries=False)
-    return Tables.load(folder)
-
-
-@lru_cache(maxsize=1)
-def _view(folder: Path, as_of: date) -> View:
-    return View(_load_tables(folder), as_of)

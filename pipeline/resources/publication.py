@@ -34,6 +34,8 @@ _FILE = re.compile(r"part-([0-9a-f]{16})\.parquet")
 _NAME = re.compile(r"\w[\w-]*")
 """A part of a table's name; no path leads out of the lake by it."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_ROW_GROUP = 50_000
+"""Rows of a group of a file that is written in parts."""
 _NO_TABLES = ("arrivals", "deliveries", "tables", "training", "versions", "volumes", PUBLISHED)
 """Folders of the lake that hold no published table."""
 
@@ -126,7 +128,7 @@ class Published:
             except PublicationError as error:
                 logging.getLogger(__name__).warning("left out of the comparison: %s", error)
 
-    def publish(self, frame: pl.DataFrame, as_of: str) -> Path:
+    def publish(self, frame: pl.DataFrame | pl.LazyFrame, as_of: str) -> Path:
         """Write a version where no reader looks, flush it, and point at it. Equal content is not published again, and
         a version that was altered on disk is replaced.
 
@@ -261,15 +263,21 @@ def altered(file: Path) -> bool:
     return named is not None and file_digest(file)[:16] != named.group(1)
 
 
-def _write(frame: pl.DataFrame, folder: Path, as_of: str) -> str:
-    """Write the file of a version; its name. The column `as_of` goes where its values are those of the path."""
+def _write(frame: pl.DataFrame | pl.LazyFrame, folder: Path, as_of: str) -> str:
+    """Write the file of a version; its name. The column `as_of` goes where its values are those of the path. What is
+    not in memory is never there as a whole."""
     metadata = None
-    if frame.schema.get(AS_OF) == pl.Date and (frame[AS_OF] == date.fromisoformat(as_of)).all(ignore_nulls=False):
-        metadata = {_POSITION: str(frame.columns.index(AS_OF))}
+    columns = frame.collect_schema()
+    of_date = (pl.col(AS_OF) == date.fromisoformat(as_of)).all(ignore_nulls=False)
+    if columns.get(AS_OF) == pl.Date and frame.lazy().select(of_date).collect().item():
+        metadata = {_POSITION: str(columns.names().index(AS_OF))}
         frame = frame.drop(AS_OF)
     make_folder(folder)
     file = folder / "part.parquet"
-    frame.write_parquet(file, compression="zstd", statistics=True, metadata=metadata)
+    if isinstance(frame, pl.DataFrame):
+        frame.write_parquet(file, compression="zstd", statistics=True, metadata=metadata)
+    else:
+        frame.sink_parquet(file, compression="zstd", statistics=True, metadata=metadata, row_group_size=_ROW_GROUP)
     name = file_digest(file)[:16]
     file.rename(folder / f"part-{name}.parquet")
     return name

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig, load_dataset
+from feature_assets.data.tables import Tables
 from feature_assets.sources import ingest, read_delivery
 from pipeline import faults
 from pipeline.cli import main
@@ -110,7 +111,7 @@ class Till:
         return deliveries.of_night(dataset, None, self.lake, day, self.said.append, judge)
 
     def tables(self, dataset: DatasetConfig, day: date) -> dict[str, pl.DataFrame]:
-        return self.lake.tables_of(self.night(dataset, day).digest).frames
+        return Tables.load(self.lake.delivery(self.night(dataset, day).digest)).frames
 
     def fetched(self) -> int:
         """Rows of the sales that the server has read from the table since it was made, by its own statistics."""

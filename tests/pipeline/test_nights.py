@@ -21,6 +21,8 @@ from polars.testing import assert_frame_equal
 
 from feature_assets.labels import every_task
 from feature_assets.labels.constants import STAGES
+from pipeline.resources.files import strays
+from pipeline.resources.publication import Published, tables
 from tests.deliveries.sources import COMPLETEJOURNEY
 from tests.deliveries.spoilt import spoil
 from tests.pipeline import serving
@@ -172,6 +174,27 @@ def test_a_task_and_a_customer_are_explained(first: tuple[Path, str], small_deli
         "all other columns and inputs",
         "left unexplained",
     ]
+
+
+def test_a_night_in_blocks_of_customers_changes_no_byte(
+    first: tuple[Path, str], small_delivery: Path, copy_home: CopyHome, tmp_path: Path
+) -> None:
+    home = copy_home(first[0], tmp_path / "home")
+    with (home / "settings.yaml").open("a", encoding="utf-8") as settings:
+        settings.write("customers_at_a_time: 100\n")
+    lake = home / "lake"
+    before = {table: digest(Published(lake, table).file(LAST)) for table in ("scores", "drift")}
+    features = {table: Published(lake, table).read(LAST) for table in tables(lake) if table.startswith("features/")}
+    night(home, small_delivery)
+    assert {table: digest(Published(lake, table).file(LAST)) for table in before} == before
+    for table, frame in features.items():
+        assert Published(lake, table).read(LAST).equals(frame, null_equal=True), table
+    assert not [*strays(lake)]
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        made = instance.get_latest_materialization_event(dg.AssetKey(["features", "gmm"]))
+        assert made is not None
+        assert made.asset_materialization is not None
+        assert made.asset_materialization.metadata["of the picture"].value == "the first 100 customers"
 
 
 @pytest.mark.trial

@@ -11,6 +11,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from datetime import date, timedelta
 from functools import lru_cache
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 
 from feature_assets import build, registry
 from feature_assets.check import check
+from feature_assets.data.blocks import blocks_of
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.parts import PARTS
 from feature_assets.data.shards import stable_shard
@@ -155,6 +157,16 @@ def _in_shards(n: int) -> Outputs:
     return {name: pl.concat([part[name] for part in parts]).sort("customer_id") for name in parts[0]}
 
 
+def _in_blocks(size: int) -> Outputs:
+    """Stored, and read so many customers at a time."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole().save(Path(folder))
+        blocks = blocks_of(Path(folder, "customers.parquet"), size)
+        assert len(blocks) == -(-whole().customers // size)
+        parts = [outputs(Tables.load(Path(folder), block)) for block in blocks]
+    return {name: pl.concat([part[name] for part in parts]) for name in parts[0]}
+
+
 CHUNKS = {
     "groups.base.temporal": "_CHUNK",
     "groups.domain.gmm": "_CHUNK",
@@ -175,8 +187,6 @@ def _in_chunks(size: int) -> Outputs:
 
 
 def _state_saved_and_loaded() -> Outputs:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         fitted().save(Path(folder))
         state = FeatureState.load(Path(folder))
@@ -192,6 +202,8 @@ VARIANTS: dict[str, Callable[[], Outputs]] = {
     "1 shard": lambda: _in_shards(1),
     "3 shards": lambda: _in_shards(3),
     "17 shards": lambda: _in_shards(17),
+    "blocks of 7": lambda: _in_blocks(7),  # few enough for parts of tables that a block does not have
+    "blocks of 40": lambda: _in_blocks(40),
     "chunks of 1": lambda: _in_chunks(1),  # the customers without an event are alone in theirs
     "chunks of 89": lambda: _in_chunks(89),  # 90 customers: the last one is alone
     "state saved and loaded": _state_saved_and_loaded,

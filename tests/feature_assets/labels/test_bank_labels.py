@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from feature_assets.data.blocks import blocks_of
 from feature_assets.data.contract import SPEND
 from feature_assets.data.dataset import load_dataset
 from feature_assets.data.tables import Tables
@@ -166,6 +168,14 @@ def slow_campaigns(mine: dict[str, list[Row]], campaigns: dict[str, str]) -> Row
         "ctr": int(bool(did["click"] & exposed)) if exposed else None,
         "cvr": int(bool(did["conversion"] & exposed)) if exposed else None,
     }
+
+
+def test_labels_of_blocks_are_those_of_the_whole(bank: Tables, state: LabelState, tmp_path: Path) -> None:
+    bank.save(tmp_path)
+    blocks = [Tables.load(tmp_path, block) for block in blocks_of(tmp_path / "customers.parquet", 11)]
+    assert len(blocks) > 2
+    labels = pl.concat(compute_labels(block, T, state, UNTIL) for block in blocks)
+    assert labels.equals(compute_labels(bank, T, state, UNTIL), null_equal=True)
 
 
 @pytest.mark.parametrize("t", [date(2017, 2, 27), T, date(2017, 5, 14)])

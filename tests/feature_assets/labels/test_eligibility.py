@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_assets.data.blocks import blocks_of
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.labels import compute_labels, describe, eligible, every_task, fit_labels, get_task, windows
@@ -161,10 +163,13 @@ def test_what_happens_before_t_changes_eligibility(bank: Tables) -> None:
     assert {name for name in NAMES if not plain[name].equals(other[name])} == set(NAMES) - ALL
 
 
-def test_a_shard_and_the_order_of_rows_change_nothing(bank: Tables) -> None:
+def test_a_shard_a_block_and_the_order_of_rows_change_nothing(bank: Tables, tmp_path: Path) -> None:
     whole = eligible(View(bank, T), NAMES)
     shards = [eligible(View(bank, T, (i, 3)), NAMES) for i in range(3)]
     assert pl.concat(shards).sort("customer_id").equals(whole)
+    bank.save(tmp_path)
+    blocks = [Tables.load(tmp_path, block) for block in blocks_of(tmp_path / "customers.parquet", 11)]
+    assert pl.concat([eligible(View(block, T), NAMES) for block in blocks]).equals(whole)
     mixed = {name: frame.sample(fraction=1, shuffle=True, seed=2) for name, frame in bank.frames.items()}
     assert eligible(View(Tables(bank.dataset, mixed), T), NAMES).equals(whole)
 

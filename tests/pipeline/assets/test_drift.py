@@ -62,7 +62,7 @@ def earlier(home: Path, bundle: Path, number: int, shift: float = 0.0) -> None:
     lake, limits = Lake(root=str(home / "lake")), DriftLimits()
     version = RegisteredVersion("3", "r", DAY, "s", "any", bundle)
     tonight = watched(*inputs(number, shift), NAMES, ["churn"])
-    rows = rows_of(tonight, *reference(version, lake, tonight), True, limits)
+    rows = rows_of([tonight], *reference(version, lake, lambda: iter([tonight])), True, limits)
     publish_frame(rows, lake.partition(TABLE, (DAY + timedelta(days=number)).isoformat()) / "part-0.parquet")
 
 

@@ -148,10 +148,11 @@ def test_what_the_source_never_holds_is_absent_and_each_table_is_checked(small_d
 def test_a_table_without_rows_before_the_as_of_date_fails_its_check(small_delivery: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     ingest(home, small_delivery)
-    tables = Lake(root=str(Home(home).lake)).tables(AS_OF)
-    assert rows_to_read(tables, "transactions", date(2018, 1, 1)).passed
-    assert not rows_to_read(tables, "transactions", date(2016, 1, 1)).passed
-    assert rows_to_read(tables, "sessions", date(2016, 1, 1)).passed
+    lake = Lake(root=str(Home(home).lake))
+    tables, zone = lake.scans(lake.delivery_of(AS_OF)["digest"]), lake.tables(AS_OF).dataset.zone
+    assert rows_to_read(tables, "transactions", date(2018, 1, 1), zone).passed
+    assert not rows_to_read(tables, "transactions", date(2016, 1, 1), zone).passed
+    assert rows_to_read(tables, "sessions", date(2016, 1, 1), zone).passed
 
 
 def test_a_second_delivery_of_the_same_files_is_not_read_again(

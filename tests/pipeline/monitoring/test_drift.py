@@ -42,7 +42,7 @@ BINS = reference_of(columns(-1 % 97))
 
 
 def keep(lake: Lake, night: int, shift: float = 0.0, counts: bool = True) -> pl.DataFrame:
-    rows = drift.rows_of(columns(night, shift), BINS, "training of version 1", counts, LIMITS)
+    rows = drift.rows_of([columns(night, shift)], BINS, "training of version 1", counts, LIMITS)
     day = FIRST + timedelta(days=night)
     publish_frame(rows, lake.partition(drift.TABLE, day.isoformat()) / "part-0.parquet")
     return rows
@@ -135,9 +135,11 @@ def test_a_column_that_a_night_did_not_have_is_no_reason_to_fail(tmp_path: Path)
 def test_the_reference_is_that_of_the_version_or_its_first_night(tmp_path: Path, dataset: DatasetConfig) -> None:
     lake = Lake(root=str(tmp_path / "lake"))
     version = RegisteredVersion("2", "r", FIRST, "s1", dataset.name, tmp_path / "bundle")
-    first, name = reference(version, lake, columns(0))
+    first, name = reference(version, lake, lambda: iter([columns(0)]))
     assert name == "first night of version 2"
-    assert reference(version, lake, columns(1, shift=2.0))[0].equals(first), "a later night does not replace it"
+    assert reference(version, lake, lambda: iter([columns(1, shift=2.0)]))[0].equals(first), (
+        "a later night does not replace it"
+    )
     publish_frame(BINS, version.folder / FILE)
     assert reference(version, lake, columns(1))[0].equals(BINS)
     assert reference(version, lake, columns(1))[1] == "training of version 2"

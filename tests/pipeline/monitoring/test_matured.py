@@ -38,6 +38,10 @@ def test_each_label_is_judged_on_the_night_on_which_it_matured() -> None:
     assert len(matured.due(days(*range(200)), WINDOWS, date.min, DAY)) == matured.DATES_JUDGED
 
 
+def one_block() -> list[Tables]:
+    return [cast("Tables", None)]
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(root=str(tmp_path / "lake"))
@@ -88,12 +92,12 @@ def test_scores_are_judged_with_the_version_that_made_them_unless_they_are_marke
 
     monkeypatch.setattr(matured, "compute_labels", labelled)
     made = version(tmp_path)
-    found = matured.judge(scored, ["churn"], DAY, cast("Tables", None), lake, {"4": made}.__getitem__)
+    found = matured.judge(scored, ["churn"], DAY, one_block, lake, {"4": made}.__getitem__)
     assert found.height == rows
     assert found.schema == matured.SCHEMA
     old = lake.partition("scores", (scored - timedelta(days=1)).isoformat()) / "part-0.parquet"
     publish_frame(scores.drop("churn__eligible"), old)
-    unsaid = matured.judge(scored - timedelta(days=1), ["churn"], DAY, cast("Tables", None), lake, {}.__getitem__)
+    unsaid = matured.judge(scored - timedelta(days=1), ["churn"], DAY, one_block, lake, {}.__getitem__)
     assert unsaid.is_empty(), "scores of an older program do not say who was eligible"
     if rows:
         assert asked == [(scored, ["mailer", "display", "shelf"], DAY)]

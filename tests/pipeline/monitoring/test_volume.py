@@ -133,6 +133,10 @@ def test_a_column_of_an_arrival_that_always_had_values_may_not_lose_all() -> Non
     assert arrived(TONIGHT, empty, TONIGHT, tonight=empty) == []
 
 
+def scans(tables: Tables) -> dict[str, pl.LazyFrame]:
+    return {name: frame.lazy() for name, frame in tables.frames.items()}
+
+
 def test_the_volume_of_tables_is_counted_in_local_days() -> None:
     whole = synthetic.tables(20, seed=2)
     faults = pl.DataFrame(
@@ -142,7 +146,7 @@ def test_the_volume_of_tables_is_counted_in_local_days() -> None:
             "rows": [3, 50, 2],
         }
     )
-    found = volume.measure(whole, {"transactions": 1000, "products": 7}, faults)
+    found = volume.measure(scans(whole), whole.dataset.zone, {"transactions": 1000, "products": 7}, faults)
     lines = whole.frames["transactions"]
     own = found["measures"]["transactions"]
     assert own["rows"] == lines.height
@@ -151,11 +155,9 @@ def test_the_volume_of_tables_is_counted_in_local_days() -> None:
     assert own["distinct customer_id"] == lines["customer_id"].n_unique()
     assert own[volume.UNKNOWN] == 0.005
     assert found["measures"]["products"][volume.UNKNOWN] == 0.0
-    without = Tables(
-        whole.dataset, {**whole.frames, "transactions": lines.with_columns(channel=pl.lit(None, pl.String))}
-    )
+    without = {**scans(whole), "transactions": lines.lazy().with_columns(channel=pl.lit(None, pl.String))}
     assert "channel" in found["filled"]["transactions"]
-    assert "channel" not in volume.measure(without, {}, NO_FAULTS)["filled"]["transactions"]
+    assert "channel" not in volume.measure(without, "UTC", {}, NO_FAULTS)["filled"]["transactions"]
 
 
 def test_good_deliveries_are_kept_by_digest_and_the_newest_compared(tmp_path: Path) -> None:
