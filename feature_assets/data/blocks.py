@@ -10,29 +10,46 @@ from pathlib import Path
 
 import polars as pl
 
+ID = "customer_id"
+
 
 @dataclass(frozen=True)
 class Block:
-    """Customers with an id from `first` to `last`, both included."""
+    """Customers with an id from `first` on and before `end`, None where the range is open; a missing id comes first."""
 
-    first: str
-    last: str
+    first: str | None
+    end: str | None
 
     def of(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The rows of a table that belong to these customers; all rows of a table of things."""
-        if "customer_id" not in rows.collect_schema():
+        dtype = rows.collect_schema().get(ID)
+        if dtype is None:
             return rows
-        return rows.filter(pl.col("customer_id").is_between(pl.lit(self.first), pl.lit(self.last)))
+        customer = pl.col(ID) if dtype == pl.String else pl.col(ID).cast(pl.String)
+        if self.first is not None:
+            rows = rows.filter(customer >= pl.lit(self.first))
+        if self.end is not None:
+            before = customer < pl.lit(self.end)
+            rows = rows.filter(before if self.first is not None else before.fill_null(True))
+        return rows
 
 
-def blocks_of(customers: Path, size: int) -> list[Block]:
-    """The blocks of at most `size` customers of a stored table of customers (sorted by id), in their order.
+def blocks_among(ids: pl.Series, size: int) -> list[Block]:
+    """Blocks of at most `size` of some customers, into one of which every id falls; in their order.
+
+    Args:
+        ids: of the customers, sorted, each once.
+        size: customers of a block.
 
     Raises:
         ValueError: `size` is below 1.
     """
     if size < 1:
         raise ValueError(f"{size} customers at a time: expected at least 1")
-    ids = pl.read_parquet(customers, columns=["customer_id"])["customer_id"]
-    starts = range(0, len(ids), size)
-    return [Block(ids[start], ids[min(start + size, len(ids)) - 1]) for start in starts]
+    starts = ids.gather_every(size, offset=size).to_list()
+    return [Block(first, end) for first, end in zip([None, *starts], [*starts, None], strict=True)]
+
+
+def blocks_of(customers: Path, size: int) -> list[Block]:
+    """The blocks of a stored table of customers."""
+    return blocks_among(pl.read_parquet(customers, columns=[ID])[ID], size)

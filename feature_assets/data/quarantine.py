@@ -79,6 +79,7 @@ def validate(
     delivered: int | None = None,
     unread: Mapping[str, Sequence[Wrong]] | None = None,
     now: datetime | None = None,
+    rivals: pl.DataFrame | None = None,
 ) -> Validated:
     """Apply a declaration to a delivered frame. Bad rows are set aside, never raised; wrong columns or types are.
 
@@ -94,6 +95,7 @@ def validate(
         delivered: number of rows delivered, where `frame` is only the part of them that is used.
         unread: column → where the reader could not read its value (null there) and why; "" → rows at fault as a whole.
         now: wall clock, to recognise events in the future (default: the current instant).
+        rivals: keys that other good rows of the delivery have as well, with different contents.
 
     Raises:
         DeliveryError: a column is missing or has a wrong type.
@@ -138,7 +140,7 @@ def validate(
         faults = [(bad, reason, DROPPED) for bad, reason in times]
         good = without(good, faults)
     aside += faults
-    good, faults = _keys(table, good, same_key)
+    good, faults = _keys(table, good, same_key, rivals)
     aside += faults
     for reference in table.references:
         if reference.table in references:
@@ -269,12 +271,18 @@ def _times(table: Table, rows: pl.DataFrame, dataset: DatasetConfig, now: dateti
     return [(bad[POSITION], reason) for rule, reason in rules if (bad := rows.filter(rule)).height]
 
 
-def _keys(table: Table, rows: pl.DataFrame, same_key: pl.Series) -> tuple[pl.DataFrame, list[Fault]]:
+def _keys(
+    table: Table, rows: pl.DataFrame, same_key: pl.Series, rivals: pl.DataFrame | None
+) -> tuple[pl.DataFrame, list[Fault]]:
     """Collapse exact copies to the first of them, then drop every row whose key has different contents.
 
-    `same_key`: positions of rows whose key other rows have as well; without a key, every row is compared.
+    Args:
+        same_key: positions of rows whose key other rows have as well; without a key, every row is compared.
+        rivals: keys that have different contents elsewhere.
     """
     key = table.key
+    if rivals is not None:
+        same_key = pl.concat([same_key, rows.join(rivals, on=key, how="semi")[POSITION]]).unique()
     suspects = rows.filter(pl.col(POSITION).is_in(same_key.implode())) if key else rows
     if suspects.is_empty():
         return rows, []
@@ -284,6 +292,8 @@ def _keys(table: Table, rows: pl.DataFrame, same_key: pl.Series) -> tuple[pl.Dat
         copies = suspects[POSITION].filter(~suspects[POSITION].is_in(kept[POSITION].implode()))
         faults.append((copies, f"{table.name}: exact copy of another row", COLLAPSED))
     differing = kept.filter(pl.struct(key).is_duplicated())[POSITION] if key else kept[POSITION].clear()
+    if rivals is not None:
+        differing = pl.concat([differing, kept.join(rivals, on=key, how="semi")[POSITION]]).unique().sort()
     if len(differing):
         faults.append((differing, f"{table.name}: same key ({', '.join(key)}) with different contents", DROPPED))
     return without(rows, faults), faults

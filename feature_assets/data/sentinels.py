@@ -68,9 +68,11 @@ def without_stand_ins(
         return values, []
     if column.open_ended and not column.may_lack:
         sentinel &= ~is_open_end(values)
-    which = named(values.filter(sentinel))
     if column.may_lack and not column.told_by_events:
+        which = named(values.filter(sentinel))
         notes.append(f"{table.name}.{column.name}: {which} stands for no date in {sentinel.sum():,} rows")
         return values.set(sentinel, None), []
-    wrong = [(sentinel, f"is a sentinel ({which}), which stands for no date")] if sentinel.any() else []
+    early = (values.dt.year() <= LAST_EARLY).fill_null(False)
+    found = ((sentinel & early, f"of {LAST_EARLY} or before"), (sentinel & ~early, f"of {FIRST_LATE} or after"))
+    wrong = [(bad, f"is a sentinel ({when}), which stands for no date") for bad, when in found if bad.any()]
     return values.set(sentinel, None), wrong

@@ -29,6 +29,9 @@ key are decided by the other columns."""
 
 DESCRIPTION = "dataset.json"
 """File of the description beside the tables."""
+CUSTOMERS = "customers"
+ROW_GROUP = 250_000
+"""Rows of a group in a file of a stored table: a block of customers reads the groups that it needs."""
 PROTECTED = "protected"
 """Folder of the protected columns beside the tables."""
 
@@ -146,8 +149,8 @@ class Tables:
             frame.write_parquet(directory / f"{name}.parquet")
         if self.protected.width:
             (directory / PROTECTED).mkdir()
-            self.protected.write_parquet(directory / PROTECTED / "customers.parquet")
-        (directory / DESCRIPTION).write_text(self.dataset.model_dump_json(indent=1), encoding="utf-8")
+            self.protected.write_parquet(directory / PROTECTED / f"{CUSTOMERS}.parquet")
+        _describe(self.dataset, directory)
 
     @classmethod
     def load(cls, directory: Path, block: Block | None = None) -> Tables:
@@ -162,10 +165,54 @@ class Tables:
 
         dataset = DatasetConfig(**json.loads((directory / DESCRIPTION).read_text(encoding="utf-8")))
         frames = {path.stem: read(path) for path in sorted(directory.glob("*.parquet"))}
-        kept = directory / PROTECTED / "customers.parquet"
+        kept = directory / PROTECTED / f"{CUSTOMERS}.parquet"
         protected = read(kept) if kept.exists() else pl.DataFrame()
         parts = None if block is None else stored_parts(directory)
         return cls(dataset, frames, presorted=True, protected=protected, parts=parts)
+
+
+@dataclass(frozen=True)
+class StoredTables:
+    """Contract tables that are made block by block, in the order of the customers; they wait in files.
+
+    Attributes:
+        dataset: the description.
+        folder: a folder a table, a file a block.
+    """
+
+    dataset: DatasetConfig
+    folder: Path
+
+    def add(self, tables: Tables) -> None:
+        """Put the next block below what is there; tables of things come once."""
+        protected = {f"{PROTECTED}/{CUSTOMERS}": tables.protected} if tables.protected.width else {}
+        for name, frame in {**tables.frames, **protected}.items():
+            place = self.folder / name
+            place.mkdir(parents=True, exist_ok=True)
+            frame.write_parquet(place / f"{len(list(place.glob('*.parquet'))):05}.parquet", compression="lz4")
+
+    def scans(self) -> dict[str, pl.LazyFrame]:
+        """Contract table → all its rows."""
+        return {place.name: self._scan(place) for place in sorted(self.folder.iterdir()) if place.name != PROTECTED}
+
+    def save(self, directory: Path) -> None:
+        """Write what `Tables.save` writes; of a table no more than a part is in memory."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, rows in self.scans().items():
+            rows.sink_parquet(directory / f"{name}.parquet", row_group_size=ROW_GROUP)
+        protected = self.folder / PROTECTED / CUSTOMERS
+        if protected.exists():
+            (directory / PROTECTED).mkdir()
+            self._scan(protected).sink_parquet(directory / PROTECTED / f"{CUSTOMERS}.parquet")
+        _describe(self.dataset, directory)
+
+    @staticmethod
+    def _scan(place: Path) -> pl.LazyFrame:
+        return pl.scan_parquet(sorted(place.glob("*.parquet")))
+
+
+def _describe(dataset: DatasetConfig, directory: Path) -> None:
+    (directory / DESCRIPTION).write_text(dataset.model_dump_json(indent=1), encoding="utf-8")
 
 
 @lru_cache(maxsize=8)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
+
 import feature_assets
 from feature_assets.closed import nearest
 from feature_assets.data.dataset import OWN_FILES, DatasetConfig
-from feature_assets.data.tables import Tables
+from feature_assets.data.tables import CUSTOMERS, Tables
+from feature_assets.sources.blocks import ingest_in_blocks
 from feature_assets.sources.completejourney import CompleteJourney
 from feature_assets.sources.contract_files import ContractFiles
 from feature_assets.sources.delivery import Delivery, Ingested
@@ -24,6 +27,8 @@ __all__ = [
     "Ingested",
     "Reader",
     "ingest",
+    "ingest_in_blocks",
+    "is_large",
     "load_tables",
     "read_delivery",
     "reader_of",
@@ -67,6 +72,13 @@ def ingest(delivery: Delivery) -> Ingested:
         DeliveryError: a column is missing or of a wrong type, a required table is empty, a file is damaged.
     """
     return reader_of(delivery.dataset).ingest(delivery)
+
+
+def is_large(delivery: Delivery, at_a_time: int) -> bool:
+    """Whether a delivery has more than so many customers, and can be read in blocks of them (`ingest_in_blocks`)."""
+    if not reader_of(delivery.dataset).in_blocks or CUSTOMERS not in delivery.frames:
+        return False
+    return int(delivery.frames[CUSTOMERS].select(pl.len()).collect().item()) > at_a_time
 
 
 def load_tables(dataset: DatasetConfig, data_dir: Path | None = None) -> Tables:

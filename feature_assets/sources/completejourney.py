@@ -8,6 +8,7 @@ product can be promoted in several places at once.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -79,9 +80,11 @@ class CompleteJourney(Reader):
             contract["campaign_events"] = _campaign_events(good, contract["campaigns"], lines, zone)
         return {name: conform(name, frame) for name, frame in contract.items()}
 
-    def unanswerable(self, good: Frames, _contract: Frames, _dataset: DatasetConfig) -> dict[str, str]:
+    def unanswerable(
+        self, delivered: Collection[str], _contract: Mapping[str, pl.LazyFrame], _dataset: DatasetConfig
+    ) -> dict[str, str]:
         """Task → the table that it needs and that was not delivered."""
-        missing = {name: tasks for name, tasks in NEEDED_BY.items() if name not in good}
+        missing = {name: tasks for name, tasks in NEEDED_BY.items() if name not in delivered}
         return {task: f"{name} was not delivered" for name, tasks in missing.items() for task in tasks}
 
 

@@ -6,6 +6,7 @@ zone. The tables themselves are declared in `data/contract.py`. Source: DATA §1
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class ContractFiles(Reader):
     """Parquet files of contract tables, found as `finding.py` says."""
 
     tables = CONTRACT
+    in_blocks = True
 
     def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
         """Open the tables in `data_dir`, or in the folder that the data set names. Reads schemas only.
@@ -76,38 +78,45 @@ class ContractFiles(Reader):
         """The contract tables of validated rows, without the optional columns that were not delivered."""
         return {name: _to_contract(name, frame, delivery.frames[name]) for name, frame in good.items()}
 
-    def unanswerable(self, _good: Frames, contract: Frames, dataset: DatasetConfig) -> dict[str, str]:
+    def unanswerable(
+        self, _delivered: Collection[str], contract: Mapping[str, pl.LazyFrame], dataset: DatasetConfig
+    ) -> dict[str, str]:
         """Task → why these contract tables have no honest label for it. Source: DATA §1, §3."""
         off: dict[str, str] = {}
         both = "campaigns" in contract and "campaign_events" in contract
-        events = contract["campaign_events"]["event"] if both else None
         for task, event in (("ctr", "click"), ("cvr", "conversion")):
-            if events is None or not bool((events == event).any()):
+            if not both or not _any(contract["campaign_events"], pl.col("event") == event):
                 off[task] = f"no {event} of a campaign was delivered"
-        if "balances" not in contract or not bool((contract["balances"]["limit"] > 0).any()):
+        if "balances" not in contract or not _any(contract["balances"], pl.col("limit") > 0):
             off["balance_util"] = "no balance with a limit was delivered"
         lines = contract["transactions"].filter(pl.col("kind").is_in(SPEND))
-        channels = lines["channel"].filter(lines["channel"].is_in(dataset.channels)).unique().to_list()
+        stated = lines.filter(pl.col("channel").is_in(dataset.channels)).select(pl.col("channel").unique())
+        channels = stated.collect(engine="streaming")["channel"].to_list()
         if not channels:
             named = f" ({', '.join(dataset.channels)})" if dataset.channels else ""
             off["channel"] = f"no transaction states its channel{named}"
         elif len(channels) == 1:
             off["channel"] = f"every transaction is of one channel, {channels[0]}"
-        if lines["merchant_id"].n_unique() < 2:
+        if lines.select(pl.col("merchant_id").n_unique()).collect(engine="streaming").item() < 2:
             off["merchant_affinity"] = "all purchases are at one merchant"
         if dataset.categories_from not in contract:
             off["spending_category"] = f"table {dataset.categories_from} was not delivered"
         source = dataset.categories_from if dataset.nba_from == "categories" else "holdings"
         if source not in contract:
             off["nba"] = f"table {source} was not delivered"
-        if all(contract[table]["brand"].is_null().all() for table in ("products", "merchants") if table in contract):
+        described = [contract[table] for table in ("products", "merchants") if table in contract]
+        if not any(_any(things, pl.col("brand").is_not_null()) for things in described):
             off["brand_prediction"] = "no brand was delivered"
-        controls = both and "is_control" in contract["campaign_events"].columns
-        if not (controls and bool(contract["campaign_events"]["is_control"].any())):
+        controls = both and "is_control" in contract["campaign_events"].collect_schema()
+        if not (controls and _any(contract["campaign_events"], pl.col("is_control"))):
             off |= {task: "no control group of a campaign was delivered" for task in dataset.tasks_on if task in UPLIFT}
         elif "category_uplift" in dataset.tasks_on and dataset.categories_from not in contract:
             off["category_uplift"] = f"table {dataset.categories_from} was not delivered"
         return off
+
+
+def _any(rows: pl.LazyFrame, condition: pl.Expr) -> bool:
+    return bool(rows.select(condition.any()).collect(engine="streaming").item())
 
 
 def _known_channel(dataset: DatasetConfig) -> Rule:

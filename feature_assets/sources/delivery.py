@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic
 
 import polars as pl
+from typing_extensions import TypeVar
 
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.quarantine import Validated
-from feature_assets.data.tables import Tables
+from feature_assets.data.tables import StoredTables, Tables
+
+Kept = TypeVar("Kept", bound=Tables | StoredTables, default=Tables)
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,16 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Ingested:
+class Ingested(Generic[Kept]):
     """A validated delivery.
 
     Attributes:
-        tables: the contract tables of the good rows.
+        tables: the contract tables of the good rows; those of a delivery that was read in blocks are in files.
         validated: delivered table → its validation result (its good rows are released).
         notes: the delivery's notes, values that stand for none, and tasks that are off because a table is missing.
     """
 
-    tables: Tables
+    tables: Kept
     validated: dict[str, Validated] = field(repr=False)
     notes: tuple[str, ...] = ()
 

@@ -7,10 +7,11 @@ contract belong to its own file. Source: DATA §1.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -21,7 +22,7 @@ from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
 from feature_assets.data.horizon import adapted
-from feature_assets.data.local_time import local_clock, local_day
+from feature_assets.data.local_time import local_day
 from feature_assets.data.quarantine import Validated, validate
 from feature_assets.data.tables import Tables
 from feature_assets.sources.delivery import Delivery, Ingested
@@ -66,10 +67,12 @@ class Reader(ABC):
     Attributes:
         tables: the tables that a delivery may have, in the order of their references.
         never: contract tables, and parts of them, that no delivery of the source can fill.
+        in_blocks: whether a delivery can be read a block of customers at a time (`blocks.py`).
     """
 
     tables: Mapping[str, Table]
     never: frozenset[str] = frozenset()
+    in_blocks: bool = False
 
     @abstractmethod
     def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
@@ -88,8 +91,10 @@ class Reader(ABC):
         """Contract tables of validated delivered tables."""
 
     @abstractmethod
-    def unanswerable(self, good: Frames, contract: Frames, dataset: DatasetConfig) -> dict[str, str]:
-        """Task → why this delivery has no honest label for it."""
+    def unanswerable(
+        self, delivered: Collection[str], contract: Mapping[str, pl.LazyFrame], dataset: DatasetConfig
+    ) -> dict[str, str]:
+        """Task → why a delivery of these tables has no honest label for it."""
 
     def rows(self, table: Table, delivery: Delivery, _good: Frames) -> Rows:
         """Collect the declared columns of a delivered table.
@@ -114,37 +119,82 @@ class Reader(ABC):
         Raises:
             DeliveryError: a missing column, a wrong type, an empty required table or a damaged file.
         """
-        dataset, notes = delivery.dataset, list(delivery.notes)
-        good: dict[str, pl.DataFrame] = {}
-        validated: dict[str, Validated] = {}
-        declared = self.declared(delivery)
+        declared, notes = self.declared(delivery), list(delivery.notes)
+        validated = self.validated(declared, delivery, notes, now=now)
+        validated = agree(declared, validated, delivery.dataset.zone)
+        for table in declared:
+            if table.name in validated:
+                require_good(table, validated[table.name], validated[table.name].good.height)
+        good = {name: result.good for name, result in validated.items()}
+        contract = self.to_contract(good, delivery)
+        require_protected(delivery.dataset, contract["customers"].columns)
+        dataset, told = self.described(delivery.dataset, good, {name: frame.lazy() for name, frame in contract.items()})
+        validated = {name: released(result) for name, result in validated.items()}
+        return Ingested(Tables(dataset, contract), validated, (*notes, *told))
+
+    def validated(
+        self,
+        declared: Iterable[Table],
+        delivery: Delivery,
+        notes: list[str],
+        *,
+        known: Mapping[str, Validated] = MappingProxyType({}),
+        rivals: Mapping[str, pl.DataFrame | None] = MappingProxyType({}),
+        whole: bool = True,
+        now: datetime | None = None,
+    ) -> dict[str, Validated]:
+        """The tables of a delivery that have rows, each validated by itself and by its references.
+
+        Args:
+            declared: their declarations, in the order of their references.
+            notes: gets what is worth telling.
+            known: tables that were validated before, which they may refer to.
+            rivals: table → keys that rows elsewhere have as well, with other contents (`quarantine.validate`).
+            whole: whether these are all rows of the tables, so that a required one must have some.
+            now: events from this instant on are in the future (default: the current instant).
+
+        Raises:
+            DeliveryError: as `ingest`.
+        """
+        found: dict[str, Validated] = {}
+        good = {name: result.good for name, result in known.items()}
+        lost = {name: result.lost for name, result in known.items()}
         for table in declared:
             rows = self.rows(table, delivery, good)
             notes += rows.notes
             if not rows.delivered:
-                if table.required:
-                    place = delivery.place(table.name)
-                    raise DeliveryError(f"table {table.name} has no rows ({place}). Deliver at least one day.")
-                notes.append(f"table {table.name} has no rows and counts as not delivered")
+                if whole:
+                    notes.append(without_rows(table, delivery))
                 continue
-            lost = {name: found.lost for name, found in validated.items()}
             result = validate(
-                table, rows.frame, dataset, good, lost=lost, delivered=rows.delivered, unread=rows.unread, now=now
+                table,
+                rows.frame,
+                delivery.dataset,
+                good,
+                lost=lost,
+                delivered=rows.delivered,
+                unread=rows.unread,
+                now=now,
+                rivals=rivals.get(table.name),
             )
-            _require_good(table, result)
-            good[table.name] = result.good
-            validated[table.name] = result
+            if whole:
+                require_good(table, result, result.good.height)
             notes += result.notes
-        validated = agree(declared, validated, dataset.zone)
-        for table in declared:
-            if table.name in validated:
-                _require_good(table, validated[table.name])
-        good = {name: result.good for name, result in validated.items()}
-        validated = {name: _released(result) for name, result in validated.items()}
-        contract = self.to_contract(good, delivery)
-        _require_protected(dataset, contract["customers"])
-        off = self.unanswerable(good, contract, dataset)
-        notes += [f"task {task} is off: {reason}" for task, reason in off.items() if task not in dataset.tasks_off]
+            found[table.name] = result
+            good[table.name], lost[table.name] = result.good, result.lost
+        return found
+
+    def described(
+        self, dataset: DatasetConfig, delivered: Collection[str], contract: Mapping[str, pl.LazyFrame]
+    ) -> tuple[DatasetConfig, list[str]]:
+        """The data set as its tables are: the days that they cover and the tasks that they can answer; and notes.
+
+        Args:
+            delivered: names of the delivered tables with rows.
+            contract: contract tables.
+        """
+        off = self.unanswerable(delivered, contract, dataset)
+        notes = [f"task {task} is off: {reason}" for task, reason in off.items() if task not in dataset.tasks_off]
         if not _has_hours(contract["transactions"], dataset.zone):
             notes.append(NO_HOURS)
         first, last = _days(contract["transactions"], dataset)
@@ -152,36 +202,46 @@ class Reader(ABC):
             notes.append(f"the first transaction is of {first}: the data begin there, not on {dataset.covers_from}")
         dataset = dataset.switching_off(off).model_copy(update={"covers_from": first})
         dataset, told = adapted(dataset, first, min(last + timedelta(days=1), dataset.covers_until))
-        notes += told
-        return Ingested(Tables(dataset, contract), validated, tuple(notes))
+        return dataset, [*notes, *told]
 
 
-def _days(transactions: pl.DataFrame, dataset: DatasetConfig) -> tuple[date, date]:
+def _days(transactions: pl.LazyFrame, dataset: DatasetConfig) -> tuple[date, date]:
     """Local days of the first and the last transaction. What the description promises before and behind them is not
     known: counted as days without an event, it would fill windows with zeros and training dates with nothing."""
-    ends = pl.concat([transactions.select(pl.col("at").min()), transactions.select(pl.col("at").max())])
-    first, last = ends.select(local_day(pl.col("at"), dataset.zone)).to_series().to_list()
+    at = pl.col("at")
+    ends = transactions.select(at.min().alias("first"), at.max().alias("last")).collect(engine="streaming")
+    first, last = ends.select(local_day(pl.all(), dataset.zone)).row(0)
     return first, last
 
 
-def _has_hours(transactions: pl.DataFrame, zone: str) -> bool:
+def _has_hours(transactions: pl.LazyFrame, zone: str) -> bool:
     """Whether some purchase is at another time than local midnight."""
-    _, clock = local_clock(transactions.filter(pl.col("kind") == "purchase")["at"], zone)
-    return bool((clock != 0).any())
+    local = pl.col("at").dt.convert_time_zone(zone).dt
+    clock = transactions.filter(pl.col("kind") == "purchase").select((local.time() != time()).any())
+    return bool(clock.collect(engine="streaming").item())
 
 
-def _released(result: Validated) -> Validated:
+def released(result: Validated) -> Validated:
+    """A result without its rows."""
     return replace(result, good=result.good.clear(), lost=result.lost.clear())
 
 
-def _require_good(table: Table, result: Validated) -> None:
-    if table.required and result.good.is_empty():
+def without_rows(table: Table, delivery: Delivery) -> str:
+    """A note on a table without any row. Raises `DeliveryError` where the table is required."""
+    if table.required:
+        raise DeliveryError(f"table {table.name} has no rows ({delivery.place(table.name)}). Deliver at least one day.")
+    return f"table {table.name} has no rows and counts as not delivered"
+
+
+def require_good(table: Table, result: Validated, rows: int) -> None:
+    """Raise `DeliveryError` where a required table has no good row."""
+    if table.required and not rows:
         raise DeliveryError(_unusable(result))
 
 
-def _require_protected(dataset: DatasetConfig, customers: pl.DataFrame) -> None:
-    """Refuse a protected column that no customer can have: misspelt, it would protect nothing."""
-    known = [*CONTRACT["customers"].types, *customers.columns]
+def require_protected(dataset: DatasetConfig, columns: Iterable[str]) -> None:
+    """Raise `DeliveryError` for a protected column that no customer can have: misspelt, it would protect nothing."""
+    known = [*CONTRACT["customers"].types, *columns]
     if unknown := [column for column in dataset.protected if column not in known]:
         raise DeliveryError(
             f"{dataset.name}.yaml: protected: table customers has no column {unknown[0]!r}: "

@@ -18,8 +18,17 @@ from feature_assets.closed import nearest
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.dataset import SPANS, DatasetConfig
 from feature_assets.data.records import QUARANTINE_SCHEMA
-from feature_assets.data.tables import DESCRIPTION, Tables
-from feature_assets.sources import Delivery, Ingested, ingest, read_delivery, reading_code
+from feature_assets.data.tables import DESCRIPTION, StoredTables, Tables
+from feature_assets.sources import (
+    Delivery,
+    Ingested,
+    ingest,
+    ingest_in_blocks,
+    is_large,
+    read_delivery,
+    reader_of,
+    reading_code,
+)
 from pipeline.home.folder import Home
 from pipeline.intake import extracts
 from pipeline.intake.arrivals import Judge, Ledger, Refused, Verdict
@@ -187,12 +196,18 @@ def validated(delivery: Delivery, digest: str, lake: Lake, log: Log) -> Path:
         DeliveryError: a column is missing or of a wrong type, a required table is empty, a file is damaged.
     """
     folder = lake.delivery(digest)
-    if _to_be_made(folder, log):
+    if not _to_be_made(folder, log):
+        return folder
+    if not is_large(delivery, lake.at_a_time):
         keep_validated(ingest(delivery), folder)
+        return folder
+    log(f"the delivery is read {lake.at_a_time:,} customers at a time (customers_at_a_time)")
+    with lake.spool() as spool:
+        keep_validated(ingest_in_blocks(reader_of(delivery.dataset), delivery, lake.at_a_time, spool), folder)
     return folder
 
 
-def keep_validated(ingested: Ingested, folder: Path, refused: str = "") -> None:
+def keep_validated(ingested: Ingested[Tables] | Ingested[StoredTables], folder: Path, refused: str = "") -> None:
     """Write tables, quarantine and the verdict on its limits into a folder that appears whole or not at all.
 
     `refused`: the verdict, where it is known.
@@ -216,7 +231,7 @@ def keep_validated(ingested: Ingested, folder: Path, refused: str = "") -> None:
     publish_folder(beside, folder)
 
 
-def _over_limit(ingested: Ingested) -> str:
+def _over_limit(ingested: Ingested[Tables] | Ingested[StoredTables]) -> str:
     """The tables that lost too many rows, in words; empty where none did."""
     try:
         ingested.check_limits()

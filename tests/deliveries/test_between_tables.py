@@ -47,8 +47,8 @@ def first_days(frames: Frames, dataset: DatasetConfig) -> dict[str, date]:
 DOUBTS: list[tuple[Any, str]] = [
     (bank.dataset().covers_until - timedelta(days=1), AFTER),
     (date(2029, 1, 1), "customers.joined_on is in the future of the delivery"),
-    (date(9999, 12, 31), "customers.joined_on is a sentinel (9999-12-31), which stands for no date"),
-    (date(1, 1, 1), "customers.joined_on is a sentinel (0001-01-01), which stands for no date"),
+    (date(9999, 12, 31), "customers.joined_on is a sentinel (of 2099 or after), which stands for no date"),
+    (date(1, 1, 1), "customers.joined_on is a sentinel (of 1900 or before), which stands for no date"),
     (None, "customers.joined_on is missing"),
 ]
 

@@ -8,8 +8,10 @@ tests, 2,000 in `make trials`.
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,13 +23,15 @@ import pytest
 from dataframely.exc import ValidationError
 from hypothesis import HealthCheck, event, given, seed, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig, load_dataset
 from feature_assets.data.declaration import Table
 from feature_assets.data.quarantine import Validated, validate
-from feature_assets.sources import Ingested, ingest, read_delivery, reader
+from feature_assets.data.tables import StoredTables, Tables
+from feature_assets.sources import Ingested, ingest, ingest_in_blocks, read_delivery, reader, reader_of
 from feature_assets.sources.completejourney_tables import DECLARED
 from pipeline.intake.deliveries import VERDICT, keep_validated
 from tests.conftest import DATA_ROOT
@@ -77,12 +81,57 @@ def check(made: Damaged) -> str:
             ingested = _ingest(made, Path(folder))
         except DeliveryError as error:
             _explains_itself(made, str(error))
+            if reader_of(made.dataset).in_blocks:
+                _stops_in_blocks(made, Path(folder), str(error))
             return "stops the night"
+        if reader_of(made.dataset).in_blocks:
+            _is_the_same_in_blocks(made, ingested, Path(folder))
         _accounts_for_every_row(made, ingested)
         _changes_nothing_else(made, ingested)
         _reads_no_merged_number(made, ingested)
         _publishes_its_counts(ingested, Path(folder) / "validated")
     return "is read"
+
+
+@contextmanager
+def _in_blocks(made: Damaged, folder: Path) -> Iterator[Ingested[StoredTables]]:
+    """The delivery, read a few customers at a time."""
+    with tempfile.TemporaryDirectory() as spool:
+        delivery = read_delivery(made.dataset, folder)
+        few = 1 + made.sound["customers"].height // 4
+        yield ingest_in_blocks(reader_of(made.dataset), delivery, few, Path(spool))
+
+
+def _stops_in_blocks(made: Damaged, folder: Path, words: str) -> None:
+    """For the same reason; the values that show it may be of other rows."""
+    with pytest.raises(DeliveryError) as stopped, _in_blocks(made, folder):
+        pass
+    reasons = [re.sub(r"first(?: values)?: .*", "", text) for text in (str(stopped.value), words)]
+    assert reasons[0] == reasons[1]
+
+
+def _is_the_same_in_blocks(made: Damaged, ingested: Ingested, folder: Path) -> None:
+    """Tables, what was set aside and why, and what the data set can answer, are those of the delivery as a whole."""
+    with _in_blocks(made, folder) as blocks:
+        blocks.tables.save(folder / "saved")
+    tables = Tables.load(folder / "saved")
+    assert tables.dataset == ingested.tables.dataset
+    assert tables.frames.keys() == ingested.tables.frames.keys()
+    for name, frame in ingested.tables.frames.items():
+        assert_frame_equal(tables.frames[name], frame)
+    assert_frame_equal(tables.protected, ingested.tables.protected)
+    assert blocks.validated.keys() == ingested.validated.keys()
+    for name, found in ingested.validated.items():
+        own = blocks.validated[name]
+        assert (own.delivered, own.dropped, own.limit_share) == (found.delivered, found.dropped, found.limit_share)
+        assert {(c.reason, c.action, c.rows) for c in own.counts} == {
+            (c.reason, c.action, c.rows) for c in found.counts
+        }
+        assert_frame_equal(own.quarantine, found.quarantine, check_row_order=False)
+    different = {*blocks.notes} ^ {*ingested.notes}
+    assert not [note for note in different if "stands for no date" not in note], (
+        "those name the first values of a block"
+    )
 
 
 def _explains_itself(made: Damaged, message: str) -> None:

@@ -167,8 +167,10 @@ def test_times_of_96_bits_are_read_as_they_are(sound: Sound, tmp_path: Path) -> 
 
 
 @both_sources
-@pytest.mark.parametrize(("sentinel", "day"), [(END, "9999-12-31"), (START, "1000-01-01")])
-def test_a_sentinel_where_a_time_is_needed_is_named(sound: Sound, sentinel: datetime, day: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sentinel", "when"), [(END, "2099 or after"), (START, "1900 or before")])
+def test_a_sentinel_where_a_time_is_needed_is_named(
+    sound: Sound, sentinel: datetime, when: str, tmp_path: Path
+) -> None:
     at = sound.instant
     frames = altered(sound.frames(), "transactions", columns(**{at: pl.col(at).dt.cast_time_unit("us")}))
     zone = frames["transactions"].schema[at].time_zone  # type: ignore[attr-defined]
@@ -179,7 +181,7 @@ def test_a_sentinel_where_a_time_is_needed_is_named(sound: Sound, sentinel: date
         deliver(frames, tmp_path / "plain", sound.dataset()),
         with_int96(sound, frames, "transactions", tmp_path / "int96"),
     ):
-        reason = f"transactions.{at} is a sentinel ({day}), which stands for no date"
+        reason = f"transactions.{at} is a sentinel (of {when}), which stands for no date"
         assert told(result.validated["transactions"]) == {reason: (1, "dropped")}
 
 

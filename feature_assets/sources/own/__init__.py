@@ -27,6 +27,8 @@ from feature_assets.sources.reader import Frames, Rows
 class OwnFiles(ContractFiles):
     """Files, and what was read from databases, that a description maps to contract tables."""
 
+    in_blocks = False  # forms of keys, versions and numbers of lines are told by all rows of a table
+
     def read(self, dataset: DatasetConfig, data_dir: Path | None = None) -> Delivery:
         """Open the files in `data_dir`, or in the folder of the description. Reads schemas only.
 
