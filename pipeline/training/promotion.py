@@ -1,8 +1,9 @@
 """Whether a challenger may take over as champion: findings about it, each of which blocks or informs.
 
-What blocks: skill over the constant, no task that matters worse than the champion's, a reason to change, calibration,
-coverage of customers, schema, leaks, latency, and the rules of plug-ins. What informs: boosted trees, and the other
-tasks. A person may overrule it (`ple promote`); applying the outcome belongs to `takeover.py`.
+What blocks: too little skill over the constant; a task that matters, or most tasks, worse than the champion's; no
+reason to change; calibration, coverage of customers, schema, leaks, latency, and the rules of plug-ins. What informs:
+boosted trees, and each of the other tasks. A person may overrule it (`ple promote`); applying the outcome belongs to
+`takeover.py`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -110,6 +111,7 @@ def judge(evidence: Evidence, settings: PromotionSettings, rules: Sequence[Rule]
     found = [
         better_than_the_constant(evidence.evaluation, settings),
         *no_worse_than_the_champion(evidence, settings),
+        *not_worse_on_most_tasks(evidence.challenge),
         a_reason_to_change(evidence, settings),
         *calibrated(evidence.evaluation, settings),
         covers_everybody(evidence.rehearsal, settings),
@@ -148,6 +150,19 @@ def no_worse_than_the_champion(evidence: Evidence, settings: PromotionSettings) 
     for task, beside in evidence.challenge.of(CHAMPION).items():
         critical = task in settings.critical
         yield Finding(f"{task} beside the champion", _no_worse(beside, critical), _beside_champion(beside), critical)
+
+
+def not_worse_on_most_tasks(challenge: Challenge) -> Iterator[Finding]:
+    """Behind the champion on at most half of the tasks that compare. Where the champion has fallen on the one task that
+    matters, a version that learnt nothing is better; the other tasks tell it from one that learnt."""
+    measured = [beside for beside in challenge.of(CHAMPION).values() if beside.measured]
+    if not measured:
+        return
+    behind = sorted(beside.task for beside in measured if beside.verdict == "behind")
+    words = f"worse than the champion on {len(behind)} of the {len(measured)} tasks that compare"
+    if behind:
+        words += f" ({', '.join(behind)})"
+    yield Finding("tasks beside the champion", 2 * len(behind) <= len(measured), words, True)
 
 
 def _no_worse(beside: Beside, critical: bool) -> bool | None:

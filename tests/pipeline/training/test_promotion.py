@@ -43,6 +43,11 @@ def refused(found: Judgement) -> list[str]:
     return [finding.about for finding in found.findings if finding.refuses]
 
 
+def worse(*tasks: str) -> list[Beside]:
+    return [beside(task, -0.09, -0.03, "behind") for task in tasks]
+
+
+OF_CHURN, MOST = ["churn beside the champion"], "tasks beside the champion"
 LEVEL = beside("churn", -0.01, 0.01, "level")
 AHEAD = beside("churn", 0.001, 0.02, "ahead")
 
@@ -60,15 +65,17 @@ def test_the_first_version_needs_skill_and_soundness_only() -> None:
         ([LEVEL], 29, []),  # as good and fresher
         ([AHEAD], 7, []),  # better
         ([LEVEL, beside("nba", -0.02, -0.001, "ahead", better=-1)], 7, []),  # better on a task that is not critical
-        ([LEVEL, beside("nba", -0.09, -0.03, "behind")], 29, []),  # behind on one that is not
-        ([AHEAD, beside("ltv", -0.09, -0.03, "behind")], 29, ["ltv beside the champion"]),
+        ([LEVEL, *worse("nba")], 29, []),  # behind on one that is not
+        ([AHEAD, *worse("ltv")], 29, ["ltv beside the champion"]),
         ([AHEAD, beside("cvr", -0.021, 0.03, "open")], 29, ["cvr beside the champion"]),  # too few rows to say
         ([AHEAD, beside("cvr", -0.021, 0.03, "open", margin=0.03)], 29, []),  # a margin of its own
-        ([beside("churn", 0.01, 0.03, "behind", better=-1)], 29, ["churn beside the champion"]),  # lower is better
+        ([beside("churn", 0.01, 0.03, "behind", better=-1)], 29, [*OF_CHURN, MOST]),  # lower is better
         ([beside("churn", -0.03, 0.01, "level", better=-1)], 29, []),
         ([AHEAD, unmeasured("cvr")], 29, ["cvr beside the champion"]),
         ([AHEAD, unmeasured("cvr", comparable=False)], 29, []),
         ([AHEAD, unmeasured("nba")], 29, []),
+        ([AHEAD, *worse("nba", "timing"), unmeasured("engagement")], 29, [MOST]),  # it learnt little but churn
+        ([AHEAD, *worse("nba"), unmeasured("engagement")], 29, []),  # half of what compares
     ],
 )
 def test_no_worse_where_it_matters_and_a_reason(rows: list[Beside], age: int, blocked: list[str]) -> None:
