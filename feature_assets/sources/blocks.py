@@ -24,6 +24,7 @@ from feature_assets.data.quarantine import Validated
 from feature_assets.data.records import counts_of
 from feature_assets.data.tables import CUSTOMERS, StoredTables, Tables
 from feature_assets.sources.delivery import Delivery, Ingested
+from feature_assets.sources.files import collect
 from feature_assets.sources.reader import Reader, released, require_good, require_protected, without_rows
 
 _COUNTED = re.compile(r"(.*) in ([\d,]+) rows")
@@ -47,7 +48,7 @@ def ingest_in_blocks(
     """
     dataset, notes, told = delivery.dataset, list(delivery.notes), list[str]()
     declared = reader.declared(delivery)
-    events = [table for table in declared if table.of_customers]
+    events = [table for table in declared if table.of_customers and _has_rows(table, delivery)]
     known = reader.validated([table for table in declared if not table.of_customers], delivery, notes, now=now)
     everybody, things = known[CUSTOMERS], {name: found for name, found in known.items() if name != CUSTOMERS}
     stored = StoredTables(dataset, folder)
@@ -77,6 +78,11 @@ def ingest_in_blocks(
     return Ingested(replace(stored, dataset=dataset), ordered, (*notes, *more))
 
 
+def _has_rows(table: Table, delivery: Delivery) -> bool:
+    rows = delivery.frames[table.name].select(pl.len())
+    return bool(collect(table.name, delivery.place(table.name), rows, streaming=True).item())
+
+
 def _rivals(
     reader: Reader, table: Table, delivery: Delivery, blocks: Sequence[Block], now: datetime | None
 ) -> pl.DataFrame | None:
@@ -87,21 +93,18 @@ def _rivals(
     customer = pl.col(ID).cast(pl.String).fill_null("")
     number = pl.sum_horizontal([customer >= pl.lit(block.first) for block in blocks[1:]]).alias("block")
     placed = rows.select(*key, number).drop_nulls(key).with_columns(bucket=pl.struct(key).hash() % len(blocks))
-    several = [
-        placed.filter(pl.col("bucket") == bucket)  # as many keys at a time as a block has
-        .group_by(key)
-        .agg(first=pl.col("block").min(), last=pl.col("block").max())
-        .filter(pl.col("first") != pl.col("last"))
-        .select(key)
-        .collect(engine="streaming")
-        for bucket in range(len(blocks))
-    ]
+    several = []
+    for bucket in range(len(blocks)):  # as many keys at a time as a block has
+        found = placed.filter(pl.col("bucket") == bucket).group_by(key)
+        ends = found.agg(first=pl.col("block").min(), last=pl.col("block").max())
+        twice = ends.filter(pl.col("first") != pl.col("last")).select(key)
+        several.append(collect(table.name, delivery.place(table.name), twice, streaming=True))
     keys = pl.concat(several)
     if keys.is_empty():
         return None
     suspects = replace(delivery, frames={table.name: rows.join(keys.lazy(), on=key, how="semi")})
-    found = reader.validated([table], suspects, [], whole=False, now=now)[table.name]
-    return found.lost.unique().join(found.good, on=key, how="anti")
+    judged = reader.validated([table], suspects, [], whole=False, now=now)[table.name]
+    return judged.lost.unique().join(judged.good, on=key, how="anti")
 
 
 def _own(everybody: Validated, block: Block) -> Validated:

@@ -162,9 +162,8 @@ class Reader(ABC):
         for table in declared:
             rows = self.rows(table, delivery, good)
             notes += rows.notes
-            if not rows.delivered:
-                if whole:
-                    notes.append(without_rows(table, delivery))
+            if whole and not rows.delivered:
+                notes.append(without_rows(table, delivery))
                 continue
             result = validate(
                 table,
