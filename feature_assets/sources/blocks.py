@@ -24,9 +24,10 @@ from feature_assets.data.quarantine import Validated
 from feature_assets.data.records import counts_of
 from feature_assets.data.tables import CUSTOMERS, StoredTables, Tables
 from feature_assets.sources.delivery import Delivery, Ingested
-from feature_assets.sources.files import collect
+from feature_assets.sources.files import collect, unreadable
 from feature_assets.sources.reader import Reader, released, require_good, require_protected, without_rows
 
+BLOCK = "block_of_the_row"
 _COUNTED = re.compile(r"(.*) in ([\d,]+) rows")
 """A note that ends with a number of rows."""
 
@@ -51,13 +52,14 @@ def ingest_in_blocks(
     events = [table for table in declared if table.of_customers and _has_rows(table, delivery)]
     known = reader.validated([table for table in declared if not table.of_customers], delivery, notes, now=now)
     everybody, things = known[CUSTOMERS], {name: found for name, found in known.items() if name != CUSTOMERS}
-    stored = StoredTables(dataset, folder)
+    stored = StoredTables(dataset, folder / "tables")
     stored.add(Tables(dataset, reader.to_contract({name: found.good for name, found in things.items()}, delivery)))
     blocks = blocks_among(everybody.good[ID].sort(), at_a_time)
-    rivals = {table.name: _rivals(reader, table, delivery, blocks, now) for table in events}
+    parts = {table.name: _apart(table, delivery, blocks, folder / "delivered") for table in events}
+    rivals = {table.name: _rivals(reader, table, delivery, parts[table.name], now) for table in events}
     totals, kept = {CUSTOMERS: _without_records(everybody)}, Counter[str]()
-    for block in blocks:
-        part = replace(delivery, frames={table.name: block.of(delivery.frames[table.name]) for table in events})
+    for number, block in enumerate(blocks):
+        part = replace(delivery, frames={name: frames[number] for name, frames in parts.items()})
         found = reader.validated(events, part, told, known=known, rivals=rivals, whole=False, now=now)
         found = agree(declared, {CUSTOMERS: _own(everybody, block), **found}, dataset.zone)
         contract = reader.to_contract({name: own.good for name, own in found.items()}, delivery)
@@ -83,28 +85,42 @@ def _has_rows(table: Table, delivery: Delivery) -> bool:
     return bool(collect(table.name, delivery.place(table.name), rows, streaming=True).item())
 
 
+def _apart(table: Table, delivery: Delivery, blocks: Sequence[Block], folder: Path) -> list[pl.LazyFrame]:
+    """The delivered rows of each block, in files of their own: the delivery is read once, in any order of its rows."""
+    rows = delivery.frames[table.name]
+    schema = rows.collect_schema()
+    if ID not in schema:
+        return [rows] * len(blocks)  # which the reader refuses
+    customer = pl.col(ID).cast(pl.String).fill_null("")
+    number = pl.sum_horizontal(pl.lit(0), *(customer >= pl.lit(block.first) for block in blocks[1:]))
+    place = folder / table.name
+    try:
+        rows.with_columns(number.cast(pl.UInt32).alias(BLOCK)).sink_parquet(
+            pl.PartitionBy(place, key=BLOCK, include_key=False), compression="lz4", mkdir=True
+        )
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise unreadable(table.name, delivery.place(table.name), error) from error
+    files = [sorted((place / f"{BLOCK}={block}").glob("*.parquet")) for block in range(len(blocks))]
+    return [pl.scan_parquet(own, hive_partitioning=False) if own else pl.LazyFrame(schema=schema) for own in files]
+
+
 def _rivals(
-    reader: Reader, table: Table, delivery: Delivery, blocks: Sequence[Block], now: datetime | None
+    reader: Reader, table: Table, delivery: Delivery, parts: Sequence[pl.LazyFrame], now: datetime | None
 ) -> pl.DataFrame | None:
     """Keys with different contents in several blocks, of a table whose key does not name the customer."""
-    key, rows = list(table.key), delivery.frames[table.name]
-    if len(blocks) == 1 or not key or ID in key or not {*key, ID} <= {*rows.collect_schema()}:
+    key = list(table.key)
+    if len(parts) == 1 or not key or ID in key or not {*key, ID} <= {*parts[0].collect_schema()}:
         return None
-    customer = pl.col(ID).cast(pl.String).fill_null("")
-    number = pl.sum_horizontal([customer >= pl.lit(block.first) for block in blocks[1:]]).alias("block")
-    placed = rows.select(*key, number).drop_nulls(key).with_columns(bucket=pl.struct(key).hash() % len(blocks))
-    several = []
-    for bucket in range(len(blocks)):  # as many keys at a time as a block has
-        found = placed.filter(pl.col("bucket") == bucket).group_by(key)
-        ends = found.agg(first=pl.col("block").min(), last=pl.col("block").max())
-        twice = ends.filter(pl.col("first") != pl.col("last")).select(key)
-        several.append(collect(table.name, delivery.place(table.name), twice, streaming=True))
-    keys = pl.concat(several)
-    if keys.is_empty():
+    name = pl.struct(key).hash() if len(key) > 1 else pl.col(*key).hash()
+    hashes = [rows.select(name.alias("hash").unique()).collect(engine="streaming").to_series() for rows in parts]
+    several = pl.concat(hashes).sort()  # eight bytes a key; two keys of one hash are told apart below
+    several = several.filter(several == several.shift()).unique()
+    if several.is_empty():
         return None
-    suspects = replace(delivery, frames={table.name: rows.join(keys.lazy(), on=key, how="semi")})
-    judged = reader.validated([table], suspects, [], whole=False, now=now)[table.name]
-    return judged.lost.unique().join(judged.good, on=key, how="anti")
+    suspects = pl.concat([rows.filter(name.is_in(several.implode())) for rows in parts])
+    judged = reader.validated([table], replace(delivery, frames={table.name: suspects}), [], whole=False, now=now)
+    found = judged[table.name]
+    return found.lost.unique().join(found.good, on=key, how="anti")
 
 
 def _own(everybody: Validated, block: Block) -> Validated:
