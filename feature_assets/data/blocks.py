@@ -10,6 +10,8 @@ from pathlib import Path
 
 import polars as pl
 
+from feature_assets.data.shards import stable_shard
+
 ID = "customer_id"
 
 
@@ -32,6 +34,27 @@ class Block:
             before = customer < pl.lit(self.end)
             rows = rows.filter(before if self.first is not None else before.fill_null(True))
         return rows
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One of every `of_each` customers, by a stable hash of their ids."""
+
+    ids: pl.Series
+    of_each: int
+
+    @classmethod
+    def of_stored(cls, customers: Path, size: int) -> Sample:
+        """About `size` customers of a stored table of customers."""
+        ids = pl.read_parquet(customers, columns=[ID])[ID]
+        of_each = -(-len(ids) // size)
+        return cls(ids.filter(stable_shard("sample:" + ids, of_each) == 0), of_each)
+
+    def of(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """The rows of a table that belong to these customers; all rows of a table of things."""
+        if ID not in rows.collect_schema():
+            return rows
+        return rows.join(self.ids.to_frame(ID).lazy(), on=ID, how="semi", maintain_order="left")
 
 
 def blocks_among(ids: pl.Series, size: int) -> list[Block]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from feature_assets.data.blocks import Block
+from feature_assets.data.blocks import Block, Sample
 from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.encoding import Encoding
@@ -50,7 +50,7 @@ class Tables:
         dataset: the description; its `tasks_off` also names tasks that this delivery cannot answer.
         frames: contract table → frame; a table that was not delivered is not in it, nor is a protected column.
         presorted: whether the frames are known to be in their stable order already.
-        parts: part (`PARTS`) → whether the data set has it, where `frames` are only a block of its rows.
+        parts: part (`PARTS`) → whether the data set has it, where `frames` are only some of its rows.
         protected: customer_id and the protected columns, one row a customer, in the order of the customers; without
             columns where the data set protects none. Nothing but an evaluation's breakdown may read it.
     """
@@ -153,21 +153,23 @@ class Tables:
         _describe(self.dataset, directory)
 
     @classmethod
-    def load(cls, directory: Path, block: Block | None = None) -> Tables:
-        """Read what `save` wrote, or a block of customers with all that belongs to them.
+    def load(cls, directory: Path, some: Block | Sample | None = None) -> Tables:
+        """Read what `save` wrote, or some of the customers with all that belongs to them.
 
         Raises:
             FileNotFoundError: there is no `dataset.json` in the directory.
         """
 
         def read(file: Path) -> pl.DataFrame:
-            return pl.read_parquet(file) if block is None else block.of(pl.scan_parquet(file)).collect()
+            if some is None:
+                return pl.read_parquet(file)
+            return some.of(pl.scan_parquet(file)).collect(engine="streaming")
 
         dataset = DatasetConfig(**json.loads((directory / DESCRIPTION).read_text(encoding="utf-8")))
         frames = {path.stem: read(path) for path in sorted(directory.glob("*.parquet"))}
         kept = directory / PROTECTED / f"{CUSTOMERS}.parquet"
         protected = read(kept) if kept.exists() else pl.DataFrame()
-        parts = None if block is None else stored_parts(directory)
+        parts = None if some is None else stored_parts(directory)
         return cls(dataset, frames, presorted=True, protected=protected, parts=parts)
 
 

@@ -32,6 +32,7 @@ from pipeline.monitoring.reference import add_reference
 from pipeline.plugins import load_plugins
 from pipeline.reports.describe import markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
+from pipeline.resources.blocks import Views
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import HELD, ROLLED_BACK, Tracking
 from pipeline.settings import Settings
@@ -81,6 +82,11 @@ def learnt_plan(context: Context, lake: Lake, settings: Settings) -> SnapshotPla
     return plan.without(workspace(context, lake).label_state().off)
 
 
+def customers_learnt_from(some: int, views: Views) -> str:
+    """How many customers a training reads, in words."""
+    return f"{some:,}" if views.whole else f"{some:,}, a sample of all {views.customers().height:,}"
+
+
 def decision(context: Context, lake: Lake, tracking: Tracking, settings: GivenSettings) -> dg.MaterializeResult:
     """Note why this training runs; refuse a date whose future the champion knows."""
     made = decide(tracking.champion(), day_of(context), settings.retrain_after_days)
@@ -95,6 +101,7 @@ def decision(context: Context, lake: Lake, tracking: Tracking, settings: GivenSe
     return dg.MaterializeResult(
         metadata={
             "reason": reason,
+            "customers": customers_learnt_from(tables.customers, lake.views(context.partition_key)),
             "champion so far": made.champion,
             "training snapshots": [d.isoformat() for d in plan.train],
             "evaluation snapshots": [d.isoformat() for d in plan.holdout],

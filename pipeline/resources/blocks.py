@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from tempfile import mkdtemp
 
 import dagster as dg
 import polars as pl
 
-from feature_assets.data.blocks import Block, blocks_of
+from feature_assets.data.blocks import Block, Sample, blocks_of
 from feature_assets.data.parts import PARTS
 from feature_assets.data.tables import Tables, stored_parts
 from feature_assets.events.barrier import frame_before
@@ -25,6 +25,7 @@ from feature_assets.events.view import View
 from pipeline.resources.digests import broken
 from pipeline.resources.files import make_folder
 
+CUSTOMERS = "customers.parquet"
 AT_A_TIME = 100_000
 """Customers of a block."""
 Rows = pl.DataFrame | pl.LazyFrame
@@ -39,32 +40,43 @@ class Views:
     Attributes:
         folder: of the validated tables.
         as_of: the as-of date.
-        blocks: in the order of their customers; a single None where all customers come at once.
+        at_a_time: customers of a block.
     """
 
     folder: Path
     as_of: date
-    blocks: tuple[Block | None, ...]
+    at_a_time: int
+
+    @cached_property
+    def _blocks(self) -> list[Block]:
+        """In the order of their customers."""
+        return blocks_of(self.folder / CUSTOMERS, self.at_a_time)
 
     @property
     def whole(self) -> bool:
         """Whether all customers come at once."""
-        return self.blocks == (None,)
+        return len(self._blocks) == 1
 
     def __iter__(self) -> Iterator[View]:
         """The views of the blocks with a customer; each is read when it is asked for."""
         if self.whole:
-            yield shared_view(self.folder, self.as_of)
+            yield _shared_view(self.folder, self.at_a_time, self.as_of)
             return
-        for block in self.blocks:
-            view = View(load_tables(self.folder, block), self.as_of)
+        for tables in self.tables():
+            view = View(tables, self.as_of)
+            del tables
             if view.customers.height:
                 yield view
             del view  # before the next one is read
 
     def tables(self) -> Iterator[Tables]:
-        """The tables of the blocks, as the views."""
-        return (load_tables(self.folder, block) for block in self.blocks)
+        """The tables of the blocks; each is read when it is asked for."""
+        if self.whole:
+            yield load_tables(self.folder, self.at_a_time)
+            return
+        refuse_altered(self.folder)
+        for block in self._blocks:
+            yield Tables.load(self.folder, block)
 
     def has(self, name: str) -> bool:
         """Whether contract table `name`, or a part of one (`PARTS`), was delivered."""
@@ -72,7 +84,7 @@ class Views:
 
     def customers(self) -> pl.DataFrame:
         """customer_id of everybody known before the as-of date, in the order of the views."""
-        rows = pl.read_parquet(self.folder / "customers.parquet", columns=["customer_id", "joined_on"])
+        rows = pl.read_parquet(self.folder / CUSTOMERS, columns=["customer_id", "joined_on"])
         return frame_before("customers", rows, self.as_of).select("customer_id")
 
     def computed(self, compute: Callable[[View, Own], pl.DataFrame], folder: Path) -> Rows:
@@ -92,17 +104,13 @@ class Views:
             first += view.customers.height
             parts.append(folder / f"{len(parts):05}.parquet")
             frame.write_parquet(parts[-1], compression="lz4")
+        if not parts:
+            raise dg.Failure(f"no customer is known before {self.as_of}", allow_retries=False)
         return pl.scan_parquet(parts)
 
 
 def _rows_of(first: int, count: int, whole: pl.LazyFrame) -> pl.DataFrame:
     return whole.slice(first, count).collect()
-
-
-def views_of(folder: Path, as_of: date, at_a_time: int) -> Views:
-    """The views of an as-of date over the validated tables in a folder."""
-    blocks = blocks_of(folder / "customers.parquet", at_a_time)
-    return Views(folder, as_of, tuple(blocks) if len(blocks) > 1 else (None,))
 
 
 @contextmanager
@@ -123,18 +131,13 @@ def in_slices(rows: pl.LazyFrame, at_a_time: int) -> Iterator[pl.DataFrame]:
         yield rows.slice(start, at_a_time).collect()
 
 
-def load_tables(folder: Path, block: Block | None = None) -> Tables:
-    """The validated tables in a folder, kept for the next step of the process that asks; or a block of them, not kept.
-
-    Raises `dg.Failure` where they were altered.
-    """
-    refuse_altered(folder)
-    return _load_all(folder) if block is None else Tables.load(folder, block)
-
-
 @lru_cache(maxsize=1)
-def _load_all(folder: Path) -> Tables:
-    return Tables.load(folder)
+def load_tables(folder: Path, at_a_time: int) -> Tables:
+    """The validated tables in a folder, or those of about `at_a_time` customers where there are more; kept for the next
+    step of the process that asks. Raises `dg.Failure` where they were altered."""
+    refuse_altered(folder)
+    sample = Sample.of_stored(folder / CUSTOMERS, at_a_time)
+    return Tables.load(folder, sample if sample.of_each > 1 else None)
 
 
 @lru_cache(maxsize=1)
@@ -146,6 +149,6 @@ def refuse_altered(folder: Path) -> None:
 
 
 @lru_cache(maxsize=1)
-def shared_view(folder: Path, as_of: date) -> View:
+def _shared_view(folder: Path, at_a_time: int, as_of: date) -> View:
     """The view of all customers, kept for the next step of the process that asks."""
-    return View(load_tables(folder), as_of)
+    return View(load_tables(folder, at_a_time), as_of)
