@@ -58,16 +58,21 @@ def ingest_in_blocks(
     parts = {table.name: _apart(table, delivery, blocks, folder / "delivered") for table in events}
     rivals = {table.name: _rivals(reader, table, delivery, parts[table.name], now) for table in events}
     totals, kept = {CUSTOMERS: _without_records(everybody)}, Counter[str]()
-    for number, block in enumerate(blocks):
+
+    def ingest_block(number: int, block: Block) -> None:  # nothing of it stays in memory
         part = replace(delivery, frames={name: frames[number] for name, frames in parts.items()})
         found = reader.validated(events, part, told, known=known, rivals=rivals, whole=False, now=now)
         found = agree(declared, {CUSTOMERS: _own(everybody, block), **found}, dataset.zone)
         contract = reader.to_contract({name: own.good for name, own in found.items()}, delivery)
-        require_protected(dataset, contract[CUSTOMERS].columns)
-        stored.add(Tables(dataset, contract))
         for name, own in found.items():
             totals[name] = _added(totals[name], own) if name in totals else released(own)
             kept[name] += own.good.height
+        del found
+        require_protected(dataset, contract[CUSTOMERS].columns)
+        stored.add(Tables(dataset, contract))
+
+    for number, block in enumerate(blocks):
+        ingest_block(number, block)
     notes += _added_up(told)
     validated = things | {name: replace(total, counts=counts_of(total.quarantine)) for name, total in totals.items()}
     for table in declared:
