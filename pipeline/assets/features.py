@@ -5,10 +5,10 @@ All of them are computed with the champion's fitted state, whichever as-of date 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
@@ -20,6 +20,7 @@ from feature_assets.data.parts import table_of
 from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup
 from feature_assets.state import FeatureState
+from pipeline.assets import all_groups
 from pipeline.assets.common import FEATURES, GivenSettings, asset_options, checked, in_this_data_set
 from pipeline.assets.ingestion import CONTRACT_TABLES, table_key
 from pipeline.intake import lost_sources
@@ -28,12 +29,15 @@ from pipeline.monitoring.inputs import uninformative, unsound
 from pipeline.reports.columns import group_columns, matrix_columns
 from pipeline.reports.describe import frame_metadata, markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
-from pipeline.reports.feature_plots import PICTURES
+from pipeline.reports.feature_plots import PICTURES, Picture
 from pipeline.resources.blocks import Own, Rows, Views
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
 from pipeline.scores.table import STATE_VERSION
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STATE_IN_USE = dg.AssetKey(["training", "champion"])
 MATRIX = dg.AssetKey(["features", "matrix"])
@@ -152,31 +156,30 @@ def _group_asset(
             if draw is not None:
                 yield drawing.check()
             return
+        if views.whole:
+            (view,) = views
+            needs = {name.removeprefix("needs_"): rows.collect() for name, rows in upstream.items()}
+            frame: Rows = lost_sources.masked(group, view, lost, lambda: compute_group(group.name, view, state, needs))
+        else:
+            frame = all_groups.rows_of(all_groups.computed(context, lake, views, state, lost), group.name)
         picture = _masked_note(group, lost)
-
-        def of_block(view: View, own: Own) -> pl.DataFrame:
-            needs = {name.removeprefix("needs_"): own(frame) for name, frame in upstream.items()}
-            frame = lost_sources.masked(group, view, lost, lambda: compute_group(group.name, view, state, needs))
-            if draw is not None and not picture:
-                picture.update(drawing.figure("picture", lambda: draw(view, state, frame, needs)))
-                if not views.whole:
-                    picture["of the picture"] = f"the first {frame.height:,} customers"
-            return frame
-
-        with lake.spool() as folder:
-            frame = views.computed(of_block, folder)
-            yield dg.Output(
-                frame,
-                metadata={
-                    **frame_metadata(frame),
-                    **picture,
-                    **group.facts(state.groups[group.name]),
-                    "state version": state.version,
-                    "fitted with model version": champion.version,
-                    **drawing.table("missing share by column", lambda: _missing(frame), rows=20),
-                },
+        if draw is not None and not picture:
+            picture = drawing.figure("picture", lambda: _drawn(draw, views, state, frame, upstream))
+            picture |= (
+                {} if views.whole else {"of the picture": f"the first {lake.at_a_time:,} customers, by their ids"}
             )
-            found = unsound(frame)
+        yield dg.Output(
+            frame,
+            metadata={
+                **frame_metadata(frame),
+                **picture,
+                **group.facts(state.groups[group.name]),
+                "state version": state.version,
+                "fitted with model version": champion.version,
+                **drawing.table("missing share by column", lambda: _missing(frame), rows=20),
+            },
+        )
+        found = unsound(frame)
         expected = {*state.present, *(side.name for side in group.side_inputs)} - set(lost.columns)
         expected = set() if group.name in lost.groups else expected
         yield _sound([words for name, words in found.items() if name in expected])
@@ -184,6 +187,16 @@ def _group_asset(
             yield drawing.check()
 
     return compute
+
+
+def _drawn(
+    draw: Picture, views: Views, state: FeatureState, frame: Rows, upstream: Mapping[str, pl.LazyFrame]
+) -> "Figure":
+    """The picture of a group, by the first view."""
+    view = next(iter(views))
+    own = frame.lazy().head(view.customers.height).collect()
+    needs = {name.removeprefix("needs_"): rows.head(own.height).collect() for name, rows in upstream.items()}
+    return draw(view, state, own, needs)
 
 
 def _sound(faults: list[str], note: str = "") -> dg.AssetCheckResult:
@@ -270,6 +283,7 @@ def _matrix_asset(
                 },
             )
             dull = uninformative(frame, state, lost)
+        all_groups.forget(lake, context.run_id)
         yield checked(
             "inputs_are_informative",
             passed=not dull.filter(pl.col("blocks")).height,

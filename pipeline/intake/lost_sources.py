@@ -88,14 +88,23 @@ def masked(group: FeatureGroup, view: View, lost: Lost, compute: Callable[[], pl
     return view.customers.select("customer_id", *columns, *sides)
 
 
-def matrix_of(view: View, state: FeatureState, lost: Lost) -> pl.DataFrame:
-    """The feature matrix of a view by a fitted state, as the assets of a night make it of their groups."""
+def outputs_of(view: View, state: FeatureState, lost: Lost, wanted: Iterable[str]) -> dict[str, pl.DataFrame]:
+    """The frames of some groups and of those that they need, as the assets of a night make them."""
+    needed = {*wanted}
+    for name in reversed(groups_of(state)):
+        if name in needed:
+            needed |= {*registry.registry()[name].needs}
     outputs: dict[str, pl.DataFrame] = {}
     for name in groups_of(state):
-        outputs[name] = masked(
-            registry.registry()[name], view, lost, partial(compute_group, name, view, state, outputs)
-        )
-    return assemble(view, outputs, state)
+        if name in needed:
+            group = registry.registry()[name]
+            outputs[name] = masked(group, view, lost, partial(compute_group, name, view, state, outputs))
+    return outputs
+
+
+def matrix_of(view: View, state: FeatureState, lost: Lost) -> pl.DataFrame:
+    """The feature matrix of a view by a fitted state, as the assets of a night make it of their groups."""
+    return assemble(view, outputs_of(view, state, lost, groups_of(state)), state)
 
 
 def withheld(tasks: Sequence[dict[str, Any]], lost: Lost) -> list[dict[str, Any]]:

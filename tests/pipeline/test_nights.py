@@ -194,7 +194,7 @@ def test_a_night_in_blocks_of_customers_changes_no_byte(
         made = instance.get_latest_materialization_event(dg.AssetKey(["features", "gmm"]))
         assert made is not None
         assert made.asset_materialization is not None
-        assert made.asset_materialization.metadata["of the picture"].value == "the first 100 customers"
+        assert made.asset_materialization.metadata["of the picture"].value == "the first 100 customers, by their ids"
 
 
 @pytest.mark.trial
