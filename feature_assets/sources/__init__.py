@@ -26,6 +26,7 @@ __all__ = [
     "Delivery",
     "Ingested",
     "Reader",
+    "customers_of",
     "ingest",
     "ingest_in_blocks",
     "is_large",
@@ -74,11 +75,16 @@ def ingest(delivery: Delivery) -> Ingested:
     return reader_of(delivery.dataset).ingest(delivery)
 
 
+def customers_of(delivery: Delivery) -> int | None:
+    """Rows of the delivered table of customers; None where there is none, or where counting them reads all files."""
+    if not reader_of(delivery.dataset).in_blocks or CUSTOMERS not in delivery.frames:
+        return None
+    return int(delivery.frames[CUSTOMERS].select(pl.len()).collect().item())
+
+
 def is_large(delivery: Delivery, at_a_time: int) -> bool:
     """Whether a delivery has more than so many customers, and can be read in blocks of them (`ingest_in_blocks`)."""
-    if not reader_of(delivery.dataset).in_blocks or CUSTOMERS not in delivery.frames:
-        return False
-    return int(delivery.frames[CUSTOMERS].select(pl.len()).collect().item()) > at_a_time
+    return (customers_of(delivery) or 0) > at_a_time
 
 
 def load_tables(dataset: DatasetConfig, data_dir: Path | None = None) -> Tables:

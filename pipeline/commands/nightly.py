@@ -49,6 +49,21 @@ def _print(summary: Mapping[str, Any], day: date) -> None:
     click.echo(f"\n{summary['notice']}")
 
 
+def _foretold(settings: Settings) -> str:
+    """What a long night will take; empty where nothing can be said, as of files that the night itself will refuse."""
+    from feature_assets.data.coercion import DeliveryError
+    from feature_assets.sources import read_delivery
+    from pipeline.intake.cost import foretold
+
+    dataset = settings.load_dataset()
+    if dataset.delivery == "append" or settings.data_dir is None:
+        return ""
+    try:
+        return foretold(read_delivery(dataset, settings.data_dir), settings)
+    except (DeliveryError, OSError):
+        return ""
+
+
 def _nightly(settings: Settings, home: Home, day: date, quiet: bool) -> dict[str, Any]:
     """What the night came to: as_of, published, failure, training_failure, its report and its summary, if any.
 
@@ -63,6 +78,8 @@ def _nightly(settings: Settings, home: Home, day: date, quiet: bool) -> dict[str
 
     click.echo(f"nightly · {settings.dataset_name} · as of {day} · home {home.root}", err=True)
     tracking = build_resources(settings)["tracking"]
+    if words := _foretold(settings):
+        say(words)
     with locked_instance(home, f"ple nightly of {day}") as (held, instance):
         night = Deployment(settings, home, instance, tracking)
         outcome = told_night(held, night, build_definitions(settings), day, say, message)

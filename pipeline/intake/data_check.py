@@ -25,16 +25,9 @@ from feature_assets.snapshots import (
     require_customers,
 )
 from feature_assets.sources import Ingested, ingest, read_delivery
-from pipeline.settings import Settings
+from pipeline.intake import cost
 
 DATES = 3  # on which base rates are shown
-MEASURED_ROWS = 94_000
-"""Training rows of the first night of the embedded data: 14.3 minutes on two cores, 4.7 GiB (README, Measurements).
-`cost` scales what grows with the rows that are learnt from, of which there are at most `max_training_rows`, and adds
-what the columns of all customers cost on the day of the scores."""
-MINUTES = {"fixed": 3.0, "learning": 11.3, "customer": 5e-5}
-GIB = {"fixed": 2.0, "learning": 2.7, "customer": 1.2e-5}
-BYTES_A_ROW = 8_000  # of a training row in the lake: columns, side inputs, labels
 Log = Callable[[str], None]
 
 
@@ -73,7 +66,8 @@ def examine(dataset: DatasetConfig, folder: Path | None, log: Log) -> dict[str, 
             found["tasks"] = tasks(tables, state.off)
             found["notes"] += state.merged_in_words()
             found["base_rates"] = base_rates(tables, made, state)
-        found["cost"] = cost(tables, made, sum(path.stat().st_size for path in set(delivery.files.values())))
+        size = sum(path.stat().st_size for path in set(delivery.files.values()))
+        found["cost"] = cost.of_first_night(tables.frames["customers"]["joined_on"], made, size)
     return found
 
 
@@ -199,22 +193,3 @@ def _spread(first: date, until: date, longest: int) -> Sequence[date]:
     last = until - timedelta(days=longest)
     steps = DATES - 1
     return sorted({first + (last - first) * i // steps for i in range(DATES)})
-
-
-def cost(tables: Tables, made: SnapshotPlan, delivered_bytes: int) -> dict[str, Any]:
-    """What a first night is expected to take, scaled from one that was measured."""
-    joined = tables.frames["customers"]["joined_on"]
-    rows = sum(int((joined < day).sum()) for day in made.refit_dates)
-    learnt = min(rows, int(Settings.model_fields["max_training_rows"].default))
-
-    def scaled(of: dict[str, float]) -> float:
-        return of["fixed"] + of["learning"] * learnt / MEASURED_ROWS + of["customer"] * tables.customers
-
-    return {
-        "training rows": learnt,
-        "customers on training dates": rows,
-        "training dates": len(made.refit_dates),
-        "minutes on two cores": round(scaled(MINUTES)),
-        "memory, GiB": round(scaled(GIB), 1),
-        "disk, GiB": round((2 * delivered_bytes + learnt * BYTES_A_ROW) / 2**30, 1),
-    }
