@@ -39,6 +39,7 @@ def computed(context: dg.AssetExecutionContext, lake: Lake, views: Views, state:
             outputs[name].write_parquet(beside / name / f"{number:05}.parquet", compression="lz4")
         done += view.customers.height
         context.log.info(f"{len(groups)} feature groups of {done:,} of {everybody:,} customers")
+        del view, outputs  # before the next block is read
     if not done:
         raise dg.Failure(f"no customer is known before {views.as_of}", allow_retries=False)
     beside.rename(folder)

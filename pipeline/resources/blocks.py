@@ -104,6 +104,7 @@ class Views:
             first += view.customers.height
             parts.append(folder / f"{len(parts):05}.parquet")
             frame.write_parquet(parts[-1], compression="lz4")
+            del view, frame  # before the next block is read
         if not parts:
             raise dg.Failure(f"no customer is known before {self.as_of}", allow_retries=False)
         return pl.scan_parquet(parts)
