@@ -210,7 +210,7 @@ class Settings(ClosedModel):
     counts as active: 56, or less where the data are too short (docs/own_data.md)."""
     max_training_rows: int = Field(default=100_000, ge=1_000)
     """Rows (customer × snapshot) of a training set, about: above it each snapshot takes another shard of customers."""
-    customers_at_a_time: int = Field(default=50_000, ge=1)
+    customers_at_a_time: int = Field(default=25_000, ge=1)
     """Customers whose data a step of a night holds in memory together; with more of them it works block by block."""
     holdout_weeks: int = Field(default=2, ge=1)
     """Snapshots that even the task with the longest window keeps for evaluation."""

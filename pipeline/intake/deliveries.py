@@ -40,8 +40,6 @@ from pipeline.settings import Settings
 
 Log = Callable[[str], None]
 
-VALIDATED_SHARE = 2
-"""Validation holds several copies of a block's rows: its blocks are smaller by this factor."""
 VERDICT = "verdict.json"
 COUNTS_SCHEMA = {"table": pl.String, "reason": pl.String, "action": pl.String, "rows": pl.Int64, "first row": pl.String}
 
@@ -204,9 +202,8 @@ def validated(delivery: Delivery, digest: str, lake: Lake, log: Log) -> Path:
         keep_validated(ingest(delivery), folder)
         return folder
     log(f"the delivery is read {lake.at_a_time:,} customers at a time (customers_at_a_time)")
-    few = max(lake.at_a_time // VALIDATED_SHARE, 1)
     with lake.spool() as spool:
-        keep_validated(ingest_in_blocks(reader_of(delivery.dataset), delivery, few, spool), folder)
+        keep_validated(ingest_in_blocks(reader_of(delivery.dataset), delivery, lake.at_a_time, spool), folder)
     return folder
 
 

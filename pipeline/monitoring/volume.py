@@ -88,8 +88,8 @@ def _sizes(table: Table, rows: pl.LazyFrame) -> dict[str, float]:
     """Rows, and distinct values of each key that points at another table."""
     there = rows.collect_schema()
     keys = dict.fromkeys(column for reference in table.references for column in reference.columns if column in there)
-    distinct = [pl.col(key).drop_nulls().n_unique().alias(f"distinct {key}") for key in keys]
-    return _only_row(rows.select(pl.len().alias(ROWS), *distinct))
+    distinct = {f"distinct {key}": _different(rows.select(key).drop_nulls()) for key in keys}
+    return {ROWS: rows.select(pl.len()).collect(engine="streaming").item(), **distinct}
 
 
 def _days(table: Table, rows: pl.LazyFrame, zone: str) -> dict[str, float]:
@@ -98,16 +98,17 @@ def _days(table: Table, rows: pl.LazyFrame, zone: str) -> dict[str, float]:
     if instant not in there:
         return {}
     local = pl.col(instant) if there[instant] == pl.Date else local_day(pl.col(instant), zone)
-    return _only_row(rows.select(local.n_unique().alias(DAYS)))
+    return {DAYS: _different(rows.select(local))}
+
+
+def _different(column: pl.LazyFrame) -> int:
+    """Different values of a column, of which no more than these are in memory."""
+    return int(column.unique().select(pl.len()).collect(engine="streaming").item())
 
 
 def _filled(rows: pl.LazyFrame) -> list[str]:
-    return [name for name, count in _only_row(rows.select(pl.all().count())).items() if count]
-
-
-def _only_row(rows: pl.LazyFrame) -> dict[str, Any]:
-    """The row of an aggregate by column; the rows behind it are not in memory together."""
-    return rows.collect(engine="streaming").row(0, named=True)
+    counts = rows.select(pl.all().count()).collect(engine="streaming").row(0, named=True)
+    return [name for name, count in counts.items() if count]
 
 
 def last_good(lake: Lake, digest: str, limits: VolumeLimits) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from pipeline.resources.digests import broken
 from pipeline.resources.files import make_folder
 
 CUSTOMERS = "customers.parquet"
-AT_A_TIME = 50_000
+AT_A_TIME = 25_000
 """Customers of a block."""
 Rows = pl.DataFrame | pl.LazyFrame
 """Of one block in memory, of several in files."""
