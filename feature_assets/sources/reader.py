@@ -22,7 +22,7 @@ from feature_assets.data.contract import CONTRACT
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.declaration import Table
 from feature_assets.data.horizon import adapted
-from feature_assets.data.local_time import local_day
+from feature_assets.data.local_time import local_day, wall_times
 from feature_assets.data.quarantine import Validated, validate
 from feature_assets.data.tables import Tables
 from feature_assets.sources.delivery import Delivery, Ingested
@@ -215,9 +215,9 @@ def _days(transactions: pl.LazyFrame, dataset: DatasetConfig) -> tuple[date, dat
 
 def _has_hours(transactions: pl.LazyFrame, zone: str) -> bool:
     """Whether some purchase is at another time than local midnight."""
-    local = pl.col("at").dt.convert_time_zone(zone).dt
-    clock = transactions.filter(pl.col("kind") == "purchase").select((local.time() != time()).any())
-    return bool(clock.collect(engine="streaming").item())
+    clock = wall_times(pl.col("at"), zone).dt.time()
+    timed = transactions.filter(pl.col("kind") == "purchase").select((clock != time()).any())
+    return bool(timed.collect(engine="streaming").item())
 
 
 def released(result: Validated) -> Validated:

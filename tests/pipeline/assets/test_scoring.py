@@ -18,6 +18,8 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.labels import eligible
 from pipeline.assets import scoring
+from pipeline.resources.blocks import Views, spool
+from pipeline.resources.digests import seal
 from pipeline.resources.publication import Published
 from pipeline.scores.table import (
     STATE_VERSION,
@@ -185,12 +187,20 @@ def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: DatasetCon
         view = View(tables, day)
         ids = view.customers["customer_id"]
         champion = Champion(version="7", run_id="r", as_of=day, state_version="s", dataset="x", folder=tmp_path)
-        lake = SimpleNamespace(view=lambda _: view, published=lambda table: Published(tmp_path, table))
+        stored = tmp_path / f"stored without {len(without)}"
+        if not stored.exists():
+            tables.save(stored)
+            seal(stored)
+        lake = SimpleNamespace(
+            views=lambda _: Views(stored, day, 10),
+            spool=lambda: spool(tmp_path),
+            published=lambda table: Published(tmp_path, table),
+        )
         state = SimpleNamespace(present=[], groups={})
         monkeypatch.setattr(scoring, "champion_state", lambda _: (champion, state))
         monkeypatch.setattr(scoring.registry, "digest", lambda _: "d")
         monkeypatch.setattr(scoring, "score_matrix", lambda *_: SCORED.with_columns(ids.head(3)))
-        matrix = pl.DataFrame({"customer_id": ids, STATE_VERSION: ["s"] * len(ids)})
+        matrix = pl.LazyFrame({"customer_id": ids, STATE_VERSION: ["s"] * len(ids)})
         [asset] = scoring.scoring_assets(dataset, dg.DailyPartitionsDefinition("2017-01-01"), 7)
         context = SimpleNamespace(
             partition_key=day.isoformat(),

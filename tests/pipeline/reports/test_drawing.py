@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -134,8 +133,12 @@ def test_an_asset_whose_picture_fails_is_materialised_with_a_warning(
     class Night(Lake):
         """A lake whose view is made by hand."""
 
-        def view(self, as_of: str) -> Any:
-            return date.fromisoformat(as_of)
+        def views(self, as_of: str) -> Any:
+            del as_of
+            return OneView([SimpleNamespace(customers=computed)])
+
+    class OneView(list[Any]):
+        whole = True
 
     dataset = load_dataset("completejourney", DATA_ROOT)
     group = registry.registry()["tda_short"]
