@@ -43,7 +43,6 @@ trials: $(STAMP)  ## long tests; a killed run goes on where it stopped (MINUTES=
 	@$(BIN)/python -m pytest -n 0 -vv --durations=0 --durations-min=1 --trials=$(TRIALS) $(if $(MINUTES),--minutes=$(MINUTES))
 
 docs: $(STAMP)  ## build the documentation as a site, into .site/
-	@$(PIP) --no-compile --editable '.[dev,docs]'
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
 
 bench: $(STAMP)  ## time and memory of a first night and of a scoring night

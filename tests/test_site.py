@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("material") is None, reason="pip install 'ple-nightly[docs]'")
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(DOCS / "site" / "mkdocs.yml")]
     done = subprocess.run([*words, "--site-dir", str(tmp_path / "site")], capture_output=True, text=True)
