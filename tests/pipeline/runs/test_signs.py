@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import dagster as dg
 import pytest
@@ -98,13 +99,14 @@ def test_a_run_that_never_gave_a_sign_is_dead_after_a_while(
 def test_a_run_that_was_being_launched_by_a_server_that_is_gone_is_dead(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    address = str(tmp_path / "s")
-    run = run_of(instance, Status.STARTING, **{SERVER_TAG: json.dumps({"host": "localhost", "socket": address})})
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(address)
-        server.listen()
-        assert clear_dead_runs(instance, Home(tmp_path)) == []
-    assert clear_dead_runs(instance, Home(tmp_path)) == [run]
+    with TemporaryDirectory(dir="/tmp") as short:  # an address of a socket has at most 107 bytes
+        address = f"{short}/s"
+        run = run_of(instance, Status.STARTING, **{SERVER_TAG: json.dumps({"host": "localhost", "socket": address})})
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(address)
+            server.listen()
+            assert clear_dead_runs(instance, Home(tmp_path)) == []
+        assert clear_dead_runs(instance, Home(tmp_path)) == [run]
 
 
 def test_a_run_that_ends_while_it_is_looked_at_keeps_its_end(
