@@ -21,13 +21,15 @@ from typing import Any
 import psutil
 
 AS_OF = "2025-06-24"
+EVERY = 0.25
+"""Seconds between two looks at the memory of a night."""
 STEP = re.compile(r"✓ (\S+)\s+([\d,.]+) s")
 ESTIMATE = re.compile(r"about (\d+) min and ([\d.]+) GiB")
 PARTS = {"ingest": "ingestion", "features/": "features", "scores": "scoring"}
 
 
 class Memory(threading.Thread):
-    """Largest memory of a process in GiB, looked at four times a second: all that is resident, and without the pages of
+    """Largest memory of a process in GiB, looked at again and again: all that is resident, and without the pages of
     files, which the system takes back whenever it needs them."""
 
     def __init__(self, pid: int) -> None:
@@ -42,7 +44,7 @@ class Memory(threading.Thread):
                 found = self.process.memory_info()
                 self.resident = max(self.resident, found.rss / 2**30)
                 self.own = max(self.own, (found.rss - found.shared) / 2**30)
-                time.sleep(0.25)
+                time.sleep(EVERY)
         except psutil.Error:
             return
 

@@ -24,9 +24,10 @@ from feature_assets.events.barrier import frame_before
 from feature_assets.events.view import View
 from pipeline.resources.digests import broken
 from pipeline.resources.files import make_folder
+from pipeline.settings import Settings
 
 CUSTOMERS = "customers.parquet"
-AT_A_TIME = 25_000
+AT_A_TIME: int = Settings.model_fields["customers_at_a_time"].default
 """Customers of a block."""
 Rows = pl.DataFrame | pl.LazyFrame
 """Of one block in memory, of several in files."""
