@@ -73,7 +73,7 @@ class Views:
     def tables(self) -> Iterator[Tables]:
         """The tables of the blocks; each is read when it is asked for."""
         if self.whole:
-            yield load_tables(self.folder, self.at_a_time)
+            yield stored_tables(self.folder, self.at_a_time)
             return
         refuse_altered(self.folder)
         for block in self._blocks:
@@ -134,7 +134,7 @@ def in_slices(rows: pl.LazyFrame, at_a_time: int) -> Iterator[pl.DataFrame]:
 
 
 @lru_cache(maxsize=1)
-def load_tables(folder: Path, at_a_time: int) -> Tables:
+def stored_tables(folder: Path, at_a_time: int) -> Tables:
     """The validated tables in a folder, or those of about `at_a_time` customers where there are more; kept for the next
     step of the process that asks. Raises `dg.Failure` where they were altered."""
     refuse_altered(folder)
@@ -153,4 +153,4 @@ def refuse_altered(folder: Path) -> None:
 @lru_cache(maxsize=1)
 def _shared_view(folder: Path, at_a_time: int, as_of: date) -> View:
     """The view of all customers, kept for the next step of the process that asks."""
-    return View(load_tables(folder, at_a_time), as_of)
+    return View(stored_tables(folder, at_a_time), as_of)

@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 
 from feature_assets.data.tables import Tables
-from pipeline.resources.blocks import AT_A_TIME, Rows, Views, load_tables, refuse_altered, spool
+from pipeline.resources.blocks import AT_A_TIME, Rows, Views, refuse_altered, spool, stored_tables
 from pipeline.resources.publication import PublicationError, Published
 from pipeline.steps import tried_again
 
@@ -97,7 +97,7 @@ class Lake(dg.ConfigurableResource):
     def tables(self, as_of: str) -> Tables:
         """The validated tables behind an as-of date, of a sample of about `at_a_time` customers where there are more:
         what a training learns from (shared between the steps of a process)."""
-        return load_tables(self.delivered(as_of), self.at_a_time)
+        return stored_tables(self.delivered(as_of), self.at_a_time)
 
     def views(self, as_of: str) -> Views:
         """The view of an as-of date, a block of customers at a time."""

@@ -12,7 +12,7 @@ import pytest
 from feature_assets.data.blocks import Sample, blocks_of
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
-from pipeline.resources.blocks import Own, Views, in_slices, load_tables, spool
+from pipeline.resources.blocks import Own, Views, in_slices, spool, stored_tables
 from pipeline.resources.digests import seal
 from pipeline.resources.files import strays
 from pipeline.resources.publication import Published
@@ -69,11 +69,11 @@ def test_a_date_before_anybody_joined_is_refused(stored: Path, tmp_path: Path) -
 
 
 def test_a_training_reads_a_stable_sample_with_all_that_belongs_to_it(whole: Tables, stored: Path) -> None:
-    everybody = load_tables(stored, 40)
+    everybody = stored_tables(stored, 40)
     assert everybody.customers == 40
-    some = load_tables(stored, 10)
+    some = stored_tables(stored, 10)
     assert 3 <= some.customers < 25
-    assert load_tables(stored, 10) is some, "it is kept"
+    assert stored_tables(stored, 10) is some, "it is kept"
     ids = some.frames["customers"]["customer_id"]
     again = Sample.of_stored(stored / "customers.parquet", 10)
     assert ids.equals(again.ids)
