@@ -29,8 +29,8 @@ PARTS = {"ingest": "ingestion", "features/": "features", "scores": "scoring"}
 
 
 class Memory(threading.Thread):
-    """Largest memory of a process in GiB, looked at again and again: all that is resident, and without the pages of
-    files, which the system takes back whenever it needs them."""
+    """Largest memory of a process and its children in GiB, looked at again and again: all that is resident, and
+    without the pages of files, which the system takes back whenever it needs them."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -41,9 +41,9 @@ class Memory(threading.Thread):
         """Look until the process is gone."""
         try:
             while True:
-                found = self.process.memory_info()
-                self.resident = max(self.resident, found.rss / 2**30)
-                self.own = max(self.own, (found.rss - found.shared) / 2**30)
+                found = [one.memory_info() for one in (self.process, *self.process.children(recursive=True))]
+                self.resident = max(self.resident, sum(one.rss for one in found) / 2**30)
+                self.own = max(self.own, sum(one.rss - one.shared for one in found) / 2**30)
                 time.sleep(EVERY)
         except psutil.Error:
             return
