@@ -5,7 +5,6 @@ import sys
 import click
 
 from pipeline.commands.common import deployment
-from pipeline.commands.running import cleared_instance
 
 
 @click.command()
@@ -26,8 +25,6 @@ def ui(writable: bool, only: str | None, listen: str | None) -> None:
     if listen is not None and only is None:
         raise click.UsageError("--listen needs --only")
     settings, home = deployment()
-    with cleared_instance(home):
-        pass  # what a power cut left must not block the queue that is started here
     if only is not None:
         become(only, home, settings, listen or HOST, writable)
     sys.exit(serve(home, settings, writable))

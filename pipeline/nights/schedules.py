@@ -6,7 +6,8 @@ on where a run ended: the night after its training, whether that succeeded or no
 night never runs before the training that is due for its date, nor a training before the nights of earlier dates: a
 version that knows their future would score them. A run is asked for only where none of its job and date is queued or
 running; the number of the attempt is in its key, so that what failed is tried again at the next tick, and at once where
-only its process died. Source: ARCHITECTURE §3.
+only its process died: such a run keeps its place until its next attempt is queued, before the later dates that wait.
+Source: ARCHITECTURE §3.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -15,12 +16,13 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster._core.scheduler.instigation import InstigatorType
 
 from pipeline.home.folder import Home
 from pipeline.resources.tracking import HELD, RegisteredVersion, Tracking
 from pipeline.runs.in_process import COMMAND_TAG, NIGHTLY, PARTITION_TAG, TRAINING
-from pipeline.runs.signs import DEAD_TAG, clear_dead_runs
+from pipeline.runs.signs import DEAD_TAG, clear_dead_runs, dead_runs
 from pipeline.settings import Settings
 from pipeline.training.decision import decide
 from pipeline.upkeep.lost_registry import lost_registry
@@ -46,9 +48,11 @@ ENDED = {
 }
 
 
+AFTER = "after_"
+"""The sensors of a run's end are named by it and the way in which it ended."""
 DEATHS = 3
 """A run whose process died is tried again at once, until its job and date have died so often."""
-DEAD_RUNS_EVERY = 60
+DEAD_RUNS_EVERY = 30
 """Seconds between two looks for dead runs."""
 
 
@@ -130,10 +134,34 @@ def request(instance: DagsterInstance, job: str, day: str, until: str) -> dg.Run
     return dg.RunRequest(run_key=f"{day}#{attempt}", job_name=job, partition_key=day, tags={UNTIL_TAG: until, **first})
 
 
-def tried_again(instance: DagsterInstance, run: dg.DagsterRun) -> bool:
+def tried_again(instance: DagsterInstance, run: DagsterRun) -> bool:
     """Whether a run that ended is to be made again at once: its process died, and that has not happened too often."""
-    same = RunsFilter(job_name=run.job_name, tags={PARTITION_TAG: run.tags[PARTITION_TAG], DEAD_TAG: "true"})
-    return DEAD_TAG in run.tags and instance.get_runs_count(same) < DEATHS
+    return DEAD_TAG in run.tags and _may_die(instance, run)
+
+
+def _may_die(instance: DagsterInstance, run: DagsterRun) -> bool:
+    tags = {PARTITION_TAG: run.tags[PARTITION_TAG], DEAD_TAG: "true"}
+    died = instance.get_runs(RunsFilter(job_name=run.job_name, tags=tags))
+    return len({run.run_id, *(other.run_id for other in died)}) < DEATHS
+
+
+def to_retry(instance: DagsterInstance, home: Home, partitions: dg.DailyPartitionsDefinition) -> list[DagsterRun]:
+    """The dead runs of the automation that keep their place for now: they are to be made again before the dates that
+    wait in the queue, and no next attempt is there yet."""
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+    if not any(state.name == f"{AFTER}failure" and state.is_running for state in states):
+        return []
+
+    def is_kept(run: DagsterRun) -> bool:
+        if UNTIL_TAG not in run.tags or run.status is DagsterRunStatus.CANCELING:
+            return False
+        day = run.tags[PARTITION_TAG]
+        if not unscored(instance, partitions, day, day) or not _may_die(instance, run):
+            return False
+        same = RunsFilter(job_name=run.job_name, tags={PARTITION_TAG: day}, statuses=IN_PROGRESS)
+        return all(other.run_id == run.run_id for other in instance.get_runs(same))
+
+    return [run for run in dead_runs(instance, home) if is_kept(run)]
 
 
 def unscored(instance: DagsterInstance, partitions: dg.DailyPartitionsDefinition, first: str, last: str) -> list[str]:
@@ -155,7 +183,9 @@ def schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> l
             description=description,
         )
         def tick(context: dg.ScheduleEvaluationContext, tracking: Tracking) -> Iterator[dg.RunRequest | dg.SkipReason]:
-            clear_dead_runs(context.instance, Home(settings.home))  # else their dates would be made after later ones
+            home = Home(settings.home)
+            kept = [run.run_id for run in to_retry(context.instance, home, partitions)]
+            clear_dead_runs(context.instance, home, but=kept)  # else their dates would be made after later ones
             day = context.scheduled_execution_time.date()
             oldest = (day - timedelta(days=settings.catch_up_days - 1)).isoformat()
             waiting = unscored(context.instance, partitions, oldest, day.isoformat())
@@ -163,7 +193,7 @@ def schedules(partitions: dg.DailyPartitionsDefinition, settings: Settings) -> l
                 last = partitions.get_last_partition_key()
                 yield dg.SkipReason(f"No as-of date since {oldest} waits for scores; the last of the data is {last}.")
                 return
-            if lost := lost_registry(tracking, Home(settings.home).lake):
+            if lost := lost_registry(tracking, home.lake):
                 yield dg.SkipReason(lost)
                 return
             runs = to_ask_for(context.instance, tracking, settings, waiting)
@@ -192,7 +222,7 @@ def sensors(
     def sensor(way: str, status: DagsterRunStatus) -> dg.SensorDefinition:
         @dg.run_status_sensor(
             run_status=status,
-            name=f"after_{way}",
+            name=f"{AFTER}{way}",
             monitored_jobs=[*jobs],
             request_jobs=[*jobs],
             default_status=dg.DefaultSensorStatus.STOPPED,
@@ -224,12 +254,22 @@ def sensors(
 
     @dg.sensor(
         name="dead_runs",
+        jobs=[*jobs],
         minimum_interval_seconds=DEAD_RUNS_EVERY,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Fails the runs whose process is gone, so that they block no other. It starts nothing.",
+        description=f"Fails the runs whose process is gone, so that they block no other. Where {AFTER}failure is on, "
+        "one of the automation is asked for again first, so that its date goes before later ones.",
     )
-    def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        cleared = clear_dead_runs(context.instance, Home(settings.home))
-        return dg.SkipReason(f"failed and freed: {', '.join(cleared)}" if cleared else "every run's process lives")
+    def dead(context: dg.SensorEvaluationContext, tracking: Tracking) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        instance, home = context.instance, Home(settings.home)
+        kept = to_retry(instance, home, partitions)
+        if kept and lost_registry(tracking, home.lake):
+            kept = []
+        cleared = clear_dead_runs(instance, home, but=[run.run_id for run in kept])
+        if not kept:
+            yield dg.SkipReason(f"failed and freed: {', '.join(cleared)}" if cleared else "every run's process lives")
+        for run in kept:
+            instance.add_run_tags(run.run_id, {DEAD_TAG: "true"})
+            yield request(instance, run.job_name, run.tags[PARTITION_TAG], run.tags[UNTIL_TAG])
 
-    return [*(sensor(way, status) for way, status in ENDED.items()), dead_runs]
+    return [*(sensor(way, status) for way, status in ENDED.items()), dead]

@@ -2,13 +2,13 @@
 
 A run whose process is gone (killed, out of memory, a power cut) stays "started" for Dagster, which then starts no
 other: `clear_dead_runs` fails it with a reason and frees its place. It needs no lock of its own and no daemon, and is
-called where a command or the user interface starts, at each tick of the schedules and by the sensor `dead_runs`.
+called where a command starts, at each tick of the schedules and by the sensor `dead_runs`.
 """
 
 import json
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -96,14 +96,17 @@ def dead_runs(instance: DagsterInstance, home: Home) -> list[DagsterRun]:
     return [run for run in now if not run.is_finished]  # a process writes how its run ended before it ends itself
 
 
-def clear_dead_runs(instance: DagsterInstance, home: Home) -> list[str]:
-    """Fail the runs whose process is gone and free their places, in the queue and in pools. Returns their ids."""
+def clear_dead_runs(instance: DagsterInstance, home: Home, but: Collection[str] = ()) -> list[str]:
+    """Fail the runs whose process is gone, `but` these, and free their places, in the queue and in pools. Returns their
+    ids. One that somebody was cancelling is cancelled, and not tried again."""
     cleared = []
     for run in dead_runs(instance, home):
-        instance.add_run_tags(run.run_id, {DEAD_TAG: "true"})
+        if run.run_id in but:
+            continue
         if run.status is DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, message=REASON)
         else:
+            instance.add_run_tags(run.run_id, {DEAD_TAG: "true"})
             instance.report_run_failed(run, message=REASON)
         with suppress(NotImplementedError):  # a storage without pools
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)

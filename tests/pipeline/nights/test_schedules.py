@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -240,6 +241,20 @@ class ToyDaemon:
                 self._ask(name, request)
         return asked
 
+    def look_for_the_dead(self) -> list[str]:
+        """Keys of what the sensor `dead_runs` asks for, each after `job `."""
+        assert self.definitions.resources is not None
+        with dg.build_sensor_context(
+            instance=self.instance,
+            repository_def=self.definitions.get_repository_def(),
+            resources={"tracking": self.definitions.resources["tracking"]},
+        ) as context:
+            requests = self.definitions.resolve_sensor_def("dead_runs").evaluate_tick(context).run_requests or []
+        for request in requests:
+            assert request.job_name is not None
+            self._ask(request.job_name, request)
+        return [f"{request.job_name} {request.run_key}" for request in requests]
+
     def _ask(self, job: str, request: dg.RunRequest) -> None:
         assert request.partition_key is not None
         tags = {PARTITION_TAG: request.partition_key, **request.tags}
@@ -326,6 +341,65 @@ def test_a_tick_frees_what_died_first_so_that_dates_keep_their_order(
     daemon.tick(TODAY - timedelta(days=2))
     _dies(tmp_path, next(run for run in daemon.queue if run.tags[PARTITION_TAG] == MISSED[0]))
     assert daemon.tick(TODAY) == [f"nightly {MISSED[0]}#2", f"nightly {MISSED[1]}#1", f"nightly {MISSED[2]}#1"]
+
+
+@pytest.fixture
+def after_failure_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    on = SimpleNamespace(name="after_failure", is_running=True)
+    monkeypatch.setattr(dg.DagsterInstance, "all_instigator_state", lambda *_, **__: [on])
+
+
+@pytest.mark.usefixtures("after_failure_is_on")
+def test_what_died_keeps_its_place_until_its_next_attempt_is_queued(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    (tmp_path / "champion").write_text(MISSED[0])
+    daemon = ToyDaemon(tmp_path, instance)
+    daemon.tick(TODAY)
+    died = daemon.queue.pop(0)
+    _dies(tmp_path, died)
+    assert daemon.tick(TODAY) == [], "the sensor asks"
+    assert not _run(instance, died).is_finished
+    assert daemon.look_for_the_dead() == [f"nightly {MISSED[0]}#2"]
+    assert not _run(instance, died).is_finished, "else the queue would go on with the next date"
+    assert daemon.queue[-1].tags["dagster/priority"] == "1"
+    assert daemon.tick(TODAY) == []
+    assert daemon.look_for_the_dead() == []
+    assert _run(instance, died).status is DagsterRunStatus.FAILURE
+    assert daemon.ended(died.run_id) == []
+    assert daemon.tick(TODAY) == [], "nothing is asked for twice"
+
+
+@pytest.mark.usefixtures("after_failure_is_on")
+def test_what_is_not_tried_again_gives_its_place_back_at_once(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    (tmp_path / "champion").write_text(MISSED[0])
+    daemon = ToyDaemon(tmp_path, instance)
+    daemon.tick(TODAY)
+    of_nobody = instance.create_run_for_job(
+        toy_nights.job("nightly", str(tmp_path)), tags={PARTITION_TAG: MISSED[0]}, status=DagsterRunStatus.STARTED
+    )
+    scored, cancelled, often = daemon.queue
+    instance.report_runless_asset_event(dg.AssetMaterialization(asset_key="scores", partition=MISSED[0]))
+    instance.report_run_canceling(cancelled)
+    for died in (of_nobody, scored, cancelled):
+        _dies(tmp_path, died)
+    assert daemon.look_for_the_dead() == []
+    ends = [_run(instance, died).status for died in (of_nobody, scored, cancelled)]
+    assert ends == [DagsterRunStatus.FAILURE, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+    for attempt in (2, 3):
+        _dies(tmp_path, often)
+        assert daemon.look_for_the_dead() == [f"nightly {MISSED[2]}#{attempt}"]
+        assert daemon.look_for_the_dead() == []
+        often = daemon.queue[-1]
+    _dies(tmp_path, often)
+    assert daemon.look_for_the_dead() == [], "it died three times"
+    assert _run(instance, often).is_finished
+
+
+def _run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRun:
+    now = instance.get_run_by_id(run.run_id)
+    assert now is not None
+    return now
 
 
 def _dies(home: Path, run: dg.DagsterRun) -> None:

@@ -82,6 +82,9 @@ def test_a_sign_that_nobody_holds_ends_a_run_in_any_state(
     killed(Home(tmp_path), run)
     assert clear_dead_runs(instance, Home(tmp_path)) == [run]
     assert status(instance, run) == (Status.CANCELED if state is Status.CANCELING else Status.FAILURE)
+    ended = instance.get_run_by_id(run)
+    assert ended is not None
+    assert (DEAD_TAG in ended.tags) == (state is not Status.CANCELING), "what somebody cancelled is not tried again"
 
 
 def test_a_run_that_never_gave_a_sign_is_dead_after_a_while(
