@@ -1,6 +1,7 @@
-"""Search the settings of the boosted trees of a data set and keep them in `data/trees/<data set>.yaml`.
+"""Search the settings of the boosted trees of a data set; keep them in `trees/<data set>.yaml` beside its description.
 
-Usage: python benchmarks/search_trees.py 2018-01-01 --folder F [--dataset D] [--trials 30] [--minutes 60]
+Usage: python benchmarks/search_trees.py 2018-01-01 --folder F [--dataset D | --dataset-file FILE] [--trials 30]
+       [--minutes 60]
 
 A random search on the training and validation rows of that training date; no test row is made. The first trials of
 every task are those whose results a search has to match, so that what it finds is never worse on validation rows. The
@@ -25,7 +26,7 @@ from pipeline.intake.deliveries import data_folder
 from pipeline.resources.files import publish_bytes
 from pipeline.settings import Settings, load_settings
 from pipeline.training import columns, fitting, material, training_set
-from pipeline.training.trees import FOLDER
+from pipeline.training.trees import searched_file
 from pipeline.training.workspace import Workspace
 from ple_model.boosting import search
 from ple_model.boosting.fit import BoostingTask
@@ -43,13 +44,13 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=30, help="of each task, with the fixed ones")
     parser.add_argument("--minutes", type=float, default=60.0, help="after which no trial begins")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="default: data/trees/<data set>.yaml")
+    parser.add_argument("--out", type=Path, help="default: trees/<data set>.yaml beside the description")
     args = parser.parse_args()
     of_data = {"dataset": args.dataset, "dataset_file": args.dataset_file, "customers": args.customers}
     settings = load_settings(home=args.folder / "home", **of_data)
     use_cache(args.folder / "kernels")
     rows, tasks, found = prepare(args.folder / "training", settings, args.as_of)
-    out = args.out or FOLDER / f"{found.dataset}.yaml"
+    out = args.out or searched_file(settings)
     found = resumed(out, found)
 
     def keep(tuned: Tuned, task: str, trial: Trial) -> None:

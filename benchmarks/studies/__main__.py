@@ -17,7 +17,8 @@ from pipeline.settings import REPOSITORY
 def main() -> int:
     """Compute what is missing, write the report; 1 if a cell failed or two settings gave identical numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=sorted(catalogue.STUDIES), help="the study to run")
+    parser.add_argument("study", choices=[*sorted(catalogue.STUDIES), catalogue.OWN], help="the study to run")
+    parser.add_argument("--dataset-file", type=Path, metavar="FILE", help=f"description of the data of {catalogue.OWN}")
     parser.add_argument("--folder", type=Path, default=REPOSITORY / ".studies", help="results, kept between runs")
     parser.add_argument("--threads", type=int, default=2, help="of each process")
     parser.add_argument("--workers", type=int, default=1, help="cells side by side")
@@ -27,7 +28,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=(), metavar="VARIANT", help="compute these variants only")
     parser.add_argument("--results", type=Path, default=report.FOLDER, help="folder of the report")
     given = parser.parse_args()
-    study = catalogue.STUDIES[given.study]
+    if (given.study == catalogue.OWN) != (given.dataset_file is not None):
+        parser.error(f"the study {catalogue.OWN}, and no other, needs --dataset-file")
+    study = catalogue.own(given.dataset_file) if given.dataset_file else catalogue.STUDIES[given.study]
     if given.origins:
         study = replace(study, origins=tuple(map(date.fromisoformat, given.origins)))
     root = given.folder.resolve()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 from benchmarks.studies import peers
 from benchmarks.studies.study import Comparison, Study, Variant
+from feature_assets.snapshots import NotEnoughHistory
+from feature_assets.sources import load_tables
 from pipeline.settings import Settings
+from pipeline.training import baselines, material
 
 DEFAULT, TUNED = "default", "tuned trees"
 UNCAPPED = Variant(
@@ -197,6 +200,48 @@ PEERS = Study(
         ),
     ),
 )
+
+OWN = "own"
+"""The study of somebody's own data set, which is made from its description (`own`)."""
+OWN_ORIGINS, OWN_WEEKS_APART = 3, 4
+
+
+def own(description: Path, dates: int = OWN_ORIGINS) -> Study:
+    """A version against searched trees and a model of repeat buying on data of somebody's own: the end of the data and
+    the dates before it, four weeks apart, as far as a training can be done as of them.
+
+    Args:
+        description: YAML file of the data set.
+        dates: how many origins at most.
+
+    Raises:
+        NotEnoughHistory: a training needs more days than there are.
+    """
+    settings = Settings(home=Path("/"), dataset_file=description.resolve())
+    dataset = load_tables(settings.load_dataset()).dataset
+    origins: list[date] = []
+    for number in range(dates):
+        day = dataset.covers_until - timedelta(weeks=OWN_WEEKS_APART * number)
+        try:
+            material.training_plan(settings, dataset, day)
+        except NotEnoughHistory:
+            if not origins:
+                raise
+            break
+        origins.insert(0, day)
+    return Study(
+        name=f"{OWN}-{description.stem}",
+        title=f"{dataset.title}: {len(origins)} origins, three seeds",
+        question="Is a version better than searched boosted trees and than a model of repeat buying on the same rows, "
+        "beyond chance?",
+        dataset=description.stem,
+        dataset_file=settings.dataset_file,
+        origins=tuple(origins),
+        seeds=(1, 2, 3),
+        variants=(Variant(DEFAULT), UNCAPPED),
+        comparisons=_versions(f"{DEFAULT}/{baselines.REPEAT_BUYING}", f"{DEFAULT}/{baselines.OWN_PAST}"),
+    )
+
 
 STUDIES = {
     study.name: study for study in (EMBEDDED, BANK, ABLATION, VALIDATION_DATES, FRESHNESS, FRESHNESS_BANK, PEERS)

@@ -20,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.studies import peers
-from benchmarks.studies.origin import plan_of, roles_of
+from benchmarks.studies.origin import roles_of
 from benchmarks.studies.store import (
     CellAbout,
     CellFiles,
@@ -34,7 +34,7 @@ from benchmarks.studies.store import (
 from benchmarks.studies.study import DATA_SEED, Study, Variant
 from feature_assets.snapshots import SnapshotPlan
 from pipeline.settings import ColumnSet, Settings
-from pipeline.training import baselines, columns, model, refit, trees
+from pipeline.training import baselines, columns, material, model, refit, trees
 from pipeline.training.columns import ColumnChoice
 from pipeline.training.evaluation import MODEL, side_by_side
 from pipeline.training.training_set import customers_of
@@ -50,7 +50,7 @@ Log = Callable[[str], None]
 Arrays = dict[str, NDArray]
 REFIT, REFIT_NETWORK, PEER = "refit", "refit network", "peer"
 """Sources: a version that was fitted again, its network alone, and a model of `peers`."""
-SHARED = (baselines.BOOSTING, baselines.CONSTANT, baselines.OWN_PAST)
+SHARED = (baselines.BOOSTING, baselines.CONSTANT, baselines.OWN_PAST, baselines.REPEAT_BUYING)
 """Sources that the network's settings do not decide: cells of several variants have the same."""
 STOPPING_DATES = 4
 """Latest training dates whose validation customers choose the epoch, where a variant asks for that."""
@@ -93,7 +93,7 @@ def compute(task: Task, log: Log = print) -> CellAbout:
     predictions, best, speed = run()
     own: Arrays = {}
     for role, arrays in predictions.items():
-        arrays |= job.own_past(role, arrays)
+        arrays |= job.own_past(role, arrays) | job.repeat_buying(role, arrays)
         files.save(role, arrays)
         kept = {key: values for key, values in arrays.items() if key.split("|")[0] not in SHARED}
         own |= {f"{role}|{key}": values for key, values in (kept or arrays).items()}
@@ -126,7 +126,8 @@ class Job:
     def __init__(self, task: Task, origin: OriginFiles, log: Log) -> None:
         self.task, self.origin, self.log = task, origin, log
         self.settings = task.study.settings_of(task.variant, task.seed, task.root)
-        self.plan = plan_of(task.origin, self.settings)
+        self.dataset = origin.dataset()
+        self.plan = material.training_plan(self.settings, self.dataset, task.origin)
 
     # --- what is trained ----------------------------------------------------------------------------------------
     def network(self) -> tuple[dict[str, Arrays], str, float]:
@@ -218,8 +219,7 @@ class Job:
         work = shared.for_another_model(self.task.files.work)
         if self.task.variant.stopping == "training dates":
             work.save_labels(stop_on_training_dates(work.labels(), self.plan))
-        dataset = self.settings.load_dataset()
-        result, _ = model.train(work, self.plan, dataset, self.settings, lambda _: None, self.log)
+        result, _ = model.train(work, self.plan, self.dataset, self.settings, lambda _: None, self.log)
         scorer = Scorer(load_bundle(work.bundle))
         if self.task.variant.stopping == "training dates":
             scorer = self.calibrated_on_the_holdout(scorer, work)
@@ -336,6 +336,22 @@ class Job:
             told = kind_of(kinds[name]).own_past(counts, constant[0]) if len(constant) else counts
             assert told is not None  # only tasks with such a baseline have counts
             found[f"{baselines.OWN_PAST}|{name}"] = told.astype(np.float32)
+        return found
+
+    def repeat_buying(self, role: str, arrays: Mapping[str, NDArray]) -> Arrays:
+        """The baseline of repeat buying, of the tasks that have one; the constant where it knows no answer."""
+        from ple_model.tasks import kind_of
+
+        file = self.origin.extra(role, baselines.REPEAT_BUYING)
+        if not file.is_file():
+            return {}
+        found = {}
+        kinds = self.origin.about()["tasks"]
+        for name, told in load_arrays(file).items():
+            constant = arrays.get(f"{baselines.CONSTANT}|{name}")
+            if constant is not None:
+                answer = np.where(np.isfinite(told), told, constant)
+                found[f"{baselines.REPEAT_BUYING}|{name}"] = kind_of(kinds[name]).in_range(answer).astype(np.float32)
         return found
 
 

@@ -24,8 +24,7 @@ from feature_assets.labels import compute_labels, get_task
 from feature_assets.snapshots import STEP, SnapshotPlan
 from feature_assets.sources import load_tables
 from pipeline.intake import deliveries
-from pipeline.settings import Settings
-from pipeline.training import baselines, fitting, material, training_set
+from pipeline.training import baselines, fitting, material, repeat_buying, training_set
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -40,15 +39,6 @@ def roles_of(study: Study) -> tuple[str, ...]:
     return ("validation", "test", LATER) if study.later_weeks else ("validation", "test")
 
 
-def plan_of(as_of: date, settings: Settings) -> SnapshotPlan:
-    """The snapshots of the origin.
-
-    Raises:
-        NotEnoughHistory: with the earliest possible date.
-    """
-    return material.training_plan(settings, settings.load_dataset(), as_of)
-
-
 def prepare(study: Study, as_of: date, store: Store, log: Log) -> OriginFiles:
     """Fit the feature state, compute the training set, and write the rows to judge; what is there is not made again."""
     files = store.origin(study, str(as_of))
@@ -59,8 +49,9 @@ def prepare(study: Study, as_of: date, store: Store, log: Log) -> OriginFiles:
     settings = study.origin_settings(store.root)
     delivery = deliveries.data_folder(settings, log)
     tables = load_tables(settings.load_dataset(), delivery)
-    plan = plan_of(as_of, settings)
+    plan = material.training_plan(settings, tables.dataset, as_of)
     work = files.workspace
+    files.describe(tables.dataset)
     state = fitting.fit(work, tables, plan, settings.seed, log)
     labels = training_set.build(work, tables, plan, settings.max_training_rows, log)
     if study.later_weeks:
@@ -75,6 +66,10 @@ def prepare(study: Study, as_of: date, store: Store, log: Log) -> OriginFiles:
         if brands:
             past = baselines.past_brands(tables, keys, brands)[judged.mask["brand_prediction"]]
             save_arrays(files.extra(role, baselines.OWN_PAST), {"brand_prediction": past.astype(np.float32)})
+        buying, _ = repeat_buying.answers(work, tables, keys, tasks)
+        if buying:
+            answers = {task: told[judged.mask[task]].astype(np.float32) for task, told in buying.items()}
+            save_arrays(files.extra(role, baselines.REPEAT_BUYING), answers)
         if study.oracle and delivery is not None:
             from benchmarks.studies.oracle import oracle_predictions
 

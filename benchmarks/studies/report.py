@@ -73,7 +73,8 @@ def table(rows: Sequence[dict[str, str]]) -> str:
 
 def _notes(results: Results) -> list[str]:
     study = results.study
-    lines = [f"- Command: `python -m benchmarks.studies {study.name}`."]
+    own = f"own --dataset-file {study.dataset_file.name}" if study.dataset_file else ""
+    lines = [f"- Command: `python -m benchmarks.studies {own or study.name}`."]
     where = {"test": "test rows", "validation": "validation rows", "later": "rows of the dates from the origin on"}
     lines.append(
         f"- {study.dataset}, {len(study.origins)} origins × {len(study.seeds)} seeds × {len(study.variants)} variants; "

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,14 @@ import feature_assets
 import pipeline
 import ple_model
 from benchmarks.studies.study import Study, Variant
+from feature_assets.data.dataset import DatasetConfig, load_dataset
+from feature_assets.data.tables import DESCRIPTION
+from feature_assets.sources import read_delivery
+from pipeline.intake import deliveries
 from pipeline.resources.digests import code_digest
-from pipeline.resources.files import publish_json
+from pipeline.resources.files import publish_bytes, publish_json
 from pipeline.settings import Settings
+from pipeline.training import trees
 from pipeline.training.material import NOT_CONTENT
 from pipeline.training.workspace import Workspace
 from ple_model.serving.files import publishing
@@ -96,6 +103,14 @@ class OriginFiles:
         """What `finish` noted: `tasks` (task → kind), `rows` (role → rows), `seconds`."""
         return json.loads((self.folder / "prepared.json").read_text())
 
+    def describe(self, dataset: DatasetConfig) -> None:
+        """Keep the description of the data set as its tables made it: tasks that they cannot answer are off."""
+        publish_bytes(dataset.model_dump_json(indent=1).encode(), self.folder / DESCRIPTION)
+
+    def dataset(self) -> DatasetConfig:
+        """What `describe` kept."""
+        return DatasetConfig(**json.loads((self.folder / DESCRIPTION).read_text(encoding="utf-8")))
+
     def judged(self, role: str) -> Path:
         """File of the rows of a role (`Judged`)."""
         return self.folder / "judged" / f"{role}.npz"
@@ -105,8 +120,8 @@ class OriginFiles:
         return self.folder / "shared" / _digest({**what, "code": model_code()})
 
     def extra(self, role: str, what: str) -> Path:
-        """File of predictions that need no training: `own past`, `oracle`; task → [labelled rows, …]."""
-        return self.folder / "judged" / f"{role}-{what.replace(' ', '-')}.npz"
+        """File of predictions that need no training: `own past`, `BG/NBD`, `oracle`; task → [labelled rows, …]."""
+        return self.folder / "judged" / f"{role}-{re.sub('[^a-zA-Z]', '-', what)}.npz"
 
 
 @dataclass(frozen=True)
@@ -174,19 +189,29 @@ class Store:
             "later weeks": study.later_weeks,
             "oracle": study.oracle,
             "code": material_code(),
+            **({"data": data_digest(study.dataset_file)} if study.dataset_file else {}),
         }
         return OriginFiles(self.root / "origins" / f"{settings.dataset_name}-{as_of}-{_digest(content)}")
 
     def cell(self, study: Study, as_of: str, variant: Variant, seed: int) -> CellFiles:
         """The result of a cell; cells of equal content in several studies are one."""
+        settings = study.settings_of(variant, seed, self.root)
         content = {
             "origin": self.origin(study, as_of).folder.name,
-            "settings": _content(study.settings_of(variant, seed, self.root)),
+            "settings": _content(settings),
             "run": variant.run,
             "stopping": variant.stopping,
             **({"peer": variant.peer} if variant.peer else {}),
+            **({"searched": trees.budget_of(settings).to_dict()} if study.dataset_file else {}),
         }
         return CellFiles(self.root / "cells" / _digest(content))
+
+
+@cache
+def data_digest(description: Path) -> str:
+    """Digest of a description of somebody's own and of the files that it reads; computed once a process."""
+    dataset = load_dataset(description.stem, description.parent)
+    return deliveries.delivery_digest(read_delivery(dataset))
 
 
 def material_code() -> str:

@@ -62,6 +62,7 @@ class Study:
         name: of the study and of its report.
         title, question: for people.
         dataset: name of its description.
+        dataset_file: the description, where it is one of somebody's own.
         origins: training dates; no label that matures later trains anything.
         seeds: of initial weights and shuffling.
         variants: what is trained at each origin with each seed.
@@ -86,6 +87,7 @@ class Study:
     settings: Mapping[str, Any] = field(default_factory=dict)
     customers: int = 20_000
     oracle: bool = False
+    dataset_file: Path | None = None
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]
@@ -112,8 +114,8 @@ class Study:
         Raises:
             ValueError: an unknown setting or a wrong value.
         """
-        settings = Settings(home=home, dataset=self.dataset, customers=self.customers, seed=DATA_SEED)
-        return changed(settings, self.settings)
+        of_data = {"dataset": self.dataset, "dataset_file": self.dataset_file, "customers": self.customers}
+        return changed(Settings(home=home, seed=DATA_SEED, **of_data), self.settings)
 
     def settings_of(self, variant: Variant, seed: int, home: Path) -> Settings:
         """Settings of a cell. Raises as `origin_settings`."""

@@ -4,6 +4,7 @@ Grown once, on the columns that the network reads and on all training rows; vali
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -150,10 +151,17 @@ def searched(settings: Settings) -> "Tuned | None":
     """The search of the data set; None where there is none, or `tuned_trees` is off."""
     from ple_model.boosting.tuned import Tuned
 
-    file = FOLDER / f"{settings.load_dataset().name}.yaml"
+    file = searched_file(settings)
     if not settings.tuned_trees or not file.is_file():
         return None
     return Tuned.from_dict(read_mapping(file))
+
+
+def searched_file(settings: Settings) -> Path:
+    """Where the searched settings of the data set lie, if there are any: `trees/<data set>.yaml` beside its
+    description."""
+    folder = FOLDER if settings.dataset_file is None else settings.dataset_file.parent / FOLDER.name
+    return folder / f"{settings.load_dataset().name}.yaml"
 
 
 def tasks_of(tables: "Sequence[TensorTable]", config: "ModelConfig") -> "dict[str, BoostingTask]":

@@ -44,7 +44,7 @@ STUDY = Study(
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The plan of the material made by hand."""
-    monkeypatch.setattr(cell, "plan_of", lambda *_: plan_of())
+    monkeypatch.setattr(cell.material, "training_plan", lambda *_: plan_of())
 
 
 def make(root: Path, study: Study = STUDY) -> Store:
@@ -52,6 +52,7 @@ def make(root: Path, study: Study = STUDY) -> Store:
     store = Store(root)
     files = store.origin(study, str(AS_OF))
     made = fill(files.folder)
+    files.describe(study.origin_settings(root).load_dataset())
     tasks = origin.tasks_of(files.workspace, made.plan)
     rows = {"train": 3 * CUSTOMERS}
     for role in origin.roles_of(study):
@@ -73,7 +74,7 @@ def _finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("studies")
     make(root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cell, "plan_of", lambda *_: plan_of())
+        patch.setattr(cell.material, "training_plan", lambda *_: plan_of())
         for task in run_cells(root):
             cell.compute(task, lambda _: None)
     return root

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.studies.catalogue import ABLATION, EMBEDDED, STUDIES
-from benchmarks.studies.origin import plan_of
 from benchmarks.studies.study import Comparison, Variant, changed
 from pipeline.settings import Settings
+from pipeline.training.material import training_plan
 from tests.benchmarks.studies.conftest import STUDY
 
 SETTINGS = Settings(home=Path("/nowhere"))
@@ -72,7 +72,7 @@ def test_every_origin_has_a_training_date_for_every_task(name: str) -> None:
     study = STUDIES[name]
     settings = study.origin_settings(Path("/nowhere"))
     for day in study.origins:
-        plan = plan_of(day, settings)
+        plan = training_plan(settings, settings.load_dataset(), day)
         longest = max(plan.windows.values())
         trained = [t for t in plan.train if t + timedelta(days=longest) <= plan.holdout_start]
         assert len(trained) >= 8 or study.role == "later"
