@@ -239,7 +239,17 @@ def own(description: Path, dates: int = OWN_ORIGINS) -> Study:
         origins=tuple(origins),
         seeds=(1, 2, 3),
         variants=(Variant(DEFAULT), UNCAPPED),
-        comparisons=_versions(f"{DEFAULT}/{baselines.REPEAT_BUYING}", f"{DEFAULT}/{baselines.OWN_PAST}"),
+        comparisons=tuple(
+            Comparison(
+                f"{DEFAULT}/{source}",
+                (
+                    f"{TUNED}/LightGBM",
+                    *(f"{DEFAULT}/{simple}" for simple in (baselines.REPEAT_BUYING, baselines.OWN_PAST)),
+                ),
+                title,
+            )
+            for source, title in (("model", "The registered version"), ("network", "The network alone"))
+        ),
     )
 
 
