@@ -30,6 +30,11 @@ tables:
 """
 
 
+@pytest.fixture(autouse=True)
+def _small() -> None:
+    """The real plan, not that of the material made by hand."""
+
+
 def corner(folder: Path, days: int = 420, customers: int = 120) -> Path:
     """Purchases of a shop, one customer more often than the other; the file of its description."""
     chance, begin = np.random.default_rng(1), date(2023, 1, 1)
