@@ -1,4 +1,4 @@
-"""A night of many customers: time, memory and growth of ingestion, features and scoring, and how well it was foretold.
+"""A night of many customers: time, memory by step and growth of ingestion, features and scoring; how well foretold.
 
     python benchmarks/large.py --folder F [--sizes 100000 1000000] [--learnt-from 2000]
 
@@ -24,6 +24,7 @@ AS_OF = "2025-06-24"
 EVERY = 0.25
 """Seconds between two looks at the memory of a night."""
 STEP = re.compile(r"✓ (\S+)\s+([\d,.]+) s")
+BEGUN = re.compile(r"▸ (\S+)")
 ESTIMATE = re.compile(r"about (\d+) min and ([\d.]+) GiB")
 PARTS = {"ingest": "ingestion", "features/": "features", "scores": "scoring"}
 
@@ -36,13 +37,17 @@ class Memory(threading.Thread):
         super().__init__(daemon=True)
         self.process = psutil.Process(pid)
         self.resident = self.own = 0.0
+        self.step = "start"
+        self.by_step: dict[str, float] = {}
 
     def run(self) -> None:
         """Look until the process is gone."""
         try:
             while True:
                 found = [one.memory_info() for one in (self.process, *self.process.children(recursive=True))]
-                self.resident = max(self.resident, sum(one.rss for one in found) / 2**30)
+                now = sum(one.rss for one in found) / 2**30
+                self.resident = max(self.resident, now)
+                self.by_step[self.step] = max(self.by_step.get(self.step, 0.0), now)
                 self.own = max(self.own, sum(one.rss - one.shared for one in found) / 2**30)
                 time.sleep(EVERY)
         except psutil.Error:
@@ -55,9 +60,16 @@ def night(home: Path, delivery: Path, log: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "pipeline.cli", "nightly"]
     started = time.perf_counter()
     with log.open("w", encoding="utf-8") as stream:
-        process = subprocess.Popen(command, env=os.environ | own, stdout=stream, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=os.environ | own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         memory = Memory(process.pid)
         memory.start()
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", file=stream, flush=True)
+            if begun := BEGUN.match(line):
+                memory.step = begun.group(1)
         status = process.wait()
     seconds = time.perf_counter() - started
     memory.join()
@@ -75,6 +87,7 @@ def night(home: Path, delivery: Path, log: Path) -> dict[str, Any]:
         "steps": steps,
         "resident": memory.resident,
         "own": memory.own,
+        "by step": memory.by_step,
         "foretold": foretold,
     }
 
@@ -107,6 +120,8 @@ def main() -> None:
         seconds = [*row["steps"].values(), row["seconds"]]
         print(f"{size:>12,}" + "".join(f"{s:>16,.0f}" for s in seconds) + f"{row['resident']:>8.2f}{row['own']:>8.2f}")
     for size, row in rows.items():
+        most = sorted(row.get("by step", {}).items(), key=lambda step: -step[1])[:5]
+        print(f"{size:>12,} most memory: " + ", ".join(f"{step} {gib:.2f} GiB" for step, gib in most))
         if row["foretold"]:
             minutes, gib = row["foretold"]
             print(

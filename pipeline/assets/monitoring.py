@@ -13,7 +13,7 @@ from pipeline.assets.common import MONITORING, GivenSettings, asset_options
 from pipeline.assets.features import MATRIX
 from pipeline.assets.scoring import SCORES
 from pipeline.monitoring import drift as drifting
-from pipeline.monitoring.reference import reference, watched
+from pipeline.monitoring.reference import reference, scored_columns, watched
 from pipeline.monitoring.summary import LEGEND, SUMMARY, summarise
 from pipeline.monitoring.volume import VOLUME
 from pipeline.reports.describe import markdown
@@ -24,6 +24,7 @@ from pipeline.resources.files import publish_json
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import Tracking
 from pipeline.runs.in_process import training_failure
+from pipeline.scores.table import MISSING_SOURCES
 from pipeline.training.decision import waiting
 from pipeline.training.evaluation import Evaluation
 from pipeline.upkeep import retention
@@ -44,7 +45,7 @@ def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinitio
         **asset_options(MONITORING, "python"),
     )
     def night_summary(
-        context: dg.AssetExecutionContext, scores: pl.DataFrame, drift: pl.DataFrame, lake: Lake, tracking: Tracking
+        context: dg.AssetExecutionContext, scores: pl.LazyFrame, drift: pl.DataFrame, lake: Lake, tracking: Tracking
     ) -> dg.MaterializeResult:
         as_of = context.partition_key
         champion = tracking.champion()
@@ -127,7 +128,7 @@ def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinitio
     def drift(
         context: dg.AssetExecutionContext,
         matrix: pl.LazyFrame,
-        scores: pl.DataFrame,
+        scores: pl.LazyFrame,
         lake: Lake,
         tracking: Tracking,
         settings: GivenSettings,
@@ -138,10 +139,11 @@ def monitoring_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinitio
         present = FeatureState.load(champion.folder / "state").present
 
         def tonight() -> Iterator[pl.DataFrame]:
-            return (watched(rows, scores, present, tasks) for rows in in_slices(matrix, lake.at_a_time))
+            return (watched(rows, said, present, tasks) for rows in in_slices(matrix, lake.at_a_time))
 
+        said = scored_columns(scores, tasks)
         bins, against = reference(champion, lake, tonight)
-        lost = scores["missing_sources"].list.len().sum() > 0
+        lost = scores.select(pl.col(MISSING_SOURCES).list.len().sum()).collect().item() > 0
         rows = drifting.rows_of(tonight(), bins, against, champion.as_of <= day and not lost, limits)
         found = drifting.judge(day, rows, drifting.earlier_nights(lake, day, limits), limits)
         shown, drawing = drifting.table(found, rows, limits), Drawing(context.log.warning)

@@ -15,7 +15,7 @@ from pipeline.assets.features import MATRIX, STATE_IN_USE, champion_dep, champio
 from pipeline.intake import lost_sources
 from pipeline.reports.describe import frame_metadata
 from pipeline.reports.drawing import Drawing
-from pipeline.resources.blocks import Own
+from pipeline.resources.blocks import Own, Rows
 from pipeline.resources.lake import Lake
 from pipeline.resources.publication import PublicationError, Published
 from pipeline.resources.tracking import RegisteredVersion, Tracking
@@ -62,7 +62,7 @@ def scoring_assets(
         lake: Lake,
         tracking: Tracking,
         settings: GivenSettings,
-    ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
+    ) -> Iterator[dg.Output[Rows] | dg.AssetCheckResult]:
         day = date.fromisoformat(context.partition_key)
         champion, state = champion_state(tracking)
         _refuse_mismatch(matrix, champion, registry.digest(state.present), tracking)
@@ -83,13 +83,6 @@ def scoring_assets(
         def of_block(view: View, own: Own) -> pl.DataFrame:
             return with_eligibility(score_matrix(own(matrix), champion.folder), eligible(view, names, active), tasks)
 
-        with lake.spool() as folder:
-            scored = views.computed(of_block, folder).lazy().collect()
-        frame = stamped(scored, lost.sources, hindsight, champion.version, champion.state_version, context.run_id)
-        problems = find_problems(frame, views.customers()["customer_id"], tasks)
-        if problems:
-            raise dg.Failure("scores are not published: " + "; ".join(problems), allow_retries=False)
-        frame = _keep_equal_rows(frame, lake.published(SCORES.to_user_string()), context.partition_key, context.log)
         drawing = Drawing(context.log.warning)
         version = {"model version": champion.version, "trained as of": champion.as_of.isoformat()}
         context.log_event(  # the lineage shows the version in use although this night trains nothing
@@ -100,22 +93,29 @@ def scoring_assets(
                 metadata={**version, "state version": champion.state_version, "hindsight": hindsight},
             )
         )
-        yield dg.Output(
-            frame,
-            metadata={
-                **frame_metadata(frame, score_meanings(tasks)),
-                **version,
-                "mlflow run": champion.run_id,
-                "hindsight": hindsight,
-                "missing sources": ", ".join(lost.sources) or "none",
-                **drawing.table("distribution over eligible customers", lambda: distribution(frame, names)),
-                **drawing.table("highest predictions of eligible customers", lambda: top_lists(frame, names)),
-                "notice": dataset.notice,
-            },
-        )
-        yield checked(
-            "complete_and_sound", passed=True, metadata={"rows (one a customer)": frame.height, "columns": frame.width}
-        )
+        customers = views.customers()["customer_id"]
+        with lake.spool() as folder:
+            scored = views.computed(of_block, folder)
+            frame = stamped(scored, lost.sources, hindsight, champion.version, champion.state_version, context.run_id)
+            problems = find_problems(frame, customers, tasks)
+            if problems:
+                raise dg.Failure("scores are not published: " + "; ".join(problems), allow_retries=False)
+            frame = _of_equal_rows(frame, lake.published(SCORES.to_user_string()), context.partition_key, context.log)
+            yield dg.Output(
+                frame,
+                metadata={
+                    **frame_metadata(frame, score_meanings(tasks)),
+                    **version,
+                    "mlflow run": champion.run_id,
+                    "hindsight": hindsight,
+                    "missing sources": ", ".join(lost.sources) or "none",
+                    **drawing.table("distribution over eligible customers", lambda: distribution(frame, names)),
+                    **drawing.table("highest predictions of eligible customers", lambda: top_lists(frame, names)),
+                    "notice": dataset.notice,
+                },
+            )
+            facts = {"rows (one a customer)": len(customers), "columns": len(frame.collect_schema())}
+        yield checked("complete_and_sound", passed=True, metadata=facts)
 
     return [scores]
 
@@ -137,16 +137,21 @@ def _refuse_mismatch(matrix: pl.LazyFrame, champion: RegisteredVersion, digest: 
         )
 
 
-def _keep_equal_rows(frame: pl.DataFrame, published: Published, as_of: str, log: dg.DagsterLogManager) -> pl.DataFrame:
+def _of_equal_rows(frame: Rows, published: Published, as_of: str, log: dg.DagsterLogManager) -> Rows:
     """The frame to publish. One whose rows equal the published ones keeps their run id: a re-run changes no byte.
     What is published and cannot be read is replaced."""
     if as_of not in published.dates():
         return frame
+    names = frame.collect_schema().names()
     try:
-        old = published.read(as_of)
-    except PublicationError as error:
+        old = published.scan(as_of)
+        same = old.collect_schema().names() == names and all(
+            old.select(name).collect().equals(frame.lazy().select(name).collect()) for name in names if name != "run_id"
+        )
+        if not same:
+            return frame
+        run_id = old.select(pl.col("run_id").first()).collect().item()
+        return frame.with_columns(pl.lit(run_id, dtype=pl.String).alias("run_id"))
+    except (PublicationError, pl.exceptions.PolarsError, OSError) as error:
         log.warning(f"the published scores are replaced: {error}")
         return frame
-    if old.columns == frame.columns and old.drop("run_id").equals(frame.drop("run_id")):
-        return old
-    return frame

@@ -6,6 +6,7 @@ wrong in it is a check that warns, and costs nothing else.
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -18,7 +19,7 @@ from pipeline.assets.common import SCORING, asset_options
 from pipeline.assets.scoring import SCORES
 from pipeline.intake import lost_sources
 from pipeline.reports.describe import frame_metadata
-from pipeline.resources.blocks import Own
+from pipeline.resources.blocks import Own, Rows
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
 from pipeline.scores.table import find_problems, score_matrix, score_meanings, stamped, with_eligibility
@@ -43,30 +44,33 @@ def shadow_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -
     )
     def shadow_scores(
         context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking
-    ) -> Iterator[dg.Output[pl.DataFrame] | dg.AssetCheckResult]:
+    ) -> Iterator[dg.Output[Rows] | dg.AssetCheckResult]:
         challenger = tracking.challenger()
         if challenger is None or challenger.as_of > date.fromisoformat(context.partition_key):
             why = "no challenger beside the champion" if challenger is None else "the challenger knows later events"
             context.log.info(f"no shadow scores: {why}")
             yield _check(True, why)
             return
-        try:
-            frame, meanings = shadow(challenger, lake, tracking, context.partition_key, context.run_id)
-        except Exception as error:  # the night has its scores; what is wrong with the challenger is shown
-            context.log.warning(f"version {challenger.version} could not score in the shadow: {error}")
-            yield _check(False, f"version {challenger.version}: {type(error).__name__}: {error}")
-            return
-        told = {"model version": challenger.version, "trained as of": challenger.as_of.isoformat()}
-        yield dg.Output(frame, metadata={**frame_metadata(frame, meanings), **told, "status": challenger.status or "–"})
-        yield _check(True, f"version {challenger.version} scored {frame.height:,} customers")
+        with lake.spool() as folder:
+            try:
+                frame, meanings = shadow(challenger, lake, tracking, context.partition_key, context.run_id, folder)
+                told = frame_metadata(frame, meanings)
+            except Exception as error:  # the night has its scores; what is wrong with the challenger is shown
+                context.log.warning(f"version {challenger.version} could not score in the shadow: {error}")
+                yield _check(False, f"version {challenger.version}: {type(error).__name__}: {error}")
+                return
+            of = {"model version": challenger.version, "trained as of": challenger.as_of.isoformat()}
+            yield dg.Output(frame, metadata={**told, **of, "status": challenger.status or "–"})
+        yield _check(True, f"version {challenger.version} scored {told['dagster/row_count']:,} customers")
 
     return [shadow_scores]
 
 
 def shadow(
-    version: RegisteredVersion, lake: Lake, tracking: Tracking, as_of: str, run_id: str
-) -> tuple[pl.DataFrame, dict[str, str]]:
-    """A version's scores of an as-of date by features of its own fitted state, and the meaning of each column.
+    version: RegisteredVersion, lake: Lake, tracking: Tracking, as_of: str, run_id: str, folder: Path
+) -> tuple[Rows, dict[str, str]]:
+    """A version's scores of an as-of date by features of its own fitted state, and the meaning of each column. Those of
+    several blocks of customers wait in a folder.
 
     Raises:
         ValueError: the scores are not sound.
@@ -81,8 +85,7 @@ def shadow(
         scored = score_matrix(lost_sources.matrix_of(view, state, lost), version.folder)
         return with_eligibility(scored, eligible(view, [task["name"] for task in tasks], active), tasks)
 
-    with lake.spool() as folder:
-        scored = views.computed(of_block, folder).lazy().collect()
+    scored = views.computed(of_block, folder)
     frame = stamped(scored, lost.sources, False, version.version, version.state_version, run_id)
     problems = find_problems(frame, views.customers()["customer_id"], tasks)
     if problems:

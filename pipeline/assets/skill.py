@@ -17,6 +17,7 @@ from pipeline.reports.describe import markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import Tracking
+from pipeline.scores.table import Scores, of_eligible, tasks_in
 
 SKILL = dg.AssetKey(matured.TABLE)
 AS_PROMISED = "skill_as_promised"
@@ -46,7 +47,7 @@ def skill_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) ->
     )
     def skill(
         context: dg.AssetExecutionContext,
-        scores: pl.DataFrame,
+        scores: pl.LazyFrame,
         lake: Lake,
         tracking: Tracking,
         settings: GivenSettings,
@@ -89,15 +90,15 @@ def skill_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) ->
     return [skill]
 
 
-def fallbacks(scores: pl.DataFrame) -> pl.DataFrame:
+def fallbacks(scores: Scores) -> pl.DataFrame:
     """Task and share of its eligible customers who carry a base rate."""
-    names = [name.removesuffix("__fallback") for name in scores.columns if name.endswith("__fallback")]
-    shares = [scores.filter(pl.col(f"{name}__eligible"))[f"{name}__fallback"].mean() for name in names]
+    names = tasks_in(scores.collect_schema().names())
+    shares = [of_eligible(scores, name, f"{name}__fallback").to_series().mean() for name in names]
     return pl.DataFrame({"task": names, "share": shares}, schema={"task": pl.String, "share": pl.Float64})
 
 
-def first_experts(scores: pl.DataFrame) -> pl.DataFrame:
+def first_experts(scores: Scores) -> pl.DataFrame:
     """Expert and share of customers for whom it has most weight in the gates, largest share first."""
-    first = scores.select(expert=pl.col("top_experts").list.first()).drop_nulls()
+    first = scores.lazy().select(expert=pl.col("top_experts").list.first()).drop_nulls().collect()
     counted = first.group_by("expert").agg(share=pl.len() / max(first.height, 1))
     return counted.sort("share", "expert", descending=[True, False])

@@ -25,6 +25,7 @@ from pipeline.resources.files import publish_bytes, publish_json
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
 from pipeline.runs.in_process import NIGHTLY, TRAINING
+from pipeline.scores.table import Scores, of_eligible, tasks_in
 from pipeline.servers.interfaces import addresses
 from pipeline.settings import Settings
 from pipeline.training.decision import waiting
@@ -158,7 +159,7 @@ class Reporter:
         return found + attention.of_quarantine(aside[0], aside[1] if len(aside) > 1 else None)
 
     def _scored(self, as_of: str) -> Scored:
-        return Scored(date.fromisoformat(as_of), self.lake.published("scores").read(as_of))
+        return Scored(date.fromisoformat(as_of), self.lake.published("scores").scan(as_of))
 
     def _version(self, tonight: Scored | None) -> RegisteredVersion | None:
         """The version that scored; where no scores are, the champion."""
@@ -211,11 +212,10 @@ class Reporter:
         return [*links, Item("Dagster and MLflow answer", "while `ple ui` runs on the machine of this home")]
 
 
-def _fallbacks(scores: pl.DataFrame) -> dict[str, float | None]:
-    names = [name.removesuffix("__fallback") for name in scores.columns if name.endswith("__fallback")]
+def _fallbacks(scores: Scores) -> dict[str, float | None]:
     found = {}
-    for name in names:
-        share = scores.filter(pl.col(f"{name}__eligible"))[f"{name}__fallback"].cast(pl.Float64).mean()
+    for name in tasks_in(scores.collect_schema().names()):
+        share = of_eligible(scores, name, f"{name}__fallback").to_series().cast(pl.Float64).mean()
         found[name] = share if isinstance(share, float) else None
     return found
 

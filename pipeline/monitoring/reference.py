@@ -16,7 +16,7 @@ from pipeline.monitoring.bins import reference_of
 from pipeline.resources.files import publish_frame
 from pipeline.resources.lake import DRIFT_REFERENCES, Lake
 from pipeline.resources.tracking import RegisteredVersion
-from pipeline.scores.table import score_matrix, with_eligibility
+from pipeline.scores.table import Scores, score_matrix, with_eligibility
 from pipeline.training.workspace import Workspace
 
 FILE = "reference.parquet"
@@ -53,9 +53,14 @@ def reference(
     return pl.read_parquet(file), f"first night of version {champion.version}"
 
 
-def watched(matrix: pl.DataFrame, scores: pl.DataFrame, present: list[str], tasks: list[str]) -> pl.DataFrame:
-    """Inputs and scores side by side, one row a customer [R]: the columns that are compared."""
+def scored_columns(scores: Scores, tasks: list[str]) -> pl.DataFrame:
+    """customer_id and the columns of the scores that are compared."""
     named = {name if not suffix else f"{name}__{suffix}" for name in tasks for suffix in SCORED}
-    own = scores.select("customer_id", *(name for name in scores.columns if name in named))
+    return scores.lazy().select("customer_id", *(n for n in scores.collect_schema().names() if n in named)).collect()
+
+
+def watched(matrix: pl.DataFrame, scores: Scores, present: list[str], tasks: list[str]) -> pl.DataFrame:
+    """Inputs and scores side by side, one row a customer [R]: the columns that are compared."""
+    own = scored_columns(scores, tasks)
     inputs = matrix.select("customer_id", *(name for name in present if name in matrix.columns))
     return inputs.join(own, on="customer_id", how="inner", maintain_order="left", suffix="__score").drop("customer_id")

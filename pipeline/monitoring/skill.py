@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline.scores.table import Scores, of_eligible
 from pipeline.settings import PromotionSettings
 from pipeline.training.challenge import margin_of
 from pipeline.training.evaluation import MODEL, Evaluation
@@ -50,14 +51,15 @@ def realised(
     from ple_model.evaluation.metrics import evaluate
     from ple_model.tasks import kind_of
 
-    joined = scores.join(labels.drop("as_of", strict=False), on="customer_id", how="left", suffix="__label")
     rows = []
     for task in tasks:
         name, kind = task["name"], kind_of(task["kind"])
-        label = f"{name}__label"
-        if label not in joined.columns or not kind.judged_by_scores:
+        if name not in labels.columns or name not in scores.columns or not kind.judged_by_scores:
             continue
-        known = joined.filter(pl.col(label).is_not_null() & pl.col(f"{name}__eligible"))
+        label, read = f"{name}__label", [c for c in (name, f"{name}__p") if c in scores.columns]
+        matured = labels.select("customer_id", pl.col(name).alias(label)).drop_nulls(label)
+        own = of_eligible(scores, name, "customer_id", *read)
+        known = own.join(matured, on="customer_id", how="inner", maintain_order="left")
         predictions = _predictions(known, task) if known.height else None
         if predictions is None:
             continue
@@ -112,14 +114,15 @@ def falls_short(found: pl.DataFrame, tasks: Sequence[Described], settings: Promo
     return pl.DataFrame(rows, schema=names | numbers, orient="row")
 
 
-def expected(scores: pl.DataFrame, tasks: Sequence[Described]) -> pl.DataFrame:
+def expected(scores: Scores, tasks: Sequence[Described]) -> pl.DataFrame:
     """An estimate for tonight, without labels: task, customers, expected AUC and log loss of each binary task over its
     eligible customers."""
     rows = []
+    names = scores.collect_schema().names()
     for task in tasks:
-        if task["kind"] == BINARY and task["name"] in scores.columns:
-            eligible = scores.filter(pl.col(f"{task['name']}__eligible"))
-            own = eligible[task["name"]].drop_nulls().cast(pl.Float64).to_numpy()
+        if task["kind"] == BINARY and task["name"] in names:
+            eligible = of_eligible(scores, task["name"], task["name"]).to_series()
+            own = eligible.drop_nulls().cast(pl.Float64).to_numpy()
             rows.append((task["name"], len(own), expected_auc(own), expected_log_loss(own)))
     schema = {"task": pl.String, "customers": pl.Int64, "expected AUC": pl.Float64, "expected log loss": pl.Float64}
     return pl.DataFrame(rows, schema=schema, orient="row")

@@ -12,6 +12,7 @@ from feature_assets.data.dataset import DatasetConfig
 from pipeline.home.folder import Home
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion
+from pipeline.scores.table import Scores, of_eligible
 from pipeline.training.evaluation import Evaluation
 
 LEGEND = (
@@ -47,7 +48,7 @@ def tasks_off(home: Home, dataset: DatasetConfig) -> dict[str, str]:
 
 def summarise(
     as_of: str,
-    scores: pl.DataFrame,
+    scores: Scores,
     champion: RegisteredVersion,
     evaluation: Evaluation,
     lake: Lake,
@@ -74,14 +75,15 @@ def summarise(
     tasks = []
     for row in evaluation.table:
         measured = {name: value for name, value in row.items() if name != "customers"}
-        eligible = scores.filter(pl.col(f"{row['task']}__eligible"))
         formats = {"mean u": ("u", ".2f"), "fallback": ("fallback", ".1%")}
+        eligible = of_eligible(scores, row["task"], *(f"{row['task']}__{name}" for name, _ in formats.values()))
         shown = {title: _mean(eligible[f"{row['task']}__{name}"], form) for title, (name, form) in formats.items()}
         tasks.append({**measured, **shown})
+    missing = scores.lazy().select("missing_sources").collect().to_series()
     hindsight = champion.as_of > date.fromisoformat(as_of)
     facts = {
         "as-of date": as_of + ("  (hindsight: the model knows later events)" if hindsight else ""),
-        "rows scored": f"{scores.height:,}",
+        "rows scored": f"{len(missing):,}",
         "model version": f"{champion.version}, trained as of {champion.as_of}",
         "state version": champion.state_version,
         "scores": str(lake.partition("scores", as_of)),
@@ -93,7 +95,7 @@ def summarise(
         facts["challenger"] = challenger
     if off:
         facts[OFF] = "; ".join(f"{task}: {why}" for task, why in off.items())
-    if lost := scores["missing_sources"][0].to_list() if scores.height else []:
+    if lost := missing[0].to_list() if len(missing) else []:
         facts[MISSING_SOURCES] = f"{', '.join(lost)}: what depends on it is masked, its tasks are withheld"
     if volume:
         facts[VOLUME] = "; ".join(volume)

@@ -18,10 +18,13 @@ MISSING_SOURCES = "missing_sources"
 """Column of the scores that names the sources that the delivery lacked."""
 NEAREST_IDS, COMPARED_IDS = 3, 5_000
 """Ids that an unknown one is answered with, and that it is compared with letter by letter."""
+ASKED = "__asked"
 TOP_ROWS = 5
 """Customers of a list of the highest predictions."""
 Described = Mapping[str, Any]
 """A task's entry in the bundle's tasks.json."""
+Scores = pl.DataFrame | pl.LazyFrame
+"""In memory, or in files, of which only the columns are read that are asked for."""
 
 
 class UnknownCustomer(ValueError):
@@ -69,11 +72,11 @@ def with_eligibility(scores: pl.DataFrame, eligible: pl.DataFrame, tasks: Sequen
 
 
 def stamped(
-    scores: pl.DataFrame, missing: Sequence[str], hindsight: bool, version: str, state_version: str, run_id: str
-) -> pl.DataFrame:
+    scores: Scores, missing: Sequence[str], hindsight: bool, version: str, state_version: str, run_id: str
+) -> Scores:
     """The scores with the columns that say where they come from, the same in every row (`score_meanings`)."""
     return scores.with_columns(
-        pl.Series(MISSING_SOURCES, [list(missing)] * scores.height, dtype=pl.List(pl.String)),
+        pl.lit(pl.Series([list(missing)], dtype=pl.List(pl.String))).first().alias(MISSING_SOURCES),
         pl.lit(hindsight).alias("hindsight"),
         pl.lit(version).alias("model_version"),
         pl.lit(state_version).alias(STATE_VERSION),
@@ -101,26 +104,34 @@ def score_meanings(tasks: Sequence[Described]) -> dict[str, str]:
     }
 
 
-def find_problems(scores: pl.DataFrame, customers: pl.Series, tasks: Sequence[Described]) -> list[str]:
+def of_eligible(scores: Scores, task: str, *columns: str) -> pl.DataFrame:
+    """Some columns of the customers who are eligible for a task."""
+    return scores.lazy().filter(pl.col(f"{task}__eligible")).select(columns).collect()
+
+
+def find_problems(scores: Scores, customers: pl.Series, tasks: Sequence[Described]) -> list[str]:
     """Problems of a table of scores in words; empty if it may be published.
 
     Null are only: what a task withholds from customers who are not eligible (tasks.json says which tasks do), and the
     uncertainty of a task as a whole, where it ranks no errors.
     """
     problems = []
-    if scores["customer_id"].n_unique() != scores.height:
+    names = scores.collect_schema().names()
+    scored = scores.lazy().select("customer_id").collect().to_series()
+    if scored.n_unique() != len(scored):
         problems.append("a customer has more than one row")
-    missing = set(customers.to_list()) ^ set(scores["customer_id"].to_list())
+    missing = set(customers.to_list()) ^ set(scored.to_list())
     if missing:
         problems.append(f"{len(missing)} customers are missing or unknown, e.g. {sorted(missing)[:3]}")
-    lacking = [f"{task['name']}__eligible" for task in tasks if f"{task['name']}__eligible" not in scores.columns]
+    lacking = [f"{task['name']}__eligible" for task in tasks if f"{task['name']}__eligible" not in names]
     problems += [f"{name} is missing" for name in lacking]
     withheld = {task["name"] for task in tasks if task.get("withheld")}
-    for column in scores.iter_columns():
-        task, _, suffix = column.name.partition("__")
-        of_task = suffix not in ("fallback", "eligible") and task in withheld and f"{task}__eligible" in scores.columns
-        given = scores[f"{task}__eligible"].fill_null(False) if of_task else pl.repeat(True, len(column), eager=True)
-        problems += _of_column(column, suffix, given)
+    for name in names:
+        task, _, suffix = name.partition("__")
+        of_task = suffix not in ("fallback", "eligible") and task in withheld and f"{task}__eligible" in names
+        given = pl.col(f"{task}__eligible").fill_null(False) if of_task else pl.lit(True)
+        told, asked = scores.lazy().select(name, pl.repeat(True, pl.len()).and_(given).alias(ASKED)).collect()
+        problems += _of_column(told, suffix, asked)
     return problems
 
 
@@ -174,7 +185,7 @@ def nearest_ids(ids: pl.Series, wanted: str) -> list[str]:
     return list(dict.fromkeys([*same, *ranked]))[:NEAREST_IDS]
 
 
-def highest(scores: pl.DataFrame, task: str, rows: int) -> pl.DataFrame:
+def highest(scores: Scores, task: str, rows: int) -> pl.DataFrame:
     """The rows of the eligible customers with the highest prediction of a task, highest first, ties by customer_id.
 
     Those of a task with classes are ordered by the probability of the likeliest one, or by the lift where there is one.
@@ -182,11 +193,11 @@ def highest(scores: pl.DataFrame, task: str, rows: int) -> pl.DataFrame:
     Raises:
         ValueError: no such task in these scores, or its predictions are not ordered.
     """
-    order = order_of(scores.schema, task)
+    order = order_of(scores.collect_schema(), task)
     if order is None:
         raise ValueError(f"predictions of {task!r} are names, which have no order")
-    eligible = scores.filter(pl.col(f"{task}__eligible"))
-    return eligible.sort(order, "customer_id", descending=[True, False]).head(rows)
+    eligible = scores.lazy().filter(pl.col(f"{task}__eligible"))
+    return eligible.sort(order, "customer_id", descending=[True, False]).head(rows).collect()
 
 
 def tasks_in(columns: Iterable[str]) -> list[str]:
@@ -206,30 +217,33 @@ def order_of(schema: Mapping[str, pl.DataType], task: str) -> str | None:
     return column if schema[column].is_numeric() else None
 
 
-def top_lists(scores: pl.DataFrame, tasks: Iterable[str]) -> pl.DataFrame:
+def top_lists(scores: Scores, tasks: Iterable[str]) -> pl.DataFrame:
     """Of each task whose prediction is a number: the eligible customers with the highest ones, in natural units."""
     rows = []
+    schema = scores.collect_schema()
     for task in tasks:
-        if scores[task].dtype.is_numeric():
-            own = highest(scores, task, TOP_ROWS)
-            shown = f"{task}__value" if f"{task}__value" in scores.columns else task
+        if schema[task].is_numeric():
+            shown = f"{task}__value" if f"{task}__value" in schema else task
+            read = ("customer_id", shown, order_of(schema, task) or task, f"{task}__eligible")
+            own = highest(scores.lazy().select(*dict.fromkeys(read)), task, TOP_ROWS)
             customers = zip(own["customer_id"].to_list(), own[shown].to_list(), strict=True)
             rows.append({"task": task, "highest": ", ".join(f"{who} ({value:.4g})" for who, value in customers)})
     return pl.DataFrame(rows, schema={"task": pl.String, "highest": pl.String})
 
 
-def distribution(scores: pl.DataFrame, tasks: Sequence[str]) -> pl.DataFrame:
+def distribution(scores: Scores, tasks: Sequence[str]) -> pl.DataFrame:
     """Share of eligible customers of each task, and the distribution of its prediction over them."""
     rows = []
+    height = scores.lazy().select(pl.len()).collect().item()
     for task in tasks:
-        eligible = scores.filter(pl.col(f"{task}__eligible"))
+        eligible = of_eligible(scores, task, task, f"{task}__u", f"{task}__fallback")
         column = eligible[task]
         numeric = column.dtype.is_numeric()
         common = None if numeric or not len(column) else column.value_counts(sort=True).row(0)
         rows.append(
             {
                 "task": task,
-                "eligible": eligible.height / max(scores.height, 1),
+                "eligible": eligible.height / max(height, 1),
                 "5 %": column.quantile(0.05) if numeric else None,
                 "median": column.median() if numeric else None,
                 "95 %": column.quantile(0.95) if numeric else None,

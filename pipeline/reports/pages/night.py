@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cached_property
 from typing import Any
 
 import polars as pl
@@ -64,19 +65,33 @@ class Scored:
     """The scores of one as-of date."""
 
     day: date
-    scores: pl.DataFrame
+    scores: pl.DataFrame | pl.LazyFrame
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Of the columns."""
+        return self.scores.collect_schema().names()
+
+    @cached_property
+    def customers(self) -> pl.Series:
+        """customer_id of everybody who was scored."""
+        return self.whole("customer_id")
 
     @property
     def version(self) -> str:
         """Of the model that scored."""
-        return str(self.scores["model_version"][0]) if self.scores.height else "–"
+        return str(self.whole("model_version")[0]) if len(self.customers) else "–"
+
+    def whole(self, name: str) -> pl.Series:
+        """A column over all customers."""
+        return self.scores.lazy().select(name).collect().to_series()
 
     def column(self, name: str) -> pl.Series | None:
         """A column over the customers who are eligible for its task; None where the scores have none such."""
         eligible = f"{name.partition('__')[0]}__eligible"
-        if name not in self.scores.columns or eligible not in self.scores.columns:
+        if not {name, eligible} <= {*self.names}:
             return None
-        return self.scores.filter(pl.col(eligible))[name]
+        return self.scores.lazy().filter(pl.col(eligible)).select(name).collect().to_series()
 
 
 @dataclass(frozen=True)
@@ -121,7 +136,7 @@ def headline(facts: NightFacts) -> str:
         return f"There are no scores of {facts.as_of}."
     trained = f", which was trained as of {facts.trained}" if facts.trained else ""
     return (
-        f"Scores of {tonight.scores.height:,} customers as of {facts.as_of} are published, by version "
+        f"Scores of {len(tonight.customers):,} customers as of {facts.as_of} are published, by version "
         f"{tonight.version} of the model{trained}."
     )
 
@@ -190,15 +205,15 @@ def _changes(facts: NightFacts) -> tuple[str, pl.DataFrame | None]:
         return "", None
     if before is None:
         return "There is no earlier night to compare with.", None
-    now, then = (set(night.scores["customer_id"]) for night in (tonight, before))
+    now, then = (set(night.customers) for night in (tonight, before))
     version = (
         f"Both nights were scored by version {tonight.version}."
         if tonight.version == before.version
         else f"The night before was scored by version {before.version}, tonight by version {tonight.version}."
     )
     text = (
-        f"The night before is {before.day}. {version} Customers: {tonight.scores.height:,} scored "
-        f"({before.scores.height:,} then), {len(now - then):,} new, {len(then - now):,} gone."
+        f"The night before is {before.day}. {version} Customers: {len(tonight.customers):,} scored "
+        f"({len(before.customers):,} then), {len(now - then):,} new, {len(then - now):,} gone."
     )
     rows = [
         {
@@ -250,12 +265,12 @@ def _skill(facts: NightFacts) -> pl.DataFrame | None:
 
 def _task(task: Described, facts: NightFacts) -> Section:
     name, tonight = task["name"], facts.tonight
-    if tonight is None or f"{name}__eligible" not in tonight.scores.columns:
+    if tonight is None or f"{name}__eligible" not in tonight.names:
         return Section(name, "")
     meaning = (task.get("meaning") or name).removesuffix(".")
-    asked = int(tonight.scores[f"{name}__eligible"].sum())
+    asked = int(tonight.whole(f"{name}__eligible").sum())
     who = task.get("eligibility") or "those for whom the task is defined"
-    text = [f"{meaning}.", f"Asked about {asked:,} of {tonight.scores.height:,} customers: {who}."]
+    text = [f"{meaning}.", f"Asked about {asked:,} of {len(tonight.customers):,} customers: {who}."]
     if asked:
         before = f" (night before: {_average(facts.before, task)})" if facts.before else ""
         unit = f" {task['natural_unit']}" if task.get("natural_unit") else ""
@@ -311,7 +326,8 @@ def _chart(task: Described, facts: NightFacts) -> Chart | None:
 def _share(night: Scored, task: str, suffix: str) -> str:
     """Share of customers as text: of the eligible ones, and of these the ones for whom a base rate stands in."""
     name = f"{task}__{suffix}"
-    column = night.scores.get_column(name, default=None) if suffix == "eligible" else night.column(name)
+    read = night.whole if suffix == "eligible" else night.column
+    column = read(name) if name in night.names else None
     mean = None if column is None else column.cast(pl.Float64).mean()
     return f"{mean:.1%}" if isinstance(mean, float) else "–"
 

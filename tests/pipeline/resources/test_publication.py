@@ -331,3 +331,10 @@ def test_what_cannot_be_read_is_left_out_of_a_comparison_and_named(
     file.write_bytes(b"no parquet")
     assert [day for day, _ in scores.sound(scores.dates())] == [NEXT]
     assert f"left out of the comparison: {file} was altered" in caplog.text
+
+
+def test_any_column_of_a_scan_has_all_rows(scores: Published) -> None:
+    frame = pl.DataFrame({"customer_id": ["a", "b"], "as_of": [date(2017, 5, 1)] * 2})
+    scores.publish(frame, "2017-05-01")
+    for name in frame.columns:
+        assert scores.scan("2017-05-01").select(name).collect().equals(frame.select(name))
