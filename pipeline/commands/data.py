@@ -1,5 +1,6 @@
 """`ple data`: describe files of your own, and see what they are worth before a night reads them."""
 
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,11 +27,17 @@ def init(folder: Path, output: Path | None, as_json: bool) -> None:
     Never overwrites a file. Nothing is read but the files in DIR.
     """
     from feature_assets.data.coercion import DeliveryError
+    from feature_assets.data.dataset import DATASET_NAME
     from feature_assets.sources.own.proposal import propose
 
-    output = output or folder / f"{_name_of(folder)}.yaml"
+    output = output or folder / f"{_name_of(folder.resolve().name)}.yaml"
     if output.suffix != ".yaml":
         raise click.ClickException(f"{output}: a description ends in .yaml")
+    if re.fullmatch(DATASET_NAME, output.stem) is None:
+        wanted = output.with_name(f"{_name_of(output.stem)}.yaml")
+        raise click.ClickException(
+            f"--output {output}: {output.stem!r} is no name of a data set: letters, digits, _ and - only, like {wanted}"
+        )
     if output.exists():
         raise click.ClickException(f"{output} exists; give another file by --output, or remove it")
     try:
@@ -75,8 +82,11 @@ def _show_fed(fed: dict[str, Any]) -> None:
         show_records([row for row in rows if row["state"] == "off"], keep=(what,))
 
 
-def _name_of(folder: Path) -> str:
-    name = "".join(sign if sign.isalnum() else "_" for sign in folder.resolve().name.lower()).strip("_")
+def _name_of(text: str) -> str:
+    """A name that a data set can have."""
+    from feature_assets.data.dataset import DATASET_NAME
+
+    name = "".join(sign if re.fullmatch(DATASET_NAME, sign) else "_" for sign in text.lower()).strip("_")
     return name or "own"
 
 

@@ -214,6 +214,13 @@ def test_a_folder_without_sales_says_what_is_looked_for(tmp_path: Path, content:
     assert list(tmp_path.glob("*.yaml")) == []
 
 
+def test_a_name_that_no_data_set_can_have_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    result = ple("init", tmp_path, "--output", tmp_path / "Sales 2024.txt.yaml")
+    assert result.exit_code == 1
+    assert "is no name of a data set" in result.output
+    assert "sales_2024_txt.yaml" in result.output, "one that it can have"
+
+
 def test_wrong_files_to_check_are_named(tmp_path: Path) -> None:
     assert "no data set description" in ple("check", tmp_path / "none.yaml").output
     assert "ends in .yaml" in ple("check", tmp_path).output
