@@ -206,13 +206,12 @@ OWN = "own"
 OWN_ORIGINS, OWN_WEEKS_APART = 3, 4
 
 
-def own(description: Path, dates: int = OWN_ORIGINS) -> Study:
+def own(description: Path) -> Study:
     """A version against searched trees and a model of repeat buying on data of somebody's own: the end of the data and
     the dates before it, four weeks apart, as far as a training can be done as of them.
 
     Args:
         description: YAML file of the data set.
-        dates: how many origins at most.
 
     Raises:
         NotEnoughHistory: a training needs more days than there are.
@@ -220,7 +219,7 @@ def own(description: Path, dates: int = OWN_ORIGINS) -> Study:
     settings = Settings(home=Path("/"), dataset_file=description.resolve())
     dataset = load_tables(settings.load_dataset()).dataset
     origins: list[date] = []
-    for number in range(dates):
+    for number in range(OWN_ORIGINS):
         day = dataset.covers_until - timedelta(weeks=OWN_WEEKS_APART * number)
         try:
             material.training_plan(settings, dataset, day)

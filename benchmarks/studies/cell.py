@@ -9,7 +9,7 @@ from __future__ import annotations
 import resource
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ple_model.config import ModelConfig
     from ple_model.inputs import Inputs
     from ple_model.serving.scorer import Scorer
+    from ple_model.tasks.kinds import Kind
     from ple_model.training.trainer import FitResult
 
 Log = Callable[[str], None]
@@ -322,37 +323,36 @@ class Job:
 
     def own_past(self, role: str, arrays: Mapping[str, NDArray]) -> Arrays:
         """The baseline from a customer's own past, of the tasks that have one."""
-        from ple_model.tasks import kind_of
-
-        file = self.origin.extra(role, baselines.OWN_PAST)
-        if not file.is_file():
-            return {}
         found = {}
-        kinds = self.origin.about()["tasks"]
-        for name, counts in load_arrays(file).items():
-            constant = arrays.get(f"{baselines.CONSTANT}|{name}")
-            if constant is None:  # a peer, which has no constants
-                continue
-            told = kind_of(kinds[name]).own_past(counts, constant[0]) if len(constant) else counts
+        for name, kind, counts, constant in self._beside(role, baselines.OWN_PAST, arrays):
+            told = kind.own_past(counts, constant[0]) if len(constant) else counts
             assert told is not None  # only tasks with such a baseline have counts
             found[f"{baselines.OWN_PAST}|{name}"] = told.astype(np.float32)
         return found
 
     def repeat_buying(self, role: str, arrays: Mapping[str, NDArray]) -> Arrays:
         """The baseline of repeat buying, of the tasks that have one; the constant where it knows no answer."""
+        found = {}
+        for name, kind, told, constant in self._beside(role, baselines.REPEAT_BUYING, arrays):
+            answer = np.where(np.isfinite(told), told, constant)
+            found[f"{baselines.REPEAT_BUYING}|{name}"] = kind.in_range(answer).astype(np.float32)
+        return found
+
+    def _beside(
+        self, role: str, what: str, arrays: Mapping[str, NDArray]
+    ) -> Iterator[tuple[str, Kind, NDArray, NDArray]]:
+        """Task, its kind, what the origin keeps of a baseline [rows, …], and the constant [rows, …]; nothing for a
+        peer, which has no constants."""
         from ple_model.tasks import kind_of
 
-        file = self.origin.extra(role, baselines.REPEAT_BUYING)
+        file = self.origin.extra(role, what)
         if not file.is_file():
-            return {}
-        found = {}
+            return
         kinds = self.origin.about()["tasks"]
         for name, told in load_arrays(file).items():
             constant = arrays.get(f"{baselines.CONSTANT}|{name}")
             if constant is not None:
-                answer = np.where(np.isfinite(told), told, constant)
-                found[f"{baselines.REPEAT_BUYING}|{name}"] = kind_of(kinds[name]).in_range(answer).astype(np.float32)
-        return found
+                yield name, kind_of(kinds[name]), told, constant
 
 
 def stop_on_training_dates(labels: pl.DataFrame, plan: SnapshotPlan) -> pl.DataFrame:

@@ -6,7 +6,6 @@ first quarter of 1997, and a tenth of them. Customer, day, CDs and dollars; no p
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -14,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.training.baselines import BOOSTING, REPEAT_BUYING
+from tests.deliveries.real import REAL
 from tests.pipeline.test_thin_nights import ple
-
-REAL = Path(str(importlib.util.find_spec("lifetimes").origin)).parent / "datasets"  # type: ignore[union-attr]
 
 
 def put(name: str, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -17,8 +16,7 @@ from click.testing import CliRunner, Result
 from feature_assets.data.dataset import load_dataset
 from pipeline.cli import main
 from tests.deliveries import shop
-
-REAL = Path(str(importlib.util.find_spec("lifetimes").origin)).parent / "datasets"  # type: ignore[union-attr]
+from tests.deliveries.real import REAL
 
 
 def ple(*words: str | Path) -> Result:

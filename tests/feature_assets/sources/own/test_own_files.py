@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from feature_assets.data.dataset import DatasetConfig, load_dataset
 from feature_assets.events.view import View
 from feature_assets.sources import Ingested, ingest, read_delivery, reader_of
 from feature_assets.sources.arrivals import Arrival, check, meet, merge, stack
+from tests.deliveries.real import REAL
 
-REAL = Path(str(importlib.util.find_spec("lifetimes").origin)).parent / "datasets"  # type: ignore[union-attr]
 COLUMNS: dict[str, Any] = {"customer_id": "customer", "at": "date", "amount": "price"}
 LINES = "customer,date,price\na,2023-03-01,2.5\na,2023-03-04,1\nb,2023-03-02,4\n"
 
