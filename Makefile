@@ -15,7 +15,7 @@ TRIALS ?= .trials
 
 export AS_OF DATASET DATASET_FILE DATA_DIR CUSTOMERS
 
-.PHONY: help setup nightly test trials ui docs bench bench-features bench-model bench-gpu compare studies lint
+.PHONY: help setup nightly test trials ui docs bench bench-features bench-model bench-gpu compare lint
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -60,9 +60,6 @@ bench-gpu: $(STAMP)  ## the network on a GPU: a step beside its floors, bf16, ma
 
 compare: $(STAMP)  ## compare tables, labels and features with those of the checkout OLD
 	@$(BIN)/python benchmarks/compare.py $(OLD) .
-
-studies: $(STAMP)  ## run a study and write docs/results: STUDY=embedded, bank, ablation, peers, …
-	@$(BIN)/python -m benchmarks.studies $(STUDY)
 
 lint: $(STAMP)  ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .

@@ -71,6 +71,7 @@ def prepare(folder: Path, settings: Settings, as_of: date) -> tuple[search.Mater
     work.take_up(material.material_digest(settings, "search", as_of))
     fitting.fit(work, tables, plan, settings.seed, tell)
     training_set.build(work, tables, plan, settings.max_training_rows, tell)
+    plan = plan.without(work.label_state().off)
     chosen = columns.choose(work, plan, settings.model_copy(update={"columns": "chosen"}), tell)
     present = work.state().present
     both = [columns.rows_of_role(work, role, present) for role in ("train", "validation")]

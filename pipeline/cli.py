@@ -21,6 +21,7 @@ from pipeline.commands.report import report
 from pipeline.commands.rollback import rollback
 from pipeline.commands.scores import scores
 from pipeline.commands.status import status
+from pipeline.commands.study import study
 from pipeline.commands.tasks import tasks
 from pipeline.commands.train import train
 from pipeline.commands.ui import ui
@@ -39,7 +40,7 @@ def main() -> None:
 VERBS = (
     *(nightly, backfill, train, promote, rollback, status, doctor, ui),
     *(backup, restore, forget),
-    *(data, report, scores, explain, tasks, base_rates, model, features),
+    *(data, report, scores, explain, tasks, base_rates, model, features, study),
 )
 for verb in VERBS:
     main.add_command(verb)

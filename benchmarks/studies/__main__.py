@@ -1,11 +1,11 @@
-"""Run a study and write its report: `python -m benchmarks.studies NAME`. See `--help`."""
+"""Run a study and write its report: every figure with its interval, from predictions that are kept."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 
 from benchmarks.studies import catalogue, report
@@ -16,13 +16,19 @@ from pipeline.settings import REPOSITORY
 
 def main() -> int:
     """Compute what is missing, write the report; 1 if a cell failed or two settings gave identical numbers."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=[*sorted(catalogue.STUDIES), catalogue.OWN], help="the study to run")
+    lines = [f"  {name:<18}{study.title}" for name, study in sorted(catalogue.STUDIES.items())]
+    parser = argparse.ArgumentParser(
+        prog="ple study",
+        description=__doc__,
+        epilog="\n".join(["studies:", *lines, f"  {catalogue.OWN:<18}your own data (--dataset-file)"]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("study", metavar="NAME", choices=[*sorted(catalogue.STUDIES), catalogue.OWN], help="see below")
     parser.add_argument("--dataset-file", type=Path, metavar="FILE", help=f"description of the data of {catalogue.OWN}")
     parser.add_argument("--folder", type=Path, default=REPOSITORY / ".studies", help="results, kept between runs")
     parser.add_argument("--threads", type=int, default=2, help="of each process")
     parser.add_argument("--workers", type=int, default=1, help="cells side by side")
-    parser.add_argument("--origins", nargs="+", metavar="DATE", help="these origins only")
+    parser.add_argument("--origins", nargs="+", metavar="ORIGIN", help="these only: dates, or tables")
     parser.add_argument("--report", action="store_true", help="compute nothing, write the report of what is finished")
     parser.add_argument("--any-code", action="store_true", help="take up cells that other code has computed")
     parser.add_argument("--only", nargs="+", default=(), metavar="VARIANT", help="compute these variants only")
@@ -32,7 +38,7 @@ def main() -> int:
         parser.error(f"the study {catalogue.OWN}, and no other, needs --dataset-file")
     study = catalogue.own(given.dataset_file) if given.dataset_file else catalogue.STUDIES[given.study]
     if given.origins:
-        study = replace(study, origins=tuple(map(date.fromisoformat, given.origins)))
+        study = replace(study, origins=tuple(given.origins))
     root = given.folder.resolve()
     failed = (
         [] if given.report else run(study, root, say, given.threads, given.any_code, given.only, workers=given.workers)

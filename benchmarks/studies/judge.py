@@ -55,9 +55,9 @@ class Results:
             files = task.files
             about = files.about()
             if about is not None and files.done(any_code):
-                key = str(task.origin), task.variant.name, task.seed
+                key = task.origin, task.variant.name, task.seed
                 self.abouts[key], self.cells[key] = about, files
-        prepared = {str(day): self.store.origin(study, str(day)) for day in study.origins}
+        prepared = {origin: self.store.origin(study, origin) for origin in study.origins}
         self.origins = {day: files for day, files in prepared.items() if files.prepared}
         self.judged = {day: Judged.load(files.judged(study.role)) for day, files in self.origins.items()}
         self.kinds: dict[str, str] = {}
@@ -131,6 +131,14 @@ class Results:
             return None
         single = {model: self._single(task, model) for model in (subject, other) if model != ORACLE}
         return Finding(task, kind.name, other, pool(kind, rows, subject), single)
+
+    def alone(self, model: str, task: str) -> Finding | None:
+        """What a model reaches on a task; None where it has no predictions."""
+        rows = list(self.origin_rows(task, (model,)))
+        if not rows:
+            return None
+        kind = kind_of(self.kinds[task])
+        return Finding(task, kind.name, model, pool(kind, rows, model), {model: self._single(task, model)})
 
     def _single(self, task: str, model: str) -> tuple[float, float]:
         """Mean and standard deviation over seeds, computed once for all comparisons."""

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from benchmarks.studies import plots
 from benchmarks.studies.judge import ORACLE, Finding, Results
-from benchmarks.studies.study import Comparison, Study
+from benchmarks.studies.study import Comparison, Study, variant_of
 from pipeline.settings import REPOSITORY
 from pipeline.training.material import environment
 from ple_model.evaluation.bootstrap import LEVEL
@@ -26,14 +27,15 @@ def write(results: Results, folder: Path = FOLDER) -> Path:
     """Write `<study>.md`; its path."""
     file = folder / f"{results.study.name.replace('-', '_')}.md"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text(results), encoding="utf-8")
+    pictures = plots.draw(results, folder)
+    file.write_text(text(results, pictures), encoding="utf-8")
     return file
 
 
-def text(results: Results) -> str:
-    """The whole report."""
+def text(results: Results, pictures: Sequence[str] = ()) -> str:
+    """The whole report; pictures: lines of Markdown that show them."""
     study = results.study
-    parts = [f"# {study.title}", study.question, *_notes(results)]
+    parts = [f"# {study.title}", study.question, *_notes(results), *_models(results), *pictures]
     for comparison in study.comparisons:
         findings = results.findings(comparison)
         parts.append(f"## {comparison.title}")
@@ -73,20 +75,14 @@ def table(rows: Sequence[dict[str, str]]) -> str:
 
 def _notes(results: Results) -> list[str]:
     study = results.study
-    own = f"own --dataset-file {study.dataset_file.name}" if study.dataset_file else ""
-    lines = [f"- Command: `python -m benchmarks.studies {own or study.name}`."]
+    lines = [f"- Command: `ple study {study.arguments}`."]
     where = {"test": "test rows", "validation": "validation rows", "later": "rows of the dates from the origin on"}
     lines.append(
-        f"- {study.dataset}, {len(study.origins)} origins × {len(study.seeds)} seeds × {len(study.variants)} variants; "
+        f"- {study.data}, {len(study.origins)} origins × {len(study.seeds)} seeds × {len(study.variants)} variants; "
         f"judged on {where[study.role]}. {len(results.abouts)} of {results.wanted} cells are finished."
     )
     for day, files in results.origins.items():
-        about = files.about()
-        dates = about["training dates"]
-        lines.append(
-            f"- Origin {day}: {about['rows']['train']:,} training rows of {len(dates)} dates ({dates[0]} to "
-            f"{dates[-1]}), {about['rows'][study.role]:,} rows to judge, {about['columns']} columns."
-        )
+        lines.append(f"- Origin {day}: {study.facts(files.about())}.")
     lines.append(
         f"- Predictions are averaged over seeds, the metric over origins. Intervals: {LEVEL:.0%}, paired, "
         f"{RESAMPLES:,} resamples of customers with all their rows at all origins. A gain is written so that + favours "
@@ -115,6 +111,39 @@ def _notes(results: Results) -> list[str]:
             "**Fault of the harness: settings without effect.**\n\n" + "\n".join(f"- {line}" for line in faults)
         )
     return blocks
+
+
+def _models(results: Results) -> list[str]:
+    """What every model of the comparisons reaches, where some of them compare many, and what papers print."""
+    study = results.study
+    models = [model for c in study.comparisons for model in (c.subject, *c.others) if len(c.others) > WIDE]
+    if not models:
+        return []
+    rows = []
+    for model in dict.fromkeys(models):
+        abouts = [about for (_, name, _), about in results.abouts.items() if name == variant_of(model)]
+        if not abouts:
+            continue
+        row = {"model": model, "seeds": str(len({about.seed for about in abouts}))}
+        for task in results.kinds:
+            if (found := results.alone(model, task)) is not None:
+                whole = found.pooled.values[model]
+                interval = f"{_value(whole.estimate)} [{_value(whole.low)}, {_value(whole.high)}]"
+                row[task] = f"{_spread(*found.single[model])}; {interval}"
+        counts = [about.parameters for about in abouts if about.parameters]
+        row["parameters"] = f"{max(counts):,}" if counts else "–"
+        row["minutes"] = f"{sum(about.seconds for about in abouts) / len(abouts) / 60:.1f}"
+        rows.append(row)
+    rows += [
+        {"model": printed.model, **{task: f"{value:.4f}" for task, value in printed.values.items()}}
+        for printed in study.printed
+    ]
+    told = (
+        "Mean and standard deviation of the metric of one seed's predictions; then that of the predictions averaged "
+        "over seeds, with its interval over customers. minutes: of a cell, all its tasks together."
+    )
+    sources = [f"As printed: {source}." for source in dict.fromkeys(printed.source for printed in study.printed)]
+    return ["## Models", told, table(rows), *sources]
 
 
 def _list(subject: str, other: str, findings: Sequence[Finding]) -> list[str]:

@@ -5,28 +5,27 @@ stopped."""
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from datetime import date, timedelta
+from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.studies import cell, origin
-from benchmarks.studies.store import Store
-from benchmarks.studies.study import Study
+from benchmarks.studies.store import Cell, CellAbout, Store
+from benchmarks.studies.study import Log, Study
 from feature_assets.kernels.compiled import use_cache
 
-Log = Callable[[str], None]
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
-def cells_of(study: Study, root: Path, threads: int = 2, only: Sequence[str] = ()) -> list[cell.Task]:
+def cells_of(study: Study, root: Path, threads: int = 2, only: Sequence[str] = ()) -> list[Cell]:
     """The cells of a study, those of one seed together: a run that is stopped early has whole seeds."""
     variants = [study.variant(name) for name in only] or list(study.variants)
     return [
-        cell.Task(study, day, variant, seed, root, threads)
+        Cell(study, day, variant, seed, root, threads)
         for seed in study.seeds
         for day in study.origins
         for variant in variants
@@ -63,31 +62,33 @@ def run(
     """
     alone = alone or in_a_process
     tasks = cells_of(study, root, threads, only)
-    for task in tasks:
-        study.settings_of(task.variant, task.seed, root)
+    study.check(root)
     for name in THREADS:
         os.environ[name] = str(threads)
     use_cache(root / "kernels")
     store, failed = Store(root), []
     for day in study.origins:
-        if not store.origin(study, str(day)).prepared:
+        if not store.origin(study, day).prepared:
             log(f"preparing {day}")
             alone(prepare, study, day, root)
     missing = [task for task in tasks if not task.files.done(any_code)]
+    if study.core_hours and missing:
+        every = len(study.origins) * len(study.seeds) * len(study.variants)
+        log(f"what is missing costs about {study.core_hours * len(missing) / every:.1f} core-hours")
     log(f"{study.name}: {len(tasks)} cells, {len(tasks) - len(missing)} finished, {len(missing)} to compute")
     if workers > 1:  # what several cells read, before they would all make it
         for task in {(task.origin, task.variant): task for task in missing}.values():
-            alone(cell.choose_columns, task)
+            alone(share, task)
     spent: dict[str, list[float]] = {}
 
-    def compute(task: cell.Task) -> tuple[cell.CellAbout | None, float]:
+    def computed(task: Cell) -> tuple[CellAbout | None, float]:
         if task.files.done(any_code):  # a cell of equal content was computed meanwhile
             return None, 0.0
         started = time.monotonic()
-        return alone(cell.compute, task), time.monotonic() - started
+        return alone(compute, task), time.monotonic() - started
 
     with ThreadPoolExecutor(workers) as pool:
-        running = {pool.submit(compute, task): task for task in missing}
+        running = {pool.submit(computed, task): task for task in missing}
         for number, done in enumerate(as_completed(running), start=1):
             task = running.pop(done)
             try:
@@ -109,9 +110,39 @@ def run(
     return failed
 
 
-def prepare(study: Study, day: date, root: Path) -> None:
-    """`origin.prepare` of a process of its own."""
-    origin.prepare(study, day, Store(root), lambda line: print(line, flush=True))
+def prepare(study: Study, origin: str, root: Path) -> None:
+    """`Study.prepare` of a process of its own."""
+    study.prepare(origin, Store(root), say)
+
+
+def share(cell: Cell) -> None:
+    """`Study.share` of a process of its own."""
+    cell.study.share(cell, say)
+
+
+def compute(cell: Cell, log: Log | None = None) -> CellAbout:
+    """Train, predict, write the result. What a training left that other code began is thrown away."""
+    import torch
+
+    torch.set_num_threads(cell.threads)
+    started, files = time.monotonic(), cell.files
+    mark = files.folder / "code"
+    if files.work.exists() and not (mark.is_file() and mark.read_text() == files.code):
+        shutil.rmtree(files.work)
+    files.folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(files.code)
+    trained = cell.study.compute(cell, log or say)
+    for role, arrays in trained.predictions.items():
+        files.save(role, arrays)
+    about = cell.about(trained, started)
+    files.finish(about)
+    shutil.rmtree(files.work, ignore_errors=True)
+    return about
+
+
+def say(line: str) -> None:
+    """A line of a process of its own."""
+    print(line, flush=True)
 
 
 def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,10 +1,9 @@
 """The files of the studies under one folder, each under a digest of what decides its content.
 
-    origins/<data set>-<as-of date>-<digest>/   a training's workspace, `judged/<role>…` of the rows to judge,
-                                                `prepared.json` once all of it is there; `shared/<digest>/`, choices of
-                                                columns and trees that several cells read
-    cells/<digest>/                             `<role>.npz` predictions, `cell.json` once all of it is there,
-                                                `work/` of a training that was interrupted
+    origins/<data set>-<origin>-<digest>/   the material, `judged/<role>…` of the rows to judge, `prepared.json` once
+                                            all of it is there; `shared/<digest>/`, what several cells read
+    cells/<digest>/                         `<role>.npz` predictions, `cell.json` once all of it is there, `work/` of a
+                                            training that was interrupted
 
 The digest of a cell leaves the code of the network out: `cell.json` names the code that computed it, and a cell of
 other code counts as missing unless it is asked for.
@@ -15,41 +14,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import resource
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import feature_assets
-import pipeline
-import ple_model
-from benchmarks.studies.study import Study, Variant
-from feature_assets.data.dataset import DatasetConfig, load_dataset
-from feature_assets.data.tables import DESCRIPTION
-from feature_assets.sources import read_delivery
-from pipeline.intake import deliveries
-from pipeline.resources.digests import code_digest
-from pipeline.resources.files import publish_bytes, publish_json
-from pipeline.settings import Settings
-from pipeline.training import trees
-from pipeline.training.material import NOT_CONTENT
-from pipeline.training.workspace import Workspace
+from benchmarks.studies.study import Arrays, Study, Trained, Variant
+from pipeline.resources.files import publish_json
 from ple_model.serving.files import publishing
-
-MODEL_SETTINGS = (
-    *("preset", "losses", "network", "training", "columns", "column_budget"),
-    *("boosting", "tuned_trees", "blend", "refit", "row_spacing_days"),
-)
-"""Settings that decide nothing about an origin's material."""
-JUDGING = (
-    *("bootstrap", "breakdown", "classes", "compare", "intervals", "pooled", "ranking", "reliability", "selective"),
-    *("totals", "values", "verdict"),
-)
-"""Modules of `ple_model.evaluation` that judge predictions and make none."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +63,6 @@ class OriginFiles:
     folder: Path
 
     @property
-    def workspace(self) -> Workspace:
-        """State, snapshots and labels."""
-        return Workspace(self.folder)
-
-    @property
     def prepared(self) -> bool:
         """Whether all of it is there."""
         return (self.folder / "prepared.json").is_file()
@@ -103,21 +75,13 @@ class OriginFiles:
         """What `finish` noted: `tasks` (task → kind), `rows` (role → rows), `seconds`."""
         return json.loads((self.folder / "prepared.json").read_text())
 
-    def describe(self, dataset: DatasetConfig) -> None:
-        """Keep the description of the data set as its tables made it: tasks that they cannot answer are off."""
-        publish_bytes(dataset.model_dump_json(indent=1).encode(), self.folder / DESCRIPTION)
-
-    def dataset(self) -> DatasetConfig:
-        """What `describe` kept."""
-        return DatasetConfig(**json.loads((self.folder / DESCRIPTION).read_text(encoding="utf-8")))
-
     def judged(self, role: str) -> Path:
         """File of the rows of a role (`Judged`)."""
         return self.folder / "judged" / f"{role}.npz"
 
-    def shared(self, what: Mapping[str, Any]) -> Path:
-        """Folder of what several cells read, named by what decides it beside the code."""
-        return self.folder / "shared" / _digest({**what, "code": model_code()})
+    def shared(self, what: Mapping[str, Any], code: str) -> Path:
+        """Folder of what several cells read, named by what decides it and by the code that made it."""
+        return self.folder / "shared" / digest_of({**what, "code": code})
 
     def extra(self, role: str, what: str) -> Path:
         """File of predictions that need no training: `own past`, `BG/NBD`, `oracle`; task → [labelled rows, …]."""
@@ -126,7 +90,8 @@ class OriginFiles:
 
 @dataclass(frozen=True)
 class CellAbout:
-    """What is known of a finished cell. predictions: digest of what its variant decides. best: epochs, in words."""
+    """What is known of a finished cell. predictions: digest of what its variant decides. best: epochs, in words.
+    parameters: of its network."""
 
     study: str
     origin: str
@@ -138,13 +103,15 @@ class CellAbout:
     peak_gib: float
     rows_per_second: float | None = None
     best: str = ""
+    parameters: int | None = None
 
 
 @dataclass(frozen=True)
 class CellFiles:
-    """The result of one cell."""
+    """The result of one cell. code: digest of the code at hand."""
 
     folder: Path
+    code: str
 
     @property
     def work(self) -> Path:
@@ -159,7 +126,7 @@ class CellFiles:
     def done(self, any_code: bool = False) -> bool:
         """Whether it is finished, by the code at hand or by any."""
         about = self.about()
-        return about is not None and (any_code or about.code == model_code())
+        return about is not None and (any_code or about.code == self.code)
 
     def save(self, role: str, arrays: Mapping[str, NDArray]) -> None:
         """Predictions of the labelled rows of a role: `<source>|<task>`; of what a version publishes beside them `|u`,
@@ -181,56 +148,62 @@ class Store:
 
     root: Path
 
-    def origin(self, study: Study, as_of: str) -> OriginFiles:
+    def origin(self, study: Study, origin: str) -> OriginFiles:
         """The material of an origin of a study."""
-        settings = study.origin_settings(self.root)
-        content = {
-            "settings": _content(settings, *MODEL_SETTINGS),
-            "later weeks": study.later_weeks,
-            "oracle": study.oracle,
-            "code": material_code(),
-            **({"data": data_digest(study.dataset_file)} if study.dataset_file else {}),
-        }
-        return OriginFiles(self.root / "origins" / f"{settings.dataset_name}-{as_of}-{_digest(content)}")
+        content = digest_of(study.origin_content(self.root))
+        return OriginFiles(self.root / "origins" / f"{study.data}-{origin}-{content}")
 
-    def cell(self, study: Study, as_of: str, variant: Variant, seed: int) -> CellFiles:
+    def cell(self, study: Study, origin: str, variant: Variant, seed: int) -> CellFiles:
         """The result of a cell; cells of equal content in several studies are one."""
-        settings = study.settings_of(variant, seed, self.root)
-        content = {
-            "origin": self.origin(study, as_of).folder.name,
-            "settings": _content(settings),
-            "run": variant.run,
-            "stopping": variant.stopping,
-            **({"peer": variant.peer} if variant.peer else {}),
-            **({"searched": trees.budget_of(settings).to_dict()} if study.dataset_file else {}),
-        }
-        return CellFiles(self.root / "cells" / _digest(content))
+        content = {"origin": self.origin(study, origin).folder.name, **study.cell_content(variant, seed, self.root)}
+        return CellFiles(self.root / "cells" / digest_of(content), study.code())
 
 
-@cache
-def data_digest(description: Path) -> str:
-    """Digest of a description of somebody's own and of the files that it reads; computed once a process."""
-    dataset = load_dataset(description.stem, description.parent)
-    return deliveries.delivery_digest(read_delivery(dataset))
+@dataclass(frozen=True)
+class Cell:
+    """One variant with one seed at one origin."""
 
+    study: Study
+    origin: str
+    variant: Variant
+    seed: int
+    root: Path
+    threads: int = 2
 
-def material_code() -> str:
-    """Digest of the code that decides an origin's material."""
-    features = Path(feature_assets.__path__[0])
-    training = Path(pipeline.__path__[0]) / "training"
-    own = [training / f"{name}.py" for name in ("fitting", "material", "training_set")]
-    return code_digest([*features.rglob("*.py"), *own, Path(__file__).with_name("origin.py")])[:16]
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.origin} · {self.variant.name} · seed {self.seed}"
 
+    @property
+    def files(self) -> CellFiles:
+        """Its result."""
+        return Store(self.root).cell(self.study, self.origin, self.variant, self.seed)
 
-def model_code() -> str:
-    """Digest of the code that decides a cell's predictions, beside that of its material."""
-    models, training = Path(ple_model.__path__[0]), Path(pipeline.__path__[0]) / "training"
-    left_out = {models / "evaluation" / f"{name}.py" for name in JUDGING}
-    left_out |= set((models / "interpretation").rglob("*.py")) | set((models / "baselines").rglob("*.py"))
-    own = [*(training / f"{name}.py" for name in ("columns", "evaluation", "model", "refit", "trees"))]
-    own += [*(models.parent / "pipeline" / f"{name}.py" for name in ("presets", "settings"))]
-    own += [*(models.parent / "data" / "trees").glob("*.yaml"), Path(__file__).with_name("cell.py")]
-    return code_digest([*(file for file in models.rglob("*.py") if file not in left_out), *own])[:16]
+    @property
+    def material(self) -> OriginFiles:
+        """The material of its origin."""
+        return Store(self.root).origin(self.study, self.origin)
+
+    def about(self, trained: Trained, started: float) -> CellAbout:
+        """What is known of it once it has ended, in the process that computed it; started: of `time.monotonic`."""
+        own: Arrays = {}
+        for role, arrays in trained.predictions.items():
+            kept = {key: values for key, values in arrays.items() if key.split("|")[0] not in self.study.shared}
+            own |= {f"{role}|{key}": values for key, values in (kept or arrays).items()}
+        return CellAbout(
+            self.study.name,
+            self.origin,
+            self.variant.name,
+            self.seed,
+            self.study.code(),
+            digest_of_arrays(own),
+            time.monotonic() - started,
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            trained.speed,
+            trained.best,
+            trained.parameters,
+        )
 
 
 def save_arrays(file: Path, arrays: Mapping[str, NDArray]) -> None:
@@ -255,9 +228,6 @@ def digest_of_arrays(arrays: Mapping[str, NDArray]) -> str:
     return sha.hexdigest()[:16]
 
 
-def _content(settings: Settings, *but: str) -> dict[str, Any]:
-    return settings.model_dump(mode="json", exclude=NOT_CONTENT | {"bootstrap_resamples", "importance_rows", *but})
-
-
-def _digest(content: Mapping[str, Any]) -> str:
+def digest_of(content: Mapping[str, Any]) -> str:
+    """12 hex digits of plain values."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -8,20 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.studies import cell, origin
-from benchmarks.studies.store import Store, save_arrays
-from benchmarks.studies.study import Comparison, Study, Variant
+from benchmarks.studies import run
+from benchmarks.studies.nights import cell, origin
+from benchmarks.studies.nights.files import NightFiles
+from benchmarks.studies.nights.study import NightStudy
+from benchmarks.studies.store import Cell, Store, save_arrays
+from benchmarks.studies.study import Comparison, Variant
 from pipeline.training import baselines
 from tests.pipeline.small_training import AS_OF, CUSTOMERS, fill, plan_of, settings_of
 
 CHANGED = {"losses", "network", "training", "columns", "boosting", "tuned_trees"}
 SMALL = settings_of(Path("/nowhere")).model_dump(mode="json", include=CHANGED)
-STUDY = Study(
+STUDY = NightStudy(
     name="small",
     title="A small study",
     question="Does the harness do what it says?",
     dataset="completejourney",
-    origins=(AS_OF,),
+    origins=(str(AS_OF),),
     seeds=(1, 2),
     variants=(
         Variant("default"),
@@ -47,10 +50,10 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cell.material, "training_plan", lambda *_: plan_of())
 
 
-def make(root: Path, study: Study = STUDY) -> Store:
+def make(root: Path, study: NightStudy = STUDY) -> Store:
     """Prepare the origin of the study by hand."""
     store = Store(root)
-    files = store.origin(study, str(AS_OF))
+    files = NightFiles.of(store.origin(study, str(AS_OF)))
     made = fill(files.folder)
     files.describe(study.origin_settings(root).load_dataset())
     tasks = origin.tasks_of(files.workspace, made.plan)
@@ -76,15 +79,13 @@ def _finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cell.material, "training_plan", lambda *_: plan_of())
         for task in run_cells(root):
-            cell.compute(task, lambda _: None)
+            run.compute(task, lambda _: None)
     return root
 
 
-def run_cells(root: Path) -> list[cell.Task]:
+def run_cells(root: Path) -> list[Cell]:
     """All cells of the study, one thread each."""
-    from benchmarks.studies.run import cells_of
-
-    return cells_of(STUDY, root, threads=1)
+    return run.cells_of(STUDY, root, threads=1)
 
 
 @pytest.fixture

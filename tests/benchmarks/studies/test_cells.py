@@ -12,7 +12,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.studies import cell, peers, store
+from benchmarks.studies import run as running
+from benchmarks.studies import store
+from benchmarks.studies.nights import cell, peers
+from benchmarks.studies.nights import study as night_study
+from benchmarks.studies.nights.content import model_code
+from benchmarks.studies.nights.files import NightFiles
 from benchmarks.studies.run import cells_of, run
 from benchmarks.studies.store import Judged, Store
 from benchmarks.studies.study import Variant
@@ -30,7 +35,7 @@ def cell_of(root: Path, variant: str, seed: int = 1) -> store.CellFiles:
 
 
 def test_predictions_are_those_of_the_bundle_on_labelled_rows(finished: Path, tmp_path: Path) -> None:
-    origin = Store(finished).origin(STUDY, str(AS_OF))
+    origin = NightFiles.of(Store(finished).origin(STUDY, str(AS_OF)))
     work = origin.workspace.for_another_model(tmp_path / "work")
     settings = STUDY.settings_of(STUDY.variant("default"), 1, finished)
     columns.choose(work, plan_of(), settings, lambda _: None)
@@ -49,7 +54,7 @@ def test_predictions_are_those_of_the_bundle_on_labelled_rows(finished: Path, tm
     about = cell_of(finished, "default").about()
     assert about is not None
     assert about.best.startswith("1.")
-    assert about.code == store.model_code()
+    assert about.code == model_code()
     assert not cell_of(finished, "default").work.exists()
 
 
@@ -91,10 +96,10 @@ def test_other_dates_choose_the_epoch_and_the_holdout_calibrates() -> None:
 
 def test_a_version_that_was_fitted_again_stands_beside_itself(tmp_path: Path) -> None:
     study = replace(STUDY, variants=(Variant("default", run="refit"),), seeds=(1,), comparisons=())
-    work = make(tmp_path, study).origin(study, str(AS_OF)).workspace
+    work = NightFiles.of(make(tmp_path, study).origin(study, str(AS_OF))).workspace
     work.save_refit_labels(work.labels().with_columns(role=pl.lit("refit")))
     (task,) = cells_of(study, tmp_path, threads=1)
-    cell.compute(task, lambda _: None)
+    running.compute(task, lambda _: None)
     told = task.files.load("test")
     for name in WINDOWS:
         for source, again in (("model", "refit"), ("network", "refit network")):
@@ -112,15 +117,15 @@ def test_what_is_finished_is_not_computed_again(tmp_path: Path, monkeypatch: pyt
     make(tmp_path)
     computed: list[str] = []
 
-    def compute(task: cell.Task, *_: Any) -> store.CellAbout:
+    def compute(task: store.Cell, *_: Any) -> store.CellAbout:
         computed.append(task.title)
         if task.variant.name == "trees" and task.seed == 2:
             raise RuntimeError("out of luck")
-        about = store.CellAbout("small", str(task.origin), task.variant.name, task.seed, store.model_code(), "", 1, 1)
+        about = store.CellAbout("small", task.origin, task.variant.name, task.seed, model_code(), "", 1, 1)
         task.files.finish(about)
         return about
 
-    monkeypatch.setattr(cell, "compute", compute)
+    monkeypatch.setattr(running, "compute", compute)
     said: list[str] = []
     failed = run(STUDY, tmp_path, said.append, threads=1, alone=here)
     assert len(computed) == 8
@@ -130,7 +135,7 @@ def test_what_is_finished_is_not_computed_again(tmp_path: Path, monkeypatch: pyt
     assert run(STUDY, tmp_path, said.append, threads=1, alone=here) == failed
     assert len(computed) == 1
     computed.clear()
-    monkeypatch.setattr(store, "model_code", lambda: "other code")
+    monkeypatch.setattr(night_study, "model_code", lambda: "other code")
     run(STUDY, tmp_path, said.append, threads=1, any_code=True, only=["default"], alone=here)
     assert computed == []
     run(STUDY, tmp_path, said.append, threads=1, only=["default"], alone=here)
@@ -170,13 +175,13 @@ def test_a_training_goes_on_only_with_the_code_that_began_it(tmp_path: Path, mon
     monkeypatch.setattr(model, "train", train)
     codes = iter(["a", "a", "b"])
     for code in codes:
-        monkeypatch.setattr(cell, "model_code", lambda code=code: code)
+        monkeypatch.setattr(night_study, "model_code", lambda code=code: code)
         with pytest.raises(KeyboardInterrupt):
-            cell.compute(task, lambda _: None)
+            running.compute(task, lambda _: None)
     assert kept == [False, True, False]
     assert not task.files.done(any_code=True)
     shutil.rmtree(task.files.folder)
-    assert Store(tmp_path).origin(STUDY, str(AS_OF)).workspace.labels().height == 4 * CUSTOMERS
+    assert NightFiles.of(Store(tmp_path).origin(STUDY, str(AS_OF))).workspace.labels().height == 4 * CUSTOMERS
 
 
 @pytest.mark.parametrize("name", ["shared_bottom", "xgboost"])
@@ -186,7 +191,7 @@ def test_a_peer_is_calibrated_on_the_same_rows(tmp_path: Path, name: str) -> Non
     study = replace(STUDY, variants=(Variant(name, run="peer", peer=name),), seeds=(1,), comparisons=())
     make(tmp_path, study)
     (task,) = cells_of(study, tmp_path, threads=1)
-    cell.compute(task, lambda _: None)
+    running.compute(task, lambda _: None)
     judged = Judged.load(Store(tmp_path).origin(study, str(AS_OF)).judged("test"))
     told = task.files.load("test")
     wanted = {"churn", "engagement", "channel"} | ({"brand_prediction"} if name not in peers.LIBRARIES else set())
@@ -205,3 +210,14 @@ def test_a_library_that_is_not_installed_says_how_to_install_it(monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "xgboost", None)
     with pytest.raises(peers.PeerError, match=r"xgboost is not installed: pip install .*\[studies\]"):
         peers.xgboost("binary", (np.zeros((2, 1)),) * 2, (np.zeros(2),) * 2, 1, 0, 1)
+
+
+def test_a_task_with_too_few_labels_at_an_origin_is_left_out(tmp_path: Path) -> None:
+    study = replace(STUDY, variants=(Variant("default"),), seeds=(1,), comparisons=())
+    work = NightFiles.of(make(tmp_path, study).origin(study, str(AS_OF))).workspace
+    work.save_label_state(work.label_state().model_copy(update={"off": {"channel": "3 labels, 100 are needed"}}))
+    work.save_labels(work.labels().drop("channel"))
+    (task,) = cells_of(study, tmp_path, threads=1)
+    running.compute(task, lambda _: None)
+    told = {key.split("|")[1] for key in task.files.load("test")}
+    assert told == set(WINDOWS) - {"channel"}

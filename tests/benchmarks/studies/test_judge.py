@@ -48,7 +48,7 @@ def test_the_report_tells_all(finished: Path, tmp_path: Path) -> None:
     assert file.name == "small.md"
     for heading in ("# A small study", "## The network", "### Calibration of default/network", "## Cells"):
         assert heading in text
-    assert "python -m benchmarks.studies small" in text
+    assert "ple study small" in text
     assert "8 of 8 cells" in text
     assert "Fault" not in text
     line = next(line for line in text.splitlines() if line.startswith("| churn | AUC ↑"))

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.studies import report, store
+from benchmarks.studies import report
 from benchmarks.studies.catalogue import own
 from benchmarks.studies.judge import Results
+from benchmarks.studies.nights import content
 from benchmarks.studies.run import run
 from benchmarks.studies.store import Store
 from feature_assets.snapshots import NotEnoughHistory
@@ -50,14 +51,14 @@ def corner(folder: Path, days: int = 420, customers: int = 120) -> Path:
 
 def test_its_dates_are_the_end_of_the_data_and_those_before_it(tmp_path: Path) -> None:
     study = own(corner(tmp_path))
-    assert study.origins == (date(2023, 12, 31), date(2024, 1, 28), date(2024, 2, 25))
+    assert study.origins == ("2023-12-31", "2024-01-28", "2024-02-25")
     settings = study.origin_settings(tmp_path)
     assert settings.dataset_name == "corner"
     assert searched_file(settings) == tmp_path / "trees" / "corner.yaml"
     assert "default/BG/NBD" in study.comparisons[0].others
     short = own(corner(tmp_path, days=100))
     assert 0 < len(short.origins) < 3, "as many as can be trained"
-    assert short.origins[-1] == date(2023, 1, 1) + timedelta(days=100)
+    assert short.origins[-1] == str(date(2023, 1, 1) + timedelta(days=100))
     with pytest.raises(NotEnoughHistory):
         own(corner(tmp_path, days=20))
 
@@ -67,7 +68,7 @@ def test_its_material_is_of_the_files_content(tmp_path: Path) -> None:
     before = Store(tmp_path).origin(study, "2024-02-25").folder
     with (tmp_path / "sold.csv").open("a", encoding="utf-8") as file:
         file.write("\nc000,2023-05-05,1.00\n")
-    store.data_digest.cache_clear()
+    content.data_digest.cache_clear()
     assert Store(tmp_path).origin(study, "2024-02-25").folder != before
 
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 import pytest
 
 from benchmarks.studies import report
 from benchmarks.studies.judge import Results
+from benchmarks.studies.nights.study import NightStudy
 from benchmarks.studies.run import run
-from benchmarks.studies.study import Comparison, Study, Variant
+from benchmarks.studies.study import Comparison, Variant
 
 pytestmark = pytest.mark.trial
 
 TREE = {"rounds": 5, "leaves": 7}
-BANK = Study(
+BANK = NightStudy(
     name="small-bank",
     title="A small bank",
     question="Does every part of a study work together?",
     dataset="bank_simulation",
-    origins=(date(2025, 5, 27), date(2025, 6, 24)),
+    origins=("2025-05-27", "2025-06-24"),
     seeds=(1,),
     variants=(Variant("default"), Variant("trees", run="trees"), Variant("early", stopping="training dates")),
     comparisons=(Comparison("default/model", ("trees/LightGBM", "early/model", "default/own past"), "The version"),),
@@ -40,7 +40,7 @@ BANK = Study(
 LATER = replace(
     BANK,
     name="small-bank-later",
-    origins=(date(2025, 4, 29),),
+    origins=("2025-04-29",),
     variants=(Variant("default", run="refit"),),
     comparisons=(Comparison("default/refit", ("default/network",), "Fitted again"),),
     role="later",
@@ -50,7 +50,7 @@ LATER = replace(
 
 
 @pytest.mark.parametrize("study", [BANK, LATER], ids=lambda study: study.name)
-def test_a_study_from_the_delivery_to_the_report(study: Study, tmp_path: Path) -> None:
+def test_a_study_from_the_delivery_to_the_report(study: NightStudy, tmp_path: Path) -> None:
     said: list[str] = []
     assert run(study, tmp_path, said.append, threads=1) == []
     results = Results(study, tmp_path)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
-from benchmarks.studies.catalogue import ABLATION, EMBEDDED, STUDIES
-from benchmarks.studies.study import Comparison, Variant, changed
+from benchmarks.studies.catalogue import ABLATION, EMBEDDED, NIGHTS
+from benchmarks.studies.changes import changed
+from benchmarks.studies.study import Comparison, Variant
 from pipeline.settings import Settings
 from pipeline.training.material import training_plan
 from tests.benchmarks.studies.conftest import STUDY
@@ -57,9 +58,9 @@ def test_a_study_refuses_what_it_cannot_mean() -> None:
         STUDY.variant("tree")
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", NIGHTS)
 def test_the_variants_of_a_study_are_valid_and_differ(name: str) -> None:
-    study = STUDIES[name]
+    study = NIGHTS[name]
     found = []
     for variant in study.variants:
         settings = study.settings_of(variant, study.seeds[0], Path("/nowhere"))
@@ -67,17 +68,17 @@ def test_the_variants_of_a_study_are_valid_and_differ(name: str) -> None:
     assert len(set(found)) == len(found)
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", NIGHTS)
 def test_every_origin_has_a_training_date_for_every_task(name: str) -> None:
-    study = STUDIES[name]
+    study = NIGHTS[name]
     settings = study.origin_settings(Path("/nowhere"))
-    for day in study.origins:
+    for day in map(date.fromisoformat, study.origins):
         plan = training_plan(settings, settings.load_dataset(), day)
         longest = max(plan.windows.values())
         trained = [t for t in plan.train if t + timedelta(days=longest) <= plan.holdout_start]
         assert len(trained) >= 8 or study.role == "later"
         assert day <= settings.load_dataset().covers_until
-    weekdays = {day.weekday() for day in study.origins}
+    weekdays = {date.fromisoformat(day).weekday() for day in study.origins}
     assert len(weekdays) == 1
 
 

@@ -8,15 +8,16 @@ snapshot, and a label that had not matured by the origin is masked. The rows of 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from benchmarks.studies.store import Judged, OriginFiles, Store, save_arrays
-from benchmarks.studies.study import Study
+from benchmarks.studies.nights.files import NightFiles
+from benchmarks.studies.store import Judged, Store, save_arrays
+from benchmarks.studies.study import Log
 from feature_assets.build import assemble, compute_all
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
@@ -28,20 +29,20 @@ from pipeline.training import baselines, fitting, material, repeat_buying, train
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
+    from benchmarks.studies.nights.study import NightStudy
     from ple_model.tasks import TaskConfig
 
-Log = Callable[[str], None]
 LATER = "later"
 
 
-def roles_of(study: Study) -> tuple[str, ...]:
+def roles_of(study: NightStudy) -> tuple[str, ...]:
     """Roles whose rows the cells of a study predict."""
     return ("validation", "test", LATER) if study.later_weeks else ("validation", "test")
 
 
-def prepare(study: Study, as_of: date, store: Store, log: Log) -> OriginFiles:
+def prepare(study: NightStudy, as_of: date, store: Store, log: Log) -> NightFiles:
     """Fit the feature state, compute the training set, and write the rows to judge; what is there is not made again."""
-    files = store.origin(study, str(as_of))
+    files = NightFiles.of(store.origin(study, str(as_of)))
     if files.prepared:
         return files
     started = time.monotonic()
@@ -54,6 +55,7 @@ def prepare(study: Study, as_of: date, store: Store, log: Log) -> OriginFiles:
     files.describe(tables.dataset)
     state = fitting.fit(work, tables, plan, settings.seed, log)
     labels = training_set.build(work, tables, plan, settings.max_training_rows, log)
+    plan = plan.without(work.label_state().off)
     if study.later_weeks:
         work.save_labels(pl.concat([labels, *_later(study, files, tables, plan)], how="vertical_relaxed"))
         training_set.build_refit(work, tables, plan, settings.max_training_rows, log)
@@ -71,7 +73,7 @@ def prepare(study: Study, as_of: date, store: Store, log: Log) -> OriginFiles:
             answers = {task: told[judged.mask[task]].astype(np.float32) for task, told in buying.items()}
             save_arrays(files.extra(role, baselines.REPEAT_BUYING), answers)
         if study.oracle and delivery is not None:
-            from benchmarks.studies.oracle import oracle_predictions
+            from benchmarks.studies.nights.oracle import oracle_predictions
 
             known = oracle_predictions(delivery, keys, judged, work.label_state(), log)
             save_arrays(files.extra(role, "oracle"), known)
@@ -89,7 +91,7 @@ def tasks_of(work: Workspace, plan: SnapshotPlan) -> list[TaskConfig]:
     return [TaskConfig.from_dict(get_task(name).for_model(counts.get(name))) for name in plan.windows]
 
 
-def save_judged(files: OriginFiles, role: str, tasks: Sequence[TaskConfig]) -> tuple[pl.DataFrame, Judged]:
+def save_judged(files: NightFiles, role: str, tasks: Sequence[TaskConfig]) -> tuple[pl.DataFrame, Judged]:
     """Write the labels of the rows of a role; their customer_id and as_of, and the labels."""
     from ple_model.tasks import kind_of
 
@@ -120,7 +122,7 @@ def about(
     }
 
 
-def _later(study: Study, files: OriginFiles, tables: Tables, plan: SnapshotPlan) -> list[pl.DataFrame]:
+def _later(study: NightStudy, files: NightFiles, tables: Tables, plan: SnapshotPlan) -> list[pl.DataFrame]:
     """Labels of all customers at the snapshots from the origin on, as far as the data tell them; their features are
     written beside those of the training set."""
     work, until = files.workspace, tables.dataset.covers_until

@@ -40,7 +40,7 @@ class PeerError(ValueError):
 # --- published networks -------------------------------------------------------------------------------------------
 def published(
     name: str, config: ModelConfig, train: TensorTable, validation: TensorTable, training: TrainingConfig, seed: int
-) -> Callable[[Inputs], dict[str, Floats]]:
+) -> tuple[Callable[[Inputs], dict[str, Floats]], int]:
     """Train a network of `ple_model.baselines` with the tasks, losses, repeat term and trainer of the version.
 
     Args:
@@ -52,10 +52,11 @@ def published(
         seed: of weights and shuffling.
 
     Returns:
-        Predicts raw outputs, before calibration, of rows.
+        What predicts raw outputs of rows, before calibration; the network's parameters.
     """
     import torch
 
+    from benchmarks.studies.training import parameters_of
     from ple_model.baselines import build_baseline
     from ple_model.config.baselines import BaselineConfig
     from ple_model.serving.inference import raw_outputs
@@ -79,13 +80,13 @@ def published(
         with torch.inference_mode():
             return {task: raw.astype(np.float64) for task, raw in raw_outputs(model.eval(), inputs).outputs.items()}
 
-    return predict
+    return predict, parameters_of(model)
 
 
 # --- libraries, one model a task ----------------------------------------------------------------------------------
 def xgboost(kind: str, x: Rows, y: Labels, width: int, seed: int, threads: int) -> Predict:
     """XGBoost with histograms, a low rate and early stopping."""
-    library = _library("xgboost", "xgboost")
+    library = library_of("xgboost", "xgboost")
     classes = {"binary": "binary:logistic", "multiclass": "multi:softprob", "regression": "reg:squarederror"}
     own = {"num_class": width} if kind == "multiclass" else {}
     params = {"objective": classes[kind], "eta": 0.05, "max_depth": 6, "subsample": 0.8, "colsample_bytree": 0.3, **own}
@@ -149,7 +150,7 @@ a cell on two cores. The version's network has five epochs for all tasks togethe
 def _tabkit(
     model: str, own: Mapping[str, Any], kind: str, x: Rows, y: Labels, width: int, seed: int, threads: int
 ) -> Predict:
-    package = _library("pytabkit", "pytabkit")
+    package = library_of("pytabkit", "pytabkit")
     ending = "Regressor" if kind == "regression" else "Classifier"
     metric = {} if kind == "regression" else {"val_metric_name": "cross_entropy"}
     settings = {"random_state": seed, "n_threads": threads, "device": "cpu", "verbosity": 0, "n_epochs": EPOCHS}
@@ -177,7 +178,8 @@ def _tabkit(
     return chances
 
 
-def _library(module: str, package: str) -> Any:
+def library_of(module: str, package: str) -> Any:
+    """A module of the extra `[studies]`. Raises PeerError that says how to install it."""
     try:
         return import_module(module)
     except ImportError as error:

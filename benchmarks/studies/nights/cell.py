@@ -6,32 +6,22 @@ Predictions are those that a registered version would give: calibrated, fallback
 
 from __future__ import annotations
 
-import resource
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmarks.studies import peers
-from benchmarks.studies.origin import roles_of
-from benchmarks.studies.store import (
-    CellAbout,
-    CellFiles,
-    Judged,
-    OriginFiles,
-    Store,
-    digest_of_arrays,
-    load_arrays,
-    model_code,
-)
-from benchmarks.studies.study import DATA_SEED, Study, Variant
+from benchmarks.studies.nights import peers
+from benchmarks.studies.nights.content import DATA_SEED, model_code
+from benchmarks.studies.nights.files import NightFiles
+from benchmarks.studies.nights.origin import roles_of
+from benchmarks.studies.store import Cell, Judged, load_arrays
+from benchmarks.studies.study import Arrays, Log, Trained
+from benchmarks.studies.training import trained_as
 from feature_assets.snapshots import SnapshotPlan
 from pipeline.settings import ColumnSet, Settings
 from pipeline.training import baselines, columns, material, model, refit, trees
@@ -41,14 +31,15 @@ from pipeline.training.training_set import customers_of
 from pipeline.training.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.studies.nights.study import NightStudy
     from ple_model.config import ModelConfig
     from ple_model.inputs import Inputs
     from ple_model.serving.scorer import Scorer
     from ple_model.tasks.kinds import Kind
     from ple_model.training.trainer import FitResult
 
-Log = Callable[[str], None]
-Arrays = dict[str, NDArray]
 REFIT, REFIT_NETWORK, PEER = "refit", "refit network", "peer"
 """Sources: a version that was fitted again, its network alone, and a model of `peers`."""
 SHARED = (baselines.BOOSTING, baselines.CONSTANT, baselines.OWN_PAST, baselines.REPEAT_BUYING)
@@ -57,86 +48,38 @@ STOPPING_DATES = 4
 """Latest training dates whose validation customers choose the epoch, where a variant asks for that."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """A cell that is to be computed."""
-
-    study: Study
-    origin: date
-    variant: Variant
-    seed: int
-    root: Path
-    threads: int = 2
-
-    @property
-    def title(self) -> str:
-        """For people."""
-        return f"{self.origin} · {self.variant.name} · seed {self.seed}"
-
-    @property
-    def files(self) -> CellFiles:
-        """Its result."""
-        return Store(self.root).cell(self.study, str(self.origin), self.variant, self.seed)
-
-
-def compute(task: Task, log: Log = print) -> CellAbout:
-    """Train, predict, write. A training that was interrupted goes on at its last checkpoint."""
-    import torch
-
-    torch.set_num_threads(task.threads)
-    started, files = time.monotonic(), task.files
-    job = Job(task, Store(task.root).origin(task.study, str(task.origin)), log)
-    if files.work.exists() and _code_of(files) != model_code():
-        shutil.rmtree(files.work)  # a checkpoint of other code
-    files.folder.mkdir(parents=True, exist_ok=True)
-    (files.folder / "code").write_text(model_code())
-    run = {"network": job.network, "trees": job.trees_alone, "refit": job.refit, "peer": job.peer}[task.variant.run]
-    predictions, best, speed = run()
-    own: Arrays = {}
-    for role, arrays in predictions.items():
-        arrays |= job.own_past(role, arrays) | job.repeat_buying(role, arrays)
-        files.save(role, arrays)
-        kept = {key: values for key, values in arrays.items() if key.split("|")[0] not in SHARED}
-        own |= {f"{role}|{key}": values for key, values in (kept or arrays).items()}
-    about = CellAbout(
-        task.study.name,
-        str(task.origin),
-        task.variant.name,
-        task.seed,
-        model_code(),
-        digest_of_arrays(own),
-        time.monotonic() - started,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        speed,
-        best,
-    )
-    files.finish(about)
-    shutil.rmtree(files.work, ignore_errors=True)
-    return about
-
-
-def choose_columns(task: Task, log: Log = print) -> None:
+def choose_columns(study: NightStudy, cell: Cell, log: Log = print) -> None:
     """Choose the columns that the cell reads, unless another cell has."""
-    job = Job(task, Store(task.root).origin(task.study, str(task.origin)), log)
+    job = Job(study, cell, log)
     job.with_columns(job.settings)
 
 
 class Job:
     """What a cell computes. Predictions are a mapping role → array by name (`CellFiles.save`)."""
 
-    def __init__(self, task: Task, origin: OriginFiles, log: Log) -> None:
-        self.task, self.origin, self.log = task, origin, log
-        self.settings = task.study.settings_of(task.variant, task.seed, task.root)
-        self.dataset = origin.dataset()
-        self.plan = material.training_plan(self.settings, self.dataset, task.origin)
+    def __init__(self, study: NightStudy, cell: Cell, log: Log) -> None:
+        self.study, self.cell, self.log = study, cell, log
+        self.origin = NightFiles.of(cell.material)
+        self.settings = study.settings_of(cell.variant, cell.seed, cell.root)
+        self.dataset = self.origin.dataset()
+        plan = material.training_plan(self.settings, self.dataset, date.fromisoformat(cell.origin))
+        self.plan = plan.without(self.origin.workspace.label_state().off)
+
+    def compute(self) -> Trained:
+        """Train and predict. A training that was interrupted goes on at its last checkpoint."""
+        run = {"network": self.network, "trees": self.trees_alone, "refit": self.refit, "peer": self.peer}
+        trained = run[self.cell.variant.run]()
+        for role, arrays in trained.predictions.items():
+            arrays |= self.own_past(role, arrays) | self.repeat_buying(role, arrays)
+        return trained
 
     # --- what is trained ----------------------------------------------------------------------------------------
-    def network(self) -> tuple[dict[str, Arrays], str, float]:
+    def network(self) -> Trained:
         """A version as a night makes it."""
         scorer, result, work = self.version()
-        return self.of_version(scorer, work), *_about(result)
+        return trained_as(self.of_version(scorer, work), result, scorer.bundle.model)
 
-    def trees_alone(self) -> tuple[dict[str, Arrays], str, None]:
+    def trees_alone(self) -> Trained:
         """The boosted trees of the variant's settings, calibrated on validation rows: each task's with the best
         searched settings, on the columns that these read, all or the chosen ones."""
         found: dict[str, Arrays] = {}
@@ -147,7 +90,7 @@ class Job:
             told = self._trees_on(given, [name for name in names if read[name] == given])
             for role, arrays in told.items():
                 found.setdefault(role, {}).update(arrays)
-        return found, "", None
+        return Trained(found)
 
     def _trees_on(self, given: ColumnSet, names: Sequence[str]) -> dict[str, Arrays]:
         """The boosted trees of some tasks on these columns, and the constants."""
@@ -168,12 +111,12 @@ class Job:
                 arrays[f"{baselines.CONSTANT}|{name}"] = grown.constants(int(mask[name].sum())).astype(np.float32)
         return found
 
-    def peer(self) -> tuple[dict[str, Arrays], str, None]:
+    def peer(self) -> Trained:
         """Another model on the rows and columns of the variant's settings (`peers`)."""
         from ple_model.serving.blend import flat_matrix
         from ple_model.tasks import kind_of
 
-        name = self.task.variant.peer
+        name, count = self.cell.variant.peer, None
         work = self.origin.workspace
         _, choice, _ = self.with_columns(self.settings)
         config = self.config(choice)
@@ -189,10 +132,10 @@ class Job:
                 return {task: kind_of(config.task(task)).outputs_of(told(rows)) for task, told in fitted.items()}
         else:
             own = model.network_rows(work, "train", train, self.settings)
-            raw = peers.published(name, config, own, validation, self.settings.training, self.settings.seed)
-        return self.calibrated(config, PEER, raw), "", None
+            raw, count = peers.published(name, config, own, validation, self.settings.training, self.settings.seed)
+        return Trained(self.calibrated(config, PEER, raw), parameters=count)
 
-    def refit(self) -> tuple[dict[str, Arrays], str, float]:
+    def refit(self) -> Trained:
         """A version as a night makes it, and as a night with `refit: on` registers it: fitted again on every label that
         had matured by the origin, with the calibration of the first fit."""
         from ple_model.serving.bundle import load_bundle
@@ -208,7 +151,7 @@ class Job:
                     for key, values in arrays.items()
                     if key.startswith(f"{source}|")
                 }
-        return found, *_about(result)
+        return trained_as(found, result, scorer.bundle.model)
 
     # --- steps --------------------------------------------------------------------------------------------------
     def version(self) -> tuple[Scorer, FitResult, Workspace]:
@@ -217,12 +160,12 @@ class Job:
         from ple_model.serving.scorer import Scorer
 
         shared, _ = self.with_trees()
-        work = shared.for_another_model(self.task.files.work)
-        if self.task.variant.stopping == "training dates":
+        work = shared.for_another_model(self.cell.files.work)
+        if self.cell.variant.stopping == "training dates":
             work.save_labels(stop_on_training_dates(work.labels(), self.plan))
         result, _ = model.train(work, self.plan, self.dataset, self.settings, lambda _: None, self.log)
         scorer = Scorer(load_bundle(work.bundle))
-        if self.task.variant.stopping == "training dates":
+        if self.cell.variant.stopping == "training dates":
             scorer = self.calibrated_on_the_holdout(scorer, work)
         return scorer, result, work
 
@@ -238,7 +181,7 @@ class Job:
         config = self.config(choice)
         budget = trees.budget_of(own).model_dump(mode="json")
         of = {"trees": budget, "seed": own.seed} | ({"tasks": list(only)} if only is not None else {})
-        grown = chosen.for_another_model(self.origin.shared({**wanted, **of}))
+        grown = chosen.for_another_model(self.origin.shared({**wanted, **of}, model_code()))
         if not grown.has_trees():
             train, validation = (model.tensors(grown, role, config) for role in ("train", "validation"))
             trees.grow(grown, train, validation, config, own, self.log, only)
@@ -248,7 +191,7 @@ class Job:
         """A workspace whose columns are chosen, with one seed for all cells; the choice, and what it depends on."""
         settings = own.model_copy(update={"seed": DATA_SEED})
         wanted = {"columns": settings.columns, "budget": settings.column_budget.model_dump(mode="json")}
-        chosen = self.origin.workspace.for_another_model(self.origin.shared(wanted))
+        chosen = self.origin.workspace.for_another_model(self.origin.shared(wanted, model_code()))
         return chosen, columns.choose(chosen, self.plan, settings, self.log), wanted
 
     def config(self, choice: ColumnChoice) -> ModelConfig:
@@ -315,7 +258,7 @@ class Job:
     def by_role(self, config: ModelConfig, predict: Callable[[Inputs], Arrays]) -> dict[str, Arrays]:
         """The predictions of the labelled rows of every role that the study judges or may judge."""
         found = {}
-        for role in roles_of(self.task.study):
+        for role in roles_of(self.study):
             judged = Judged.load(self.origin.judged(role))
             told = predict(model.tensors(self.origin.workspace, role, config).inputs)
             found[role] = _labelled(told, judged)
@@ -390,15 +333,3 @@ def _labelled(told: Arrays, judged: Judged) -> Arrays:
             kept = values[mask]
             found[key] = kept if kept.dtype == np.bool_ else kept.astype(np.float32)
     return found
-
-
-def _about(result: FitResult) -> tuple[str, float]:
-    """The epochs that tasks chose, in words, and rows a second."""
-    speed = max(report.rows_per_second for report in result.history)
-    chosen = sorted(set(result.epochs.values()))
-    return ", ".join(f"{phase}.{epoch}" for phase, epoch in chosen), speed
-
-
-def _code_of(files: CellFiles) -> str:
-    mark = files.folder / "code"
-    return mark.read_text() if mark.is_file() else ""
