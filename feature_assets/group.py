@@ -199,6 +199,11 @@ class FeatureGroup(ABC):
         """What a person should know of a fit, by name: it stands beside the group in the UI."""
         return {}
 
+    def columns_of_values(self, state: GroupState) -> Mapping[str, Mapping[str, str]]:  # noqa: ARG002 — by default none
+        """A category, a channel or a kind of products → measure → the column that measures it. Measures of one name
+        mean the same of every value."""
+        return {}
+
     @abstractmethod
     def _values(self, inputs: Inputs) -> Values:
         """Compute the values of the columns and side inputs."""

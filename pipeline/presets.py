@@ -42,6 +42,7 @@ _LEAN: Values = {
         "autoencoder": {"enabled": False, "active": 32},
         "repeat": {"enabled": True},
         "linear": {"enabled": True},
+        "classes": {"enabled": True},
         "adatt": {"enabled": False},
     },
     "training": {

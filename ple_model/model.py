@@ -4,7 +4,7 @@
 - Rows of customers without a history get their blocks from the auxiliary path.
 - All gates are one Linear; the first layer behind them uses the identity of MODEL §4.2.
 - Members begin inside the experts that have them and behind the others; all that follows sees M·B rows.
-- Towers of one topological level run as one batch; the linear term goes past all that lies before them.
+- Towers of one topological level run as one batch; linear term and class terms go past all that lies before them.
 - Raw outputs become label units as in every multi-task network (`multitask.py`).
 
 A part that is switched off is not built and costs nothing. Losses are in `ple_model.losses`, training in
@@ -26,6 +26,7 @@ from ple_model.inputs import Inputs
 from ple_model.layers.autoencoder import SparseAutoencoder
 from ple_model.layers.auxiliary import AuxiliaryPath
 from ple_model.layers.basket import GroupTaskExpertBasket
+from ple_model.layers.class_term import ClassTerm
 from ple_model.layers.cluster_basket import ClusterTaskExpertBasket
 from ple_model.layers.evidential import EvidentialHeads
 from ple_model.layers.gates import CGCAttention
@@ -65,6 +66,7 @@ class PLEClusterAdaTT(MultiTaskNetwork):
             for level in self.transfer.levels
         )
         self.linear = self._linear()
+        self.classes = nn.ModuleDict(self._class_terms())
         heads = config.evidential
         self.evidential = EvidentialHeads(heads, config.tasks, config.basket.width) if heads.enabled else None
         codes = config.autoencoder
@@ -80,6 +82,21 @@ class PLEClusterAdaTT(MultiTaskNetwork):
         if not self.config.linear.enabled or not isinstance(wide, Wide):
             return None
         return LinearTerm(self.config.linear, self.config.tasks, len(wide.columns) + len(wide.flags))
+
+    def _class_terms(self) -> dict[str, ClassTerm]:
+        """Task → its class term over what the wide expert reads, of the tasks whose classes have columns."""
+        wide = dict(self.experts.items()).get(Wide.name)
+        if not self.config.classes.enabled or not isinstance(wide, Wide):
+            return {}
+        place = {column: i for i, column in enumerate(self.config.inputs.present)} | {-1: -1}
+        width = len(wide.columns) + len(wide.flags)
+        return {
+            task.name: ClassTerm(
+                self.config.classes, tuple(tuple(place[c] for c in columns) for columns in task.by_class), width
+            )
+            for task in self.config.tasks
+            if task.by_class
+        }
 
     def _begin(self, expert: Expert) -> nn.Module:
         """Where members begin: inside the expert, or behind it by scales of its block."""
@@ -101,7 +118,7 @@ class PLEClusterAdaTT(MultiTaskNetwork):
         behind = self.basket(blocks, gates * self.gate.scales, modes, clusters)
         by_name = dict(zip(self.task_names, behind.by_task, strict=True))
         predictions: dict[str, Tensor] = {}
-        added = self._added(results)
+        added = self._added(results, inputs)
         for level, tower in zip(self.transfer.levels, self.towers, strict=True):
             tower_in = self.transfer.level_inputs(level, [by_name[name] for name in level], predictions)
             raw = tower(tower_in)
@@ -126,12 +143,17 @@ class PLEClusterAdaTT(MultiTaskNetwork):
             members=self.members,
         )
 
-    def _added(self, results: Sequence[ExpertOutput]) -> dict[str, Tensor]:
-        """Task → [M·B, out] of the linear term."""
+    def _added(self, results: Sequence[ExpertOutput], inputs: Inputs) -> dict[str, Tensor]:
+        """Task → [M·B, out] of the linear term and of the class terms."""
         encoded = next((result.encoded for result in results if result.encoded is not None), None)
-        if self.linear is None or encoded is None:
+        if encoded is None:
             return {}
-        return {name: repeated(term, self.members) for name, term in self.linear(encoded).items()}
+        added = {} if self.linear is None else dict(self.linear(encoded))
+        given = inputs.features_mask[:, list(self.config.inputs.present)] if self.classes else None
+        for name, term in self.classes.items():
+            told = term(encoded, given)
+            added[name] = added[name] + told if name in added else told
+        return {name: repeated(term, self.members) for name, term in added.items()}
 
     def regularisation(self, outputs: Outputs) -> dict[str, Tensor]:
         """Terms to add to the loss, by name, while training: those of the experts, the autoencoder's, and the gates'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from benchmarks.studies.run import run
 from pipeline.settings import REPOSITORY
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Compute what is missing, write the report; 1 if a cell failed or two settings gave identical numbers."""
     lines = [f"  {name:<18}{study.title}" for name, study in sorted(catalogue.STUDIES.items())]
     parser = argparse.ArgumentParser(
@@ -33,7 +34,7 @@ def main() -> int:
     parser.add_argument("--any-code", action="store_true", help="take up cells that other code has computed")
     parser.add_argument("--only", nargs="+", default=(), metavar="VARIANT", help="compute these variants only")
     parser.add_argument("--results", type=Path, default=report.FOLDER, help="folder of the report")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if (given.study == catalogue.OWN) != (given.dataset_file is not None):
         parser.error(f"the study {catalogue.OWN}, and no other, needs --dataset-file")
     study = catalogue.own(given.dataset_file) if given.dataset_file else catalogue.STUDIES[given.study]

@@ -58,6 +58,7 @@ def ablation_variants() -> Iterator[Variant]:
         "logit transfer": ("network.transfer.strength", 0.0),
         "auxiliary path": ("network.auxiliary.enabled", False),
         "linear term": ("network.linear.enabled", False),
+        "class terms": ("network.classes.enabled", False),
         "repeat term": ("network.repeat.enabled", False),
         "an epoch a task": ("training.best_epoch", "network"),
         "moving average": ("training.average", 0.0),

@@ -77,7 +77,7 @@ def run(
         log(f"what is missing costs about {study.core_hours * len(missing) / every:.1f} core-hours")
     log(f"{study.name}: {len(tasks)} cells, {len(tasks) - len(missing)} finished, {len(missing)} to compute")
     if workers > 1:  # what several cells read, before they would all make it
-        for task in {(task.origin, task.variant): task for task in missing}.values():
+        for task in {(task.origin, task.variant.name): task for task in missing}.values():
             alone(share, task)
     spent: dict[str, list[float]] = {}
 

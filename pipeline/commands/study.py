@@ -1,8 +1,7 @@
 """`ple study`: the studies of the repository, which do not belong to a night and are not in the wheel."""
 
-import os
-import subprocess
 import sys
+from importlib import import_module
 
 import click
 
@@ -18,6 +17,5 @@ def study(arguments: tuple[str, ...]) -> None:
             "the studies are in the repository and not in the installed package: clone it, run `make setup` there, and "
             "call that clone's `ple study`"
         )
-    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
-    command = [sys.executable, "-m", "benchmarks.studies", *arguments]
-    sys.exit(subprocess.run(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, check=False).returncode)
+    sys.path.insert(0, str(REPOSITORY))  # an installation knows the three packages alone
+    sys.exit(import_module("benchmarks.studies.__main__").main(list(arguments)))

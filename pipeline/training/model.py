@@ -78,8 +78,25 @@ def model_config(
 
     counts = {task: len(names) for task, names in label_state.classes.items()}
     histories = {task: candidates_of(state, names) for task, names in label_state.classes.items()}
-    values = network_for(settings, plan.windows, counts, histories)
-    return ModelConfig.from_dict({"inputs": input_config(state, choice), **values})
+    inputs = input_config(state, choice)
+    by_class = {task: columns_of_classes(state, names, inputs) for task, names in label_state.classes.items()}
+    values = network_for(settings, plan.windows, counts, histories, by_class)
+    return ModelConfig.from_dict({"inputs": inputs, **values})
+
+
+def columns_of_classes(
+    state: FeatureState, classes: Sequence[str], inputs: "InputConfig"
+) -> tuple[tuple[int, ...], ...]:
+    """For each class the columns that measure it and are read, each measure at its place, −1 = none
+    (`TaskConfig.by_class`); empty where no class has one."""
+    found: dict[str, dict[str, str]] = {}
+    for group in groups_of(state):
+        for value, columns in registry.registry()[group].columns_of_values(state.groups[group]).items():
+            found.setdefault(value, {}).update(columns)
+    place = {inputs.columns[i]: i for i in inputs.present}
+    known = [{m: place[c] for m, c in found.get(name, {}).items() if c in place} for name in classes]
+    measures = sorted({measure for of_class in known for measure in of_class})
+    return tuple(tuple(of_class.get(m, -1) for m in measures) for of_class in known) if measures else ()
 
 
 def candidates_of(state: FeatureState, candidates: Sequence[str]) -> tuple[int, ...]:
@@ -96,10 +113,11 @@ def network_for(
     tasks: Iterable[str],
     counts: Mapping[str, int],
     histories: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+    by_class: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The network's settings and those of its tasks as plain values; without relations of its own, the network has
     those declared with the tasks. counts: task → classes or candidates of the data set; histories: task →
-    `candidates_of`, read for tasks with candidates."""
+    `candidates_of`, of tasks with candidates; by_class: task → `columns_of_classes`, of tasks with classes."""
     from ple_model.tasks import TaskConfig, kind_of
 
     tasks = list(tasks)
@@ -107,6 +125,12 @@ def network_for(
     configured = [
         TaskConfig.from_dict({**task.to_dict(), "history": histories[task.name]})
         if kind_of(task).retrieves and task.name in histories
+        else task
+        for task in configured
+    ]
+    configured = [
+        TaskConfig.from_dict({**task.to_dict(), "by_class": by_class[task.name]})
+        if by_class.get(task.name) and task.kind == "multiclass"
         else task
         for task in configured
     ]

@@ -31,6 +31,7 @@ from ple_model.config.network import (
     AutoencoderConfig,
     AuxiliaryConfig,
     BasketConfig,
+    ClassTermConfig,
     EvidentialConfig,
     GateConfig,
     LinearTermConfig,
@@ -54,6 +55,7 @@ __all__ = [
     "BasketConfig",
     "BranchConfig",
     "CausalConfig",
+    "ClassTermConfig",
     "ClosedModel",
     "DeepFMConfig",
     "EvidentialConfig",
@@ -98,6 +100,7 @@ class NetworkConfig(ClosedModel):
     tower: TowerConfig = TowerConfig()
     repeat: RepeatConfig = RepeatConfig()
     linear: LinearTermConfig = LinearTermConfig()
+    classes: ClassTermConfig = ClassTermConfig()
     evidential: EvidentialConfig = EvidentialConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     auxiliary: AuxiliaryConfig = AuxiliaryConfig()
@@ -118,6 +121,10 @@ class ModelConfig(NetworkConfig):
         check_preferences(self.tasks)
         kept, _ = active_relations(self.transfer.relations, self.tasks)
         topological_levels([task.name for task in self.tasks], kept)
+        for task in self.tasks:
+            absent = {column for columns in task.by_class for column in columns} - {-1, *self.inputs.present}
+            if absent:
+                raise ValueError(f"task {task.name!r}: by_class names columns {sorted(absent)}, which are not present")
         return self
 
     def task(self, name: str) -> TaskConfig:

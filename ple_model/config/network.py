@@ -113,6 +113,19 @@ class LinearTermConfig(ClosedModel):
     rate: float = Field(default=0.5, gt=0, le=1)
 
 
+class ClassTermConfig(ClosedModel):
+    """Scores of classes by what columns say of each (`ple_model.layers.class_term`), which MODEL does not have. It is
+    built where the expert `wide` is, for tasks whose classes have columns (`TaskConfig.by_class`). context: numbers
+    that it reads of the whole row. embedding: numbers of a class's own. hidden: of its network. rate: part of the
+    learning rate."""
+
+    enabled: bool = False
+    context: Width = 16
+    embedding: Width = 4
+    hidden: tuple[Width, ...] = Field(default=(32,), min_length=1)
+    rate: float = Field(default=0.5, gt=0, le=1)
+
+
 class WeightingConfig(ClosedModel):
     """Weights of task losses (MODEL §9). The bounds are read by `uncertainty`, `restoring` (α of GradNorm) and `rate`
     (of its steps) by `gradnorm`, `temperature` by `dwa` (dynamic weight averaging). conflict: a gradient-conflict

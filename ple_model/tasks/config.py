@@ -29,7 +29,9 @@ class TaskConfig(ClosedModel):
     the model does not build waits for it. `hmm`: the mode of MODEL §5 that it reads. `focal_*`, `huber_delta`,
     `temperature`, `candidates` (rows of the learnt table), `negatives` (sampled for each step; 0 = the full table) and
     `history` (for each value in the vocabulary of the customers' history the candidate that it is, −1 = none; empty =
-    there is no history) belong to one loss each and are None for the others. Source: MODEL §2, §9.
+    there is no history) belong to one loss each and are None for the others. `by_class`: for each class the input
+    columns that measure it, each measure at its place, −1 = the class has no such column; empty = no class has any.
+    Source: MODEL §2, §9.
     """
 
     name: str
@@ -48,6 +50,7 @@ class TaskConfig(ClosedModel):
     candidates: int | None = Field(default=None, ge=2)
     negatives: int | None = Field(default=None, ge=0)
     history: tuple[int, ...] | None = None
+    by_class: tuple[tuple[int, ...], ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -73,6 +76,8 @@ class TaskConfig(ClosedModel):
         known = [candidate for candidate in self.history or () if candidate != -1]
         if len(set(known)) != len(known) or not all(0 <= candidate < (self.candidates or 0) for candidate in known):
             raise ValueError(f"task {self.name!r}: history names candidates below {self.candidates}, each once, or −1")
+        if self.by_class and (len(self.by_class) != self.out or len({len(columns) for columns in self.by_class}) > 1):
+            raise ValueError(f"task {self.name!r}: by_class has a line of columns for each of {self.out} classes")
         return self
 
     def plain(self) -> TaskConfig:

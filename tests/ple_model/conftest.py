@@ -11,6 +11,7 @@ import torch
 from ple_model.config import (
     AdaTTConfig,
     CausalConfig,
+    ClassTermConfig,
     DeepFMConfig,
     InputConfig,
     LightGCNConfig,
@@ -82,10 +83,13 @@ def model_config(input_config: InputConfig) -> ModelConfig:
         TransformerBranchConfig(model_width=16, layers=1, feedforward=16),
     )
     tasks = select([t.name for t in default_tasks()], {"brand_prediction": 20})
-    history = {"history": (7, -1, 19, 0)}
+    own: dict[str, dict[str, object]] = {
+        "brand_prediction": {"history": (7, -1, 19, 0)},
+        "channel": {"by_class": ((0, 2), (1, -1), (-1, -1))},
+    }
     return ModelConfig(
         inputs=input_config,
-        tasks=[task.model_copy(update=history) if task.name == "brand_prediction" else task for task in tasks],
+        tasks=[task.model_copy(update=own.get(task.name, {})) for task in tasks],
         experts=(
             UnifiedHGCNConfig(width=32, hidden=(16,)),
             PersLayConfig(width=16, points=8, hidden=(16,)),
@@ -100,6 +104,7 @@ def model_config(input_config: InputConfig) -> ModelConfig:
         transfer=TransferConfig(relations=RELATIONS),
         repeat=RepeatConfig(enabled=True),
         linear=LinearTermConfig(enabled=True),
+        classes=ClassTermConfig(enabled=True),
         adatt=AdaTTConfig(warmup_epochs=0, freeze_epoch=5),
     )
 

@@ -30,6 +30,12 @@ class BaseGroup(FeatureGroup):
         histories = [History.of(view) for view in sorted(views, key=lambda view: view.as_of)]
         return GroupState(rfm.fit(histories), {"categories": top_by_spend(views, "category_l1", category_mix.MOST)})
 
+    def columns_of_values(self, state: GroupState) -> dict[str, dict[str, str]]:
+        return {
+            name: category_mix.columns_of(k)
+            for k, name in enumerate(state.meta["categories"][: category_mix.TOP], start=1)
+        }
+
     def _values(self, inputs: Inputs) -> Values:
         """The 238 columns, NaN where undefined."""
         view, state = inputs.view, inputs.state

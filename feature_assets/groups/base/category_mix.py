@@ -22,6 +22,12 @@ VARIETY_WINDOWS = (30, 90, 180, 365)
 SOURCES = ("transactions", "products")
 
 
+def columns_of(k: int) -> dict[str, str]:
+    """Measure → column of the category that is number k in training spend, of those with columns of their own."""
+    measures = [f"{kind}_{w}d" for kind in ("share", "count") for w in WINDOWS]
+    return {measure: f"base__category_{k:02d}_{measure}" for measure in measures}
+
+
 def columns() -> tuple[Column, ...]:
     """The 64 columns in their order."""
 

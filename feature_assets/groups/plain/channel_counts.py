@@ -45,6 +45,13 @@ class ChannelCounts(FeatureGroup):
     def _learn(self, training: TrainingInputs) -> GroupState:
         return GroupState({}, {"channels": top_by_spend(training.views, "channel", CHANNELS)})
 
+    def columns_of_values(self, state: GroupState) -> dict[str, dict[str, str]]:
+        return {
+            name: {f"lines_{w}d": f"channel_counts__lines_{k}_{w}d" for w in DAYS}
+            | {"since_channel": f"channel_counts__since_{k}"}
+            for k, name in enumerate(state.meta["channels"], start=1)
+        }
+
     def _values(self, inputs: Inputs) -> Values:
         lines, channels = inputs.view.purchases, inputs.state.meta["channels"]
         rank = lines.ranked("channel", channels)

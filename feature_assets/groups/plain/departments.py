@@ -82,6 +82,14 @@ class Departments(FeatureGroup):
             level, others = "category_l2", _taken_up(training.views, "category_l2", ())
         return GroupState({"spend": spend[:-1]}, {"categories": top, "level": level, "others": others})
 
+    def columns_of_values(self, state: GroupState) -> dict[str, dict[str, str]]:
+        found = {
+            name: {measure: f"departments__{measure}_{k:02d}" for measure in ("since", "stands_out")}
+            for k, name in enumerate(state.meta["categories"], start=1)
+        }
+        others = enumerate(state.meta["others"], start=1)
+        return found | {name: {"since": f"departments__since_other_{k:02d}"} for k, name in others}
+
     def _values(self, inputs: Inputs) -> Values:
         view, state = inputs.view, inputs.state
         lines, top = view.purchases, list(state.meta["categories"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from feature_assets.events.statements import KINDS
-from feature_assets.group import Column, FeatureGroup, Inputs, Values
+from feature_assets.group import Column, FeatureGroup, GroupState, Inputs, Values
 
 
 class Held(FeatureGroup):
@@ -27,6 +27,9 @@ class Held(FeatureGroup):
         for kind in KINDS
     )
     sources = ("holdings",)
+
+    def columns_of_values(self, state: GroupState) -> dict[str, dict[str, str]]:  # noqa: ARG002
+        return {kind: {"held": f"held__{kind}"} for kind in KINDS}
 
     def _values(self, inputs: Inputs) -> Values:
         held = inputs.view.holdings

@@ -132,7 +132,7 @@ def test_what_is_finished_is_not_computed_again(tmp_path: Path, monkeypatch: pyt
     assert failed == [f"{AS_OF} · trees · seed 2: RuntimeError: out of luck"]
     assert any("left" in line for line in said)
     computed.clear()
-    assert run(STUDY, tmp_path, said.append, threads=1, alone=here) == failed
+    assert run(STUDY, tmp_path, said.append, threads=1, alone=here, workers=2) == failed
     assert len(computed) == 1
     computed.clear()
     monkeypatch.setattr(night_study, "model_code", lambda: "other code")

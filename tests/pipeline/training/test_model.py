@@ -77,6 +77,32 @@ def test_the_history_names_candidates_by_name_whatever_the_order_of_both(made: M
     assert made_without.task("brand_prediction").history == ()
 
 
+def test_each_class_has_the_columns_that_measure_it(made: Material) -> None:
+    from feature_assets import registry
+
+    meta = {"categories": ["dairy", "pets"], "level": "category_l1", "others": ["toys"]}
+    group = GroupState(arrays={"spend": np.ones(2)}, meta=meta)
+    channels = {"channel_counts": GroupState(meta={"channels": made.label_state.classes["channel"][::-1]})}
+    state = FeatureState({**made.state.groups, "departments": group, **channels}, made.state.present)
+    known = [f"departments__{name}" for name in ("since_01", "stands_out_01", "since_02", "since_other_01")]
+    positions = registry.positions()
+
+    def columns(classes: list[str], read: list[str]) -> list[list[str]]:
+        inputs = model.input_config(state, made.columns)
+        chosen = inputs.model_copy(update={"present": tuple(sorted(positions[name] for name in read)), "bounds": ()})
+        found = model.columns_of_classes(state, classes, chosen)
+        return [[inputs.columns[i] if i >= 0 else "" for i in of_class] for of_class in found]
+
+    assert columns(["toys", "dairy", "pets", "none"], known) == [
+        ["departments__since_other_01", ""],
+        ["departments__since_01", "departments__stands_out_01"],
+        ["departments__since_02", ""],  # what stands out of number 2 is not read
+        ["", ""],
+    ]
+    assert columns(["wine", "none"], known) == []
+    assert columns(["dairy"], ["base__recency"]) == []
+
+
 def test_tensors_hold_the_rows_of_a_role(made: Material) -> None:
     config = model.model_config(made.settings, made.state, made.label_state, made.plan, made.columns)
     table = model.tensors(made.workspace, "train", config)
