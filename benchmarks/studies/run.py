@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
@@ -146,9 +147,21 @@ def say(line: str) -> None:
 
 
 def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call it in a fresh process, which ends with it."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+    """Call it in a fresh process, which ends with it, and with this one, however this one ends."""
+    own = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1}
+    with ProcessPoolExecutor(1, initializer=end_with, initargs=(os.getpid(),), **own) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def end_with(parent: int) -> None:
+    """End this process once its parent has: a cell of a study that was killed would go on for minutes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _expected(spent: dict[str, list[float]], kind: str) -> float:
