@@ -14,6 +14,7 @@ import click
 import pytest
 import yaml
 
+from benchmarks.studies import __main__ as studies
 from pipeline.cli import main
 from pipeline.settings import load_settings
 from tests.pipeline.commands.test_errors import every_command
@@ -71,6 +72,7 @@ COMMANDS_RUN_BY = {
     "base-rates": "test_base_rates_have_the_names_of_classes",
     "model": "test_every_command_is_tried",
     "features": "test_overview_lists_every_group_and_its_positions",
+    "study": "test_a_study_of_a_table_to_the_report",
 }
 OTHERS = {
     "python3": "Python's own: -m venv",
@@ -147,6 +149,8 @@ def understood(words: list[str]) -> None:
         assert rest[0] in command.commands, words
         command, rest = command.commands[rest[0]], rest[1:]
     options = {option for each in command.params for option in each.opts} | {"--help", "-h"}
+    if command is main.commands["study"]:
+        options |= set(re.findall(r"--[a-z-]+", studies.parser().format_help()))
     assert [word for word in rest if word.startswith("--") and word.partition("=")[0] not in options] == [], words
 
 

@@ -25,6 +25,7 @@ OUTSIDE = re.compile(r"parents\[[1-9]\]|\bREPOSITORY\b")
 REACHING = {
     "feature_assets/kernels/compiled.py": "its own package",
     "pipeline/settings.py": "declares REPOSITORY",
+    "pipeline/commands/study.py": "the studies, which a wheel says that it has not",
     "pipeline/servers/interfaces.py": "the working folder of servers: where the packages are imported from",
     "pipeline/intake/arrivals.py": "a path inside the lake",
     "pipeline/upkeep/upgrade.py": "a path inside the lake",

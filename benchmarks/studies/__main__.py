@@ -15,28 +15,34 @@ from benchmarks.studies.run import run
 from pipeline.settings import REPOSITORY
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compute what is missing, write the report; 1 if a cell failed or two settings gave identical numbers."""
+def parser() -> argparse.ArgumentParser:
+    """The options of `ple study`."""
     lines = [f"  {name:<18}{study.title}" for name, study in sorted(catalogue.STUDIES.items())]
-    parser = argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         prog="ple study",
         description=__doc__,
         epilog="\n".join(["studies:", *lines, f"  {catalogue.OWN:<18}your own data (--dataset-file)"]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("study", metavar="NAME", choices=[*sorted(catalogue.STUDIES), catalogue.OWN], help="see below")
-    parser.add_argument("--dataset-file", type=Path, metavar="FILE", help=f"description of the data of {catalogue.OWN}")
-    parser.add_argument("--folder", type=Path, default=REPOSITORY / ".studies", help="results, kept between runs")
-    parser.add_argument("--threads", type=int, default=2, help="of each process")
-    parser.add_argument("--workers", type=int, default=1, help="cells side by side")
-    parser.add_argument("--origins", nargs="+", metavar="ORIGIN", help="these only: dates, or tables")
-    parser.add_argument("--report", action="store_true", help="compute nothing, write the report of what is finished")
-    parser.add_argument("--any-code", action="store_true", help="take up cells that other code has computed")
-    parser.add_argument("--only", nargs="+", default=(), metavar="VARIANT", help="compute these variants only")
-    parser.add_argument("--results", type=Path, default=report.FOLDER, help="folder of the report")
-    given = parser.parse_args(arguments)
+    made.add_argument("study", metavar="NAME", choices=[*sorted(catalogue.STUDIES), catalogue.OWN], help="see below")
+    made.add_argument("--dataset-file", type=Path, metavar="FILE", help=f"description of the data of {catalogue.OWN}")
+    made.add_argument("--folder", type=Path, default=REPOSITORY / ".studies", help="results, kept between runs")
+    made.add_argument("--threads", type=int, default=2, help="of each process")
+    made.add_argument("--workers", type=int, default=1, help="cells side by side")
+    made.add_argument("--origins", nargs="+", metavar="ORIGIN", help="these only: dates, or tables")
+    made.add_argument("--report", action="store_true", help="compute nothing, write the report of what is finished")
+    made.add_argument("--any-code", action="store_true", help="take up cells that other code has computed")
+    made.add_argument("--only", nargs="+", default=(), metavar="VARIANT", help="compute these variants only")
+    made.add_argument("--results", type=Path, default=report.FOLDER, help="folder of the report")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compute what is missing, write the report; 1 if a cell failed or two settings gave identical numbers."""
+    options = parser()
+    given = options.parse_args(arguments)
     if (given.study == catalogue.OWN) != (given.dataset_file is not None):
-        parser.error(f"the study {catalogue.OWN}, and no other, needs --dataset-file")
+        options.error(f"the study {catalogue.OWN}, and no other, needs --dataset-file")
     study = catalogue.own(given.dataset_file) if given.dataset_file else catalogue.STUDIES[given.study]
     if given.origins:
         study = replace(study, origins=tuple(given.origins))

@@ -130,7 +130,7 @@ def network_for(
     ]
     configured = [
         TaskConfig.from_dict({**task.to_dict(), "by_class": by_class[task.name]})
-        if by_class.get(task.name) and task.kind == "multiclass"
+        if by_class.get(task.name) and kind_of(task).exclusive
         else task
         for task in configured
     ]
