@@ -53,7 +53,8 @@ def rechub(table: Table, seed: int) -> tuple[Predict, int]:
 
 
 def deepctr(table: Table, seed: int) -> tuple[Predict, int]:
-    """DeepCTR-Torch's PLE, without its penalty on embeddings, as the other has none."""
+    """DeepCTR-Torch's PLE, without its penalty on embeddings, as the other has none. It builds as many shared experts
+    as a task has of its own (0.3.0), so a task has more of its own than in ours."""
     import torch
 
     with mock.patch("threading.Thread.start"):  # importing it asks a package index for its newest version
@@ -70,7 +71,7 @@ def deepctr(table: Table, seed: int) -> tuple[Predict, int]:
         return PLE(
             columns,
             shared_expert_num=shape.shared,
-            specific_expert_num=shape.specific,
+            specific_expert_num=shape.shared,
             num_levels=shape.levels,
             expert_dnn_hidden_units=shape.hidden,
             gate_dnn_hidden_units=(),
