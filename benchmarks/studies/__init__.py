@@ -11,6 +11,8 @@ store      the files of origins and cells; a finished one is not computed again
 run        all cells of a study, one process each, with what it costs and the time that is left
 judge      predictions averaged over seeds, compared over origins
 report     the result as Markdown
+plots      what sharing gives one task and takes from another, and what changes along the origins
+training   what is known of a training of our network, for a cell
 
 Nothing here belongs to a night: the packages know nothing of the studies.
 """

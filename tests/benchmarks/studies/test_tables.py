@@ -24,7 +24,7 @@ from tests.benchmarks.studies.conftest import here
 ROWS = 900
 
 
-def small(origin: str = "one") -> Table:
+def small(origin: str = "1") -> Table:
     """Two numbers, two categories, a task that both decide and a task that a category decides."""
     chance = np.random.default_rng(len(origin))
     numbers = chance.standard_normal((ROWS, 2)).astype(np.float32)
@@ -135,7 +135,7 @@ STUDY = TableStudy(
     title="A small table",
     question="Does the harness do what it says?",
     source="small",
-    origins=("one",),
+    origins=("1",),
     seeds=(1, 2),
     variants=(
         Variant("default"),
@@ -151,14 +151,16 @@ STUDY = TableStudy(
         ),
     ),
     settings={**CENSUS.settings, "network.members": 4, "training.phase1_epochs": 2, "training.restart_epochs": 2},
+    seesaw="default/network",
+    along=("ple/peer", "LightGBM/LightGBM"),
     printed=(Printed("a paper's", {"bought": 0.9}, "somewhere"),),
 )
 
 
 @pytest.fixture(autouse=True)
 def _small_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    known = {**sources.SOURCES, "small": Source({"one": ("bought", "spent")}, small, Path(__file__))}
-    for module in (sources, searching, sources):
+    known = {**sources.SOURCES, "small": Source({"1": ("bought", "spent")}, small, Path(__file__))}
+    for module in (sources, searching):
         monkeypatch.setattr(module, "SOURCES", known)
     monkeypatch.setattr("benchmarks.studies.tables.study.SOURCES", known)
     monkeypatch.setattr(searching, "FOLDER", tmp_path / "tuned")
@@ -172,7 +174,7 @@ def test_a_study_of_a_table_to_the_report(tmp_path: Path) -> None:
     assert len(results.abouts) == results.wanted == 8
     assert results.faults() == []
     table = small()
-    told = results.cells["one", "default", 1].load("validation")
+    told = results.cells["1", "default", 1].load("validation")
     labels = table.judged("validation").labels["bought"]
 
     def loss(source: str) -> float:
@@ -180,11 +182,14 @@ def test_a_study_of_a_table_to_the_report(tmp_path: Path) -> None:
         return float(-np.log(np.where(labels == 1, chance, 1 - chance)).mean())
 
     assert loss("model") <= min(loss("network"), loss("LightGBM")) + PRIOR_NATS / len(labels)
-    grown = results.cells["one", "LightGBM", 1].load("test")
-    for key, values in results.cells["one", "default", 1].load("test").items():
+    grown = results.cells["1", "LightGBM", 1].load("test")
+    for key, values in results.cells["1", "default", 1].load("test").items():
         if key.startswith("LightGBM|"):
             np.testing.assert_array_equal(values, grown[key])  # grown once a seed
-    text = report.text(results)
+    text = report.write(results, tmp_path / "docs").read_text(encoding="utf-8")
+    for picture in ("small_table_seesaw_1.svg", "small_table_along.svg"):
+        assert f"]({picture})" in text
+        assert "</svg>" in (tmp_path / "docs" / picture).read_text(encoding="utf-8")
     lines = {line.split(" | ")[0].strip("| "): line for line in text.split("## Models")[1].splitlines()}
     assert lines["a paper's"].split(" | ")[2] == "0.9000"
     for model in ("default/model", "LightGBM/LightGBM", "ple/peer"):
