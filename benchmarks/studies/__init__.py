@@ -12,6 +12,7 @@ run        all cells of a study, one process each, with what it costs and the ti
 judge      predictions averaged over seeds, compared over origins
 report     the result as Markdown
 plots      what sharing gives one task and takes from another, and what changes along the origins
+libraries  packages that only studies need
 training   what is known of a training of our network, for a cell
 
 Nothing here belongs to a night: the packages know nothing of the studies.

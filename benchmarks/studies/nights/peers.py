@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks.studies.libraries import library_of
 
 if TYPE_CHECKING:
     from ple_model.boosting.fit import BoostingTask
@@ -31,10 +32,6 @@ PUBLISHED = (
     *("cgc", "ple"),
 )
 """The networks of `ple_model.baselines`; a test compares the names."""
-
-
-class PeerError(ValueError):
-    """A peer that cannot be fitted here; the message says what to do."""
 
 
 # --- published networks -------------------------------------------------------------------------------------------
@@ -176,11 +173,3 @@ def _tabkit(
         return out
 
     return chances
-
-
-def library_of(module: str, package: str) -> Any:
-    """A module of the extra `[studies]`. Raises PeerError that says how to install it."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise PeerError(f"{package} is not installed: pip install -c constraints.txt -e '.[studies]'") from error

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.studies.nights.peers import library_of
+from benchmarks.studies.libraries import library_of
 from benchmarks.studies.tables.table import Table
 
 Floats = NDArray[np.float64]

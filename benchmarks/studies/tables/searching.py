@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from benchmarks.studies.nights.peers import library_of
+from benchmarks.studies.libraries import library_of
 from benchmarks.studies.tables import boosted
 from benchmarks.studies.tables.sources import SOURCES, trees_of
 from pipeline.resources.files import publish_bytes

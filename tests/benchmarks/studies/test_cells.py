@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.studies import run as running
 from benchmarks.studies import store
+from benchmarks.studies.libraries import PeerError
 from benchmarks.studies.nights import cell, peers
 from benchmarks.studies.nights import study as night_study
 from benchmarks.studies.nights.content import model_code
@@ -208,7 +209,7 @@ def test_the_names_of_published_networks_are_those_of_the_package() -> None:
 
 def test_a_library_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xgboost", None)
-    with pytest.raises(peers.PeerError, match=r"xgboost is not installed: pip install .*\[studies\]"):
+    with pytest.raises(PeerError, match=r"xgboost is not installed: pip install .*\[studies\]"):
         peers.xgboost("binary", (np.zeros((2, 1)),) * 2, (np.zeros(2),) * 2, 1, 0, 1)
 
 
