@@ -86,6 +86,7 @@ LAYOUT: tuple[Section, ...] = (
         channel_counts=9,
         exposure=9,
         held=15,
+        stages=4,
     ),
 )
 """The sections of the built-in groups."""

@@ -18,6 +18,8 @@ HORIZONS = (28, 21, 14, 7)
 LONG_TASKS = ("ltv", "retention")
 """Tasks whose labels look three horizons ahead: the first that too few days cost."""
 CAMPAIGN_TASKS = ("ctr", "cvr")
+CENSORED_DAYS = 28
+"""A customer first seen in so many first days of the data may have joined earlier."""
 ACTIVE_HORIZONS = 2
 """Horizons in which a customer with a purchase counts as active, and in which a campaign's answer counts."""
 

@@ -52,6 +52,7 @@ MODULES: tuple[str, ...] = (
     "plain.channel_counts",
     "plain.exposure",
     "plain.held",
+    "plain.stages",
 )
 
 

@@ -9,7 +9,6 @@ from feature_assets.data.dataset import DatasetConfig
 ACTIVE_DAYS = int(DatasetConfig.model_fields["active_days"].default)  # where a data set does not say otherwise
 FAVOURITE_DAYS = 180  # look-back for the favourite merchant
 EFFECT_DAYS = 28  # the effect of a campaign is measured from its start on for so many days
-CENSORED_DAYS = 28  # a customer first seen in the first days of the data may have joined earlier
 
 LEAST_CUSTOMERS = 20  # with a training label; of a binary task with either outcome: fewer, and the task is off
 LEAST_OF_CLASS = 10  # customers with a training label of a class: fewer teach nothing about it

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.data.horizon import LONG_WINDOWS
-from feature_assets.labels.constants import CENSORED_DAYS, STAGES
+from feature_assets.data.horizon import CENSORED_DAYS, LONG_WINDOWS
+from feature_assets.labels.constants import STAGES
 from feature_assets.labels.context import Snapshot, Training
 from feature_assets.labels.kinds import BINARY, MULTICLASS, REGRESSION
 from feature_assets.labels.lifts import index_of

@@ -1,9 +1,9 @@
 """The columns that a model reads, chosen on training rows only, and the range that each of them is read in.
 
 - `reference` reads the columns that the design lists, as far as the data set has them; `all` reads every one.
-- `chosen` reads those that save boosted trees most loss on any task (`ple_model.boosting.choice`), or those of the
-  design where rows are too few for trees. A column that tells little but the date is left out (`clocks`): on the next
-  nights it has values that training never saw.
+- `chosen` reads those that save boosted trees most loss on any task (`ple_model.boosting.choice`), and those that
+  measure a class of a task (`measures_of`); those of the design where rows are too few for trees. A column that tells
+  little but the date is left out (`clocks`): on the next nights it has values that training never saw.
 
 Whatever is read is bounded to the range of its training values.
 """
@@ -18,8 +18,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from feature_assets import registry
+from feature_assets.build import groups_of
 from feature_assets.labels import get_task
 from feature_assets.snapshots import SnapshotPlan
+from feature_assets.state import FeatureState
 from pipeline.settings import Settings
 from pipeline.training.training_set import rows_of
 from pipeline.training.workspace import Workspace
@@ -96,12 +98,35 @@ def choose(workspace: Workspace, plan: SnapshotPlan, settings: Settings, log: Ca
         for task, share in found.items():
             gains[task] = np.zeros(len(present))
             gains[task][kept] = share
-    choice = _choice(present, (low, high), gains, reasons, settings.column_budget.per_task if gains else None)
+    per_task = settings.column_budget.per_task if gains else None
+    of_classes = _of_classes(workspace, plan) if gains else {}
+    choice = _choice(present, (low, high), gains, of_classes, reasons, per_task)
     if not choice.read:
         raise ValueError("no column is left to read: no task gains from any")
     log(f"{len(choice.read)} of {len(present)} columns are read ({settings.columns})")
     workspace.save_columns(choice.to_dict())
     return choice
+
+
+def measures_of(state: FeatureState, classes: Sequence[str]) -> tuple[dict[str, str], ...]:
+    """For each class what measures it: measure → column (`FeatureGroup.columns_of_values`)."""
+    found: dict[str, dict[str, str]] = {}
+    for group in groups_of(state):
+        for value, columns in registry.registry()[group].columns_of_values(state.groups[group]).items():
+            found.setdefault(value, {}).update(columns)
+    return tuple(found.get(name, {}) for name in classes)
+
+
+def _of_classes(workspace: Workspace, plan: SnapshotPlan) -> dict[str, set[str]]:
+    """Task → the columns that measure one of its classes, of tasks whose classes exclude each other."""
+    from ple_model.tasks import KINDS
+
+    state, classes = workspace.state(), workspace.label_state().classes
+    found = {}
+    for task in plan.windows:
+        if KINDS[get_task(task).kind.name].exclusive and task in classes:
+            found[task] = {column for measures in measures_of(state, classes[task]) for column in measures.values()}
+    return found
 
 
 def reference() -> tuple[str, ...]:
@@ -171,6 +196,7 @@ def _choice(
     present: Sequence[str],
     bounds: tuple[NDArray[np.float32], NDArray[np.float32]],
     gains: Mapping[str, NDArray[np.float64]],
+    of_classes: Mapping[str, set[str]],
     reasons: Mapping[str, str],
     per_task: int | None,
 ) -> ColumnChoice:
@@ -182,7 +208,8 @@ def _choice(
     for i, name in enumerate(present):
         tasks = [task for task, found in wants.items() if found[i]]
         reason = reasons.get(name, "")
-        if not reason and per_task and not tasks:
+        measured = [task for task, columns in of_classes.items() if name in columns]
+        if not reason and per_task and not tasks and not measured:
             reason = f"not among the {per_task} columns of most gain for any task"
         if not reason:
             read.append(name)
@@ -194,6 +221,7 @@ def _choice(
                 "best rank": int(places[best][i]) if gained else None,
                 "of task": best if gained else "",
                 "wanted by": ", ".join(sorted(tasks)),
+                "measures a class of": ", ".join(sorted(measured)),
             }
         table.append(row | {"left out because": reason})
     limits = {n: (float(low), float(high)) for n, low, high in zip(present, *bounds, strict=True) if n in set(read)}

@@ -17,7 +17,7 @@ from feature_assets.state import FeatureState
 from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
 from pipeline.training import fits, trees
-from pipeline.training.columns import ColumnChoice
+from pipeline.training.columns import ColumnChoice, measures_of
 from pipeline.training.training_set import customers_of, rows_of, spaced
 from pipeline.training.workspace import Found, Workspace
 
@@ -89,12 +89,8 @@ def columns_of_classes(
 ) -> tuple[tuple[int, ...], ...]:
     """For each class the columns that measure it and are read, each measure at its place, −1 = none
     (`TaskConfig.by_class`); empty where no class has one."""
-    found: dict[str, dict[str, str]] = {}
-    for group in groups_of(state):
-        for value, columns in registry.registry()[group].columns_of_values(state.groups[group]).items():
-            found.setdefault(value, {}).update(columns)
     place = {inputs.columns[i]: i for i in inputs.present}
-    known = [{m: place[c] for m, c in found.get(name, {}).items() if c in place} for name in classes]
+    known = [{m: place[c] for m, c in found.items() if c in place} for found in measures_of(state, classes)]
     measures = sorted({measure for of_class in known for measure in of_class})
     return tuple(tuple(of_class.get(m, -1) for m in measures) for of_class in known) if measures else ()
 

@@ -17,6 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_assets.data.tables import Tables
+from feature_assets.events.view import View
+from feature_assets.group import GroupState
+from feature_assets.groups.plain import stages
 from feature_assets.labels import (
     LabelState,
     base_rates,
@@ -374,3 +377,16 @@ def test_natural_units_are_the_inverse_of_the_labels_scale(small: Tables, state:
     days = natural.inverse(labels["engagement"].drop_nulls().to_numpy(), state)
     assert days == pytest.approx(days.round())
     assert days.max() > 3
+
+
+def test_no_stage_comes_true_that_the_columns_rule_out(small: Tables, state: LabelState) -> None:
+    possible = stages.GROUP.columns_of_values(GroupState())
+    seen = set()
+    for day in planned(small).train[::3]:
+        labels = compute_labels(small, day, state, known_until=UNTIL).select("customer_id", "life_stage").drop_nulls()
+        frame = stages.GROUP.compute(View(small, day), None, {}).join(labels, on="customer_id")
+        for row in frame.iter_rows(named=True):
+            stage = state.classes["life_stage"][row["life_stage"]]
+            seen.add(stage)
+            assert stage == "dormant" or row[possible[stage]["possible"]] == 1, row
+    assert len(seen) > 3

@@ -38,6 +38,20 @@ def test_what_a_task_gains_from_is_read_and_the_table_says_why(made: Material) -
     assert choice.summary() == {"columns of the data set": 6, "columns read": len(choice.read)}
 
 
+def test_what_measures_a_class_is_read_whatever_trees_gain_from_it(
+    made: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = made.settings.column_budget.model_copy(update={"per_task": 1})
+    left = [row["column"] for row in chosen(made, column_budget=budget).table if not row["read"]]
+    measured = {"mailer": {"share": left[0]}, "a": {"share": left[1]}}  # a class of channel, and a brand: no class
+    monkeypatch.setattr(columns, "measures_of", lambda _, classes: tuple(measured.get(name, {}) for name in classes))
+    choice = chosen(made, column_budget=budget)
+    assert left[0] in choice.read
+    assert left[1] not in choice.read
+    row = next(row for row in choice.table if row["column"] == left[0])
+    assert (row["wanted by"], row["measures a class of"], row["left out because"]) == ("", "channel", "")
+
+
 def test_no_validation_or_test_row_is_read(made: Material) -> None:
     clean = chosen(made)
     for day in made.plan.holdout:
