@@ -2,6 +2,7 @@
 # Options: AS_OF=YYYY-MM-DD  DATASET=name  DATASET_FILE=file.yaml  DATA_DIR=folder  CUSTOMERS=20000  PLE_HOME=folder  PYTHON=python3.11
 #          TORCH_INDEX=https://download.pytorch.org/whl/cpu: with `make setup`, a build of torch without CUDA packages
 #          WRITABLE=1: Dagster's pages may start runs
+#          ONLY="night model": with `make bench`, these parts
 #          TRIALS=folder of the trials' results  MINUTES=K: a sample of the trials  OLD=another checkout
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
@@ -45,8 +46,9 @@ trials: $(STAMP)  ## long tests; a killed run goes on where it stopped (MINUTES=
 docs: $(STAMP)  ## build the documentation as a site, into .site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
 
-bench: $(STAMP)  ## time and memory of a first night and of a scoring night
-	@$(BIN)/python benchmarks/night.py
+bench: $(STAMP)  ## every figure that the README quotes, made again; says first how long that takes (ONLY="night model")
+	@$(PIP) --no-compile --editable '.[dev,bench]'
+	@$(BIN)/python -m benchmarks.figures $(if $(ONLY),--only $(ONLY))
 
 bench-features: $(STAMP)  ## CPU time, memory and growth of every feature group, beside the plain libraries
 	@$(BIN)/python benchmarks/features.py
