@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @dg.definitions
 def definitions() -> dg.Definitions:
     """The definitions of the deployment that the environment names."""
-    return build_definitions(load_settings())
+    settings = load_settings()
+    Home(settings.home).settle_lake(settings.lake)
+    return build_definitions(settings)
 
 
 def build_definitions(

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from feature_assets.closed import in_words
 from feature_assets.data.dataset import DATASET_NAME, DESCRIPTIONS, DatasetConfig, load_dataset
 from feature_assets.yaml_file import YamlFileError, read_mapping, truths_for_numbers
-from pipeline.home import postgres
+from pipeline.home import lake_place, postgres
 from pipeline.presets import PRESETS, merged
 from ple_model.boosting.budget import BoostingBudget
 from ple_model.boosting.choice import ColumnBudget
@@ -239,6 +239,9 @@ class Settings(ClosedModel):
     mlflow_uri: str | None = None
     """Tracking server or database (default: sqlite under the home). Passwords come from the environment (PGPASSWORD,
     PGPASSFILE, MLFLOW_TRACKING_PASSWORD)."""
+    lake: str | None = None
+    """URL of an object store under which published tables lie, such as `s3://bucket/prefix` (default: in the home).
+    Credentials and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL)."""
     seed: int = 7
     preset: str = "default"
     """Where the settings below start from: a name in `pipeline/presets.py`."""
@@ -296,6 +299,11 @@ class Settings(ClosedModel):
                 f"{cron!r} is no cron expression of five parts, such as '0 3 * * *' (every day at 03:00)"
             ) from error
         return cron
+
+    @field_validator("lake")
+    @classmethod
+    def _url_of_an_object_store(cls, url: str | None) -> str | None:
+        return None if url is None else lake_place.checked(url)
 
     @field_validator("mlflow_uri")
     @classmethod
@@ -376,6 +384,7 @@ class Environment(BaseSettings):
     dataset_file: Path | None = Field(default=None, validation_alias="DATASET_FILE")
     data_dir: Path | None = Field(default=None, validation_alias="DATA_DIR")
     customers: int | None = Field(default=None, validation_alias="CUSTOMERS")
+    lake: str | None = Field(default=None, validation_alias="PLE_LAKE")
     as_of: str | None = Field(default=None, validation_alias="AS_OF")
     """No setting: the default of the option `--as-of`."""
     smtp_password: SecretStr | None = Field(default=None, validation_alias="PLE_SMTP_PASSWORD")

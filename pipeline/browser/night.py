@@ -6,13 +6,12 @@ A version never changes, so what was found about it holds. Its bytes are compare
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from pipeline.resources.lake import Lake
-from pipeline.resources.publication import PublicationError
+from pipeline.resources.publication import Place, PublicationError
 from pipeline.scores.table import STATE_VERSION
 from pipeline.training.row_groups import SEGMENTS
 
@@ -55,7 +54,7 @@ class Nights:
     """The published dates of a lake."""
 
     lake: Lake
-    _open: dict[tuple[Path, Path | None], Night] = field(default_factory=dict)
+    _open: dict[tuple[Place, Place | None], Night] = field(default_factory=dict)
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
     def days(self) -> list[str]:
@@ -71,7 +70,7 @@ class Nights:
         features = self.lake.published(MATRIX)
         versions = (
             self.lake.published("scores").resolve(day),
-            features.resolve(day) if day in features.dates() else None,
+            features.resolve(day) if features.has(day) else None,
         )
         found = self._open.get(versions)
         if found is None:

@@ -50,11 +50,12 @@ def settings_of(**options: Any) -> Settings:
 
     Raises:
         SettingsError, PluginError: as `load_settings`; or the description of the data set is missing or not valid.
-        HomeError: the home is no folder that can be written.
+        HomeError: the home is no folder that can be written, or its tables lie elsewhere than the settings say.
     """
     settings = load_settings(**options)
     home = Home(settings.home)
     home.refuse_unusable()
+    home.settle_lake(settings.lake)
     try:
         settings.load_dataset()
     except (OSError, ValueError) as error:
@@ -122,11 +123,10 @@ def delivered_tables(settings: Settings) -> "Tables":
 
 def scored_day(published: "Published", as_of: str | None) -> str:
     """The given date, or the newest one, that has scores."""
-    days, day = published.dates(), parse_day(as_of)
-    if day is not None:
-        days = [each for each in days if each == day.isoformat()]
+    day = parse_day(as_of)
+    days = published.dates() if day is None else [day.isoformat()] if published.has(day.isoformat()) else []
     if not days:
-        raise click.ClickException(f"no scores {f'of {day}' if day else 'yet'} in {published.lake / published.table}")
+        raise click.ClickException(f"no scores {f'of {day}' if day else 'yet'} in {published.where}")
     return days[-1]
 
 

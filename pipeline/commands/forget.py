@@ -74,6 +74,8 @@ def forget(
         )
     if settings.mlflow_uri is not None:
         say("! MLflow lies outside of the home (mlflow_uri): examples and artifacts of its versions were not looked at")
+    if home.lake_url is not None:
+        say(f"! {home.lake_url}: what the store itself keeps of deleted objects was not looked at")
     for path in outcome.remaining:
         red(f"! an id still stands in {path}: look at it")
     for problem in outcome.problems:

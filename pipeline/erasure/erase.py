@@ -19,6 +19,7 @@ from pipeline.erasure import places
 from pipeline.erasure.databases import clean_sqlite
 from pipeline.erasure.places import ErasureError
 from pipeline.erasure.words import DISTINCT, Who
+from pipeline.home import lake_place
 from pipeline.home.folder import Home
 from pipeline.intake.arrivals import DELIVERED
 from pipeline.intake.forgotten import CUSTOMER_COLUMNS, Forgotten, clean_delivered, named_in
@@ -26,11 +27,11 @@ from pipeline.intake.forgotten import FILE as LIST
 from pipeline.resources.digests import SEAL, file_digest
 from pipeline.resources.files import discard, is_sqlite, publish_folder, strays
 from pipeline.resources.lake import Lake
-from pipeline.resources.publication import PUBLISHED, PublicationError, tables
+from pipeline.resources.publication import PUBLISHED, PublicationError, fetch, tables
 from pipeline.resources.tracking import Tracking
 from pipeline.training.workspace import Workspace
 
-_OWN = (LIST, "settings.yaml", "format.json")
+_OWN = (LIST, "settings.yaml", "format.json", lake_place.FILE)
 """Files of the home that hold no customer, or are the operator's."""
 _CODE = "code"
 """Folder of a logged model with the program that reads it."""
@@ -155,7 +156,9 @@ def _found_again(home: Home, described: Mapping[str, DatasetConfig], listed: For
 
 
 def _named(home: Home, described: Mapping[str, DatasetConfig]) -> Iterator[pl.Series]:
-    """Every column in the home that names customers. What cannot be read is passed over: its room tells."""
+    """Every column in the home that names customers, and in tables that lie elsewhere. What cannot be read is passed
+    over: its room tells."""
+    fetch(home.lake)
     for root in (home.lake, home.root / "simulations"):
         for file in root.rglob("*.parquet"):
             try:

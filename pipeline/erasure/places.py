@@ -4,6 +4,7 @@ Each function tells how many rows or texts it takes out, and with `dry` changes 
 after a kill: a file, a folder or a version is the old one or the new one.
 """
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from pipeline.erasure.words import Who
 from pipeline.intake.forgotten import CUSTOMER_COLUMNS, canonical, clean_file, rows_without
 from pipeline.resources.digests import SEAL, broken, seal
 from pipeline.resources.files import discard, empty_beside, publish_bytes, publish_folder, publish_frame
-from pipeline.resources.publication import PUBLISHED, Published, tables
+from pipeline.resources.publication import Published, named, tables
 
 TEXTS = (".json", ".md", ".html", ".txt", ".log", ".csv", ".out", ".err", "")
 """Ends of the names of files that people read; trees of a bundle end so as well, and are never looked at."""
@@ -182,24 +183,19 @@ def clean_published(lake: Path, who: Who, dry: bool) -> Iterator[tuple[str, int]
         published = Published(lake, name)
         for day in published.dates():
             was = published.resolve(day)
-            rows = sum(clean(file, who, dry=True) for file in was.rglob("*.parquet"))
+            rows = sum(clean(file, who, dry=True) for file in published.files(was))
             if rows and not dry:
                 frame, _ = clean_frame(published.read(day), who)
                 published.publish(frame, day)
                 if was != published.pointer(day):
                     published.forget(was)
             yield f"{name} {day}", rows
-        for version in sorted((lake / PUBLISHED / name).glob("[0-9]*-*-*/*")):
-            if version.name.startswith("."):
-                if not dry:
-                    shutil.rmtree(version)
-                continue
-            day = version.parent.name
-            now = published.pointer(day).exists() and published.resolve(day) == version
-            if not now and (rows := sum(_old(file, who) for file in version.rglob("*.parquet"))):
+        for version in published.left(-math.inf):
+            if rows := sum(_old(file, who) for file in published.files(version)):
                 if not dry:
                     published.forget(version)
-                yield f"{name} {day} {version.name}, replaced", rows
+                day, number = named(version)
+                yield f"{name} {day} {number}, replaced", rows
 
 
 def _old(file: Path, who: Who) -> int:

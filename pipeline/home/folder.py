@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import faults
-from pipeline.home import artifact_locations, home_format, postgres
+from pipeline.home import artifact_locations, home_format, lake_place, postgres
 from pipeline.home.locks import Lock
 
 DAGSTER_YAML = """\
@@ -145,6 +145,22 @@ class Home:
         if why := home_format.refusal(self.root):
             raise HomeError(f"home {self.root}: {why}")
 
+    def settle_lake(self, url: str | None) -> None:
+        """Note where the published tables lie: under a URL, or (None) in this home; a home keeps to it.
+
+        Raises:
+            HomeError: they lie elsewhere.
+        """
+        if why := lake_place.refusal(self.lake, url):
+            raise HomeError(f"home {self.root}: {why}")
+        if url is not None:
+            lake_place.note(self.lake, url)
+
+    @property
+    def lake_url(self) -> str | None:
+        """Where the published tables lie; None where that is this home."""
+        return lake_place.url_of(self.lake)
+
     def prepare(self, dagster_storage: str | None = None, mlflow_uri: str | None = None) -> None:
         """Create the folders, Dagster's configuration and the databases, if they are not there, note the format of a
         new home, and let MLflow's locations follow one that was copied or moved. One process at a time does it, others
@@ -167,7 +183,7 @@ class Home:
             with self.alone():
                 for left in (*self.mlflow.glob(f"{BESIDE}*"), *self.dagster.glob(f"{BESIDE}*")):
                     left.unlink(missing_ok=True)  # of a killed preparation; a child of it that goes on harms nobody
-                if not self.database.exists() and not any(self.lake.iterdir()):
+                if not self.database.exists() and not {path.name for path in self.lake.iterdir()} - {lake_place.FILE}:
                     home_format.note(self.root)
                 self._prepare_dagster(dagster_storage)
                 self._prepare_mlflow(mlflow_uri)

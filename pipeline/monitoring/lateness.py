@@ -88,7 +88,7 @@ def late_night(
     due_by = now - timedelta(hours=settings.alerts.late_after_hours)
     newest = next(reverse_cron_string_iterator(due_by.timestamp(), settings.schedule_cron, partitions.timezone))
     day = newest.date().isoformat()
-    if newest.timestamp() < since or day not in keys or day in Published(home.lake, "scores").dates():
+    if newest.timestamp() < since or day not in keys or Published(home.lake, "scores").has(day):
         return None
     return Late(day, newest, _why(instance, home, now))
 

@@ -82,7 +82,8 @@ class Reporter:
         day, dataset = date.fromisoformat(as_of), self.settings.load_dataset()
         scored = self.lake.published("scores").dates()
         previous = max((other for other in scored if other < as_of), default=None)
-        tonight = drawing.attempt("the scores", lambda: self._scored(as_of)) if as_of in scored else None
+        there = self.lake.published("scores").has(as_of)
+        tonight = drawing.attempt("the scores", lambda: self._scored(as_of)) if there else None
         before = drawing.attempt("the night before", lambda: self._scored(previous)) if previous else None
         runs = drawing.attempt("the runs", lambda: self._runs(as_of)) or []
         night = next((run for run in runs if run.job == NIGHTLY), None)
@@ -175,9 +176,9 @@ class Reporter:
 
     def _set_aside(self, as_of: str) -> dict[str, int]:
         """Table → rows in the quarantine of a date."""
-        tables = sorted(path.name for path in self.lake.path("quarantine").glob("[!.]*"))
-        published = {name: self.lake.published(f"quarantine/{name}") for name in tables}
-        return {name: table.read(as_of).height for name, table in published.items() if as_of in table.dates()}
+        names = [name for name in self.lake.published_tables() if name.startswith("quarantine/")]
+        published = {name.partition("/")[2]: self.lake.published(name) for name in names}
+        return {name: table.read(as_of).height for name, table in published.items() if table.has(as_of)}
 
     def _volume(self, as_of: str) -> dict[str, int]:
         """Table → good rows of the delivery behind a date; empty where they are no longer known."""
@@ -190,7 +191,7 @@ class Reporter:
 
     def _drift(self, day: date) -> pl.DataFrame | None:
         table, limits = self.lake.published(drift.TABLE), self.settings.drift
-        if day.isoformat() not in table.dates():
+        if not table.has(day.isoformat()):
             return None
         rows = table.read(day.isoformat())
         return drift.table(drift.judge(day, rows, drift.earlier_nights(self.lake, day, limits), limits), rows, limits)

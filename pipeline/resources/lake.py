@@ -11,7 +11,7 @@ import polars as pl
 
 from feature_assets.data.tables import Tables
 from pipeline.resources.blocks import AT_A_TIME, Rows, Views, refuse_altered, spool, stored_tables
-from pipeline.resources.publication import PublicationError, Published
+from pipeline.resources.publication import PublicationError, Published, tables
 from pipeline.steps import tried_again
 
 DRIFT_REFERENCES = "drift_references"
@@ -26,9 +26,10 @@ class ParquetIOManager(dg.ConfigurableIOManager):
     def handle_output(self, context: dg.OutputContext, obj: Rows) -> None:
         """Publish a frame; its path and size go into the metadata."""
         with tried_again(context.step_context.previous_attempt_count):
-            file = self._table(context.asset_key).publish(obj, context.asset_partition_key)
+            table = self._table(context.asset_key)
+            file = table.publish(obj, context.asset_partition_key)
         size = round(file.stat().st_size / 2**20, 2)
-        context.add_output_metadata({"path": dg.MetadataValue.path(str(file)), "size (MiB)": size})
+        context.add_output_metadata({"path": dg.MetadataValue.path(str(table.address(file))), "size (MiB)": size})
 
     def load_input(self, context: dg.InputContext) -> Rows:
         """The frame of a date: whole, or to be read in parts where the input is a `pl.LazyFrame`. Raises `dg.Failure`
@@ -62,6 +63,10 @@ class Lake(dg.ConfigurableResource):
     def published(self, table: str) -> Published:
         """A table that readers see, such as `scores` or `features/matrix`."""
         return Published(Path(self.root), table)
+
+    def published_tables(self) -> list[str]:
+        """Names of the tables that readers see."""
+        return tables(Path(self.root))
 
     def partition(self, asset: str, as_of: str) -> Path:
         """The folder of one partition of an asset."""

@@ -84,7 +84,7 @@ def _matrix(lake: "Lake", day: str, version: "RegisteredVersion") -> "tuple[pl.D
     from pipeline.scores.table import STATE_VERSION
 
     table = lake.published("features/matrix")
-    if day not in table.dates():
+    if not table.has(day):
         return None, f"the features of {day} are no longer in the lake"
     matrix = table.read(day)
     if matrix[STATE_VERSION][0] != version.state_version:
@@ -101,7 +101,7 @@ def _natural_values(lake: "Lake", day: str, customer: str, columns: set[str]) ->
     found: dict[str, Any] = {}
     for group in sorted({group_of(column) for column in columns} - {""}):
         table = lake.published(f"features/{group}")
-        if day in table.dates():
+        if table.has(day):
             frame = table.scan(day)
             named = sorted(columns & {*frame.collect_schema().names()})
             own = frame.filter(pl.col("customer_id") == customer).select(named).collect()

@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from pipeline.home import home_format
+from pipeline.home import home_format, lake_place
 from pipeline.home.folder import Home
 from pipeline.resources.digests import file_digest
 from pipeline.resources.files import STRAY, empty_beside, is_sqlite, publish_folder, publish_json
+from pipeline.resources.versions import PUBLISHED
 from pipeline.upkeep.upgrade import upgrade
 
 FORMAT = 1
@@ -141,6 +142,8 @@ def lies_elsewhere(home: Home, mlflow_uri: str | None) -> list[str]:
     found = []
     if mlflow_uri is not None:
         found.append("MLflow lies outside of the home (mlflow_uri): back up its database and its artifacts as well")
+    if home.lake_url is not None:
+        found.append(f"published tables lie under {home.lake_url}: have the object store keep copies of them")
     config = home.dagster / "dagster.yaml"
     if config.is_file() and any(line.startswith("storage:") for line in config.read_text().splitlines()):
         found.append("Dagster's storage lies outside of the home (dagster.yaml): back up its database as well")
@@ -166,6 +169,8 @@ def _copy(root: Path, to: Path) -> tuple[dict[str, str], dict[str, str], int]:
         where = Path(folder).relative_to(root)
         if where == Path():
             names[:] = [name for name in names if name not in LEFT_OUT]
+        if where == Path("lake") and lake_place.url_of(Path(folder)) is not None:
+            names[:] = [name for name in names if name != PUBLISHED]  # copies of what lies elsewhere
         names[:] = [name for name in names if not _is_stray(name)]
         for name in sorted((*names, *found)):
             source, target = Path(folder, name), to / where / name

@@ -6,12 +6,13 @@ Each check is a function of the deployment that gives its problems in words, non
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.deployment import Deployment
 from pipeline.intake.forgotten import Forgotten
-from pipeline.resources.publication import PublicationError, Published
+from pipeline.resources.publication import PublicationError, Published, tables
 from pipeline.runs.in_process import NIGHTLY
 from pipeline.upkeep.lost_registry import lost_registry
 
@@ -82,6 +83,16 @@ def _model(deployment: Deployment) -> tuple[list[str], str]:
     return [], "none yet: the first night trains one"
 
 
+def _lake(deployment: Deployment) -> tuple[list[str], str]:
+    """Whether the published tables can be reached; with the time of a request."""
+    url = deployment.home.lake_url
+    if url is None:
+        return [], "in the home"
+    began = time.monotonic()
+    known = tables(deployment.home.lake)
+    return [], f"{url} answers in {time.monotonic() - began:.2f} s: {len(known)} tables"
+
+
 def _scores(deployment: Deployment) -> tuple[list[str], str]:
     published = Published(deployment.home.lake, "scores")
     dates = published.dates()
@@ -136,6 +147,7 @@ CHECKS: dict[str, Callable[[Deployment], tuple[list[str], str]]] = {
     "runs": _queue,
     "nights": _nights,
     "champion": _model,
+    "lake": _lake,
     "scores": _scores,
     "housekeeping": _housekeeping,
     "erasure": _erasure,

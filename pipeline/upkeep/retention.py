@@ -123,16 +123,16 @@ def _strays(home: Home) -> Iterator[Removal]:
 
 
 def _tables(lake: Lake, kept: Retention, nights: set[str], features: set[str]) -> Iterator[Removal]:
-    for name in publication.tables(Path(lake.root)):
+    for name in lake.published_tables():
         published = lake.published(name)
         dates, count = (features, kept.keep_features) if name.startswith("features/") else (nights, kept.keep_nights)
         for version in published.left(kept.keep_replaced_hours * 3600):
             why = f"replaced more than {kept.keep_replaced_hours:g} hours ago"
-            yield Removal("version of a table", f"{name} {version.parent.name}", why, _size(version),
-                          partial(published.forget, version))  # fmt: skip
+            day, size = publication.named(version)[0], published.bytes_of(version)
+            yield Removal("version of a table", f"{name} {day}", why, size, partial(published.forget, version))
         for day in published.dates():
             if day not in dates:
-                size = _size(published.resolve(day))
+                size = published.bytes_of(published.resolve(day))
                 why = f"older than {count} nights"
                 yield Removal("published table", f"{name} {day}", why, size, partial(published.withdraw, day))
 

@@ -38,7 +38,8 @@ def status_of(deployment: Deployment) -> dict[str, Any]:
 
 def _home(deployment: Deployment) -> dict[str, Any]:
     dataset = deployment.settings.load_dataset()
-    return {"folder": str(deployment.home.root), "data set": dataset.name, "covers until": str(dataset.covers_until)}
+    home = {"folder": str(deployment.home.root), "data set": dataset.name, "covers until": str(dataset.covers_until)}
+    return home if deployment.home.lake_url is None else home | {"lake": deployment.home.lake_url}
 
 
 def _champion(deployment: Deployment) -> dict[str, Any] | None:

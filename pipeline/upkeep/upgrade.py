@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pipeline.home import home_format
 from pipeline.home.folder import DAGSTER_YAML, Home
 from pipeline.resources.files import discard, publish_bytes
+from pipeline.resources.local_versions import LocalVersions
 from pipeline.resources.publication import PublicationError, Published, tables
 
 _FORMER_CONFIGURATIONS = (
@@ -60,10 +61,10 @@ def _publish_versions(home: Home) -> bool:
     """Publish anew what lies as a plain folder, so that its column `as_of` is in the path alone. What cannot be read
     stays as it is: its readers are told, and running its night again replaces it."""
     done = False
-    for name in tables(home.lake):
+    for name in tables(home.lake) if home.lake_url is None else ():
         published = Published(home.lake, name)
         for day in published.dates():
-            if published.pointer(day).is_symlink():
+            if LocalVersions(home.lake, name).pointer(day).is_symlink():
                 continue
             try:
                 file = published.publish(published.read(day), day)

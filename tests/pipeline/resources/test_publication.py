@@ -132,9 +132,9 @@ def test_an_altered_version_is_refused_and_replaced_by_publishing_again(scores: 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.resources import publication
+from pipeline.resources import local_versions, publication
 from tests.pipeline.resources.test_publication import DAY, frame
-setattr(publication, sys.argv[2], lambda _: os.kill(os.getpid(), signal.SIGKILL))
+setattr(local_versions, sys.argv[2], lambda _: os.kill(os.getpid(), signal.SIGKILL))
 publication.Published(Path(sys.argv[1]), "scores").publish(frame(0.7), DAY)
 """
 
