@@ -52,7 +52,16 @@ class Remote:
 
     def read(self, path: str) -> bytes | None:
         """The content of a small object; None where there is none."""
-        return self._asked(path, lambda files, full: files.cat_file(full, start=0, end=_SMALL), missing=None)
+
+        def get(files: Any, full: str) -> bytes:
+            try:
+                return bytes(files.cat_file(full, start=0, end=_SMALL))
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                return bytes(files.cat_file(full))  # an empty object has no range
+
+        return self._asked(path, get, missing=None)
 
     def write(self, path: str, content: bytes) -> None:
         """Put a small object in its place, by one request."""

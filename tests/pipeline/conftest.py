@@ -14,7 +14,7 @@ from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from pipeline.home.folder import DAGSTER_YAML, storage_section
 from pipeline.home.postgres import normal
-from tests.pipeline import stores
+from tests.pipeline import object_server, stores
 from tests.pipeline.postgres_server import Server
 
 HOUSEHOLDS = 240
@@ -117,3 +117,14 @@ def make_home(prepared: Path, store: Server | None) -> Callable[[Path], Path]:
 def copy_home(store: Server | None) -> Callable[[Path, Path], Path]:
     """Copies a home, with its databases where it has some."""
     return lambda home, to: stores.copy(home, to, store)
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[object_server.Server]:
+    """An S3-compatible server that every test of this worker shares, found by the environment. Skips without one."""
+    if object_server.MISSING:
+        pytest.skip(object_server.MISSING)
+    with object_server.running() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
-NEEDED = ("moto", "boto3", "s3fs", "flask_cors")
+NEEDED = ("moto", "boto3", "s3fs", "flask_cors", "duckdb")
 MISSING = ", ".join(name for name in NEEDED if importlib.util.find_spec(name) is None)
 MISSING = f"not installed: {MISSING} (`pip install -e '.[dev]'`)" if MISSING else ""
 """Why no server can be started here; empty where one can."""
@@ -121,10 +126,6 @@ class Server:
         """Keys of all objects in a bucket."""
         return sorted(self._objects(bucket))
 
-    def spoil(self, bucket: str, key: str, content: bytes) -> None:
-        """Change an object behind the back of whoever wrote it."""
-        self._objects(bucket)[key].value = content
-
     def _objects(self, bucket: str) -> Any:
         from moto.s3 import s3_backends
 
@@ -150,3 +151,51 @@ def running() -> Iterator[Server]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+LIBRARIES = ("polars", "duckdb")
+SCRIPT = Path(__file__).parent / "resources" / "reading_an_object_store.py"
+
+
+class Readers:
+    """A process of each library that reads the scores of a date over and over, while the block lasts.
+
+    Attributes:
+        told: library → what it saw (`reading_an_object_store.py`), once the block has ended.
+    """
+
+    def __init__(self, url: str, day: str, column: str, folder: Path) -> None:
+        self.told: dict[str, dict[str, Any]] = {}
+        self._stop = folder / "stop"
+        self._rounds = {library: folder / f"rounds-{library}" for library in LIBRARIES}
+        self._command = [sys.executable, str(SCRIPT)]
+        self._arguments = [url, day, column, str(self._stop)]
+
+    def __enter__(self) -> Readers:
+        environment = os.environ | {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self._processes = {
+            library: subprocess.Popen(
+                [*self._command, library, *self._arguments, str(rounds)], env=environment, **pipes
+            )
+            for library, rounds in self._rounds.items()
+        }
+        return self
+
+    def a_round(self) -> None:
+        """Wait until each has ended a round that it had not ended before."""
+        before, deadline = self._ended(), time.monotonic() + 300
+        while any(now <= then for now, then in zip(self._ended(), before, strict=True)):
+            assert all(process.poll() is None for process in self._processes.values()), "a reader ended"
+            assert time.monotonic() < deadline, "a reader hangs"
+            time.sleep(0.02)
+
+    def _ended(self) -> list[int]:
+        return [file.stat().st_size if file.exists() else 0 for file in self._rounds.values()]
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.touch()
+        for library, process in self._processes.items():
+            printed, errors = process.communicate(timeout=300)
+            assert process.returncode == 0, f"{library}: {errors[-2000:]}"
+            self.told[library] = json.loads(printed)
