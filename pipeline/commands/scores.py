@@ -34,7 +34,7 @@ REASONS_SHOWN = 3
     metavar="[AS_OF]",
     is_flag=False,
     flag_value=NEWEST,
-    help="Print the folder of the published version, which never changes: a table for any reader of Parquet.",
+    help="Print the folder, or the URL, of the published version, which never changes: for any reader of Parquet.",
 )
 @json_option
 def scores(

@@ -14,7 +14,7 @@ import pytest
 import pipeline
 from pipeline.settings import Environment, SettingsError, load_settings
 
-VARIABLES = ("PLE_HOME", "DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS", "AS_OF")
+VARIABLES = ("PLE_HOME", "PLE_LAKE", "DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS", "AS_OF")
 
 
 @pytest.fixture(autouse=True)
@@ -38,11 +38,19 @@ def test_options_win_over_the_environment_and_that_over_the_file(home: Path, mon
     assert load_settings(dataset="bank_simulation").dataset == "bank_simulation"
 
 
+def test_the_lake_is_told_by_the_environment_or_the_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "settings.yaml").write_text("lake: s3://bucket/file/\n")
+    assert load_settings().lake == "s3://bucket/file"
+    monkeypatch.setenv("PLE_LAKE", "s3://bucket/environment")
+    assert load_settings().lake == "s3://bucket/environment"
+
+
 def test_nothing_set_means_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES[1:]:
         monkeypatch.setenv(name, "")
     settings = load_settings()
     assert settings.data_dir is None
+    assert settings.lake is None
     assert settings.load_dataset().name == "completejourney"
     assert Environment().as_of is None
 
@@ -83,6 +91,8 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "nobody's home": ("data_dir: ~nobody-of-that-name/d\n", "data_dir: .* is no usable path"),
     "a relative store": ("mlflow_uri: sqlite:///mine.db\n", "mlflow_uri: .*relative path"),
     "a password in it": ("mlflow_uri: postgresql://ple:secret@db/mlflow\n", "a password does not belong in mlflow_uri"),
+    "no lake": ("lake: /srv/lake\n", "lake: .*is no URL of a lake"),
+    "a secret in a lake": ("lake: s3://key:secret@bucket\n", "lake: .*credentials do not belong in the URL of a lake"),
     "no address": ("mlflow_uri: ./mlruns\n", "mlflow_uri: .*is no address"),
 }
 

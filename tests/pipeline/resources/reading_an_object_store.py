@@ -24,7 +24,7 @@ def by_polars(column: str) -> Read:
     import polars as pl
 
     def read(url: str) -> tuple[int, Any, Any, str]:
-        frame = pl.scan_parquet(url, hive_partitioning=True, storage_options={"max_retries": "8"})
+        frame = pl.scan_parquet(url, hive_partitioning=True, storage_options={"max_retries": 8})
         day = pl.col("as_of").cast(pl.String).max()
         columns = pl.len(), pl.col(column).min().alias("low"), pl.col(column).max().alias("high"), day
         return frame.select(columns).collect().row(0)
