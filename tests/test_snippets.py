@@ -40,6 +40,7 @@ BLOCKS_RUN_BY = {
     "model = mlflow.pyfunc.load_model(": "test_the_registered_model_predicts_without_the_pipeline",
     "model = PLEClusterAdaTT(ModelConfig(": "test_the_model_of_the_readme_predicts",
     "duckdb.read_parquet(f": "test_every_reader_reads_the_folder_the_date_and_the_version",
+    "connection.register_filesystem(": "test_readers_in_polars_and_duckdb_see_one_version_while_connections_are_cut",
     "simulate(Path(": "test_the_simulation_is_written_as_the_page_says",
     "write(Path(": "test_the_simulation_is_written_as_the_page_says",
 }
@@ -48,6 +49,7 @@ NOT_CODE = {
     "customer_id     ": "scores, printed",
     "/data/inbox/": "a listing of folders",
     "lake/published/": "a listing of folders",
+    "<url>/published/": "a listing of objects",
 }
 """How a block without a language begins → what it is."""
 COMMANDS_RUN_BY = {
