@@ -61,9 +61,10 @@ class AffinityMeter:
         return self.world.sum(gradient_gram(losses, [outputs.shared], retain_graph=True))
 
     def parameters(self, inputs: Inputs, targets: Targets) -> Tensor:
-        """Gram of the gradients with respect to the shared experts' parameters, on a sub-batch."""
+        """Gram of the gradients with respect to the shared experts' parameters, on a sub-batch: the mean over the
+        processes' own, so that all of them go on with the same."""
         losses, _, _ = self._sub_batch(inputs, targets)
-        return gradient_gram(losses, self.model.experts.parameters())
+        return self.world.sum(gradient_gram(losses, self.model.experts.parameters())) / self.world.size
 
     def compare(self, inputs: Inputs, targets: Targets) -> None:
         """Compares the affinities in the two spaces on a sub-batch, for adaTT's report."""

@@ -8,6 +8,7 @@ float32.
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import polars as pl
 import torch
@@ -16,11 +17,45 @@ from torch import Tensor
 from ple_model.config import TaskConfig
 from ple_model.inputs import Inputs, Targets
 from ple_model.tasks import kind_of
+from ple_model.training.distributed import World
 
 RESIDENT = 0.4
 """Share of a GPU's free memory that rows may take to rest there."""
+LABEL, LABELLED = "label/", "labelled/"
+"""Begin the names of labels and of their masks among a table's tensors."""
 _FLOAT16_MAX = 65_504.0
 _HALF = ("txn_seq", "session_seq", "brand_history")
+
+
+class Rows(Protocol):
+    """What a training reads its rows from: a `TensorTable`, or shards on disk (`ple_model.training.shards`)."""
+
+    def __len__(self) -> int:
+        """Rows of all processes together."""
+
+    @property
+    def targets(self) -> Targets:
+        """Labels of all rows."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether a batch may have to wait for a disk, and is better fetched ahead."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows rest."""
+
+    def resident(self, device: torch.device) -> "Rows":
+        """The rows on a GPU that has room for them; else the same."""
+
+    def share(self, rows: Tensor, world: World) -> Tensor:
+        """Of a batch's row indices those that this process takes."""
+
+    def batch(self, rows: Tensor, device: torch.device) -> tuple[Inputs, Targets]:
+        """Rows of this process, by int64 index among all, on a device."""
+
+    def digest(self) -> str:
+        """SHA-256 of the content of all rows."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +98,25 @@ class TensorTable:
         """Where the rows rest."""
         return self.inputs.features.device
 
+    @property
+    def waits(self) -> bool:
+        """No: the rows are in memory."""
+        return False
+
     def resident(self, device: torch.device) -> "TensorTable":
         """The rows on a GPU that has room for them, so that no step waits for a copy; else the same table."""
-        if device.type != "cuda" or self.size > RESIDENT * torch.cuda.mem_get_info(device)[0]:
+        if not has_room(device, self.size):
             return self
         return TensorTable(self.inputs.to(device), self.targets.to(device))
 
     @property
     def size(self) -> int:
         """Bytes of all tensors."""
-        tensors = [*self.inputs.tensors().values(), *self.targets.values.values(), *self.targets.mask.values()]
-        return sum(tensor.nbytes for tensor in tensors)
+        return sum(tensor.nbytes for tensor in self.tensors().values())
+
+    def share(self, rows: Tensor, world: World) -> Tensor:
+        """Of a batch's row indices those that this process takes: every process holds all rows, so any will do."""
+        return world.share(rows)
 
     def index(self, rows: Tensor) -> "TensorTable":
         """Rows by int64 index, where the table rests."""
@@ -86,10 +129,27 @@ class TensorTable:
 
     def digest(self) -> str:
         """SHA-256 over every tensor: two tables with one digest train the same model."""
+        return digest_of_tensors(self.tensors())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by a name of its own."""
         tensors = self.inputs.tensors()
-        tensors |= {f"label/{name}": values for name, values in self.targets.values.items()}
-        tensors |= {f"labelled/{name}": mask for name, mask in self.targets.mask.items()}
-        return digest_of_tensors(tensors)
+        tensors |= {f"{LABEL}{name}": values for name, values in self.targets.values.items()}
+        return tensors | {f"{LABELLED}{name}": mask for name, mask in self.targets.mask.items()}
+
+
+def targets_of_tensors(tensors: Mapping[str, Tensor]) -> Targets:
+    """The targets among the tensors of `TensorTable.tensors`."""
+
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+    return Targets(under(LABEL), under(LABELLED))
+
+
+def has_room(device: torch.device, size: int) -> bool:
+    """Whether rows of so many bytes may rest on a GPU."""
+    return device.type == "cuda" and size <= RESIDENT * torch.cuda.mem_get_info(device)[0]
 
 
 def steps_in(rows: int, batch_size: int) -> int:

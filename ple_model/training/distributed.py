@@ -46,7 +46,7 @@ class World:
         return total
 
     def share(self, rows: Tensor) -> Tensor:
-        """This process's part of a global batch's row indices."""
+        """This process's part of a global batch's row indices, where every process holds all rows."""
         return rows if self.size == 1 else rows.tensor_split(self.size)[self.rank]
 
     def wait(self) -> None:
@@ -82,9 +82,9 @@ def process_group(backend: str | None = None) -> Iterator[World]:
     if "WORLD_SIZE" not in os.environ:
         yield World()
         return
-    cuda = torch.cuda.is_available()
-    dist.init_process_group(backend or ("nccl" if cuda else "gloo"))
-    if cuda:
+    backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group(backend)
+    if backend == "nccl":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
         yield World.current()

@@ -16,7 +16,8 @@ class EpochReport:
     finite. weights: task → what its loss was multiplied with at the end of the epoch. skill: task → part of the score
     (`ple_model.training.skill`), score their mean. gates: task → expert → mean weight over validation rows;
     gate_entropy the mean entropy of a row's gate and mean_gate_entropy that of the mean gate, in nats. adatt: an
-    `AdaTTReport` as a mapping, in phase 1 where it is on.
+    `AdaTTReport` as a mapping, in phase 1 where it is on. waiting: share of the steps' time, from 0 to 1, in which they
+    stood still for their rows (`ple_model.training.feed`).
     """
 
     phase: int
@@ -37,6 +38,7 @@ class EpochReport:
     skipped_steps: int = 0
     culprits: dict[str, int] = field(default_factory=dict)
     adatt: dict[str, Any] | None = None
+    waiting: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,7 +68,7 @@ class Progress:
             print(
                 f"phase {self.phase} epoch {report.epoch:>2}/{self.epochs}  loss {report.loss:.4f}  "
                 f"score {report.score:.4f}{' best' if report.best else '     '}  lr {report.learning_rate:.1e}  "
-                f"{report.seconds:.1f} s  {report.rows_per_second:,.0f} rows/s",
+                f"{report.seconds:.1f} s  {report.rows_per_second:,.0f} rows/s  waits {report.waiting:.1%}",
                 file=sys.stderr,
                 flush=True,
             )

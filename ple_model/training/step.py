@@ -8,14 +8,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ple_model.inputs import Inputs
+from ple_model.inputs import Inputs, Targets
 from ple_model.losses.multitask import LossResult, MultiTaskLoss, Part
 from ple_model.multitask import MultiTaskNetwork, Outputs
 from ple_model.training.affinity import AffinityMeter
 from ple_model.training.averaging import WeightAverage
 from ple_model.training.config import TrainingConfig
-from ple_model.training.data import TensorTable
 from ple_model.training.distributed import World
+from ple_model.training.feed import Batch
 from ple_model.training.optimizer import build_optimizer
 from ple_model.training.schedule import rate_factor
 from ple_model.training.state import RunState
@@ -33,7 +33,6 @@ class Stepper:
 
     Args:
         modules: `model` and `loss` on the device, whose parameters are trained.
-        train: rows to learn from.
         config: settings of the run.
         device: of the modules.
         precision: of autocast; float32 means none.
@@ -43,7 +42,6 @@ class Stepper:
     def __init__(
         self,
         modules: nn.ModuleDict,
-        train: TensorTable,
         config: TrainingConfig,
         device: torch.device,
         precision: torch.dtype,
@@ -53,7 +51,7 @@ class Stepper:
         assert isinstance(model, MultiTaskNetwork)
         assert isinstance(loss, MultiTaskLoss)
         self.modules, self.model, self.loss = modules, model, loss
-        self.train, self.config, self.steps = train, config, steps
+        self.config, self.steps = config, steps
         self.device, self.precision, self.world = device, precision, World.current()
         self.meter = AffinityMeter(model, loss, self.world)
         self.average = WeightAverage(modules, config.average)
@@ -77,13 +75,13 @@ class Stepper:
         group = self.optimizer.param_groups[0]
         return float(group["lr"] / group["multiple"])
 
-    def take(self, rows: Tensor, step: int, means: LossMeans) -> float:
+    def take(self, batch: Batch, step: int, means: LossMeans) -> float:
         """One optimizer step; the total loss, 0 where the step was skipped."""
         factor = rate_factor(self.config, self.state.phase, step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * group["multiple"] * factor
         try:
-            total, results = self._backward(rows, step)
+            total, results = self._backward(batch, step)
         except torch.OutOfMemoryError:
             if self.state.micro_batches > 1:
                 raise
@@ -92,10 +90,10 @@ class Stepper:
             self.state.micro_batches = 2
             log.warning(
                 "out of memory at %d rows: from here on batches are computed in twice as many parts, gradients added",
-                len(rows),
+                batch.rows,
             )
             torch.cuda.empty_cache()
-            total, results = self._backward(rows, step)
+            total, results = self._backward(batch, step)
         culprits = _culprits(total, results)
         if not culprits:
             self.scaler.unscale_(self.optimizer)
@@ -111,24 +109,26 @@ class Stepper:
         self._skip(culprits)
         return 0.0
 
-    def _backward(self, rows: Tensor, step: int) -> tuple[float, list[LossResult]]:
-        """Gradients of a batch over all parts and processes; the sum of this process's losses."""
+    def _backward(self, batch: Batch, step: int) -> tuple[float, list[LossResult]]:
+        """Gradients of a batch over all parts and processes; the sum of the losses of its parts."""
         self.optimizer.zero_grad(set_to_none=True)
         total, results = 0.0, []
-        batch, rows = len(rows), self.world.share(rows)
-        labels = self._labels(rows)
-        for i, part in enumerate(rows.tensor_split(self.config.accumulate * self.state.micro_batches)):
-            inputs, targets = self.train.batch(part, self.device)
+        labels = self._labels(batch.targets)
+        parts = torch.arange(batch.own, device=self.device).tensor_split(
+            self.config.accumulate * self.state.micro_batches
+        )
+        for i, rows in enumerate(parts):
+            inputs, targets = batch.part(rows)
             first = i == 0 and self.state.phase == 1
             if first and step % self.steps == 0:
                 self.meter.compare(inputs, targets)
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
                 outputs = self.forward(inputs)
                 observe = self.meter.observer(step, inputs, targets, outputs) if first else None
-                share = self._part(part, batch, labels)
+                share = self._part(len(rows), targets, batch, labels)
                 result = self.loss(outputs, targets, self.model, share, observe)
             results.append(result)
-            total += result.total.item()
+            total += self._own(result, share)
             if not math.isfinite(total) and self.world.size == 1:
                 break
             self.scaler.scale(result.total).backward()
@@ -137,19 +137,27 @@ class Stepper:
             self.world.sum_gradients(list(self.model.parameters()), list(self.loss.parameters()))
         return total, results
 
-    def _labels(self, rows: Tensor) -> Tensor:
+    def _labels(self, targets: Targets) -> Tensor:
         """Labels of each task among these rows of all processes, [T]."""
-        masks, rows = self.train.targets.mask, rows.to(self.train.device)
-        none = torch.zeros((), dtype=torch.int64, device=self.train.device)
-        counts = [masks[task][rows].sum() if task in masks else none for task in self.model.task_names]
-        return self.world.sum(torch.stack(counts).to(self.device))
+        none = torch.zeros((), dtype=torch.int64, device=self.device)
+        counts = [targets.mask[task].sum() if task in targets.mask else none for task in self.model.task_names]
+        return self.world.sum(torch.stack(counts))
 
-    def _part(self, part: Tensor, batch: int, labels: Tensor) -> Part | None:
-        """The share of a batch that the rows are; None for the whole of it."""
-        if len(part) == batch:
+    def _part(self, rows: int, targets: Targets, batch: Batch, labels: Tensor) -> Part | None:
+        """The share of a batch that so many rows with these targets are; None for the whole of it."""
+        if self.world.size == 1 and rows == batch.rows:
             return None
-        share = self._labels(part) / labels.clamp(min=1)
-        return Part(len(part) / batch, share, self.world.sum if self.world.size > 1 else None)
+        share = self._labels(targets) / labels.clamp(min=1)
+        return Part(rows / batch.rows, share, self.world.sum if self.world.size > 1 else None)
+
+    def _own(self, result: LossResult, share: Part | None) -> float:
+        """What a part of this process adds to the loss of the batch: the tasks' losses are those of all processes
+        already, the regularisation is that of the rows here."""
+        total = result.total.item()
+        if share is None or self.world.size == 1:
+            return total
+        here = share.rows * sum(term.item() for term in result.regularisation.values())
+        return (total - here) / self.world.size + here
 
     def _skip(self, culprits: list[str]) -> None:
         self.optimizer.zero_grad(set_to_none=True)

@@ -10,7 +10,8 @@
 - Out of memory cuts batches in two, once. `accumulate` cuts them from the start. Losses are means over the labels of
   the whole batch either way.
 - adaTT works in phase 1 only, and is restored whatever happens; when it freezes, the gates freeze with it.
-- Under `torchrun` each process takes its share of every batch: same losses, same steps as one process.
+- Under `torchrun` each process takes its share of every batch and of the validation rows: same losses, same steps as
+  one process, but for the draws (dropout), which each process has of its own.
 
 Source: MODEL §13.
 """
@@ -32,9 +33,10 @@ from ple_model.multitask import MultiTaskNetwork
 from ple_model.serving.files import digest_of_json
 from ple_model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ple_model.training.config import TrainingConfig
-from ple_model.training.data import TensorTable, derived_seed, digest_of_tensors, permuted_batches, steps_in
+from ple_model.training.data import Rows, derived_seed, digest_of_tensors, permuted_batches, steps_in
 from ple_model.training.device import choose_device, choose_precision, reproducible
 from ple_model.training.distributed import World
+from ple_model.training.feed import Feed
 from ple_model.training.optimizer import load_optimizer_tensors, optimizer_tensors
 from ple_model.training.report import EpochReport, Progress
 from ple_model.training.skill import constant_losses, score, skills
@@ -72,8 +74,8 @@ class FitResult:
 
 def fit(
     model: MultiTaskNetwork,
-    train: TensorTable,
-    valid: TensorTable | None,
+    train: Rows,
+    valid: Rows | None,
     config: TrainingConfig,
     checkpoint_dir: Path | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
@@ -116,8 +118,8 @@ class _Run:
     def __init__(
         self,
         model: MultiTaskNetwork,
-        train: TensorTable,
-        valid: TensorTable | None,
+        train: Rows,
+        valid: Rows | None,
         config: TrainingConfig,
         checkpoint_dir: Path | None,
         epochs: Mapping[str, Epoch] | None,
@@ -148,7 +150,8 @@ class _Run:
         limit = config.batch_size_gpu if self.device.type == "cuda" else config.batch_size_cpu
         self.batch_size = max(min(limit, len(train) // config.min_steps), 2)
         self.steps = steps_in(len(train), self.batch_size)
-        self.stepper = Stepper(self.modules, self.train, config, self.device, self.precision, self.steps)
+        self.stepper = Stepper(self.modules, config, self.device, self.precision, self.steps)
+        self.feed = Feed(self.train, self.device, self.world)
         self.best = self._weights()
         self.kept: dict[Epoch, dict[str, Tensor]] = {}
         self.stepper.begin(1)
@@ -212,8 +215,9 @@ class _Run:
             self.model.experts.eval()
         means, total, skipped = LossMeans(self.model.task_names, self.device), 0.0, state.skipped_steps
         batches = permuted_batches(len(self.train), self.batch_size, self.config.seed, state.phase, state.epoch)
-        for step, rows in enumerate(batches):
-            total += self.stepper.take(rows, (state.epoch - 1) * self.steps + step, means)
+        self.feed.waited = 0.0
+        for step, batch in enumerate(self.feed(batches)):
+            total += self.stepper.take(batch, (state.epoch - 1) * self.steps + step, means)
             bar.step()
         trained = time.perf_counter() - started
         losses = means.losses()
@@ -249,6 +253,7 @@ class _Run:
             skipped_steps=skipped,
             culprits=dict(state.culprits),
             adatt=None if adatt is None or not adatt.enabled else adatt.report(trained).to_dict(),
+            waiting=min(self.feed.waited / trained, 1.0),
         )
 
     def _validate(self) -> tuple[dict[str, float], GateMeans]:

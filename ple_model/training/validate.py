@@ -9,7 +9,8 @@ from torch import Tensor
 from ple_model.layers.gates import entropy
 from ple_model.losses.multitask import LossResult, MultiTaskLoss
 from ple_model.multitask import MultiTaskNetwork
-from ple_model.training.data import TensorTable
+from ple_model.training.data import Rows
+from ple_model.training.distributed import World
 
 
 class LossMeans:
@@ -24,6 +25,11 @@ class LossMeans:
         count = torch.stack([result.counts[task] for task in self.tasks]).double()
         self.sums += torch.stack([result.per_task[task] for task in self.tasks]).double() * count
         self.counts += count
+
+    def over(self, world: World) -> "LossMeans":
+        """The same over the rows of all processes."""
+        self.sums, self.counts = world.sum(self.sums), world.sum(self.counts)
+        return self
 
     def losses(self) -> dict[str, float]:
         """Tasks without a label in any batch are left out."""
@@ -45,24 +51,28 @@ class GateMeans:
 def validate(
     model: MultiTaskNetwork,
     loss: MultiTaskLoss,
-    table: TensorTable,
+    table: Rows,
     batch_size: int,
     device: torch.device,
     precision: torch.dtype,
 ) -> tuple[dict[str, float], GateMeans]:
-    """Task → unweighted loss over labelled rows, and the gates, without dropout."""
+    """Task → unweighted loss over labelled rows, and the gates, without dropout. Each process takes its share of the
+    rows, and all get the same result."""
     model.eval()
+    world = World.current()
+    own = table.share(torch.arange(len(table)), world)
     means = LossMeans(model.task_names, device)
     gate_sum = torch.zeros(len(model.task_names), len(model.expert_names), dtype=torch.float64, device=device)
     entropy_sum = torch.zeros((), dtype=torch.float64, device=device)
-    for rows in torch.arange(len(table)).split(batch_size):
+    for rows in own.split(batch_size) if len(own) else ():
         inputs, targets = table.batch(rows, device)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
             outputs = model.averaged(model(inputs))
             means.add(loss(outputs, targets, model))
         gate_sum += outputs.gates.double().sum(0)
         entropy_sum += entropy(outputs.gates).double().mean(1).sum()
-    return means.losses(), _gate_means(gate_sum / len(table), entropy_sum / len(table), model)
+    gates, entropies = world.sum(gate_sum), world.sum(entropy_sum)
+    return means.over(world).losses(), _gate_means(gates / len(table), entropies / len(table), model)
 
 
 def _gate_means(mean: Tensor, row_entropy: Tensor, model: MultiTaskNetwork) -> GateMeans:
