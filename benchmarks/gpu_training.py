@@ -41,22 +41,26 @@ def compare(folder: Path, customers: int) -> None:
         f"{time.perf_counter() - started:.0f} s",
         flush=True,
     )
-    print(f"{'5 epochs of the preset default':<40}{'rows/s':>10}{'score':>9}{'seconds':>9}{'peak GiB':>10}")
+    print(f"{'5 epochs of the preset default':<40}{'rows/s':>10}{'score':>9}{'seconds':>9}{'peak GiB':>10}{'waits':>8}")
     for name, changes in RUNS.items():
         run(name, TrainingConfig(**{**settings.training.model_dump(), **changes}), config, train, valid)
 
 
 def run(name: str, training: TrainingConfig, config: ModelConfig, train: TensorTable, valid: TensorTable) -> None:
-    """One fit: its rate, the mean skill of its best epoch on validation rows, its time and memory on the GPU."""
+    """One fit: its rate, the mean skill of its best epoch on validation rows, its time and memory on the GPU, and the
+    largest share of an epoch in which steps waited for their rows."""
     network = build(config, train, seed=1)
     torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         result = fit(network, train, valid, training.model_copy(update={"seed": 1}), Path(folder), progress=False)
     rate = max(report.rows_per_second for report in result.history)
+    waiting = max(report.waiting for report in result.history)
     memory = torch.cuda.max_memory_allocated() / 2**30
     print(
-        f"{name:<40}{rate:>10,.0f}{result.score:>9.4f}{time.perf_counter() - started:>9.0f}{memory:>10.2f}", flush=True
+        f"{name:<40}{rate:>10,.0f}{result.score:>9.4f}{time.perf_counter() - started:>9.0f}{memory:>10.2f}"
+        f"{waiting:>8.1%}",
+        flush=True,
     )
 
 

@@ -249,6 +249,12 @@ class Settings(ClosedModel):
     """`task`: each task's own loss and weight (MODEL §2). `plain`: log loss and squared error, all weights 1."""
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+    training_processes: int = Field(default=1, ge=1)
+    """Processes on a machine that train the network together, on a GPU each where there are some."""
+    training_machines: int = Field(default=1, ge=1)
+    """Machines that do; they meet at `training_rendezvous` and see the home under the same path."""
+    training_rendezvous: str = ""
+    """`host:port` of the machine that runs the night, in a network that only these machines share."""
     columns: ColumnSet = "chosen"
     """Columns that network and trees read: those of the design, every one, or those that trees gain most from."""
     column_budget: ColumnBudget = ColumnBudget()
@@ -334,6 +340,15 @@ class Settings(ClosedModel):
         uris = [uri for uri in (self.dagster_storage, self.mlflow_uri) if uri is not None and postgres.is_postgres(uri)]
         if len(uris) == 2 and postgres.database_of(uris[0]) == postgres.database_of(uris[1]):
             raise ValueError("dagster_storage and mlflow_uri name one database; each needs one of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _machines_meet_somewhere(self) -> "Settings":
+        if self.training_machines > 1 and re.fullmatch(r"[^:\s]+:\d+", self.training_rendezvous) is None:
+            raise ValueError(
+                f"training_machines: {self.training_machines} need training_rendezvous, host:port of the machine that "
+                f"runs the night, not {self.training_rendezvous!r}"
+            )
         return self
 
     @model_validator(mode="after")

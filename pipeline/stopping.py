@@ -3,9 +3,11 @@
 Dagster takes both signals for one and drops which it was, so they are noted here by their numbers.
 """
 
+import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -62,3 +64,14 @@ def signalled() -> str:
     except BlockingIOError:
         return ""
     return next((_SIGNALS[signal.Signals(n)] for n in reversed(numbers) if n in _SIGNALS), "")
+
+
+def end_with(parent: int) -> None:
+    """End this process once its parent has, however that one ends: it would go on with what nobody waits for."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
@@ -18,6 +17,7 @@ from typing import Any
 from benchmarks.studies.store import Cell, CellAbout, Store
 from benchmarks.studies.study import Log, Study
 from feature_assets.kernels.compiled import use_cache
+from pipeline.stopping import end_with
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
 
@@ -151,17 +151,6 @@ def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
     own = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1}
     with ProcessPoolExecutor(1, initializer=end_with, initargs=(os.getpid(),), **own) as pool:
         return pool.submit(function, *arguments).result()
-
-
-def end_with(parent: int) -> None:
-    """End this process once its parent has: a cell of a study that was killed would go on for minutes."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _expected(spent: dict[str, list[float]], kind: str) -> float:

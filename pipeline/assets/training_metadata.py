@@ -71,6 +71,7 @@ def training_metadata(result: "FitResult", rows: int, drawing: Drawing) -> dict[
         "resumed after": f"epoch {epoch} of phase {phase}" if result.resumed_from else "not resumed",
         "rows": rows,
         "rows per second": round(max((report.rows_per_second for report in result.history), default=0)),
+        "largest share of an epoch's time waiting for rows": max((r.waiting for r in result.history), default=0.0),
         "device": f"{result.device}, {result.precision}",
         **drawing.figure("validation score by epoch", lambda: plots.learning_curve(result.history)),
         **_transfer(result, drawing),
@@ -86,6 +87,7 @@ def refit_metadata(result: "FitResult", rows: int) -> dict[str, Any]:
         "resumed after": f"epoch {epoch} of phase {phase}" if result.resumed_from else "not resumed",
         "rows": rows,
         "rows per second": round(max((report.rows_per_second for report in result.history), default=0)),
+        "largest share of an epoch's time waiting for rows": max((r.waiting for r in result.history), default=0.0),
         "seconds of the network": round(sum(report.seconds for report in result.history)),
         "device": f"{result.device}, {result.precision}",
     }

@@ -215,6 +215,8 @@ def _trainings(lake: Lake, who: Who, dry: bool) -> Iterator[tuple[str, int]]:
                 count += own
                 if not dry:
                     work.note_again(file)
+        if not dry:
+            discard(work.processes)  # rows without names, which a killed training left
         yield f"training/{folder.name}", count
 
 

@@ -49,6 +49,7 @@ def log_epoch(tracking: Tracking, run_id: str, report: "EpochReport", phase1_epo
         "epoch/learning_rate": report.learning_rate,
         "epoch/rows_per_second": report.rows_per_second,
         "epoch/phase": report.phase,
+        "epoch/share_of_time_waiting_for_rows": report.waiting,
         "gate/entropy": report.gate_entropy,
         "gate/entropy_of_mean": report.mean_gate_entropy,
     }

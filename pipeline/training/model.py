@@ -18,6 +18,7 @@ from pipeline.resources.files import publish_json
 from pipeline.settings import Settings
 from pipeline.training import fits, trees
 from pipeline.training.columns import ColumnChoice, measures_of
+from pipeline.training.processes import fit_network
 from pipeline.training.training_set import customers_of, rows_of, spaced
 from pipeline.training.workspace import Found, Workspace
 
@@ -193,7 +194,6 @@ def train(
     from ple_model.interpretation.parts import examine
     from ple_model.training.finish import finish
     from ple_model.training.initial import build
-    from ple_model.training.trainer import fit
 
     state, label_state = workspace.state(), workspace.label_state()
     config = model_config(settings, state, label_state, plan, ColumnChoice.from_dict(workspace.columns()))
@@ -201,15 +201,7 @@ def train(
     own = network_rows(workspace, "train", training, settings)
     log(f"{len(training):,} training rows, {len(own):,} of them for the network; {len(validation):,} validation rows")
     model = build(config, own, seed=settings.seed)
-    result = fit(
-        model,
-        own,
-        validation,
-        settings.training.model_copy(update={"seed": settings.seed}),
-        workspace.checkpoints,
-        on_epoch=on_epoch,
-        progress=True,
-    )
+    result = fit_network(workspace.processes, model, own, validation, settings, workspace.checkpoints, on_epoch, log)
     workspace.save_found(Found(result.epochs, result.phase2_from))
     grown = trees.grow(workspace, training, validation, config, settings, log)
     classes = {task.name: label_state.classes[task.name] for task in config.tasks if task.name in label_state.classes}

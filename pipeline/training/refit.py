@@ -18,6 +18,7 @@ from feature_assets.snapshots import SnapshotPlan
 from pipeline.settings import Settings
 from pipeline.training import fits, training_set, trees
 from pipeline.training.model import network_rows, tensors
+from pipeline.training.processes import fit_network
 from pipeline.training.training_set import REFIT
 from pipeline.training.workspace import Workspace
 
@@ -43,7 +44,6 @@ def fit_again(workspace: Workspace, settings: Settings, log: Callable[[str], Non
     from ple_model.epochs import at_epochs
     from ple_model.serving.bundle import load_bundle, save_refit
     from ple_model.training.initial import build
-    from ple_model.training.trainer import fit
 
     evaluated, found = load_bundle(workspace.bundle), workspace.found()
     config = evaluated.model.config
@@ -55,16 +55,17 @@ def fit_again(workspace: Workspace, settings: Settings, log: Callable[[str], Non
         log(f"refit, phase {epoch.phase}, epoch {epoch.epoch}: {epoch.seconds:.0f} s, loss {epoch.loss:.4f}")
 
     model = build(config, own, seed=settings.seed)
-    result = fit(
+    result = fit_network(
+        workspace.processes,
         model,
         own,
         None,
-        settings.training.model_copy(update={"seed": settings.seed}),
+        settings,
         workspace.refit_checkpoints,
-        on_epoch=report,
-        progress=True,
-        epochs=found.epochs,
-        phase2_from=found.phase2_from,
+        report,
+        log,
+        found.epochs,
+        found.phase2_from,
     )
     grown = trees.grow_again(workspace, rows, config, settings, evaluated.trees, log)
     labels, told = workspace.refit_labels(), {}

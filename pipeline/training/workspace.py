@@ -8,7 +8,7 @@
     run.json          MLflow run                      evaluation.json           the comparison with the baselines
     found.json        epochs that the fit found       registered.json           number of the version
     leaks.json        columns that solve a task       challenge.json            beside the champion, and trees
-    rehearsal.json    a night of what is registered
+    rehearsal.json    a night of what is registered   processes/                rows for several training processes
     digests.json      of the files above; each folder holds its own (seal.json)
 
 and of a refit, beside what the evaluation reads:
@@ -218,6 +218,11 @@ class Workspace:
         """Folder of the checkpoints of a refit."""
         return self.folder / "refit_checkpoints"
 
+    @property
+    def processes(self) -> Path:
+        """Folder of what several processes share while they train the network; none where one does."""
+        return self.folder / "processes"
+
     def save_found(self, found: Found) -> None:
         """Write the epochs that the evaluation fit found."""
         publish_json(asdict(found), self.folder / "found.json")
@@ -292,7 +297,7 @@ class Workspace:
 
     def clean_up(self) -> None:
         """Delete what can be computed again; labels, bundle and evaluation stay."""
-        for name in ("snapshots", "checkpoints", "refit_checkpoints"):
+        for name in ("snapshots", "checkpoints", "refit_checkpoints", "processes"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _publish_folder(self, name: str, write: Callable[[Path], Any]) -> None:
