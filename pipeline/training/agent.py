@@ -28,19 +28,7 @@ def meeting_point(parameters: RendezvousParameters) -> RendezvousHandler:
     from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 
     class Loopback(RendezvousHandler):
-        def __init__(self) -> None:
-            bound = socket.create_server((HOST, 0))
-            self.port, self.closed = bound.getsockname()[1], False
-            self.store: Store = TCPStore(
-                HOST,
-                self.port,
-                None,
-                True,
-                timedelta(minutes=10),
-                wait_for_workers=False,
-                multi_tenant=True,
-                master_listen_fd=bound.detach(),
-            )
+        closed = False
 
         def get_backend(self) -> str:
             return BACKEND
@@ -50,8 +38,20 @@ def meeting_point(parameters: RendezvousParameters) -> RendezvousHandler:
             return True
 
         def next_rendezvous(self) -> RendezvousInfo:
-            store = PrefixStore(parameters.run_id, self.store)
-            return RendezvousInfo(store, 0, 1, RendezvousStoreInfo(HOST, self.port))
+            """A store of its own for every start: the processes find no word of those before them."""
+            bound = socket.create_server((HOST, 0))
+            port = bound.getsockname()[1]
+            self.store: Store = TCPStore(
+                HOST,
+                port,
+                None,
+                True,
+                timedelta(minutes=10),
+                wait_for_workers=False,
+                multi_tenant=True,
+                master_listen_fd=bound.detach(),
+            )
+            return RendezvousInfo(PrefixStore(parameters.run_id, self.store), 0, 1, RendezvousStoreInfo(HOST, port))
 
         def is_closed(self) -> bool:
             return self.closed
