@@ -88,6 +88,7 @@ def test_the_step_trains_with_two_processes_what_it_trains_with_one(
     assert any("phase 1 epoch  1/1" in line for line in said), "the lines of the first process come back"
 
 
+@pytest.mark.trial
 def test_a_killed_process_resumes_to_the_bits_of_an_unbroken_training(tmp_path: Path, said: list[str]) -> None:
     unbroken = fitted(settings_of(tmp_path / "a", 2))
     reports: list[EpochReport] = []
@@ -143,6 +144,7 @@ def test_the_processes_end_with_the_one_that_started_them(tmp_path: Path) -> Non
     assert not alive
 
 
+@pytest.mark.trial
 def test_machines_meet_and_train_the_same(tmp_path: Path) -> None:
     """Two agents of torchrun on this machine stand for two machines."""
     with socket.create_server(("127.0.0.1", 0)) as free:
