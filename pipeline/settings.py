@@ -212,6 +212,14 @@ class Settings(ClosedModel):
     """Rows (customer × snapshot) of a training set, about: above it each snapshot takes another shard of customers."""
     customers_at_a_time: int = Field(default=25_000, ge=1)
     """Customers whose data a step of a night holds in memory together; with more of them it works block by block."""
+    runner: Literal["local", "ray"] = "local"
+    """Who computes the blocks of features and scores: processes of this machine, or a Ray cluster (the extra `ray`)."""
+    workers: int = Field(default=1, ge=1)
+    """Blocks that are computed at the same time, each with a core and a block's memory; 1 with `runner: local` is the
+    process of the run itself."""
+    ray_address: str | None = None
+    """Ray cluster, `host:port` (default: what Ray finds in RAY_ADDRESS, or a cluster on this machine for the time of a
+    step)."""
     holdout_weeks: int = Field(default=2, ge=1)
     """Snapshots that even the task with the longest window keeps for evaluation."""
     bootstrap_resamples: int = Field(default=200, ge=20)

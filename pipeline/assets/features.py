@@ -6,7 +6,6 @@ All of them are computed with the champion's fitted state, whichever as-of date 
 
 import warnings
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,9 @@ import dagster as dg
 import polars as pl
 
 from feature_assets import registry
-from feature_assets.build import assemble, compute_group, groups_of
+from feature_assets.build import compute_group, groups_of
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.data.parts import table_of
-from feature_assets.events.view import View
 from feature_assets.group import FeatureGroup
 from feature_assets.state import FeatureState
 from pipeline.assets import all_groups
@@ -30,11 +28,15 @@ from pipeline.reports.columns import group_columns, matrix_columns
 from pipeline.reports.describe import frame_metadata, markdown
 from pipeline.reports.drawing import Drawing, drawn_spec
 from pipeline.reports.feature_plots import PICTURES, Picture
-from pipeline.resources.blocks import Own, Rows, Views
+from pipeline.resources.blocks import Rows, Views
+from pipeline.resources.digests import file_digest
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
 from pipeline.scores.table import STATE_VERSION
 from pipeline.settings import Settings
+from pipeline.shards.step import TOLD, ShardedStep
+from pipeline.shards.tasks import Matrix, stored_state
+from pipeline.shards.work import frames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +79,7 @@ def champion_state(tracking: Tracking) -> tuple[RegisteredVersion, FeatureState]
             "promote the version that waits (`ple promote`).",
             allow_retries=False,
         )
-    state = _load_state(champion.folder / "state")
+    state = stored_state(champion.folder / "state")
     if state.version != champion.state_version:
         raise dg.Failure(
             f"The fitted state in the bundle of version {champion.version} is {state.version}, registered as "
@@ -85,12 +87,6 @@ def champion_state(tracking: Tracking) -> tuple[RegisteredVersion, FeatureState]
             allow_retries=False,
         )
     return champion, state
-
-
-@lru_cache(maxsize=1)
-def _load_state(folder: Path) -> FeatureState:
-    """The state of a version, whose bundle was verified (shared between the steps of a process)."""
-    return FeatureState.load(folder)
 
 
 def tonights_losses(
@@ -160,8 +156,10 @@ def _group_asset(
             (view,) = views
             needs = {name.removeprefix("needs_"): rows.collect() for name, rows in upstream.items()}
             frame: Rows = lost_sources.masked(group, view, lost, lambda: compute_group(group.name, view, state, needs))
+            told: dict[str, str] = {}
         else:
-            frame = all_groups.rows_of(all_groups.computed(context, lake, views, state, lost), group.name)
+            waiting, words = all_groups.computed(context, lake, views, champion.folder / "state", lost, settings)
+            frame, told = frames(waiting, group.name), {TOLD: words}
         picture = _masked_note(group, lost)
         if draw is not None and not picture:
             picture = drawing.figure("picture", lambda: _drawn(draw, views, state, frame, upstream))
@@ -172,6 +170,7 @@ def _group_asset(
             frame,
             metadata={
                 **frame_metadata(frame),
+                **told,
                 **picture,
                 **group.facts(state.groups[group.name]),
                 "state version": state.version,
@@ -260,22 +259,25 @@ def _matrix_asset(
         lake: Lake,
         tracking: Tracking,
         settings: GivenSettings,
-        **groups: pl.LazyFrame,
+        **_: pl.LazyFrame,
     ) -> Iterator[dg.Output[Rows] | dg.AssetCheckResult]:
         champion, state = champion_state(tracking)
         views = lake.views(context.partition_key)
         lost = tonights_losses(views, champion, state, tracking, settings)
 
-        def of_block(view: View, own: Own) -> pl.DataFrame:
-            frame = assemble(view, {name: own(groups[name]) for name in groups_of(state)}, state)
-            return frame.with_columns(pl.lit(state.version).alias(STATE_VERSION))
-
-        with lake.spool() as folder:
-            frame = views.computed(of_block, folder)
+        published = {
+            name: lake.published(group_key(name).to_user_string()).file(context.partition_key)
+            for name in groups_of(state)
+        }
+        task = Matrix(champion.folder / "state", published)
+        content = {"state": state.version, "groups": {name: file_digest(file) for name, file in published.items()}}
+        step = ShardedStep(Path(lake.root), "matrix", settings, context.log.info)
+        with step.rows(task, views, content) as (frame, told):
             yield dg.Output(
                 frame,
                 metadata={
                     **frame_metadata(frame),
+                    **told,
                     "columns of the schema": len(registry.names()),
                     "present columns": len(state.present),
                     "state version": state.version,
@@ -283,7 +285,7 @@ def _matrix_asset(
                 },
             )
             dull = uninformative(frame, state, lost)
-        all_groups.forget(lake, context.run_id)
+        all_groups.forget(lake, settings)
         yield checked(
             "inputs_are_informative",
             passed=not dull.filter(pl.col("blocks")).height,

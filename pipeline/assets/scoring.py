@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
 from feature_assets import registry
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.events.view import View
-from feature_assets.labels import eligible
 from pipeline.assets.common import SCORING, GivenSettings, asset_options, checked
 from pipeline.assets.features import MATRIX, STATE_IN_USE, champion_dep, champion_state, tonights_losses
 from pipeline.intake import lost_sources
 from pipeline.reports.describe import frame_metadata
 from pipeline.reports.drawing import Drawing
-from pipeline.resources.blocks import Own, Rows
+from pipeline.resources.blocks import Rows
+from pipeline.resources.digests import file_digest
 from pipeline.resources.lake import Lake
 from pipeline.resources.publication import PublicationError, Published
 from pipeline.resources.tracking import RegisteredVersion, Tracking
@@ -23,12 +23,12 @@ from pipeline.scores.table import (
     STATE_VERSION,
     distribution,
     find_problems,
-    score_matrix,
     score_meanings,
     stamped,
     top_lists,
-    with_eligibility,
 )
+from pipeline.shards.step import ShardedStep
+from pipeline.shards.tasks import Scores
 
 SCORES = dg.AssetKey("scores")
 
@@ -80,9 +80,6 @@ def scoring_assets(
         names = [task["name"] for task in tasks]
         active = tracking.read_json(champion, "dataset.json").get("active_days")
 
-        def of_block(view: View, own: Own) -> pl.DataFrame:
-            return with_eligibility(score_matrix(own(matrix), champion.folder), eligible(view, names, active), tasks)
-
         drawing = Drawing(context.log.warning)
         version = {"model version": champion.version, "trained as of": champion.as_of.isoformat()}
         context.log_event(  # the lineage shows the version in use although this night trains nothing
@@ -94,8 +91,16 @@ def scoring_assets(
             )
         )
         customers = views.customers()["customer_id"]
-        with lake.spool() as folder:
-            scored = views.computed(of_block, folder)
+        file = lake.published(MATRIX.to_user_string()).file(context.partition_key)
+        task = Scores(file, champion.folder, tasks, active)
+        content = {
+            "matrix": file_digest(file),
+            "version": [champion.version, champion.run_id],
+            "tasks": tasks,
+            "active_days": active,
+        }
+        step = ShardedStep(Path(lake.root), "scores", settings, context.log.info)
+        with step.rows(task, views, content) as (scored, told):
             frame = stamped(scored, lost.sources, hindsight, champion.version, champion.state_version, context.run_id)
             problems = find_problems(frame, customers, tasks)
             if problems:
@@ -105,6 +110,7 @@ def scoring_assets(
                 frame,
                 metadata={
                     **frame_metadata(frame, score_meanings(tasks)),
+                    **told,
                     **version,
                     "mlflow run": champion.run_id,
                     "hindsight": hindsight,

@@ -5,24 +5,25 @@ wrong in it is a check that warns, and costs nothing else.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
 import dagster as dg
-import polars as pl
 
 from feature_assets.data.dataset import DatasetConfig
-from feature_assets.events.view import View
-from feature_assets.labels import eligible
 from feature_assets.state import FeatureState
-from pipeline.assets.common import SCORING, asset_options
+from pipeline.assets.common import SCORING, GivenSettings, asset_options
 from pipeline.assets.scoring import SCORES
 from pipeline.intake import lost_sources
 from pipeline.reports.describe import frame_metadata
-from pipeline.resources.blocks import Own, Rows
+from pipeline.resources.blocks import Rows
 from pipeline.resources.lake import Lake
 from pipeline.resources.tracking import RegisteredVersion, Tracking
-from pipeline.scores.table import find_problems, score_matrix, score_meanings, stamped, with_eligibility
+from pipeline.scores.table import find_problems, score_meanings, stamped
+from pipeline.shards.step import ShardedStep
+from pipeline.shards.tasks import OwnFeatures
 
 SHADOW = dg.AssetKey(["shadow", "scores"])
 """Lies in the lake under this name."""
@@ -43,7 +44,7 @@ def shadow_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -
         **asset_options(SCORING, "pytorch", "parquet"),
     )
     def shadow_scores(
-        context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking
+        context: dg.AssetExecutionContext, lake: Lake, tracking: Tracking, settings: GivenSettings
     ) -> Iterator[dg.Output[Rows] | dg.AssetCheckResult]:
         challenger = tracking.challenger()
         if challenger is None or challenger.as_of > date.fromisoformat(context.partition_key):
@@ -51,11 +52,13 @@ def shadow_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -
             context.log.info(f"no shadow scores: {why}")
             yield _check(True, why)
             return
-        with lake.spool() as folder:
+        step = ShardedStep(Path(lake.root), "shadow", settings, context.log.info)
+        with ExitStack() as kept:
             try:
-                frame, meanings = shadow(challenger, lake, tracking, context.partition_key, context.run_id, folder)
+                frame, meanings = shadow(challenger, lake, tracking, context.partition_key, context.run_id, step, kept)
                 told = frame_metadata(frame, meanings)
             except Exception as error:  # the night has its scores; what is wrong with the challenger is shown
+                step.forget()
                 context.log.warning(f"version {challenger.version} could not score in the shadow: {error}")
                 yield _check(False, f"version {challenger.version}: {type(error).__name__}: {error}")
                 return
@@ -67,10 +70,16 @@ def shadow_assets(dataset: DatasetConfig, partitions: dg.PartitionsDefinition) -
 
 
 def shadow(
-    version: RegisteredVersion, lake: Lake, tracking: Tracking, as_of: str, run_id: str, folder: Path
+    version: RegisteredVersion,
+    lake: Lake,
+    tracking: Tracking,
+    as_of: str,
+    run_id: str,
+    step: ShardedStep,
+    kept: ExitStack,
 ) -> tuple[Rows, dict[str, str]]:
     """A version's scores of an as-of date by features of its own fitted state, and the meaning of each column. Those of
-    several blocks of customers wait in a folder.
+    several shards wait in files until `kept` is closed.
 
     Raises:
         ValueError: the scores are not sound.
@@ -81,11 +90,9 @@ def shadow(
     tasks = lost_sources.withheld(described, lost)
     active = tracking.read_json(version, "dataset.json").get("active_days")
 
-    def of_block(view: View, _: Own) -> pl.DataFrame:
-        scored = score_matrix(lost_sources.matrix_of(view, state, lost), version.folder)
-        return with_eligibility(scored, eligible(view, [task["name"] for task in tasks], active), tasks)
-
-    scored = views.computed(of_block, folder)
+    task = OwnFeatures(version.folder, lost, tasks, active)
+    content = {"version": [version.version, version.run_id], "lost": asdict(lost), "tasks": tasks, "active": active}
+    scored, _ = kept.enter_context(step.rows(task, views, content))
     frame = stamped(scored, lost.sources, False, version.version, version.state_version, run_id)
     problems = find_problems(frame, views.customers()["customer_id"], tasks)
     if problems:

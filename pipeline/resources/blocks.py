@@ -1,16 +1,16 @@
 """What is computed a block of customers at a time, so that a night's memory does not grow with its customers.
 
 A data set of few customers is one block: its view is shared between the steps of a process, and what is computed of it
-is a frame in memory. Of more customers each step reads block after block, and its results wait in files of their own
-(`spool`) until they are published. Which rows a block has belongs to `feature_assets/data/blocks.py`.
+is a frame in memory. Of more customers each step works shard by shard: a shard is a block of customers at an as-of
+date. Which rows a block has belongs to `feature_assets/data/blocks.py`, who computes shards to `pipeline/shards/`.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -31,7 +31,35 @@ AT_A_TIME: int = Settings.model_fields["customers_at_a_time"].default
 """Customers of a block."""
 Rows = pl.DataFrame | pl.LazyFrame
 """Of one block in memory, of several in files."""
-Own = Callable[[pl.LazyFrame], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A block of customers at an as-of date: what one process computes at a time, from files alone.
+
+    Attributes:
+        folder: of the validated tables.
+        as_of: the as-of date.
+        block: its customers.
+        number: its place among the shards of the date, from 0.
+        first: customers of the shards before it.
+        customers: known before the as-of date; at least one.
+    """
+
+    folder: Path
+    as_of: date
+    block: Block
+    number: int
+    first: int
+    customers: int
+
+    def view(self) -> View:
+        """The view of its customers, read from the tables, which are not verified here."""
+        return View(Tables.load(self.folder, self.block), self.as_of)
+
+    def own(self, everybody: pl.LazyFrame) -> pl.DataFrame:
+        """The rows of its customers in a frame with one row a customer of the date, in order."""
+        return everybody.slice(self.first, self.customers).collect()
 
 
 @dataclass(frozen=True)
@@ -63,12 +91,20 @@ class Views:
         if self.whole:
             yield _shared_view(self.folder, self.at_a_time, self.as_of)
             return
-        for tables in self.tables():
-            view = View(tables, self.as_of)
-            del tables
-            if view.customers.height:
-                yield view
-            del view  # before the next one is read
+        for shard in self.shards():
+            yield shard.view()
+
+    def shards(self) -> list[Shard]:
+        """The blocks with a customer, in their order. Raises `dg.Failure` where the tables were altered."""
+        refuse_altered(self.folder)
+        known, first = self.customers().lazy(), 0
+        found: list[Shard] = []
+        for block in self._blocks:
+            customers = block.of(known).select(pl.len()).collect().item()
+            if customers:
+                found.append(Shard(self.folder, self.as_of, block, len(found), first, customers))
+            first += customers
+        return found
 
     def tables(self) -> Iterator[Tables]:
         """The tables of the blocks; each is read when it is asked for."""
@@ -87,32 +123,6 @@ class Views:
         """customer_id of everybody known before the as-of date, in the order of the views."""
         rows = pl.read_parquet(self.folder / CUSTOMERS, columns=["customer_id", "joined_on"])
         return frame_before("customers", rows, self.as_of).select("customer_id")
-
-    def computed(self, compute: Callable[[View, Own], pl.DataFrame], folder: Path) -> Rows:
-        """What `compute` makes of each view, one below the other.
-
-        Args:
-            compute: gets a view, and what takes the rows of its customers from a frame with one row a customer in the
-                order of the views.
-            folder: for the results of several blocks; must stay until they are read.
-        """
-        parts: list[Path] = []
-        first = 0
-        for view in self:
-            frame = compute(view, partial(_rows_of, first, view.customers.height))
-            if self.whole:
-                return frame
-            first += view.customers.height
-            parts.append(folder / f"{len(parts):05}.parquet")
-            frame.write_parquet(parts[-1], compression="lz4")
-            del view, frame  # before the next block is read
-        if not parts:
-            raise dg.Failure(f"no customer is known before {self.as_of}", allow_retries=False)
-        return pl.scan_parquet(parts)
-
-
-def _rows_of(first: int, count: int, whole: pl.LazyFrame) -> pl.DataFrame:
-    return whole.slice(first, count).collect()
 
 
 @contextmanager

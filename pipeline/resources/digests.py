@@ -6,9 +6,14 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
+import feature_assets
+import pipeline
+import ple_model
 from pipeline.resources.files import publish_json
 
 SEAL = "seal.json"
+LIBRARIES = ("lightgbm", "numba", "numpy", "polars", "scikit-learn", "scipy", "torch")
+"""Packages that decide how sums are rounded."""
 
 
 def file_digest(file: Path) -> str:
@@ -21,6 +26,12 @@ def file_digest(file: Path) -> str:
 def _digest(file: Path, size: int, changed: int, inode: int) -> str:  # noqa: ARG001 (they are the key of the cache)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def package_files() -> list[Path]:
+    """Python files of the three packages: each of them takes part in what is computed."""
+    roots = [Path(package.__path__[0]) for package in (feature_assets, ple_model, pipeline)]
+    return [file for root in roots for file in root.rglob("*.py")]
 
 
 def code_digest(files: Iterable[Path]) -> str:

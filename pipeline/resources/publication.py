@@ -121,15 +121,9 @@ class Published:
         """
         file = self.file(as_of)
         try:
-            frame = pl.scan_parquet(file, hive_partitioning=False)
-            names = frame.collect_schema().names()
-            position = pl.read_parquet_metadata(file).get(POSITION)
+            return scanned(file)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise self._unread(as_of, error) from error
-        if position is None:
-            return frame
-        at, day = int(position), pl.lit(date.fromisoformat(as_of), dtype=pl.Date).alias(AS_OF)
-        return frame.select(*names[:at], day, *names[at:])
 
     def sound(self, days: Iterable[str]) -> Iterator[tuple[str, pl.DataFrame]]:
         """Date and frame of those dates that can be read, with a line for each that cannot: what tonight is only
@@ -230,3 +224,15 @@ def tables(lake: Path) -> list[str]:
 
 def _is_pointer(name: str) -> bool:
     return name.startswith(f"{AS_OF}=")
+
+
+def scanned(file: Path) -> pl.LazyFrame:
+    """The frame in the file of a version, which lies in the folder of its date; nothing is verified."""
+    frame = pl.scan_parquet(file, hive_partitioning=False)
+    names = frame.collect_schema().names()
+    position = pl.read_parquet_metadata(file).get(POSITION)
+    if position is None:
+        return frame
+    at = int(position)
+    as_of = date.fromisoformat(file.parent.name.partition("=")[2])
+    return frame.select(*names[:at], pl.lit(as_of, dtype=pl.Date).alias(AS_OF), *names[at:])

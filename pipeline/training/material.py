@@ -12,22 +12,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import feature_assets
-import pipeline
-import ple_model
 from feature_assets.data.dataset import DatasetConfig
 from feature_assets.labels import windows
 from feature_assets.snapshots import SnapshotPlan, plan
-from pipeline.resources.digests import code_digest
+from pipeline.resources.digests import LIBRARIES, code_digest, package_files
 from pipeline.settings import Settings
 from pipeline.training import trees
 
 NOT_CONTENT = {
     *("home", "dagster_storage", "mlflow_uri", "data_dir", "schedule_cron", "catch_up_days", "retrain_after_days"),
     *("missing_sources", "volume", "promotion", "retention", "drift", "alerts", "training_rendezvous"),
+    *("runner", "workers", "ray_address"),
 }
 """Settings that decide where and when a training runs, but not its content."""
-LIBRARIES = ("lightgbm", "numba", "numpy", "polars", "scikit-learn", "scipy", "torch")
 
 
 def training_plan(settings: Settings, dataset: DatasetConfig, as_of: date) -> SnapshotPlan:
@@ -59,12 +56,6 @@ def material_digest(settings: Settings, delivery: str, as_of: date, plugin_files
             **environment(),
         }
     )
-
-
-def package_files() -> list[Path]:
-    """Python files of the three packages: each of them takes part in what a training makes."""
-    roots = [Path(package.__path__[0]) for package in (feature_assets, ple_model, pipeline)]
-    return [file for root in roots for file in root.rglob("*.py")]
 
 
 def environment() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
 from feature_assets.labels import eligible
 from pipeline.assets import scoring
-from pipeline.resources.blocks import Views, spool
+from pipeline.resources.blocks import Views
 from pipeline.resources.digests import seal
 from pipeline.resources.publication import Published
 from pipeline.scores.table import (
@@ -31,6 +31,7 @@ from pipeline.scores.table import (
     with_eligibility,
 )
 from pipeline.settings import Settings
+from pipeline.shards import tasks
 from tests.deliveries import synthetic
 
 TASKS: list[dict[str, Any]] = [
@@ -192,21 +193,22 @@ def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: DatasetCon
             tables.save(stored)
             seal(stored)
         lake = SimpleNamespace(
+            root=str(tmp_path),
             views=lambda _: Views(stored, day, 10),
-            spool=lambda: spool(tmp_path),
             published=lambda table: Published(tmp_path, table),
         )
         state = SimpleNamespace(present=[], groups={})
         monkeypatch.setattr(scoring, "champion_state", lambda _: (champion, state))
         monkeypatch.setattr(scoring.registry, "digest", lambda _: "d")
-        monkeypatch.setattr(scoring, "score_matrix", lambda *_: SCORED.with_columns(ids.head(3)))
+        monkeypatch.setattr(tasks, "score_matrix", lambda *_: SCORED.with_columns(ids.head(3)))
         matrix = pl.LazyFrame({"customer_id": ids, STATE_VERSION: ["s"] * len(ids)})
+        Published(tmp_path, "features/matrix").publish(matrix, day.isoformat())
         [asset] = scoring.scoring_assets(dataset, dg.DailyPartitionsDefinition("2017-01-01"), 7)
         context = SimpleNamespace(
             partition_key=day.isoformat(),
             run_id="now",
             log_event=lambda _: None,
-            log=SimpleNamespace(warning=lambda _: None),
+            log=SimpleNamespace(warning=lambda _: None, info=lambda _: None),
         )
         decorated: Any = asset.node_def.compute_fn
         given = Settings(home=tmp_path, **settings)

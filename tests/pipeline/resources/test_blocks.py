@@ -12,10 +12,8 @@ import pytest
 from feature_assets.data.blocks import Sample, blocks_of
 from feature_assets.data.tables import Tables
 from feature_assets.events.view import View
-from pipeline.resources.blocks import Own, Views, in_slices, spool, stored_tables
+from pipeline.resources.blocks import Views, in_slices, stored_tables
 from pipeline.resources.digests import seal
-from pipeline.resources.files import strays
-from pipeline.resources.publication import Published
 from tests.deliveries import synthetic
 
 AS_OF = synthetic.AS_OF
@@ -34,14 +32,8 @@ def stored(whole: Tables, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def spent(view: View, own: Own, numbers: pl.LazyFrame) -> pl.DataFrame:
-    mine = own(numbers)
-    assert mine["customer_id"].equals(view.customers["customer_id"])
-    return mine.with_columns(spent=view.net_spend(90), as_of=pl.lit(view.as_of))
-
-
 @pytest.mark.parametrize("at_a_time", [1, 7, 39, 40, 1_000])
-def test_blocks_are_the_whole_in_its_order(whole: Tables, stored: Path, at_a_time: int, tmp_path: Path) -> None:
+def test_blocks_are_the_whole_in_its_order(whole: Tables, stored: Path, at_a_time: int) -> None:
     views, known = Views(stored, AS_OF, at_a_time), View(whole, AS_OF)
     assert views.whole == (at_a_time >= 40)
     assert views.customers().equals(known.customers.select("customer_id"))
@@ -49,23 +41,32 @@ def test_blocks_are_the_whole_in_its_order(whole: Tables, stored: Path, at_a_tim
         name: whole.has(name) for name in ("sessions", "refunds", "overseas", "inflows")
     }
     numbers = known.customers.select("customer_id", number=pl.int_range(pl.len())).lazy()
-    expected = spent(known, lambda frame: frame.collect(), numbers)
-    with spool(tmp_path / "lake") as folder:
-        found = views.computed(lambda view, own: spent(view, own, numbers), folder)
-        assert isinstance(found, pl.DataFrame if views.whole else pl.LazyFrame)
-        assert found.lazy().collect().equals(expected)
-        table = Published(tmp_path / "lake", "spent")
-        table.publish(found, AS_OF.isoformat())
-    assert table.read(AS_OF.isoformat()).equals(expected)
-    assert pl.concat(in_slices(table.scan(AS_OF.isoformat()), at_a_time)).equals(expected)
-    assert not [*strays(tmp_path / "lake")]
+    assert pl.concat(view.customers for view in views).equals(known.customers)
+    shards = views.shards()
+    assert [shard.number for shard in shards] == [*range(-(-40 // at_a_time))]
+    for shard in shards:
+        mine = shard.own(numbers)
+        assert mine["customer_id"].equals(shard.view().customers["customer_id"])
+        assert (mine.height, mine["number"][0]) == (shard.customers, shard.first)
+    assert pl.concat(shard.own(numbers) for shard in shards).equals(numbers.collect())
+    assert pl.concat(in_slices(numbers, at_a_time)).equals(numbers.collect())
 
 
-def test_a_date_before_anybody_joined_is_refused(stored: Path, tmp_path: Path) -> None:
+def test_shards_have_a_customer_and_count_those_before_them(whole: Tables, stored: Path) -> None:
+    joined = whole.frames["customers"]["joined_on"].sort()
+    day = joined[20]
+    views = Views(stored, day, 1)
+    known = [view.customers["customer_id"].to_list() for view in views]
+    assert all(len(ids) == 1 for ids in known)
+    assert len(known) == int((joined < day).sum()) < 40
+    assert [shard.first for shard in views.shards()] == [*range(len(known))]
+    assert pl.Series([one for [one] in known]).equals(views.customers()["customer_id"].alias(""))
+
+
+def test_before_anybody_joined_there_is_no_shard(stored: Path) -> None:
     views = Views(stored, date(1990, 1, 1), 7)
     assert views.customers().is_empty()
-    with pytest.raises(dg.Failure, match="no customer is known before 1990-01-01"):
-        views.computed(lambda view, _: view.customers, tmp_path)
+    assert views.shards() == []
 
 
 def test_a_training_reads_a_stable_sample_with_all_that_belongs_to_it(whole: Tables, stored: Path) -> None:
