@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
@@ -16,10 +18,11 @@ import pytest
 from pipeline import faults
 from pipeline.resources.blocks import Shard
 from pipeline.resources.digests import file_digest
-from pipeline.shards.runner import ATTEMPTS, InThisProcess, ShardFailed
+from pipeline.settings import Settings
+from pipeline.shards.runner import ATTEMPTS, InThisProcess, ShardFailed, runner_of
 from pipeline.shards.work import Done, Task, Work, frames
 from tests.pipeline.shards import toy
-from tests.pipeline.shards.conftest import POOLS, runner
+from tests.pipeline.shards.conftest import POOLS, needs_ray, runner
 
 
 def marks(folder: Path) -> Path:
@@ -101,12 +104,6 @@ def test_an_error_of_a_shard_names_it_and_keeps_what_it_is(kind: str, shards: li
     assert isinstance(raised.value.__cause__, ValueError)
     assert not faults.passes(raised.value)
     assert "toy.py" in raised.value.__notes__[0]
-    with pytest.raises(ShardFailed) as raised:
-        computed(kind, toy.Fails(OSError, "[Errno 5] Input/output error"), shards, tmp_path)
-    assert faults.passes(raised.value)
-    with pytest.raises(ShardFailed) as raised:
-        computed(kind, toy.Fails(MemoryError, ""), shards, tmp_path)
-    assert "the memory is used up" in faults.in_words(raised.value)
 
 
 @pytest.mark.parametrize("kind", POOLS)
@@ -184,3 +181,69 @@ def test_results_that_were_altered_are_not_taken_up(shards: list[Shard], tmp_pat
     work(shards[0])
     assert sum(attempts(marks(tmp_path)).values()) == 2, "what is there whole is not computed"
     assert pl.read_parquet(file).height == shards[0].customers
+
+
+def cluster(port: int, folder: Path) -> subprocess.Popen[bytes]:
+    """A Ray cluster in a process group of its own."""
+    words = ["start", "--head", "--block", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+    words += ["--object-store-memory=100000000", f"--temp-dir={folder}", "--disable-usage-stats"]
+    code = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
+    with (folder / "start.log").open("ab") as log:
+        return subprocess.Popen([sys.executable, "-c", code, *words], start_new_session=True, stdout=log, stderr=log)
+
+
+def answers(port: int) -> None:
+    """Wait until something listens there."""
+    deadline = time.monotonic() + 4 * toy.MEANWHILE
+    while True:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert time.monotonic() < deadline, "the cluster does not start"
+        time.sleep(0.1)
+
+
+@needs_ray
+@pytest.mark.trial
+def test_a_cluster_that_is_stopped_and_started_computes_the_rest(
+    shards: list[Shard], expected: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = Settings(home=tmp_path, runner="ray", workers=2, ray_address=f"127.0.0.1:{port}")
+    work = Work(toy.Slow(marks(tmp_path), seconds=2.0), tmp_path / "results")
+    with TemporaryDirectory(prefix="ple-ray-") as folder:
+        first = cluster(port, Path(folder))
+        try:
+            answers(port)
+            run = runner_of(settings).run(work, shards)
+            finished = {next(run).number}
+            os.killpg(first.pid, signal.SIGKILL)
+            with pytest.raises(ConnectionError, match=r"the Ray cluster 127\.0\.0\.1:\d+") as raised:
+                finished |= {done.number for done in run}
+        finally:
+            first.kill()
+            first.wait()
+        assert faults.passes(raised.value), "the step is tried again"
+        assert 0 < len(finished) < len(shards)
+        for left in marks(tmp_path).glob("running-*"):
+            left.unlink()
+        before = attempts(marks(tmp_path))
+        second = cluster(port, Path(folder))
+        try:
+            answers(port)
+            missing = [shard for shard in shards if not work.finished(shard)]
+            assert finished.isdisjoint(shard.number for shard in missing)
+            run = runner_of(settings).run(work, missing)
+            assert {*(done.number for done in run)} == {shard.number for shard in missing}
+        finally:
+            os.killpg(second.pid, signal.SIGKILL)
+            second.wait()
+    assert content(tmp_path / "results") == expected
+    kept = {shards[number].view().customers["customer_id"][0] for number in finished}
+    assert all(attempts(marks(tmp_path))[one] == before[one] == 1 for one in kept)
