@@ -218,8 +218,7 @@ class Settings(ClosedModel):
     """Blocks that are computed at the same time, each with a core and a block's memory; 1 with `runner: local` is the
     process of the run itself."""
     ray_address: str | None = None
-    """Ray cluster, `host:port` (default: what Ray finds in RAY_ADDRESS, or a cluster on this machine for the time of a
-    step)."""
+    """Ray cluster, `host:port` (default: one on this machine for the time of a step)."""
     holdout_weeks: int = Field(default=2, ge=1)
     """Snapshots that even the task with the longest window keeps for evaluation."""
     bootstrap_resamples: int = Field(default=200, ge=20)
@@ -408,6 +407,8 @@ class Environment(BaseSettings):
     data_dir: Path | None = Field(default=None, validation_alias="DATA_DIR")
     customers: int | None = Field(default=None, validation_alias="CUSTOMERS")
     lake: str | None = Field(default=None, validation_alias="PLE_LAKE")
+    ray_address: str | None = Field(default=None, validation_alias="RAY_ADDRESS")
+    """Ray's own variable."""
     as_of: str | None = Field(default=None, validation_alias="AS_OF")
     """No setting: the default of the option `--as-of`."""
     smtp_password: SecretStr | None = Field(default=None, validation_alias="PLE_SMTP_PASSWORD")

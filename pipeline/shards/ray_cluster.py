@@ -1,4 +1,4 @@
-"""Shards on a Ray cluster: one that the settings or RAY_ADDRESS name, or one on this machine for the time of a step.
+"""Shards on a Ray cluster: one that the settings name, or one on this machine for the time of a step.
 
 A process of its own is Ray's driver (`_drive`): Ray ends the driver of a cluster that is gone, and the night must
 survive that. Nothing of a customer passes through Ray's object store, since results are files; so there is nothing that
@@ -23,8 +23,6 @@ from pipeline.shards.local_pool import died, words
 from pipeline.shards.runner import ATTEMPTS, SHARDS_OF_A_PROCESS, ShardFailed
 from pipeline.shards.work import Done, Work
 
-ADDRESS = "RAY_ADDRESS"
-"""Ray's own variable."""
 LOOKS_EVERY = 1.0
 """Seconds between two looks of the driver whether the night is still there."""
 OBJECTS = 100 * 2**20
@@ -46,7 +44,7 @@ class RayCluster:
                 "`runner: ray` needs the package ray: `pip install --constraint constraints.txt --editable '.[ray]'`"
             )
         self.workers = workers
-        self._address = address or os.environ.get(ADDRESS) or ""
+        self._address = address or ""
 
     def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[Done]:
         """As `ShardRunner.run`."""
@@ -143,7 +141,7 @@ def _connected(workers: int, address: str, session: str) -> Any:
         options |= {"_temp_dir": session}
     for left in reversed(range(1 if address else ATTEMPTS)):  # on a busy machine Ray gives up its own start too soon
         try:
-            ray.init(**({"address": address} if address else {}), **options)
+            ray.init(address=address or "local", **options)
             break
         except Exception:
             ray.shutdown()

@@ -14,7 +14,7 @@ import pytest
 import pipeline
 from pipeline.settings import Environment, SettingsError, load_settings
 
-VARIABLES = ("PLE_HOME", "PLE_LAKE", "DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS", "AS_OF")
+VARIABLES = ("PLE_HOME", "PLE_LAKE", "DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS", "AS_OF", "RAY_ADDRESS")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,9 @@ def test_options_win_over_the_environment_and_that_over_the_file(home: Path, mon
     assert settings.data_dir == home / "delivered", "a relative path in the file starts at the home"
     monkeypatch.setenv("DATASET", "completejourney")
     monkeypatch.setenv("DATA_DIR", str(home / "d"))
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     settings = load_settings(customers=500, dataset=None)
+    assert settings.ray_address == "head:6379"
     assert (settings.dataset, settings.data_dir, settings.customers) == ("completejourney", home / "d", 500)
     assert load_settings(dataset="bank_simulation").dataset == "bank_simulation"
 
@@ -207,9 +209,9 @@ def test_waiting_threads_of_torch_soon_sleep_unless_the_user_says_otherwise(stat
 
 
 def test_no_other_module_reads_a_setting_from_the_environment() -> None:
-    """`os.environ` appears only where a child process gets its environment, and where own settings of MLflow and OpenMP
-    are set."""
-    allowed = {"interfaces.py", "processes.py", "tracking.py", "tracking_server.py"}
+    """`os.environ` appears only where a child process gets its environment, and where own settings of MLflow, OpenMP
+    and Ray are set."""
+    allowed = {"child.py", "interfaces.py", "processes.py", "ray_cluster.py", "tracking.py", "tracking_server.py"}
     allowed |= {Path(pipeline.__path__[0]) / "__init__.py"}
     for file in Path(pipeline.__path__[0]).rglob("*.py"):
         tree = ast.parse(file.read_text())

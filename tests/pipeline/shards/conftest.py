@@ -17,6 +17,8 @@ from tests.deliveries import synthetic
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra `ray`")
 POOLS = ["local", pytest.param("ray", marks=needs_ray)]
 """Runners with processes of their own."""
+POOLS_AT_LENGTH = ["local", pytest.param("ray", marks=[needs_ray, pytest.mark.trial])]
+"""The same; each start of a cluster takes ten seconds and more."""
 
 
 def runner(kind: str, home: Path, workers: int = 2) -> ShardRunner:

@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from pipeline.shards.runner import ATTEMPTS, InThisProcess, ShardFailed, runner_of
 from pipeline.shards.work import Done, Task, Work, frames
 from tests.pipeline.shards import toy
-from tests.pipeline.shards.conftest import POOLS, needs_ray, runner
+from tests.pipeline.shards.conftest import POOLS, POOLS_AT_LENGTH, needs_ray, runner
 
 
 def marks(folder: Path) -> Path:
@@ -81,7 +81,7 @@ def test_a_killed_worker_changes_nothing(
     assert set(found.values()) == {1}, "nothing else was computed again"
 
 
-@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("kind", POOLS_AT_LENGTH)
 def test_a_shard_that_kills_every_worker_is_given_up_in_words(kind: str, shards: list[Shard], tmp_path: Path) -> None:
     first = shards[0].view().customers["customer_id"][0]
     with pytest.raises(ShardFailed, match=rf"shard 0 of .* \(7 customers\): {ATTEMPTS} workers died of it.*at_a_time"):
@@ -89,7 +89,7 @@ def test_a_shard_that_kills_every_worker_is_given_up_in_words(kind: str, shards:
     assert attempts(marks(tmp_path))[first] == ATTEMPTS
 
 
-@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("kind", POOLS_AT_LENGTH)
 def test_never_more_shards_at_a_time_than_workers(kind: str, shards: list[Shard], tmp_path: Path) -> None:
     computed(kind, toy.Slow(marks(tmp_path)), shards, tmp_path, workers=2)
     beside = [int(file.read_text()) for file in marks(tmp_path).glob("beside-*")]
@@ -97,7 +97,7 @@ def test_never_more_shards_at_a_time_than_workers(kind: str, shards: list[Shard]
     assert max(beside) <= 2
 
 
-@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("kind", POOLS_AT_LENGTH)
 def test_an_error_of_a_shard_names_it_and_keeps_what_it_is(kind: str, shards: list[Shard], tmp_path: Path) -> None:
     with pytest.raises(ShardFailed, match=r"shard \d of .*: ValueError: no such column") as raised:
         computed(kind, toy.Fails(ValueError, "no such column"), shards, tmp_path)
@@ -106,13 +106,13 @@ def test_an_error_of_a_shard_names_it_and_keeps_what_it_is(kind: str, shards: li
     assert "toy.py" in raised.value.__notes__[0]
 
 
-@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("kind", POOLS_AT_LENGTH)
 def test_a_worker_has_one_thread(kind: str, shards: list[Shard], tmp_path: Path) -> None:
     computed(kind, toy.Threads(), shards[:1], tmp_path)
     assert frames(tmp_path / kind, "rows").collect()["threads"].to_list() == [[1, 1]]
 
 
-@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("kind", POOLS_AT_LENGTH)
 def test_whoever_stops_asking_leaves_no_process(kind: str, shards: list[Shard], tmp_path: Path) -> None:
     run = runner(kind, tmp_path).run(Work(toy.Slow(marks(tmp_path)), tmp_path / kind), shards)
     next(run)
@@ -135,7 +135,7 @@ for done in runner(kind, folder).run(Work(toy.Slow(folder / "marks", seconds=1.0
 """
 
 
-@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("kind", POOLS_AT_LENGTH)
 def test_a_killed_run_leaves_no_process(kind: str, stored: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     words = [sys.executable, "-c", CODE, str(stored), str(tmp_path), kind]
