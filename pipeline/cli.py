@@ -16,6 +16,7 @@ from pipeline.commands.features import features
 from pipeline.commands.forget import forget
 from pipeline.commands.model import model
 from pipeline.commands.nightly import nightly
+from pipeline.commands.plan import plan
 from pipeline.commands.promote import promote
 from pipeline.commands.report import report
 from pipeline.commands.rollback import rollback
@@ -40,7 +41,7 @@ def main() -> None:
 VERBS = (
     *(nightly, backfill, train, promote, rollback, status, doctor, ui),
     *(backup, restore, forget),
-    *(data, report, scores, explain, tasks, base_rates, model, features, study),
+    *(data, report, scores, explain, tasks, base_rates, model, features, plan, study),
 )
 for verb in VERBS:
     main.add_command(verb)

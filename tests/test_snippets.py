@@ -74,6 +74,7 @@ COMMANDS_RUN_BY = {
     "base-rates": "test_base_rates_have_the_names_of_classes",
     "model": "test_every_command_is_tried",
     "features": "test_overview_lists_every_group_and_its_positions",
+    "plan": "test_a_plan_says_what_a_night_takes_and_what_ends_first",
     "study": "test_a_study_of_a_table_to_the_report",
 }
 OTHERS = {
@@ -83,6 +84,8 @@ OTHERS = {
     "export": "the shell's own",
     "createuser": "PostgreSQL's own",
     "createdb": "PostgreSQL's own",
+    "docker": "test_the_image_copies_what_is_there",
+    "kubectl": "test_kustomize_builds_each_layer",
 }
 """Other programs that a block calls → the test that does the same, or whose they are."""
 

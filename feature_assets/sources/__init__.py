@@ -27,6 +27,7 @@ __all__ = [
     "Ingested",
     "Reader",
     "customers_of",
+    "events_of",
     "ingest",
     "ingest_in_blocks",
     "is_large",
@@ -77,9 +78,18 @@ def ingest(delivery: Delivery) -> Ingested:
 
 def customers_of(delivery: Delivery) -> int | None:
     """Rows of the delivered table of customers; None where there is none, or where counting them reads all files."""
-    if not reader_of(delivery.dataset).in_blocks or CUSTOMERS not in delivery.frames:
+    return _rows_of(CUSTOMERS, delivery)
+
+
+def events_of(delivery: Delivery) -> int | None:
+    """Rows of the delivered table of transactions; None as for `customers_of`."""
+    return _rows_of("transactions", delivery)
+
+
+def _rows_of(table: str, delivery: Delivery) -> int | None:
+    if not reader_of(delivery.dataset).in_blocks or table not in delivery.frames:
         return None
-    return int(delivery.frames[CUSTOMERS].select(pl.len()).collect().item())
+    return int(delivery.frames[table].select(pl.len()).collect().item())
 
 
 def is_large(delivery: Delivery, at_a_time: int) -> bool:

@@ -67,7 +67,8 @@ def examine(dataset: DatasetConfig, folder: Path | None, log: Log) -> dict[str, 
             found["notes"] += state.merged_in_words()
             found["base_rates"] = base_rates(tables, made, state)
         size = sum(path.stat().st_size for path in set(delivery.files.values()))
-        found["cost"] = cost.of_first_night(tables.frames["customers"]["joined_on"], made, size)
+        events = tables.frames["transactions"].height
+        found["cost"] = cost.of_first_night(tables.frames["customers"]["joined_on"], made, size, events)
     return found
 
 

@@ -36,6 +36,7 @@ COMMANDS = (
     "model",
     "features",
     "features --check",
+    "plan --customers 1000",
 )
 Spoil = Callable[[Path, pytest.MonkeyPatch], None]
 

@@ -1,4 +1,4 @@
-"""What a night is expected to take: said of a long one alone, and never more memory than a block needs."""
+"""What a delivery is expected to take: said of a long night alone, and by the capacity model alone."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from feature_assets.sources import Delivery, customers_of
+from feature_assets.sources import Delivery, customers_of, events_of
+from pipeline.capacity.measured import measured
+from pipeline.capacity.night import Load, memory, seconds
 from pipeline.intake import cost
 from pipeline.settings import Settings
 from tests.deliveries import bank
 
 
-def delivery(customers: int) -> Delivery:
+def delivery(customers: int, events: int | None = None) -> Delivery:
     frames = {"customers": pl.LazyFrame({"customer_id": [str(i) for i in range(customers)]})}
+    if events is not None:
+        frames["transactions"] = pl.LazyFrame({"transaction_id": range(events)})
     return Delivery(bank.dataset(), {}, frames)
 
 
@@ -29,9 +33,10 @@ def test_a_long_night_is_foretold_and_a_short_one_is_not() -> None:
     assert cost.foretold(without, settings) == ""
 
 
-@pytest.mark.parametrize("at_a_time", [10_000, 25_000])
-def test_time_grows_with_the_customers_and_memory_with_a_block(at_a_time: int) -> None:
-    few, many = cost.of_scoring(at_a_time, at_a_time), cost.of_scoring(20 * at_a_time, at_a_time)
-    assert many.minutes > 5 * few.minutes or few.minutes < 2
-    assert many.gib < few.gib + 2e-6 * 20 * at_a_time + 0.01
-    assert cost.of_scoring(1_000_000, 25_000).gib < 8
+@pytest.mark.parametrize("events", [0, 4_000_000, None])
+def test_it_is_what_the_capacity_model_says(events: int | None) -> None:
+    found = delivery(200_000, events)
+    assert events_of(found) == events
+    load = Load(200_000, measured().usual_events if events is None else events / 200_000)
+    minutes, gib = sum(seconds(load).values()) / 60, max(memory(load).values()) / 2**30
+    assert f"about {minutes:.0f} min and {gib:.1f} GiB" in cost.foretold(found, Settings(home=Path()))
