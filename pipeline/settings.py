@@ -243,6 +243,9 @@ class Settings(ClosedModel):
     dagster_storage: str | None = None
     """PostgreSQL database of Dagster, `postgresql://user@host:5432/database` (default: sqlite under the home). The
     password comes from the environment (PGPASSWORD, PGPASSFILE)."""
+    code_location: str | None = None
+    """Address `host:port` of the process that holds the code and executes the runs of the daemon and of the pages
+    (`ple ui --only code-location`). Default: each of them starts one of its own."""
     mlflow_uri: str | None = None
     """Tracking server or database (default: sqlite under the home). Passwords come from the environment (PGPASSWORD,
     PGPASSFILE, MLFLOW_TRACKING_PASSWORD)."""
@@ -317,6 +320,13 @@ class Settings(ClosedModel):
     @classmethod
     def _url_of_an_object_store(cls, url: str | None) -> str | None:
         return None if url is None else lake_place.checked(url)
+
+    @field_validator("code_location")
+    @classmethod
+    def _host_and_port(cls, address: str | None) -> str | None:
+        if address is not None and re.fullmatch(r"[\w.-]+:[1-9]\d{0,4}", address) is None:
+            raise ValueError(f"{address!r} is no address, such as 127.0.0.1:4266")
+        return address
 
     @field_validator("mlflow_uri")
     @classmethod

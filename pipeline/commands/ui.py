@@ -12,16 +12,16 @@ from pipeline.commands.common import deployment
 @click.option(
     "--only",
     metavar="SERVER",
-    help="Be one server, for a service manager: dagster-webserver, dagster-daemon, mlflow or scores.",
+    help="Be one server, for a service manager: dagster-webserver, dagster-daemon, mlflow, scores or code-location.",
 )
 @click.option("--listen", metavar="ADDRESS", help="With --only, inside a container: listen there, not on 127.0.0.1.")
 def ui(writable: bool, only: str | None, listen: str | None) -> None:
     """Serve Dagster, MLflow and the scores on loopback until Ctrl-C. Without --writable, Dagster's pages only show."""
-    from pipeline.servers.interfaces import SERVERS, become, serve
+    from pipeline.servers.interfaces import ALONE, become, serve
     from pipeline.servers.webserver import HOST
 
-    if only is not None and only not in SERVERS:
-        raise click.UsageError(f"--only {only}: name {', '.join(SERVERS)}")
+    if only is not None and only not in ALONE:
+        raise click.UsageError(f"--only {only}: name {', '.join(ALONE)}")
     if listen is not None and only is None:
         raise click.UsageError("--listen needs --only")
     settings, home = deployment()

@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from pipeline.home.folder import Home
+from pipeline.servers import code_location
 from pipeline.servers.webserver import HOST
-from pipeline.settings import REPOSITORY, WORKSPACE, Settings
+from pipeline.settings import REPOSITORY, Settings
 
 DAGSTER_PORT = 3000
 MLFLOW_PORT = 5000
 SCORES_PORT = 4000
 SERVERS = ("dagster-webserver", "dagster-daemon", "mlflow", "scores")
+ALONE = (*SERVERS, code_location.NAME)
+"""What a service manager may start by itself; the last one where `code_location` names its address."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def serve(home: Home, settings: Settings, writable: bool = False, wait_seconds: 
     Returns the exit code: 0 after an interrupt, 1 when a server ended by itself or did not answer in time.
     """
     ports = Ports(free_port(DAGSTER_PORT), free_port(MLFLOW_PORT), free_port(SCORES_PORT))
-    commands = {name: command(name, home, HOST, ports, writable) for name in SERVERS}
+    workspace = code_location.workspace(home, settings)
+    commands = {name: command(name, home, workspace, HOST, ports, writable) for name in SERVERS}
     logs = home.logs
     logs.mkdir(exist_ok=True)
     processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -134,31 +138,31 @@ def become(name: str, home: Home, settings: Settings, listen: str, writable: boo
     """Replace this process by one server, at its usual port; its output is this process's own.
 
     Args:
-        name: one of `SERVERS`.
+        name: one of `ALONE`.
         listen: address that it listens on. Beyond loopback only inside a container, whose port is published on
             loopback.
         writable: as in `serve`.
     """
-    arguments = command(name, home, listen, Ports(), writable)
+    arguments = command(name, home, code_location.workspace(home, settings), listen, Ports(), writable)
     os.chdir(REPOSITORY)
     os.execve(arguments[0], arguments, server_environment(home, settings))
 
 
-def command(name: str, home: Home, listen: str, ports: Ports, writable: bool) -> list[str]:
+def command(name: str, home: Home, workspace: Path, listen: str, ports: Ports, writable: bool) -> list[str]:
     """The command of a server."""
-    workspace = str(WORKSPACE)
     artifacts = (home.mlflow / "artifacts").as_uri()
     return {
         "dagster-webserver": [
-            sys.executable, "-m", "pipeline.servers.webserver", "--workspace", workspace, "--port", str(ports.dagster),
-            "--listen", listen, *(["--writable"] if writable else []),
+            sys.executable, "-m", "pipeline.servers.webserver", "--workspace", str(workspace),
+            "--port", str(ports.dagster), "--listen", listen, *(["--writable"] if writable else []),
         ],
-        "dagster-daemon": [str(Path(sys.executable).parent / "dagster-daemon"), "run", "--workspace", workspace],
+        "dagster-daemon": [str(Path(sys.executable).parent / "dagster-daemon"), "run", "--workspace", str(workspace)],
         "mlflow": [
             sys.executable, "-m", "pipeline.servers.tracking_server", "--listen", listen, "--port", str(ports.mlflow),
             "--artifacts", artifacts,
         ],
         "scores": [sys.executable, "-m", "pipeline.browser", "--port", str(ports.scores), "--listen", listen],
+        code_location.NAME: code_location.server(listen),
     }[name]  # fmt: skip
 
 
