@@ -1,5 +1,5 @@
-"""docs/capacity.md shows the unit costs and the checks that the model makes; `python -m tests.pipeline.capacity.test_page`
-prints them."""
+"""docs/capacity.md shows the unit costs and checks of the model; `python -m tests.pipeline.capacity.test_page` prints
+them."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def costs() -> Iterator[str]:
 
 
 def checks() -> Iterator[str]:
-    yield "| customers | events each | what | measured | foretold | ratio | in the fit |"
+    yield "| customers | events each | what | measured | foretold | ratio | fitted to it |"
     yield "|---|---|---|---|---|---|---|"
     for run in measured().runs:
         for what, found, told in compared(run):
             head = f"| {run.customers:,} | {run.events:g} | {what} | {found:,.4g} | {told:,.4g} | {found / told:.2f} "
-            yield f"{head}| {'yes' if run.fits else '**no**'} |"
+            yield f"{head}| {run.fits or '**nothing**'} |"
     yield "| 3,000,000 | 175 | open: not measured yet | | | | |"
 
 
