@@ -43,6 +43,7 @@ _LEAN: Values = {
         "repeat": {"enabled": True},
         "linear": {"enabled": True},
         "classes": {"enabled": True},
+        "task_experts": {"enabled": True},
         "adatt": {"enabled": False},
     },
     "training": {

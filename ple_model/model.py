@@ -4,7 +4,8 @@
 - Rows of customers without a history get their blocks from the auxiliary path.
 - All gates are one Linear; the first layer behind them uses the identity of MODEL §4.2.
 - Members begin inside the experts that have them and behind the others; all that follows sees M·B rows.
-- Towers of one topological level run as one batch; linear term and class terms go past all that lies before them.
+- Towers of one topological level run as one batch; experts of single tasks, linear term and class terms go past all
+  that lies before them.
 - Raw outputs become label units as in every multi-task network (`multitask.py`).
 
 A part that is switched off is not built and costs nothing. Losses are in `ple_model.losses`, training in
@@ -13,14 +14,11 @@ A part that is switched off is not built and costs nothing. Losses are in `ple_m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from ple_model.config import ModelConfig, SideName
 from ple_model.experts import Expert, build_experts
-from ple_model.experts.base import ExpertOutput
 from ple_model.experts.wide import Wide
 from ple_model.inputs import Inputs
 from ple_model.layers.autoencoder import SparseAutoencoder
@@ -34,6 +32,7 @@ from ple_model.layers.hmm_routing import HMMRouting
 from ple_model.layers.linear_term import LinearTerm
 from ple_model.layers.logit_transfer import LogitTransfer
 from ple_model.layers.members import MemberScale, by_member, repeated
+from ple_model.layers.task_experts import TaskExperts
 from ple_model.layers.towers import TowerLevel
 from ple_model.multitask import MultiTaskNetwork, Outputs
 
@@ -67,6 +66,7 @@ class PLEClusterAdaTT(MultiTaskNetwork):
         )
         self.linear = self._linear()
         self.classes = nn.ModuleDict(self._class_terms())
+        self.task_experts = self._task_experts()
         heads = config.evidential
         self.evidential = EvidentialHeads(heads, config.tasks, config.basket.width) if heads.enabled else None
         codes = config.autoencoder
@@ -76,17 +76,22 @@ class PLEClusterAdaTT(MultiTaskNetwork):
     def _experts(self) -> list[Expert]:
         return [expert for expert in self.experts.values() if isinstance(expert, Expert)]
 
+    def _wide(self) -> Wide | None:
+        """The wide expert, whose encoded columns the terms beside the towers read."""
+        wide = dict(self.experts.items()).get(Wide.name)
+        return wide if isinstance(wide, Wide) else None
+
     def _linear(self) -> LinearTerm | None:
         """The linear term over what the wide expert reads."""
-        wide = dict(self.experts.items()).get(Wide.name)
-        if not self.config.linear.enabled or not isinstance(wide, Wide):
+        wide = self._wide()
+        if not self.config.linear.enabled or wide is None:
             return None
         return LinearTerm(self.config.linear, self.config.tasks, len(wide.columns) + len(wide.flags))
 
     def _class_terms(self) -> dict[str, ClassTerm]:
         """Task → its class term over what the wide expert reads, of the tasks whose classes have columns."""
-        wide = dict(self.experts.items()).get(Wide.name)
-        if not self.config.classes.enabled or not isinstance(wide, Wide):
+        wide = self._wide()
+        if not self.config.classes.enabled or wide is None:
             return {}
         place = {column: i for i, column in enumerate(self.config.inputs.present)} | {-1: -1}
         width = len(wide.columns) + len(wide.flags)
@@ -97,6 +102,15 @@ class PLEClusterAdaTT(MultiTaskNetwork):
             for task in self.config.tasks
             if task.by_class
         }
+
+    def _task_experts(self) -> TaskExperts | None:
+        """The experts of the tasks with columns of their own, over what the wide expert reads."""
+        own = [task for task in self.config.tasks if task.columns]
+        if not self.config.task_experts.enabled or self._wide() is None or not own:
+            return None
+        place = {column: i for i, column in enumerate(self.config.inputs.present)}
+        places = [[place[column] for column in task.columns] for task in own]
+        return TaskExperts(self.config.task_experts, own, places, self.members)
 
     def _begin(self, expert: Expert) -> nn.Module:
         """Where members begin: inside the expert, or behind it by scales of its block."""
@@ -118,10 +132,14 @@ class PLEClusterAdaTT(MultiTaskNetwork):
         behind = self.basket(blocks, gates * self.gate.scales, modes, clusters)
         by_name = dict(zip(self.task_names, behind.by_task, strict=True))
         predictions: dict[str, Tensor] = {}
-        added = self._added(results, inputs)
+        encoded = next((result.encoded for result in results if result.encoded is not None), None)
+        added = self._added(encoded, inputs)
+        own = {} if self.task_experts is None or encoded is None else self.task_experts(encoded)
         for level, tower in zip(self.transfer.levels, self.towers, strict=True):
             tower_in = self.transfer.level_inputs(level, [by_name[name] for name in level], predictions)
             raw = tower(tower_in)
+            if self.task_experts is not None and own:
+                raw = self.task_experts.mixed(own, raw)
             predictions.update({name: raw[name] + added[name] if name in added else raw[name] for name in level})
         evidence: dict[str, Tensor] = {}
         u: Tensor | None = None
@@ -143,9 +161,8 @@ class PLEClusterAdaTT(MultiTaskNetwork):
             members=self.members,
         )
 
-    def _added(self, results: Sequence[ExpertOutput], inputs: Inputs) -> dict[str, Tensor]:
+    def _added(self, encoded: Tensor | None, inputs: Inputs) -> dict[str, Tensor]:
         """Task → [M·B, out] of the linear term and of the class terms."""
-        encoded = next((result.encoded for result in results if result.encoded is not None), None)
         if encoded is None:
             return {}
         added = {} if self.linear is None else dict(self.linear(encoded))

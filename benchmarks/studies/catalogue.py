@@ -59,6 +59,7 @@ def ablation_variants() -> Iterator[Variant]:
         "auxiliary path": ("network.auxiliary.enabled", False),
         "linear term": ("network.linear.enabled", False),
         "class terms": ("network.classes.enabled", False),
+        "experts of single tasks": ("network.task_experts.enabled", False),
         "repeat term": ("network.repeat.enabled", False),
         "an epoch a task": ("training.best_epoch", "network"),
         "moving average": ("training.average", 0.0),

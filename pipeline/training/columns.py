@@ -38,12 +38,14 @@ class ColumnChoice:
     """The columns that a model reads.
 
     read: their names. bounds: column → lowest and highest training value. table: a row a column that the data set has,
-    for people.
+    for people. by_task: task → the columns that it gains most from, which its own expert reads; empty where no trees
+    have chosen.
     """
 
     read: tuple[str, ...]
     bounds: dict[str, tuple[float, float]]
     table: list[dict[str, Any]]
+    by_task: dict[str, list[str]]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
@@ -53,7 +55,7 @@ class ColumnChoice:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The choice that `to_dict` described."""
         bounds = {name: (float(low), float(high)) for name, (low, high) in data["bounds"].items()}
-        return cls(tuple(data["read"]), bounds, list(data["table"]))
+        return cls(tuple(data["read"]), bounds, list(data["table"]), dict(data["by_task"]))
 
     def summary(self) -> dict[str, int]:
         """How many columns the data set has, and how many of them are read."""
@@ -205,6 +207,7 @@ def _choice(
     places = {task: ranks(found) for task, found in gains.items() if found.any()}
     wants = wanted(gains, per_task) if per_task else {}
     read, table = [], []
+    by_task: dict[str, list[str]] = {}
     for i, name in enumerate(present):
         tasks = [task for task, found in wants.items() if found[i]]
         reason = reasons.get(name, "")
@@ -213,6 +216,8 @@ def _choice(
             reason = f"not among the {per_task} columns of most gain for any task"
         if not reason:
             read.append(name)
+            for task in tasks:
+                by_task.setdefault(task, []).append(name)
         row: dict[str, Any] = {"column": name, "read": not reason}
         if per_task:
             best = min(places, key=lambda task: int(places[task][i])) if places else ""
@@ -225,4 +230,4 @@ def _choice(
             }
         table.append(row | {"left out because": reason})
     limits = {n: (float(low), float(high)) for n, low, high in zip(present, *bounds, strict=True) if n in set(read)}
-    return ColumnChoice(tuple(read), limits, table)
+    return ColumnChoice(tuple(read), limits, table, by_task)

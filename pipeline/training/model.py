@@ -78,10 +78,16 @@ def model_config(
     from ple_model.config import ModelConfig
 
     counts = {task: len(names) for task, names in label_state.classes.items()}
-    histories = {task: candidates_of(state, names) for task, names in label_state.classes.items()}
-    inputs = input_config(state, choice)
-    by_class = {task: columns_of_classes(state, names, inputs) for task, names in label_state.classes.items()}
-    values = network_for(settings, plan.windows, counts, histories, by_class)
+    inputs, position = input_config(state, choice), registry.positions()
+    given: dict[str, dict[str, Any]] = {}
+    for task in plan.windows:
+        names = label_state.classes.get(task, ())
+        given[task] = {
+            "history": candidates_of(state, names),
+            "by_class": columns_of_classes(state, names, inputs),
+            "columns": tuple(position[name] for name in choice.by_task.get(task, ())),
+        }
+    values = network_for(settings, plan.windows, counts, given)
     return ModelConfig.from_dict({"inputs": inputs, **values})
 
 
@@ -109,28 +115,20 @@ def network_for(
     settings: Settings,
     tasks: Iterable[str],
     counts: Mapping[str, int],
-    histories: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
-    by_class: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType({}),
+    given: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The network's settings and those of its tasks as plain values; without relations of its own, the network has
-    those declared with the tasks. counts: task → classes or candidates of the data set; histories: task →
-    `candidates_of`, of tasks with candidates; by_class: task → `columns_of_classes`, of tasks with classes."""
+    those declared with the tasks. counts: task → classes or candidates of the data set; given: task → what else the
+    data set decides of its `TaskConfig`, by name; what its kind does not read is left out."""
     from ple_model.tasks import TaskConfig, kind_of
 
     tasks = list(tasks)
-    configured = [TaskConfig.from_dict(get_task(name).for_model(counts.get(name))) for name in tasks]
-    configured = [
-        TaskConfig.from_dict({**task.to_dict(), "history": histories[task.name]})
-        if kind_of(task).retrieves and task.name in histories
-        else task
-        for task in configured
-    ]
-    configured = [
-        TaskConfig.from_dict({**task.to_dict(), "by_class": by_class[task.name]})
-        if by_class.get(task.name) and kind_of(task).exclusive
-        else task
-        for task in configured
-    ]
+    configured = []
+    for name in tasks:
+        task = TaskConfig.from_dict(get_task(name).for_model(counts.get(name)))
+        kind, own = kind_of(task), given.get(name, {})
+        read = ("history",) if kind.retrieves else ("columns", "by_class") if kind.exclusive else ("columns",)
+        configured.append(TaskConfig.from_dict({**task.to_dict(), **{key: own[key] for key in read if key in own}}))
     values = settings.network.to_dict()
     values["tasks"] = [task.plain() if settings.losses == "plain" else task for task in configured]
     values["transfer"]["relations"] = values["transfer"]["relations"] or relations(tasks)

@@ -37,6 +37,7 @@ from ple_model.config.network import (
     LinearTermConfig,
     RepeatConfig,
     RoutingConfig,
+    TaskExpertsConfig,
     TowerConfig,
     TransferConfig,
     WeightingConfig,
@@ -77,6 +78,7 @@ __all__ = [
     "SideConfig",
     "SideName",
     "TaskConfig",
+    "TaskExpertsConfig",
     "TemporalConfig",
     "TowerConfig",
     "TransferConfig",
@@ -101,6 +103,7 @@ class NetworkConfig(ClosedModel):
     repeat: RepeatConfig = RepeatConfig()
     linear: LinearTermConfig = LinearTermConfig()
     classes: ClassTermConfig = ClassTermConfig()
+    task_experts: TaskExpertsConfig = TaskExpertsConfig()
     evidential: EvidentialConfig = EvidentialConfig()
     autoencoder: AutoencoderConfig = AutoencoderConfig()
     auxiliary: AuxiliaryConfig = AuxiliaryConfig()
@@ -122,9 +125,9 @@ class ModelConfig(NetworkConfig):
         kept, _ = active_relations(self.transfer.relations, self.tasks)
         topological_levels([task.name for task in self.tasks], kept)
         for task in self.tasks:
-            absent = {column for columns in task.by_class for column in columns} - {-1, *self.inputs.present}
-            if absent:
-                raise ValueError(f"task {task.name!r}: by_class names columns {sorted(absent)}, which are not present")
+            for name, named in (("by_class", {-1}.union(*task.by_class)), ("columns", {*task.columns})):
+                if absent := sorted(named - {-1, *self.inputs.present}):
+                    raise ValueError(f"task {task.name!r}: {name} names columns {absent}, which are not present")
         return self
 
     def task(self, name: str) -> TaskConfig:

@@ -126,6 +126,17 @@ class ClassTermConfig(ClosedModel):
     rate: float = Field(default=0.5, gt=0, le=1)
 
 
+class TaskExpertsConfig(ClosedModel):
+    """Experts of single tasks (`ple_model.layers.task_experts`). They are built where the expert `wide` is, for tasks
+    with columns of their own (`TaskConfig.columns`). hidden: width of each member's. closed: probability with which
+    either side, the expert and the shared path, is closed to a row while training."""
+
+    enabled: bool = False
+    hidden: Width = 128
+    closed: float = Field(default=0.5, ge=0, le=0.5)
+    dropout: Dropout = 0.1
+
+
 class WeightingConfig(ClosedModel):
     """Weights of task losses (MODEL §9). The bounds are read by `uncertainty`, `restoring` (α of GradNorm) and `rate`
     (of its steps) by `gradnorm`, `temperature` by `dwa` (dynamic weight averaging). conflict: a gradient-conflict

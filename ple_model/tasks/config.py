@@ -31,6 +31,7 @@ class TaskConfig(ClosedModel):
     `history` (for each value in the vocabulary of the customers' history the candidate that it is, −1 = none; empty =
     there is no history) belong to one loss each and are None for the others. `by_class`: for each class the input
     columns that measure it, each measure at its place, −1 = the class has no such column; empty = no class has any.
+    `columns`: the input columns that an expert of this task alone reads; empty = it has none.
     Source: MODEL §2, §9.
     """
 
@@ -51,6 +52,7 @@ class TaskConfig(ClosedModel):
     negatives: int | None = Field(default=None, ge=0)
     history: tuple[int, ...] | None = None
     by_class: tuple[tuple[int, ...], ...] = ()
+    columns: tuple[int, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

@@ -25,6 +25,7 @@ from ple_model.config import (
     RepeatConfig,
     SideConfig,
     TaskConfig,
+    TaskExpertsConfig,
     TemporalConfig,
     TransferConfig,
     TransformerBranchConfig,
@@ -85,7 +86,8 @@ def model_config(input_config: InputConfig) -> ModelConfig:
     tasks = select([t.name for t in default_tasks()], {"brand_prediction": 20})
     own: dict[str, dict[str, object]] = {
         "brand_prediction": {"history": (7, -1, 19, 0)},
-        "channel": {"by_class": ((0, 2), (1, -1), (-1, -1))},
+        "channel": {"by_class": ((0, 2), (1, -1), (-1, -1)), "columns": (1, 2)},
+        "churn": {"columns": (0, 8, 9)},
     }
     return ModelConfig(
         inputs=input_config,
@@ -105,6 +107,7 @@ def model_config(input_config: InputConfig) -> ModelConfig:
         repeat=RepeatConfig(enabled=True),
         linear=LinearTermConfig(enabled=True),
         classes=ClassTermConfig(enabled=True),
+        task_experts=TaskExpertsConfig(enabled=True, hidden=8, closed=0.3),
         adatt=AdaTTConfig(warmup_epochs=0, freeze_epoch=5),
     )
 
