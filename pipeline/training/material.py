@@ -22,7 +22,7 @@ from pipeline.training import trees
 NOT_CONTENT = {
     *("home", "dagster_storage", "mlflow_uri", "data_dir", "schedule_cron", "catch_up_days", "retrain_after_days"),
     *("missing_sources", "volume", "promotion", "retention", "drift", "alerts", "training_rendezvous"),
-    *("runner", "workers", "ray_address"),
+    *("runner", "workers", "ray_address", "lake", "code_location"),
 }
 """Settings that decide where and when a training runs, but not its content."""
 
