@@ -28,6 +28,8 @@ from feature_assets.sources.files import collect, unreadable
 from feature_assets.sources.reader import Reader, released, require_good, require_protected, without_rows
 
 BLOCK = "block_of_the_row"
+KEYS_AT_A_TIME = 100_000_000
+"""Events whose keys are compared at once (1.6 GB with what sorts them)."""
 _COUNTED = re.compile(r"(.*) in ([\d,]+) rows")
 """A note that ends with a number of rows."""
 
@@ -96,11 +98,16 @@ def _apart(table: Table, delivery: Delivery, blocks: Sequence[Block], folder: Pa
     schema = rows.collect_schema()
     if ID not in schema:
         return [rows] * len(blocks)  # which the reader refuses
+    firsts = pl.Series([block.first for block in blocks[1:]], dtype=pl.String)
+
+    def numbers(customers: pl.Series) -> pl.Series:
+        return firsts.search_sorted(customers, side="right").cast(pl.UInt32)
+
     customer = pl.col(ID).cast(pl.String).fill_null("")
-    number = pl.sum_horizontal(pl.lit(0), *(customer >= pl.lit(block.first) for block in blocks[1:]))
+    number = customer.map_batches(numbers, return_dtype=pl.UInt32, is_elementwise=True)
     place = folder / table.name
     try:
-        rows.with_columns(number.cast(pl.UInt32).alias(BLOCK)).sink_parquet(
+        rows.with_columns(number.alias(BLOCK)).sink_parquet(
             pl.PartitionBy(place, key=BLOCK, include_key=False), compression="lz4", mkdir=True
         )
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -117,15 +124,24 @@ def _rivals(
     if len(parts) == 1 or not key or ID in key or not {*key, ID} <= {*parts[0].collect_schema()}:
         return None
     name = pl.struct(key).hash() if len(key) > 1 else pl.col(*key).hash()
-    hashes = [rows.select(name.alias("hash").unique()).collect(engine="streaming").to_series() for rows in parts]
-    several = pl.concat(hashes).sort()  # eight bytes a key; two keys of one hash are told apart below
-    several = several.filter(several == several.shift()).unique()
+    count = sum(rows.select(pl.len()).collect(engine="streaming").item() for rows in parts)
+    rounds = -(-count // KEYS_AT_A_TIME)
+    several = pl.concat([_several(parts, name, number, rounds) for number in range(rounds)])
     if several.is_empty():
         return None
     suspects = pl.concat([rows.filter(name.is_in(several.implode())) for rows in parts])
     judged = reader.validated([table], replace(delivery, frames={table.name: suspects}), [], whole=False, now=now)
     found = judged[table.name]
     return found.lost.unique().join(found.good, on=key, how="anti")
+
+
+def _several(parts: Sequence[pl.LazyFrame], name: pl.Expr, number: int, rounds: int) -> pl.Series:
+    """The hashes that occur in several blocks, of those that leave `number` when divided by `rounds`: eight bytes a key
+    are in memory. Two keys of one hash are told apart later."""
+    of_round = pl.col("hash") % rounds == number
+    asked = [rows.select(name.alias("hash")).filter(of_round).unique() for rows in parts]
+    hashes = pl.concat([rows.collect(engine="streaming").to_series() for rows in asked]).sort()
+    return hashes.filter(hashes == hashes.shift()).unique()
 
 
 def _own(everybody: Validated, block: Block) -> Validated:

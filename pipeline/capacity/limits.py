@@ -72,7 +72,7 @@ def limits(load: Load, machine: Machine, retention: Retention) -> list[Limit]:
         return Limit(what, unit, needed(load), value, first_above(needed, value, load), remedy)
 
     steps = {
-        "the memory of ingestion": ("ingestion", "more memory: the keys of all transactions are compared at once"),
+        "the memory of ingestion": ("ingestion", "fewer customers_at_a_time"),
         "the memory of a block": ("block", "fewer customers_at_a_time"),
         "the memory of the scores": ("scores", "more memory: single columns of all customers are compared at once"),
     }
@@ -82,7 +82,7 @@ def limits(load: Load, machine: Machine, retention: Retention) -> list[Limit]:
             "hours",
             machine.hours,
             lambda each: sum(seconds(each, machine.cores).values()) / HOUR,
-            "more cores; where ingestion takes most, more customers_at_a_time: it compares each event with each block",
+            "more cores",
         ),
         *(
             bound(what, "GiB", machine.memory_gib, lambda each, step=step: memory(each)[step] / GIB, remedy)  # type: ignore[misc]
@@ -100,7 +100,7 @@ def limits(load: Load, machine: Machine, retention: Retention) -> list[Limit]:
             "transactions",
             ROWS,
             lambda each: each.all_events,
-            "none: ingestion compares the keys of all transactions in one table, which has at most 2³² rows",
+            "none: polars counts the rows of a table with 32 bits",
         ),
         bound(
             "the largest published file, the matrix of a night, as one object of an object store",

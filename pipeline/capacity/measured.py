@@ -17,7 +17,7 @@ FILE = Path(__file__).with_name("measured.yaml")
 
 class StepCost(Closed):
     """Work of a step in core-seconds: `fixed + (customer + event·events a customer) · customers · (customers /
-    reference)^(growth - 1) + event_and_block · events · blocks`.
+    reference)^(growth - 1) + search · events · log2(blocks)`.
 
     parallel: share of the work that several cores share; the rest is done by one. source: how it was measured.
     """
@@ -25,7 +25,7 @@ class StepCost(Closed):
     fixed: float
     customer: float
     event: float = 0.0
-    event_and_block: float = 0.0
+    search: float = 0.0
     growth: float = 1.0
     parallel: float
     source: str
@@ -33,7 +33,8 @@ class StepCost(Closed):
 
 class MemoryCost(Closed):
     """Largest resident memory of a step in bytes: `base + block_customer · customers of a block + block_event · their
-    events + customer · all customers + key · all events`, the last where there are several blocks."""
+    events + customer · all customers + key · events whose keys are compared at once`, the last where there are several
+    blocks."""
 
     base: float
     block_customer: float = 0.0

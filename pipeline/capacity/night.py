@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from feature_assets.sources.blocks import KEYS_AT_A_TIME
 from pipeline.capacity.measured import StepCost, measured
 from pipeline.settings import Retention, Settings
 
@@ -67,7 +68,7 @@ def work(cost: StepCost, load: Load) -> float:
     """Core-seconds of a step."""
     growth = (load.customers / measured().reference_customers) ** (cost.growth - 1)
     each = cost.customer + cost.event * load.events
-    return cost.fixed + each * load.customers * growth + cost.event_and_block * load.all_events * load.blocks
+    return cost.fixed + each * load.customers * growth + cost.search * load.all_events * math.log2(load.blocks)
 
 
 def core_seconds(load: Load) -> dict[str, float]:
@@ -92,7 +93,7 @@ def memory(load: Load) -> dict[str, float]:
     found = {}
     for name, cost in measured().memory.items():
         block = load.block * (cost.block_customer + cost.block_event * load.events)
-        keys = cost.key * load.all_events if load.blocks > 1 else 0.0
+        keys = cost.key * min(load.all_events, KEYS_AT_A_TIME) if load.blocks > 1 else 0.0
         found[name] = cost.base + block + cost.customer * load.customers + keys
     return found
 

@@ -9,6 +9,7 @@ import pytest
 
 from feature_assets.data.coercion import DeliveryError
 from feature_assets.data.tables import Tables
+from feature_assets.sources import blocks as reading
 from feature_assets.sources import ingest, ingest_in_blocks, is_large, read_delivery, reader_of
 from tests.deliveries import bank
 from tests.deliveries.makers import Change, Frames, altered, columns, emptied, once_more, same, write
@@ -72,8 +73,12 @@ CASES: dict[str, tuple[str, Change, str]] = {
 }
 
 
+@pytest.mark.parametrize("keys_at_a_time", [reading.KEYS_AT_A_TIME, 4])
 @pytest.mark.parametrize("name", list(CASES))
-def test_what_is_wrong_is_found_in_any_block(name: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_found_in_any_block(
+    name: str, keys_at_a_time: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "KEYS_AT_A_TIME", keys_at_a_time)
     table, change, reason = CASES[name]
     blocks, whole, (found, expected) = both(altered(bank.sound(), table, change), tmp_path)
     assert found == expected

@@ -62,11 +62,9 @@ def test_every_figure_has_a_source() -> None:
 
 def test_the_work_of_a_step_is_what_its_formula_says() -> None:
     reference = measured().reference_customers
-    cost = StepCost(
-        fixed=3, customer=1e-3, event=1e-5, event_and_block=1e-9, growth=1.5, parallel=0.0, source="by hand"
-    )
+    cost = StepCost(fixed=3, customer=1e-3, event=1e-5, search=1e-9, growth=1.5, parallel=0.0, source="by hand")
     load = Load(4 * reference, 200, at_a_time=reference)
-    assert work(cost, load) == pytest.approx(3 + (1e-3 + 2e-3) * 4 * reference * 2 + 1e-9 * 800 * reference * 4)
+    assert work(cost, load) == pytest.approx(3 + (1e-3 + 2e-3) * 4 * reference * 2 + 1e-9 * 800 * reference * 2)
 
 
 def test_more_cores_help_the_shared_part_alone() -> None:

@@ -19,15 +19,15 @@ PLANNED = ((1e6, 175.0), (3e6, 175.0), (50e6, 400.0))
 
 
 def costs() -> Iterator[str]:
-    yield "| step | fixed, s | customer, ms | event, µs | event and block, ns | growth | parallel |"
+    yield "| step | fixed, s | customer, ms | event, µs | search, ns | growth | parallel |"
     yield "|---|---|---|---|---|---|---|"
     for name, cost in measured().steps.items():
         yield (
             f"| {name} | {cost.fixed:g} | {1e3 * cost.customer:g} | {1e6 * cost.event:g} | "
-            f"{1e9 * cost.event_and_block:g} | {cost.growth:g} | {cost.parallel:g} |"
+            f"{1e9 * cost.search:g} | {cost.growth:g} | {cost.parallel:g} |"
         )
     yield ""
-    yield "| memory of | base, GB | customer of a block, kB | its event, B | any customer, B | any event, B |"
+    yield "| memory of | base, GB | customer of a block, kB | its event, B | any customer, B | a compared key, B |"
     yield "|---|---|---|---|---|---|"
     for name, peak in measured().memory.items():
         yield (
