@@ -29,6 +29,8 @@ REACHING = {
     "pipeline/servers/interfaces.py": "the working folder of servers: where the packages are imported from",
     "pipeline/intake/arrivals.py": "a path inside the lake",
     "pipeline/upkeep/upgrade.py": "a path inside the lake",
+    "pipeline/resources/local_versions.py": "a path inside the lake",
+    "pipeline/resources/object_versions.py": "a path inside the lake",
 }
 
 

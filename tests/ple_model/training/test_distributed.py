@@ -76,10 +76,12 @@ def test_two_processes_end_where_one_process_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("processes", "settings"), [(3, {"batch_size_cpu": 2, "phase1_epochs": 1}), (2, {"accumulate": 3})]
+    ("processes", "settings"),
+    [(3, {"batch_size_cpu": 2, "phase1_epochs": 1}), (2, {"accumulate": 3, "phase1_epochs": 1})],
 )
 def test_processes_without_a_row_of_a_batch_take_part(processes: int, settings: dict[str, int], tmp_path: Path) -> None:
-    """Batches of two rows, each of which some process owns; parts of batches that some process has nothing of."""
+    """Batches of two rows, each of which some process owns; parts of batches that some process has nothing of. One
+    epoch: after three, a rounding decides which latents of the autoencoder are on."""
     settings = {"batch_size_cpu": 4, "adatt": False, **settings}
     _compare(_train(tmp_path, processes, sharded=True, **settings), _train(tmp_path, 1, **settings), 1e-4)
 
