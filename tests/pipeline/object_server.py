@@ -168,18 +168,19 @@ class Readers:
         self.told: dict[str, dict[str, Any]] = {}
         self._stop = folder / "stop"
         self._rounds = {library: folder / f"rounds-{library}" for library in LIBRARIES}
+        self._errors = {library: folder / f"errors-{library}" for library in LIBRARIES}  # a pipe of them would fill up
         self._command = [sys.executable, str(SCRIPT)]
         self._arguments = [url, day, column, str(self._stop)]
 
     def __enter__(self) -> Readers:
         environment = os.environ | {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        self._processes = {
-            library: subprocess.Popen(
-                [*self._command, library, *self._arguments, str(rounds)], env=environment, **pipes
-            )
-            for library, rounds in self._rounds.items()
-        }
+        self._processes = {}
+        for library, rounds in self._rounds.items():
+            command = [*self._command, library, *self._arguments, str(rounds)]
+            with self._errors[library].open("w") as errors:
+                self._processes[library] = subprocess.Popen(
+                    command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+                )
         return self
 
     def a_round(self) -> None:
@@ -196,6 +197,6 @@ class Readers:
     def __exit__(self, *_: object) -> None:
         self._stop.touch()
         for library, process in self._processes.items():
-            printed, errors = process.communicate(timeout=300)
-            assert process.returncode == 0, f"{library}: {errors[-2000:]}"
+            printed = process.communicate(timeout=300)[0]
+            assert process.returncode == 0, f"{library}: {self._errors[library].read_text()[-2000:]}"
             self.told[library] = json.loads(printed)
