@@ -56,6 +56,8 @@ DAMAGED = Fault("the database is damaged", "Restore its file from a backup.")
 TOO_MANY_FILES = Fault("too many files are open", "Raise the limit (`ulimit -n`).")
 MEMORY = Fault("the memory is used up", "Close other programs, or use a machine with more memory.")
 LOST = Fault("the server does not answer", "Start it, or look at the network between here and there.", passes=True)
+AWAY = Fault(LOST.what, LOST.do)
+"""A server that many attempts did not reach: those of another step would only take time."""
 
 BY_NUMBER = {
     1: FORBIDDEN, 5: INPUT_OUTPUT, 12: MEMORY, 13: FORBIDDEN, 23: TOO_MANY_FILES, 24: TOO_MANY_FILES, 27: TOO_LARGE,
@@ -64,6 +66,7 @@ BY_NUMBER = {
 }  # fmt: skip
 """Number of the system's error (Linux) → fault."""
 BY_PHRASE = {
+    "has not answered for long": AWAY,
     "database or disk is full": FULL,
     "could not extend file": FULL,
     "readonly database": READ_ONLY,

@@ -21,6 +21,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 0}}}
 }
 """Scheme → arguments of its file system: it waits no longer for a dead server, and leaves trying again to us."""
+PATIENCE = 3
+"""Requests in a row that may end without an answer, after all attempts, before a store counts as away: a step has so
+many attempts. From then on each request is tried once, so that a night without its store ends in minutes."""
+_unanswered: dict[str, int] = {}
+"""URL → such requests of this process, since the last answer."""
 _CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
 """Classes of errors of the S3 client that mean what a PermissionError means."""
 _LASTING = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -108,12 +113,16 @@ class Remote:
     def _asked(self, path: str, request: Callable[[Any, str], Any], missing: Any = _WRONG) -> Any:
         """Do a request, again and again while the store does not answer. `missing`: what it gives where the object is
         not there."""
-        address = f"{self.url}/{path}"
-        for attempt in range(len(WAITS) + 1):
+        address, away = f"{self.url}/{path}", _unanswered.get(self.url, 0) >= PATIENCE
+        last = 0 if away else len(WAITS)
+        for attempt in range(last + 1):
             try:
                 files = _file_system(self.url.partition("://")[0], os.getpid())
-                return request(files, files._strip_protocol(address))
+                found = request(files, files._strip_protocol(address))
+                _unanswered.pop(self.url, None)
+                return found
             except FileNotFoundError as error:
+                _unanswered.pop(self.url, None)
                 if missing is not _WRONG:
                     return missing
                 raise PermissionError(f"{address} cannot be written: there is no such bucket") from error
@@ -125,8 +134,10 @@ class Remote:
                 if isinstance(error, PermissionError) or type(error).__name__ in _CREDENTIALS:
                     words = f"{address}: the object store refuses the credentials in the environment (AWS_…)"
                     raise PermissionError(f"{words}: {getattr(error, 'strerror', None) or error}") from None
-                if attempt == len(WAITS):
-                    raise ConnectionError(f"{address}: the object store does not answer ({error})") from error
+                if attempt == last:
+                    _unanswered[self.url] = _unanswered.get(self.url, 0) + 1
+                    said = "has not answered for long" if away else f"does not answer ({error})"
+                    raise ConnectionError(f"{address}: the object store {said}") from error
                 time.sleep(WAITS[attempt] * random.uniform(0.75, 1.25))
         raise AssertionError("unreachable")
 

@@ -184,9 +184,9 @@ class Readers:
         return self
 
     def a_round(self) -> None:
-        """Wait until each has ended a round that it had not ended before."""
+        """Wait until each has ended a round that it began after this call: the second one that ends."""
         before, deadline = self._ended(), time.monotonic() + 300
-        while any(now <= then for now, then in zip(self._ended(), before, strict=True)):
+        while any(now < then + 2 for now, then in zip(self._ended(), before, strict=True)):
             assert all(process.poll() is None for process in self._processes.values()), "a reader ended"
             assert time.monotonic() < deadline, "a reader hangs"
             time.sleep(0.02)

@@ -288,6 +288,30 @@ def test_a_server_that_is_away_and_a_bucket_that_is_not_there_are_said(
         none.publish(frame(0.1), DAY)
 
 
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_is_away_for_long_is_asked_once_a_request_until_it_answers(
+    s3: str, tmp_path: Path, object_store: Server
+) -> None:
+    scores = filled(s3, tmp_path)
+    for number in range(remote.PATIENCE + 2):
+        object_store.faults.begin(away=1)
+        with pytest.raises(ConnectionError) as raised:
+            scores.read(DAY)
+        away = number >= remote.PATIENCE
+        asked = len(object_store.faults.requests)  # the client itself asks twice on a connection that it kept
+        assert asked <= 2 if away else asked > len(remote.WAITS)
+        assert faults.passes(raised.value) is not away
+        assert "the server does not answer" in faults.in_words(raised.value)
+    object_store.faults.begin()
+    assert scores.read(DAY).height
+    object_store.faults.begin(away=1)
+    with pytest.raises(ConnectionError, match="does not answer"):
+        scores.read(DAY)
+    assert len(object_store.faults.requests) > len(remote.WAITS)
+    object_store.faults.begin()
+    assert scores.read(DAY).height
+
+
 def test_missing_credentials_are_said(s3: str, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment |= {name: os.environ[name] for name in ("AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "AWS_DEFAULT_REGION")}
