@@ -17,9 +17,8 @@ from typing import Any
 from benchmarks.studies.store import Cell, CellAbout, Store
 from benchmarks.studies.study import Log, Study
 from feature_assets.kernels.compiled import use_cache
+from pipeline.shards.child import THREADS
 from pipeline.stopping import end_with
-
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 def cells_of(study: Study, root: Path, threads: int = 2, only: Sequence[str] = ()) -> list[Cell]:

@@ -71,6 +71,9 @@ def limits(load: Load, machine: Machine, retention: Retention) -> list[Limit]:
     def bound(what: str, unit: str, value: float, needed: Callable[[Load], float], remedy: str) -> Limit:
         return Limit(what, unit, needed(load), value, first_above(needed, value, load), remedy)
 
+    def gib_of(step: str) -> Callable[[Load], float]:
+        return lambda each: memory(each)[step] / GIB
+
     steps = {
         "the memory of ingestion": ("ingestion", "fewer customers_at_a_time"),
         "the memory of a block": ("block", "fewer customers_at_a_time"),
@@ -84,10 +87,7 @@ def limits(load: Load, machine: Machine, retention: Retention) -> list[Limit]:
             lambda each: sum(seconds(each, machine.cores).values()) / HOUR,
             "more cores",
         ),
-        *(
-            bound(what, "GiB", machine.memory_gib, lambda each, step=step: memory(each)[step] / GIB, remedy)  # type: ignore[misc]
-            for what, (step, remedy) in steps.items()
-        ),
+        *(bound(what, "GiB", machine.memory_gib, gib_of(step), remedy) for what, (step, remedy) in steps.items()),
         bound(
             "the disk of the home",
             "GB",

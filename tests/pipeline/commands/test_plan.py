@@ -14,12 +14,7 @@ NIGHT = ("--customers", "50e6", "--events-per-customer", "400")
 PRICES = ("--core-hour", "0.05", "--gb-month", "0.02")
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS", "AS_OF"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PLE_HOME", str(tmp_path))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def ple(*words: str) -> Result:

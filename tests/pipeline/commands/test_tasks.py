@@ -15,13 +15,7 @@ from pipeline.monitoring.summary import OFF, SUMMARY
 from pipeline.settings import load_settings
 from tests.deliveries import shop
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("DATASET", "DATASET_FILE", "DATA_DIR", "CUSTOMERS", "AS_OF"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PLE_HOME", str(tmp_path))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def ple(*words: str) -> Result:
