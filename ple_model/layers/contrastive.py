@@ -10,10 +10,14 @@ Source: MODEL §9; van den Oord et al. (2018); log-Q correction as in Bengio and
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from ple_model.layers.members import repeated
 from ple_model.layers.repeat import RepeatTerm
 
 
@@ -27,8 +31,8 @@ class CandidateTable(nn.Module):
         repeat: scores of candidates by what a customer had before, or None.
 
     Shape:
-        `beside`: inputs of B rows → [B, n]. `scores`: query [B, width] → [B, n]. `loss`: query [B, width], labels
-        [B, M] → [B].
+        `beside`: inputs of B rows → [B, n]. `scores`: query [B, width] → [B, n]. `loss`: query [M·B, width], labels
+        [B, P] → [M·B].
 
     Source: MODEL §9.
 
@@ -61,18 +65,26 @@ class CandidateTable(nn.Module):
         return cosines if beside is None else cosines + beside
 
     def loss(self, query: Tensor, labels: Tensor, negatives: int, beside: Tensor | None = None) -> Tensor:
-        """InfoNCE of each row, [B]. labels [B, M] int64, −1 = padding; negatives: 0 = the whole table; beside: as in
-        `scores`."""
-        labelled, safe = labels >= 0, labels.clamp(min=0)
+        """InfoNCE of each row, [M·B].
+
+        Args:
+            query: [M·B, width] of M members, member after member.
+            labels: [B, P] int64, −1 = padding.
+            negatives: how many to draw; 0 = the whole table.
+            beside: [B, n], as in `scores`.
+        """
+        members = len(query) // len(labels) if len(labels) else 1
         if negatives == 0:
-            scores = self.scores(query, beside)
-            hit = torch.zeros(len(scores), scores.shape[1] + 1, dtype=torch.bool, device=scores.device)
-            hit.scatter_(1, torch.where(labelled, labels, scores.shape[1]), True)  # padding goes to the extra column
-            return info_nce(scores.gather(1, safe), labelled, scores.masked_fill(hit[:, :-1], -torch.inf))
+            with torch.autocast(query.device.type, enabled=False):
+                unit = F.normalize(query.float(), dim=-1).unflatten(0, (members, -1)) / self.temperature
+                losses: Tensor = WholeTable.apply(unit, F.normalize(self.weight.float(), dim=-1), beside, labels)
+            return losses.flatten()
+        labelled, safe = repeated(labels >= 0, members), repeated(labels.clamp(min=0), members)
         sample = torch.multinomial(self.frequency, negatives, replacement=True)  # [S]
         positive = self._cosine(query.unsqueeze(1), self.weight[safe]).squeeze(1)
         negative = self._cosine(query, self.weight[sample]) - (negatives * self.frequency[sample]).log()
         if beside is not None:
+            beside = repeated(beside, members)
             positive, negative = positive + beside.gather(1, safe), negative + beside[:, sample]
         hit = ((safe.unsqueeze(2) == sample) & labelled.unsqueeze(2)).any(1)  # [B, S]
         return info_nce(positive, labelled, negative.masked_fill(hit, -torch.inf))
@@ -93,3 +105,48 @@ def info_nce(positive: Tensor, labelled: Tensor, negative: Tensor) -> Tensor:
     rest = negative.clamp(min=floor).logsumexp(1, keepdim=True)
     losses = F.softplus(rest - positive)
     return torch.where(labelled, losses, 0.0).sum(1) / labelled.sum(1).clamp(min=1)
+
+
+class WholeTable(torch.autograd.Function):
+    """`info_nce` of all members' queries against a whole table, in a third of the passes over the scores.
+
+    Args:
+        query: [M, B, width] of length 1/τ.
+        table: [n, width] of length 1.
+        beside: [B, n] that is added to the scores of every member, or None.
+        labels: [B, P] int64, −1 = padding.
+
+    Shape:
+        → [M, B]; 0 for a row without a label.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, table: Tensor, beside: Tensor | None, labels: Tensor) -> Tensor:
+        members, count = query.shape[0], len(table)
+        labelled, safe = labels >= 0, labels.clamp(min=0)
+        scores = (query.flatten(0, 1) @ table.T).unflatten(0, (members, -1))  # [M, B, n]
+        added = scores.new_zeros(len(labels), count) if beside is None else beside
+        positive = scores.gather(2, safe.expand(members, -1, -1)) + added.gather(1, safe)
+        hit = torch.zeros(len(labels), count + 1, dtype=torch.bool, device=scores.device)
+        hit.scatter_(1, torch.where(labelled, labels, count), True)  # padding goes to the extra column
+        scores += added.masked_fill(hit[:, :-1], -torch.inf)
+        floor = torch.finfo(scores.dtype).min / 2  # a row whose negatives are all excluded has loss 0, not NaN
+        highest = scores.amax(2, keepdim=True).clamp_(min=floor)
+        share = scores.sub_(highest).exp_()
+        total = share.sum(2, keepdim=True)
+        above = highest + total.clamp(min=torch.finfo(scores.dtype).tiny).log() - positive  # [M, B, P]
+        weight = labelled / labelled.sum(1, keepdim=True).clamp(min=1)
+        ctx.save_for_backward(query, table, share, total, above.sigmoid() * weight, safe.expand(members, -1, -1))
+        ctx.beside = beside is not None
+        return (F.softplus(above) * weight).sum(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        query, table, share, total, steps, safe = ctx.saved_tensors
+        of_positive = steps * grad.unsqueeze(2)
+        of_total = of_positive.sum(2, keepdim=True) / total.clamp(min=torch.finfo(total.dtype).tiny)
+        of_scores = (share * of_total).scatter_add_(2, safe, -of_positive)
+        of_table = of_scores.flatten(0, 1).T @ query.flatten(0, 1)
+        of_query = torch.bmm(of_scores, table.expand(len(query), -1, -1))
+        return of_query, of_table, of_scores.sum(0) if ctx.beside else None, None

@@ -8,6 +8,7 @@ are scaled by the rounded rate, which keeps the mean exact. A dropout of 0 is th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +25,26 @@ def fast_dropout(x: Tensor, rate: float, training: bool, shared: int | None = No
     if not training or threshold == 0:
         return x
     shape = [1 if axis == shared else size for axis, size in enumerate(x.shape)]
+    return (x * _kept(shape, threshold, x.device)).mul_(_scale(threshold))
+
+
+def factors(shape: Sequence[int], rate: float, training: bool, device: torch.device) -> Tensor | None:
+    """What `fast_dropout` multiplies units by, float32 of a shape: 0, or the scale of the survivors; None for the
+    identity."""
+    threshold = round(rate * LEVELS)
+    if not training or threshold == 0:
+        return None
+    return _kept(shape, threshold, device).float().mul_(_scale(threshold))
+
+
+def _kept(shape: Sequence[int], threshold: int, device: torch.device) -> Tensor:
     units = math.prod(shape)
-    draws = torch.empty(-(-units // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-    keep = draws.view(torch.uint8)[:units].view(shape) >= threshold
-    return (x * keep).mul_(LEVELS / (LEVELS - threshold))
+    draws = torch.empty(-(-units // 8), dtype=torch.int64, device=device).random_(-(2**63), None)
+    return draws.view(torch.uint8)[:units].view(shape) >= threshold
+
+
+def _scale(threshold: int) -> float:
+    return LEVELS / (LEVELS - threshold)
 
 
 class Dropout(nn.Module):

@@ -14,14 +14,16 @@ ones read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.autograd.function import once_differentiable
 
 from ple_model.config import TaskConfig, TaskExpertsConfig
-from ple_model.layers.dropout import Dropout
-from ple_model.layers.towers import StackedLinear
+from ple_model.layers.dropout import factors
+from ple_model.layers.gated_layer import runs_here
+from ple_model.layers.towers import StackedLinear, stacked_linear
 
 
 class TaskExperts(nn.Module):
@@ -60,15 +62,17 @@ class TaskExperts(nn.Module):
         bound = count.float().rsqrt().view(-1, 1, 1)
         self.weight = nn.Parameter((torch.rand(len(tasks), width, members * config.hidden) * 2 - 1) * bound)
         self.bias = nn.Parameter((torch.rand(len(tasks), 1, members * config.hidden) * 2 - 1) * bound)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = config.dropout
         self.heads = nn.ModuleDict({task.name: StackedLinear(members, config.hidden, task.out) for task in tasks})
         self.share = nn.Parameter(torch.zeros(len(tasks)))
 
     def forward(self, columns: Tensor) -> dict[str, Tensor]:
         read = columns[:, self.places].transpose(0, 1) * self.known  # [T, B, width]
-        hidden = self.dropout(F.relu(torch.baddbmm(self.bias, read, self.weight)))
-        of_members = hidden.unflatten(2, (self.members, -1)).transpose(1, 2)  # [T, M, B, hidden]
-        return {n: self.heads[n](h).flatten(0, 1) for n, h in zip(self.names, of_members.unbind(0), strict=True)}
+        kept = factors((len(columns), self.weight.shape[2]), self.dropout, self.training, columns.device)
+        last: list[Tensor] = [tensor for name in self.names for tensor in self.heads[name].parameters()]
+        run = _Experts.apply if runs_here(read) else _experts
+        said = run(read, self.weight, self.bias, kept, self.members, *last)
+        return {name: of_members.flatten(0, 1) for name, of_members in zip(self.names, said, strict=True)}
 
     def mixed(self, own: Mapping[str, Tensor], shared: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The outputs of the tasks of `shared`, [M·B, out] each: those with an expert are mixed with what it says,
@@ -84,3 +88,64 @@ class TaskExperts(nn.Module):
                 w = torch.where(dice < closed, 0.0, torch.where(dice < 2 * closed, 1.0, w))
             out[name] = own[name] + w * (shared[name] - own[name])
         return out
+
+
+def _experts(
+    read: Tensor, weight: Tensor, bias: Tensor, kept: Tensor | None, members: int, *last: Tensor
+) -> tuple[Tensor, ...]:
+    """The outputs of all members of each task's expert, [M, B, out] of T tasks.
+
+    Args:
+        read: [T, B, width] its columns.
+        weight, bias: [T, width, M·H] and [T, 1, M·H] of the first layer.
+        kept: [B, M·H] dropout of the hidden units, the same for all tasks, which share no unit; None = none.
+        members: M.
+        last: of each task the weights [M, H, out] and biases [M, 1, out] of the last layer.
+    """
+    hidden = torch.baddbmm(bias, read, weight).relu_()
+    if kept is not None:
+        hidden = hidden * kept
+    of_tasks = [_of_members(h, members) for h in hidden]
+    return tuple(stacked_linear(h, w, b) for h, w, b in zip(of_tasks, last[::2], last[1::2], strict=True))
+
+
+def _of_members(hidden: Tensor, members: int) -> Tensor:
+    """[B, M·H] → [M, B, H]."""
+    return hidden.unflatten(1, (members, -1)).transpose(0, 1)
+
+
+class _Experts(torch.autograd.Function):
+    """`_experts` for a CPU, task by task forward and backward: the hidden units of one task stay in the cache."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, read: Tensor, weight: Tensor, bias: Tensor, kept: Tensor | None, members: int, *last: Tensor
+    ) -> tuple[Tensor, ...]:
+        hidden, said = read.new_empty(*read.shape[:2], weight.shape[2]), []
+        for h, x, w, b, w_last, b_last in zip(hidden, read, weight, bias, last[::2], last[1::2], strict=True):
+            torch.addmm(b, x, w, out=h).relu_()
+            if kept is not None:
+                h.mul_(kept)
+            said.append(stacked_linear(_of_members(h, members), w_last, b_last))
+        ctx.save_for_backward(read, weight, hidden, *last[::2])
+        ctx.members, ctx.scale = members, 1.0 if kept is None else float(kept.max())
+        return tuple(said)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        read, weight, hidden, *last = ctx.saved_tensors
+        of_weight, of_bias, of_last = torch.empty_like(weight), weight.new_empty(len(weight), 1, weight.shape[2]), []
+        of_read = torch.empty_like(read) if ctx.needs_input_grad[0] else None
+        for t, (grad, w_last) in enumerate(zip(grads, last, strict=True)):
+            h = _of_members(hidden[t], ctx.members)
+            of_last += [torch.bmm(h.transpose(1, 2), grad), grad.sum(1, keepdim=True)]
+            of_hidden = torch.bmm(grad, (w_last * ctx.scale).transpose(1, 2))
+            of_hidden = torch.ops.aten.threshold_backward(of_hidden, h, 0)  # 0 where a unit is, or was dropped
+            of_bias[t, 0] = of_hidden.sum(1).flatten()
+            of_members = torch.bmm(read[t].T.expand(ctx.members, -1, -1), of_hidden)
+            of_weight[t].unflatten(1, (ctx.members, -1)).copy_(of_members.transpose(0, 1))
+            if of_read is not None:
+                own = weight[t].unflatten(1, (ctx.members, -1)).permute(1, 2, 0)
+                torch.sum(torch.bmm(of_hidden, own), 0, out=of_read[t])
+        return of_read, of_weight, of_bias, None, None, *of_last

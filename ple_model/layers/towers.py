@@ -44,11 +44,16 @@ class StackedLinear(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        width = self.weight.shape[2]
-        spare = -width % 4
-        if not spare:
-            return torch.baddbmm(self.bias, x, self.weight)
-        return torch.baddbmm(F.pad(self.bias, (0, spare)), x, F.pad(self.weight, (0, spare)))[..., :width]
+        return stacked_linear(x, self.weight, self.bias)
+
+
+def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """What `StackedLinear` computes of [S, B, in] with weights [S, in, out] and biases [S, 1, out]."""
+    width = weight.shape[2]
+    spare = -width % 4
+    if not spare:
+        return torch.baddbmm(bias, x, weight)
+    return torch.baddbmm(F.pad(bias, (0, spare)), x, F.pad(weight, (0, spare)))[..., :width]
 
 
 class StackedLayerNorm(nn.Module):

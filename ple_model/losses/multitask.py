@@ -124,11 +124,11 @@ class MultiTaskLoss(nn.Module):
         if task.name not in targets.values:
             none = torch.zeros(len(raw) // members, dtype=torch.bool, device=raw.device)
             return by_member(raw.float().sum(1) * 0.0, members).mean(0), none
-        label, mask = repeated(targets.values[task.name], members), repeated(targets.mask[task.name], members)
-        beside = outputs.beside.get(task.name)
-        beside = None if beside is None else repeated(beside, members)
-        losses, mask = kind_of(task).row_losses(task, raw, label, mask, model, model.training, beside)
-        return by_member(losses, members).mean(0), by_member(mask, members)[0]
+        kind, label, mask = kind_of(task), targets.values[task.name], targets.mask[task.name]
+        if not kind.retrieves:
+            label, mask = repeated(label, members), repeated(mask, members)
+        losses, mask = kind.row_losses(task, raw, label, mask, model, model.training, outputs.beside.get(task.name))
+        return by_member(losses, members).mean(0), mask[: len(raw) // members]
 
 
 def _over_processes(share: Tensor, whole: Callable[[Tensor], Tensor] | None) -> Tensor:

@@ -181,7 +181,7 @@ def ready(rows: int = 512) -> tuple:
     return build(config(), train, seed=0), train, valid
 
 
-def without_dropout(rows: int, adatt: bool = True) -> tuple:
+def without_dropout(rows: int, adatt: bool = True, autoencoder: bool = True) -> tuple:
     """As `ready`, of a model without any draw while it trains, and with nothing that only a whole batch can tell."""
     settings = config(
         experts=(
@@ -189,7 +189,7 @@ def without_dropout(rows: int, adatt: bool = True) -> tuple:
             RawScaleConfig(width=16, hidden=(16,), dropout=0.0),
         ),
         tower=TowerConfig(dropout=0.0),
-        autoencoder=AutoencoderConfig(share=1.0),
+        autoencoder=AutoencoderConfig(enabled=autoencoder, share=1.0),
         adatt=AdaTTConfig(enabled=adatt, warmup_epochs=1, freeze_epoch=4, every=2),
     )
     train, valid = table(rows, 0, settings), table(100, 1, settings)

@@ -11,7 +11,7 @@ from ple_model.config import ModelConfig, TaskExpertsConfig
 from ple_model.experts.wide import Wide
 from ple_model.inputs import Inputs
 from ple_model.layers.members import by_member
-from ple_model.layers.task_experts import TaskExperts
+from ple_model.layers.task_experts import TaskExperts, _Experts, _experts
 from ple_model.model import PLEClusterAdaTT
 from ple_model.tasks import TaskConfig
 
@@ -60,6 +60,22 @@ def test_while_training_one_side_answers_alone_for_some_rows(closed: float, both
     assert share[0.0] == pytest.approx(share[1.0], abs=0.05)
     experts.eval()
     assert (experts.mixed(own, shared)["buys"] == 0.5).all()
+
+
+@pytest.mark.parametrize("dropped", [0.0, 0.4])
+def test_the_gradient_is_that_of_the_plain_products(dropped: float) -> None:
+    torch.manual_seed(0)
+    read, weight, bias = (torch.randn(*shape) for shape in ((2, 7, 4), (2, 4, 6), (2, 1, 6)))
+    kept = (torch.rand(7, 6) >= dropped).float() * 1.5 if dropped else None
+    last = [torch.randn(*shape) for shape in ((2, 3, 1), (2, 1, 1), (2, 3, 5), (2, 1, 5))]
+    tensors = [tensor.requires_grad_() for tensor in (read, weight, bias, *last)]
+    found = []
+    for run in (_Experts.apply, _experts):
+        said = run(read, weight, bias, kept, 2, *last)
+        grads = torch.autograd.grad(sum((i + 1) * out.square().sum() for i, out in enumerate(said)), tensors)
+        found.append((*said, *grads))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain)
 
 
 def test_they_are_mixed_into_every_member_of_their_tasks(

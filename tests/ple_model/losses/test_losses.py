@@ -3,11 +3,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ple_model.config import AdaTTConfig, EvidentialConfig, ModelConfig
 from ple_model.inputs import Inputs, Targets
-from ple_model.layers.contrastive import CandidateTable
+from ple_model.layers.contrastive import CandidateTable, WholeTable, info_nce
 from ple_model.losses.multitask import MultiTaskLoss
 from ple_model.model import Outputs, PLEClusterAdaTT
 from ple_model.tasks.row_losses import focal
@@ -50,6 +51,28 @@ def test_info_nce_equals_a_calculation_by_hand() -> None:
     # Cosines 0, 1, 0 with two positives: each against the one negative.
     second = -(math.log(1 / (1 + 1)) + math.log(math.exp(2) / (math.exp(2) + 1))) / 2
     torch.testing.assert_close(loss, torch.tensor([first, second, 0.0]))
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_info_nce_of_members_over_the_whole_table_has_the_gradient_of_its_formula(history: bool) -> None:
+    torch.manual_seed(0)
+    own = {"dtype": torch.float64, "requires_grad": True}
+    query, table, beside = torch.randn(3, 4, 5, **own), torch.randn(6, 5, **own), torch.randn(4, 6, **own)
+    labels = torch.tensor([[0, 2, -1], [5, -1, -1], [-1, -1, -1], [1, 3, 4]])
+
+    def whole(*given: Tensor) -> Tensor:
+        return WholeTable.apply(given[0], given[1], given[2] if history else None, labels)
+
+    assert torch.autograd.gradcheck(whole, (query, table, beside) if history else (query, table))
+    scores = query @ table.T + (beside if history else 0.0)
+    hit = torch.zeros(4, 7, dtype=torch.bool).scatter(1, labels.where(labels >= 0, 6), True)[:, :6]
+    each = [info_nce(of.gather(1, labels.clamp(min=0)), labels >= 0, of.masked_fill(hit, -torch.inf)) for of in scores]
+    torch.testing.assert_close(whole(query, table, beside), torch.stack(each))
+
+
+def test_info_nce_of_no_row_is_none() -> None:
+    table = CandidateTable(6, 5, 0.1)
+    assert table.loss(torch.empty(0, 5), torch.empty(0, 2, dtype=torch.int64), 0, torch.empty(0, 6)).shape == (0,)
 
 
 def test_info_nce_with_one_positive_is_cross_entropy_over_the_table() -> None:

@@ -25,7 +25,7 @@ from ple_model.training.shards import ShardedRows, write_shards
 from ple_model.training.trainer import fit
 with process_group() as world:
     settings = json.loads(sys.argv[2])
-    model, train, valid = samples.without_dropout(320, settings.pop("adatt", True))
+    model, train, valid = samples.without_dropout(320, *(settings.pop(part, True) for part in ("adatt", "autoencoder")))
     if settings.pop("sharded", False):
         folder = Path(sys.argv[1] + ".rows")
         if world.first:
@@ -80,9 +80,9 @@ def test_two_processes_end_where_one_process_does(tmp_path: Path) -> None:
     [(3, {"batch_size_cpu": 2, "phase1_epochs": 1}), (2, {"accumulate": 3, "phase1_epochs": 1})],
 )
 def test_processes_without_a_row_of_a_batch_take_part(processes: int, settings: dict[str, int], tmp_path: Path) -> None:
-    """Batches of two rows, each of which some process owns; parts of batches that some process has nothing of. One
-    epoch: after three, a rounding decides which latents of the autoencoder are on."""
-    settings = {"batch_size_cpu": 4, "adatt": False, **settings}
+    """Batches of two rows, each of which some process owns; parts of batches that some process has nothing of. No
+    autoencoder: over so many steps a rounding decides which of its latents are on."""
+    settings = {"batch_size_cpu": 4, "adatt": False, "autoencoder": False, **settings}
     _compare(_train(tmp_path, processes, sharded=True, **settings), _train(tmp_path, 1, **settings), 1e-4)
 
 
