@@ -78,6 +78,7 @@ COMMANDS_RUN_BY = {
     "study": "test_a_study_of_a_table_to_the_report",
 }
 OTHERS = {
+    "mlflow": "test_a_version_is_registered_found_elsewhere_verified_and_removed",
     "python3": "Python's own: -m venv",
     "pip": "test_the_wheel_in_an_empty_environment_runs_a_night_of_a_users_files",
     "python": "test_a_study_from_the_delivery_to_the_report",

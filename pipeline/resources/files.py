@@ -4,11 +4,13 @@ Everything that the pipeline writes goes through here; a file's write itself is 
 Tables that readers scan are published by `pipeline.resources.publication`, which writes where no scan looks.
 """
 
+import errno
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,25 @@ def empty_beside(folder: Path) -> Path:
     shutil.rmtree(beside, ignore_errors=True)
     make_folder(beside)
     return beside
+
+
+@contextmanager
+def arriving(folder: Path) -> Iterator[Path]:
+    """An empty folder to be filled with what several processes may fetch at once, all the same: the first that has all
+    of it puts it in its place, where readers keep it."""
+    beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
+    make_folder(beside)
+    try:
+        yield beside
+        flush_below(beside)
+        try:
+            beside.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        flush(folder.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def discard(path: Path) -> None:

@@ -22,7 +22,7 @@ from urllib.request import url2pathname
 import dagster as dg
 
 from pipeline.resources.digests import SEAL, broken, file_digest, seal
-from pipeline.resources.files import discard
+from pipeline.resources.files import arriving, discard
 from pipeline.resources.logged_model import requirements, signature_of
 from pipeline.servers.interfaces import addresses
 from ple_model.serving.format import FORMAT, is_newer, refusal
@@ -253,7 +253,9 @@ class Tracking(dg.ConfigurableResource):
                 self.client.update_registered_model(MODEL, description=about)
             except MlflowException:
                 self.client.create_registered_model(MODEL, description=about)
-            version = self.client.create_model_version(MODEL, info.model_uri, run_id, tags=dict(tags))
+            version = self.client.create_model_version(
+                MODEL, info.model_uri, run_id, tags=dict(tags), model_id=info.model_id
+            )
             # By this tag the page of the logged model names its version instead of "Not registered".
             named = json.dumps([{"name": MODEL, "version": str(version.version)}])
             self.client.set_logged_model_tags(info.model_id, {MLFLOW_MODEL_VERSIONS: named})
@@ -324,6 +326,7 @@ class Tracking(dg.ConfigurableResource):
         with suppress(MlflowException):  # deleted before a kill
             if (folder := self.model_files(number)) is not None:
                 discard(folder)
+            discard(self._copy(version))
             self.client.delete_logged_model(_model_id(version.source))
         if version.run_id is not None:
             self.remove_run(version.run_id)
@@ -432,9 +435,8 @@ class Tracking(dg.ConfigurableResource):
     def _describe(self, version: "ModelVersion") -> RegisteredVersion:
         from mlflow.exceptions import MlflowException
 
-        source = f"models:/{MODEL}/{version.version}"
         try:
-            folder = Path(self._mlflow.artifacts.download_artifacts(source, tracking_uri=self.uri))
+            folder = self._fetched(version)
         except (MlflowException, OSError) as error:  # a version without its files is not the same as no version
             raise FileNotFoundError(f"the files of version {version.version} are gone from MLflow: {error}") from error
         if self.uri.startswith("sqlite") and not folder.resolve().is_relative_to(Path(self.artifacts).resolve()):
@@ -443,7 +445,7 @@ class Tracking(dg.ConfigurableResource):
                 "Restore mlflow/mlflow.db from a backup, or promote another version.",
                 allow_retries=False,
             )
-        bundle = next((path for path in sorted((folder / "data").glob("*")) if path.is_dir()), folder / "data" / BUNDLE)
+        bundle = _bundle(folder)
         if why := _altered(bundle, version.tags.get(SEALED)):
             raise dg.Failure(
                 f"version {version.version} of the model is refused: {why}. Restore the folder from a backup, or "
@@ -461,6 +463,24 @@ class Tracking(dg.ConfigurableResource):
             replaced=version.tags.get(REPLACED, ""),
             bundle_format=_format_of(bundle),
         )
+
+    def _fetched(self, version: "ModelVersion") -> Path:
+        """The folder of a version's files: where they lie, or this home's copy of what a server holds, which is fetched
+        once."""
+        source, copy = f"models:/{MODEL}/{version.version}", self._copy(version)
+        if self._is_database:
+            return Path(self._mlflow.artifacts.download_artifacts(source, tracking_uri=self.uri))
+        if copy.is_dir():
+            if not _altered(_bundle(copy), version.tags.get(SEALED)):
+                return copy
+            discard(copy)
+        with arriving(copy) as beside:
+            self._mlflow.artifacts.download_artifacts(source, dst_path=str(beside), tracking_uri=self.uri)
+        return copy
+
+    def _copy(self, version: "ModelVersion") -> Path:
+        """Where this home keeps its copy."""
+        return Path(self.artifacts).parent / "copies" / f"{version.version}-{version.run_id}"
 
     # --- addresses --------------------------------------------------------------------------------------------
     @property
@@ -484,6 +504,11 @@ class Tracking(dg.ConfigurableResource):
 def _model_id(source: str | None) -> str:
     """The logged model that a version was made from (`models:/<id>`)."""
     return (source or "").rpartition("/")[2]
+
+
+def _bundle(folder: Path) -> Path:
+    """The bundle among a version's files."""
+    return next((path for path in sorted((folder / "data").glob("*")) if path.is_dir()), folder / "data" / BUNDLE)
 
 
 def _altered(bundle: Path, sealed: str | None) -> str:

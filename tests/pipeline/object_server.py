@@ -115,16 +115,23 @@ class Server:
 
     def bucket(self, name: str) -> str:
         """A new bucket; its URL."""
+        self._client().create_bucket(Bucket=name)
+        return f"s3://{name}"
+
+    def _client(self) -> Any:
         import boto3
 
         kept = {"endpoint_url": self.environment["AWS_ENDPOINT_URL"], "region_name": "us-east-1"}
         secret = {"aws_access_key_id": "tests", "aws_secret_access_key": "secret-of-the-tests"}
-        boto3.client("s3", **kept, **secret).create_bucket(Bucket=name)
-        return f"s3://{name}"
+        return boto3.client("s3", **kept, **secret)
 
     def keys(self, bucket: str) -> list[str]:
         """Keys of all objects in a bucket."""
         return sorted(self._objects(bucket))
+
+    def overwrite(self, bucket: str, key: str, content: bytes) -> None:
+        """Put other bytes in the place of an object."""
+        self._client().put_object(Bucket=bucket, Key=key, Body=content)
 
     def _objects(self, bucket: str) -> Any:
         from moto.s3 import s3_backends

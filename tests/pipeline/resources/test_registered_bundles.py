@@ -20,7 +20,7 @@ def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A server whose only model lies in a folder."""
     server = SimpleNamespace(artifacts=SimpleNamespace(download_artifacts=lambda *_, **__: str(tmp_path)))
     monkeypatch.setattr(Tracking, "_mlflow", server)
-    return Tracking(uri="", artifacts=str(tmp_path), dataset="x")
+    return Tracking(uri="sqlite://", artifacts=str(tmp_path), dataset="x")
 
 
 def version(**tags: str) -> Any:
