@@ -53,7 +53,7 @@ bench: $(STAMP)  ## every figure that the README quotes, made again; says first 
 bench-features: $(STAMP)  ## CPU time, memory and growth of every feature group, beside the plain libraries
 	@$(BIN)/python benchmarks/features.py
 
-bench-model: $(STAMP)  ## speed of the model: published PLE beside its peers, loops, adaTT, scoring
+bench-model: $(STAMP)  ## speed of the model: published PLE beside its peers, kernels beside plain forms, adaTT, scoring
 	@$(PIP) --no-compile --editable '.[dev,bench]'
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/model.py
 

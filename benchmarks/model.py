@@ -1,11 +1,12 @@
 """Speed of the model and of published PLE, as ratios of two sides that take turns in one process.
 
-    python benchmarks/model.py [--threads 1] [--rounds 5] [--only published|behind|adatt|scoring]
+    python benchmarks/model.py [--threads 1] [--rounds 5] [--only PART]
 
 Budgets (PERFORMANCE §2, §3): published PLE at equal shapes against the faster of torch-rechub and DeepCTR-Torch (extra
 `[bench]`), a step at least 1.2× with 2 tasks and 1.4× with 16, an epoch with each side's own loader at least 1.4×,
-and at least 70 % of the measured rate of matrix products; all behind the experts at least 2× its loops; adaTT at most
-1.15× a plain step; scoring at least 2.5× the rows a second of training. For a GPU see `gpu.py`.
+and at least 70 % of the measured rate of matrix products; all behind the experts at least 2× its loops; experts of
+single tasks and InfoNCE over a whole table at least 1.3× their plain form; adaTT at most 1.15× a plain step; scoring
+at least 2.5× the rows a second of training. For a GPU see `gpu.py`.
 
 One thread is timed by CPU time, more by the clock on the wall. The best of all rounds counts.
 """
@@ -16,17 +17,25 @@ import argparse
 import gc
 import os
 import time
+import unittest.mock
 from collections.abc import Callable, Mapping
 
 import peers
 import torch
 import whole
 
+from ple_model.config import TaskExpertsConfig
+from ple_model.layers import task_experts
+from ple_model.layers.contrastive import CandidateTable, info_nce
+from ple_model.layers.members import repeated
 from ple_model.multitask import evaluating
 from ple_model.serving.inference import BLOCK, raw_outputs
+from ple_model.tasks import kind_of
 from ple_model.training.data import TensorTable
 
 MATRIX = 1_024
+COLUMNS, MEMBERS = 472, 8
+"""What the wide expert reads of the embedded data, flags of absence included, and members of the default."""
 
 
 class Timer:
@@ -108,6 +117,53 @@ def behind(rounds: int, data: TensorTable, rows: int) -> None:
     torch.set_num_threads(given_threads)
 
 
+def single_tasks(timer: Timer, rounds: int, rows: int) -> None:
+    """Experts of single tasks forward and backward, task by task, against plain products over all tasks."""
+    tasks = [task for task in whole.model_config().tasks if not kind_of(task).retrieves]
+    places = [torch.randperm(COLUMNS)[:40].tolist() for _ in tasks]
+    experts = task_experts.TaskExperts(TaskExpertsConfig(), tasks, places, MEMBERS).train()
+    encoded = torch.randn(rows, COLUMNS, requires_grad=True)
+
+    def side(own: bool) -> Callable[[], None]:
+        def run() -> None:
+            experts.zero_grad(set_to_none=True)
+            with unittest.mock.patch.object(task_experts, "runs_here", return_value=own):
+                said = experts(encoded)
+            torch.stack([raw.square().mean() for raw in said.values()]).sum().backward()
+
+        return run
+
+    found = timer.best({"ours": side(True), "plain": side(False)}, 4 * rounds)
+    ours, plain = (1e3 * found[name] for name in ("ours", "plain"))
+    print(f"\nexperts of {len(tasks)} single tasks, {rows} rows: {ours:.1f} ms, plain products {plain:.1f} ms")
+    report("experts of single tasks against plain products", plain / ours, 1.3)
+
+
+def candidates(timer: Timer, rounds: int, rows: int) -> None:
+    """InfoNCE of all members against a table of 500, forward and backward, against its formula step by step."""
+    table = CandidateTable(500, 128, 0.07)
+    query, beside = torch.randn(MEMBERS * rows, 128, requires_grad=True), torch.randn(rows, 500, requires_grad=True)
+    labels = torch.randint(0, 500, (rows, 60)).where(torch.rand(rows, 60) < 0.3, -1)
+
+    def ours() -> None:
+        table.loss(query, labels, 0, beside).mean().backward()
+
+    def formula() -> None:
+        every, given = repeated(labels, MEMBERS), labels >= 0
+        scores = table.scores(query, repeated(beside, MEMBERS))
+        hit = torch.zeros(len(scores), 501, dtype=torch.bool).scatter_(1, every.where(every >= 0, 500), True)
+        negative = scores.masked_fill(hit[:, :500], -torch.inf)
+        positive = scores.gather(1, every.clamp(min=0))
+        info_nce(positive, repeated(given, MEMBERS), negative).mean().backward()
+
+    found = timer.best({"ours": ours, "formula": formula}, 4 * rounds)
+    mine, theirs = (1e3 * found[name] for name in ("ours", "formula"))
+    print(
+        f"\nInfoNCE of {MEMBERS} members over 500 candidates, {rows} rows: {mine:.1f} ms, its formula {theirs:.1f} ms"
+    )
+    report("InfoNCE against its formula", theirs / mine, 1.3)
+
+
 def adatt(timer: Timer, rounds: int, data: TensorTable, rows: int) -> None:
     """Ten steps, one of which measures, with adaTT and without it."""
     sides = {
@@ -141,7 +197,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=256, help="of a batch of the full model; 256 is a night's")
-    parser.add_argument("--only", choices=("published", "behind", "adatt", "scoring"))
+    parser.add_argument("--only", choices=("published", "behind", "single_tasks", "candidates", "adatt", "scoring"))
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
@@ -151,6 +207,9 @@ def main() -> None:
     )
     if wanted in (None, "published"):
         published(timer, given.rounds)
+    for name, kernel in (("single_tasks", single_tasks), ("candidates", candidates)):
+        if wanted in (None, name):
+            kernel(timer, given.rounds, given.rows)
     if wanted in (None, "behind", "adatt", "scoring"):
         data = whole.table(whole.model_config(), given.rows)
         if wanted in (None, "behind"):
