@@ -41,6 +41,8 @@ FIRST: tuple[BoostingBudget, ...] = (
 )
 """A small budget on sampled rows, the same on all rows, and a low rate on all rows."""
 FIXED = len(FIRST) * len(COLUMNS)
+CROSSED = 1_000
+"""Added to the number of a trial: its settings on the other columns."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,13 @@ def settings_of(task: str, number: int, trees_a_round: int, seed: int) -> tuple[
 
     Args:
         task: name of the task.
-        number: of the trial; below `FIXED` it is one of the fixed settings.
+        number: of the trial; below `FIXED` it is one of the fixed settings, from `CROSSED` on those of another trial.
         trees_a_round: more than 1 for classes.
         seed: of the search.
     """
+    if number >= CROSSED:
+        budget, columns = settings_of(task, number - CROSSED, trees_a_round, seed)
+        return budget, COLUMNS[1 - COLUMNS.index(columns)]
     if number < FIXED:
         first = FIRST[number // len(COLUMNS)]
         return (first.multiclass if trees_a_round > 1 else first.single), COLUMNS[number % len(COLUMNS)]
@@ -119,7 +124,20 @@ def search(
         on_trial: called with everything so far, the task and the trial that just ended.
     """
     end = time.monotonic() + 60 * minutes
-    jobs = _missing(tuned, tasks, trials)
+    for jobs in (_missing, _crossing):
+        tuned = _run(tuned, jobs(tuned, tasks, trials), material, tasks, end, workers, on_trial)
+    return tuned
+
+
+def _run(
+    tuned: Tuned,
+    jobs: Iterator[tuple[str, int]],
+    material: Material,
+    tasks: Mapping[str, BoostingTask],
+    end: float,
+    workers: int,
+    on_trial: Callable[[Tuned, str, Trial], None],
+) -> Tuned:
     running: dict[Future[Trial], str] = {}
     with ThreadPoolExecutor(workers) as pool:
         while True:
@@ -149,3 +167,16 @@ def _missing(tuned: Tuned, tasks: Mapping[str, BoostingTask], trials: int) -> It
         for name in tasks:
             if number not in known[name]:
                 yield name, number
+
+
+def _crossing(tuned: Tuned, tasks: Mapping[str, BoostingTask], trials: int) -> Iterator[tuple[str, int]]:
+    """(task, number) of the best settings of each task that has all its trials, on the columns that no trial read with
+    them."""
+    unfinished = {name for name, _ in _missing(tuned, tasks, trials)}
+    for name in tasks:
+        best = tuned.best(name)
+        if best is None or name in unfinished:
+            continue
+        known = {trial.columns for trial in tuned.tasks[name] if trial.budget == best.budget}
+        if len(known) < len(COLUMNS):
+            yield name, best.number + CROSSED
