@@ -112,7 +112,8 @@ def search(
     workers: int,
     on_trial: Callable[[Tuned, str, Trial], None],
 ) -> Tuned:
-    """Go on with a search until every task has so many trials or the time is over; what has begun is finished.
+    """Go on with a search until every task has so many trials, and its best settings were tried on the other columns,
+    or the time is over; what has begun is finished.
 
     Args:
         tuned: what earlier runs of the same search found.
@@ -138,6 +139,7 @@ def _run(
     workers: int,
     on_trial: Callable[[Tuned, str, Trial], None],
 ) -> Tuned:
+    """`search` over jobs, (task, number) each."""
     running: dict[Future[Trial], str] = {}
     with ThreadPoolExecutor(workers) as pool:
         while True:

@@ -118,6 +118,8 @@ class WholeTable(torch.autograd.Function):
 
     Shape:
         → [M, B]; 0 for a row without a label.
+
+    Source: MODEL §9; the gradient of the loss at the head of this file, written out.
     """
 
     @staticmethod

@@ -70,7 +70,7 @@ class TaskExperts(nn.Module):
         read = columns[:, self.places].transpose(0, 1) * self.known  # [T, B, width]
         kept = factors((len(columns), self.weight.shape[2]), self.dropout, self.training, columns.device)
         last: list[Tensor] = [tensor for name in self.names for tensor in self.heads[name].parameters()]
-        run = _Experts.apply if runs_here(read) else _experts
+        run = _TaskByTask.apply if runs_here(read) else _all_at_once
         said = run(read, self.weight, self.bias, kept, self.members, *last)
         return {name: of_members.flatten(0, 1) for name, of_members in zip(self.names, said, strict=True)}
 
@@ -90,7 +90,7 @@ class TaskExperts(nn.Module):
         return out
 
 
-def _experts(
+def _all_at_once(
     read: Tensor, weight: Tensor, bias: Tensor, kept: Tensor | None, members: int, *last: Tensor
 ) -> tuple[Tensor, ...]:
     """The outputs of all members of each task's expert, [M, B, out] of T tasks.
@@ -114,8 +114,8 @@ def _of_members(hidden: Tensor, members: int) -> Tensor:
     return hidden.unflatten(1, (members, -1)).transpose(0, 1)
 
 
-class _Experts(torch.autograd.Function):
-    """`_experts` for a CPU, task by task forward and backward: the hidden units of one task stay in the cache."""
+class _TaskByTask(torch.autograd.Function):
+    """`_all_at_once` for a CPU, task by task forward and backward: the hidden units of one task stay in the cache."""
 
     @staticmethod
     def forward(

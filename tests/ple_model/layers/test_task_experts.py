@@ -11,7 +11,7 @@ from ple_model.config import ModelConfig, TaskExpertsConfig
 from ple_model.experts.wide import Wide
 from ple_model.inputs import Inputs
 from ple_model.layers.members import by_member
-from ple_model.layers.task_experts import TaskExperts, _Experts, _experts
+from ple_model.layers.task_experts import TaskExperts, _all_at_once, _TaskByTask
 from ple_model.model import PLEClusterAdaTT
 from ple_model.tasks import TaskConfig
 
@@ -70,7 +70,7 @@ def test_the_gradient_is_that_of_the_plain_products(dropped: float) -> None:
     last = [torch.randn(*shape) for shape in ((2, 3, 1), (2, 1, 1), (2, 3, 5), (2, 1, 5))]
     tensors = [tensor.requires_grad_() for tensor in (read, weight, bias, *last)]
     found = []
-    for run in (_Experts.apply, _experts):
+    for run in (_TaskByTask.apply, _all_at_once):
         said = run(read, weight, bias, kept, 2, *last)
         grads = torch.autograd.grad(sum((i + 1) * out.square().sum() for i, out in enumerate(said)), tensors)
         found.append((*said, *grads))
